@@ -1,0 +1,1 @@
+//! The journal on disk: group commit over sled, checkpoints, verification and salvage.

@@ -1,0 +1,1 @@
+//! The thin cloud: CA, MQTT endpoint, HTTP API, jobs.

@@ -1,0 +1,1 @@
+//! What a robot is to the agent: capabilities, read, gated write, stop.

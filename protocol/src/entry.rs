@@ -1,0 +1,424 @@
+//! What the journal holds: the kinds of record, their bodies and their priority classes.
+//!
+//! How a record is framed, chained and signed is `nooterra-evidence`'s; this is what it says.
+
+use crate::codec::{self, Blob, CodecError, Digest, Value};
+use crate::command::{Source, StopProfile};
+use crate::geometry::{Pose, Twist};
+use crate::ids::{EnvelopeId, JobId, PolicyId, SkillId, StepId, ZoneId};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// How urgent a record is for the uplink, and how long it outlives a quota.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Facts, stops, refusals: durable before they are acknowledged, sent first, kept longest.
+    Critical,
+    /// Verdicts and what skills did.
+    Normal,
+    /// Samples of state; sent last.
+    Bulk,
+}
+
+impl Class {
+    /// Most urgent first.
+    pub const ALL: [Self; 3] = [Self::Critical, Self::Normal, Self::Bulk];
+
+    /// As in a topic.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Normal => "normal",
+            Self::Bulk => "bulk",
+        }
+    }
+
+    /// Reads [`Self::name`] back.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.name() == name)
+    }
+}
+
+/// The rule that changed a command.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Rule {
+    /// Turning rate changes faster than allowed, rad/s².
+    #[serde(rename = "accel.angular")]
+    AccelAngular,
+    /// Speed changes faster than allowed, m/s².
+    #[serde(rename = "accel.linear")]
+    AccelLinear,
+    /// The time between two ticks was zero, negative or far too long, s.
+    #[serde(rename = "clock.jump")]
+    ClockJump,
+    /// An emergency stop is in force.
+    #[serde(rename = "estop")]
+    EmergencyStop,
+    /// A number that is no number.
+    #[serde(rename = "input.nan")]
+    InputNan,
+    /// Pose or twist is too old, ms.
+    #[serde(rename = "input.stale")]
+    InputStale,
+    /// The journal is behind, ms.
+    #[serde(rename = "journal.behind")]
+    JournalBehind,
+    /// The wish of the source in charge is too old, ms.
+    #[serde(rename = "source.stale")]
+    SourceStale,
+    /// Turning too fast, rad/s.
+    #[serde(rename = "speed.angular")]
+    SpeedAngular,
+    /// Too fast, m/s.
+    #[serde(rename = "speed.linear")]
+    SpeedLinear,
+    /// Braking would end outside where the robot must stay, m of clearance.
+    #[serde(rename = "zone.keep_in")]
+    ZoneKeepIn,
+    /// Braking would end inside where the robot must not be, m of clearance.
+    #[serde(rename = "zone.keep_out")]
+    ZoneKeepOut,
+    /// Too fast for the zone, m/s.
+    #[serde(rename = "zone.speed")]
+    ZoneSpeed,
+}
+
+impl Rule {
+    /// Every rule.
+    pub const ALL: [Self; 13] = [
+        Self::AccelAngular,
+        Self::AccelLinear,
+        Self::ClockJump,
+        Self::EmergencyStop,
+        Self::InputNan,
+        Self::InputStale,
+        Self::JournalBehind,
+        Self::SourceStale,
+        Self::SpeedAngular,
+        Self::SpeedLinear,
+        Self::ZoneKeepIn,
+        Self::ZoneKeepOut,
+        Self::ZoneSpeed,
+    ];
+
+    /// As on the wire: `zone.keep_out`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AccelAngular => "accel.angular",
+            Self::AccelLinear => "accel.linear",
+            Self::ClockJump => "clock.jump",
+            Self::EmergencyStop => "estop",
+            Self::InputNan => "input.nan",
+            Self::InputStale => "input.stale",
+            Self::JournalBehind => "journal.behind",
+            Self::SourceStale => "source.stale",
+            Self::SpeedAngular => "speed.angular",
+            Self::SpeedLinear => "speed.linear",
+            Self::ZoneKeepIn => "zone.keep_in",
+            Self::ZoneKeepOut => "zone.keep_out",
+            Self::ZoneSpeed => "zone.speed",
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An intervention of the gate: what was asked, what was allowed, and the rule between.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verdict {
+    /// What went to the robot.
+    pub allowed: Twist,
+    /// What the source wished. A component that was not finite is recorded as `None`.
+    pub asked: AskedTwist,
+    /// The signed command whose wish it was, if it was one's.
+    pub command: Option<EnvelopeId>,
+    /// The job under way.
+    pub job: Option<JobId>,
+    /// The limit, in the unit that the rule documents.
+    pub limit: f64,
+    /// The first verdict of its kind in a row, or the last: a rule that holds for many ticks
+    /// is written when it begins, when it ends, and when what it allows changes much.
+    pub phase: VerdictPhase,
+    /// Hash of the signed policy in force.
+    pub policy_hash: Digest,
+    /// Where the robot was.
+    pub pose: Pose,
+    /// The rule.
+    pub rule: Rule,
+    /// Whose wish it was.
+    pub source: Source,
+    /// Tick of the control loop.
+    pub tick: u64,
+    /// The zone, for rules about zones.
+    pub zone: Option<ZoneId>,
+}
+
+/// Where in a run of equal interventions a verdict stands.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictPhase {
+    /// The rule began to act.
+    Began,
+    /// It still acts.
+    Holds,
+    /// It no longer acts; `asked` and `allowed` are of the first tick without it.
+    Ended,
+}
+
+/// A wish as it came, with what is not finite left out.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskedTwist {
+    /// rad/s.
+    pub angular: Option<f64>,
+    /// m/s.
+    pub linear: Option<f64>,
+}
+
+impl From<Twist> for AskedTwist {
+    fn from(twist: Twist) -> Self {
+        let finite = |number: f64| number.is_finite().then_some(number);
+        Self { angular: finite(twist.angular), linear: finite(twist.linear) }
+    }
+}
+
+/// A sample of the robot's state, at a lower rate than the control loop.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sample {
+    /// What the gate let through.
+    pub allowed: Twist,
+    /// What the source in charge wished, where it was finite.
+    pub asked: AskedTwist,
+    /// State of charge, 0 to 1.
+    pub battery: Option<f64>,
+    /// The tightest speed limit that held, m/s: the envelope at this place.
+    pub limit_mps: f64,
+    /// Where.
+    pub pose: Pose,
+    /// In charge.
+    pub source: Source,
+    /// Measured.
+    pub twist: Twist,
+}
+
+/// One entry of the journal. On the wire `kind` names the variant and `body` holds the rest.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "kind", content = "body", rename_all = "snake_case")]
+pub enum Entry {
+    /// The agent started.
+    Boot(Boot),
+    /// A checkpoint of the journal: a COSE_Sign1 over its head.
+    Checkpoint(Blob),
+    /// A signed command was accepted; its bytes as received.
+    CommandReceived(CommandReceived),
+    /// A message that claimed to be a command was refused.
+    CommandRefused(CommandRefused),
+    /// A signed fact, COSE_Sign1.
+    Fact(Blob),
+    /// The channel to the cloud came up or went down.
+    Link(Link),
+    /// A line that a skill logged.
+    SkillLog(SkillLog),
+    /// A bundle was verified and installed, or refused.
+    SkillChecked(SkillChecked),
+    /// What the running skill asked for and said, when either changed.
+    SkillStep(SkillStep),
+    /// A sample of the robot's state.
+    Sample(Sample),
+    /// The robot was stopped, outside the gate's own verdicts.
+    Stop(Stop),
+    /// An intervention of the gate.
+    Verdict(Verdict),
+}
+
+impl Entry {
+    /// The name of the variant, as in a record's `kind`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Boot(_) => "boot",
+            Self::Checkpoint(_) => "checkpoint",
+            Self::CommandReceived(_) => "command_received",
+            Self::CommandRefused(_) => "command_refused",
+            Self::Fact(_) => "fact",
+            Self::Link(_) => "link",
+            Self::SkillLog(_) => "skill_log",
+            Self::SkillChecked(_) => "skill_checked",
+            Self::SkillStep(_) => "skill_step",
+            Self::Sample(_) => "sample",
+            Self::Stop(_) => "stop",
+            Self::Verdict(_) => "verdict",
+        }
+    }
+
+    /// The class that is right unless the caller knows better.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::Boot(_)
+            | Self::CommandReceived(_)
+            | Self::CommandRefused(_)
+            | Self::Fact(_)
+            | Self::SkillChecked(_)
+            | Self::Stop(_) => Class::Critical,
+            Self::Checkpoint(_)
+            | Self::Link(_)
+            | Self::SkillLog(_)
+            | Self::SkillStep(_)
+            | Self::Verdict(_) => Class::Normal,
+            Self::Sample(_) => Class::Bulk,
+        }
+    }
+
+    /// The body as a generic tree, for a record.
+    ///
+    /// # Errors
+    /// [`CodecError::Encode`] when a value has no CBOR form.
+    pub fn body(&self) -> Result<Value, CodecError> {
+        match self {
+            Self::Boot(body) => codec::to_value(body),
+            Self::Checkpoint(body) | Self::Fact(body) => codec::to_value(body),
+            Self::CommandReceived(body) => codec::to_value(body),
+            Self::CommandRefused(body) => codec::to_value(body),
+            Self::Link(body) => codec::to_value(body),
+            Self::SkillLog(body) => codec::to_value(body),
+            Self::SkillChecked(body) => codec::to_value(body),
+            Self::SkillStep(body) => codec::to_value(body),
+            Self::Sample(body) => codec::to_value(body),
+            Self::Stop(body) => codec::to_value(body),
+            Self::Verdict(body) => codec::to_value(body),
+        }
+    }
+
+    /// Reads a record's `kind` and `body`; `None` for a kind that a later release wrote.
+    ///
+    /// # Errors
+    /// [`CodecError::Shape`] when the kind is known and the body does not fit it.
+    pub fn parse(kind: &str, body: Value) -> Result<Option<Self>, CodecError> {
+        Ok(Some(match kind {
+            "boot" => Self::Boot(codec::from_value(body)?),
+            "checkpoint" => Self::Checkpoint(codec::from_value(body)?),
+            "command_received" => Self::CommandReceived(codec::from_value(body)?),
+            "command_refused" => Self::CommandRefused(codec::from_value(body)?),
+            "fact" => Self::Fact(codec::from_value(body)?),
+            "link" => Self::Link(codec::from_value(body)?),
+            "skill_log" => Self::SkillLog(codec::from_value(body)?),
+            "skill_checked" => Self::SkillChecked(codec::from_value(body)?),
+            "skill_step" => Self::SkillStep(codec::from_value(body)?),
+            "sample" => Self::Sample(codec::from_value(body)?),
+            "stop" => Self::Stop(codec::from_value(body)?),
+            "verdict" => Self::Verdict(codec::from_value(body)?),
+            _ => return Ok(None),
+        }))
+    }
+}
+
+/// The agent started.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Boot {
+    /// Of the agent.
+    pub agent_version: String,
+    /// The journal was closed in order before this start; otherwise the last run crashed.
+    pub clean: bool,
+    /// The policy in force.
+    pub policy: PolicyId,
+    /// Its hash.
+    pub policy_hash: Digest,
+    /// Its version.
+    pub policy_version: u32,
+}
+
+/// A signed command was accepted.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandReceived {
+    /// The `type` of what it asks.
+    pub ask: String,
+    /// Its id.
+    pub id: EnvelopeId,
+    /// The signed bytes.
+    pub signed: Blob,
+}
+
+/// A message on the command channel was refused.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandRefused {
+    /// SHA-256 of what came.
+    pub digest: Digest,
+    /// Its id, where the signature held and it could be read.
+    pub id: Option<EnvelopeId>,
+    /// Why, in one line.
+    pub reason: String,
+}
+
+/// The channel to the cloud changed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// In one line, when it went down.
+    pub reason: Option<String>,
+    /// Now.
+    pub up: bool,
+}
+
+/// A line that a skill logged.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SkillLog {
+    /// At most 512 bytes of it.
+    pub message: String,
+    /// Which skill.
+    pub skill: SkillId,
+}
+
+/// A bundle was checked.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SkillChecked {
+    /// It may run.
+    pub accepted: bool,
+    /// SHA-256 of the bundle file.
+    pub bundle: Digest,
+    /// Why not, or by which key.
+    pub reason: String,
+    /// Where its manifest could be read.
+    pub skill: Option<SkillId>,
+}
+
+/// A step of a skill, when its request or status differs from the one before.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SkillStep {
+    /// The job.
+    pub job: JobId,
+    /// What it asked for, in words.
+    pub request: String,
+    /// Which skill.
+    pub skill: SkillId,
+    /// What it said of itself, in words.
+    pub status: String,
+    /// The step of the plan.
+    pub step: StepId,
+}
+
+/// The robot was stopped.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    /// How.
+    pub profile: StopProfile,
+    /// Why, in one line.
+    pub reason: String,
+}

@@ -1,0 +1,39 @@
+//! The vocabulary that the robot and the cloud share, and its one form on the wire.
+//!
+//! What lives here: typed ids ([`ids`]), time as two clocks that are never mixed ([`time`]),
+//! plane geometry ([`geometry`]), what a robot is asked ([`command`]) and sees
+//! ([`observation`]), jobs and their one state table ([`job`]), plans ([`plan`]), the owner's
+//! policy document ([`policy`]), the skill manifest ([`skill`]), facts ([`event`]), what the
+//! journal holds ([`entry`]), what travels between robot and cloud ([`uplink`], [`topic`]),
+//! keys ([`keys`]), and signed objects ([`envelope`]) over canonical CBOR ([`codec`]).
+//!
+//! # What it never does
+//! It opens no file and no socket, reads no clock and draws no randomness: time and entropy
+//! are arguments. It decides nothing about motion (that is `nooterra-policy`) and nothing
+//! about storage (that is `nooterra-blackbox`). It also builds for `wasm32-unknown-unknown`,
+//! so its cryptography is RustCrypto's.
+//!
+//! # Frames and units
+//! Metres, radians, seconds, unless a name says otherwise (`_ms` milliseconds). The `map`
+//! frame is x east, y north, yaw counter-clockwise from x (REP 103); a body twist is linear
+//! along the robot's x axis (forward) and angular about z.
+
+pub mod codec;
+pub mod command;
+pub mod entry;
+pub mod envelope;
+pub mod event;
+pub mod geometry;
+pub mod ids;
+pub mod job;
+pub mod keys;
+pub mod observation;
+pub mod plan;
+pub mod policy;
+pub mod skill;
+pub mod time;
+pub mod topic;
+pub mod uplink;
+
+/// The protocol's major version: the `1` of every topic, and the `v` of every signed object.
+pub const VERSION: u32 = 1;

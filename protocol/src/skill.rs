@@ -1,0 +1,123 @@
+//! The manifest of a skill bundle: what it is, what it needs, and of whom it is.
+
+use crate::codec::Digest;
+use crate::ids::SkillId;
+use serde::{Deserialize, Serialize};
+
+/// The WIT package that a bundle is written against, in this release.
+pub const WIT: &str = "nooterra:skill@0.1.0";
+
+/// The file in a bundle that holds the manifest, as JSON.
+pub const MANIFEST_FILE: &str = "manifest.json";
+
+/// The file in a bundle that holds the WebAssembly component.
+pub const COMPONENT_FILE: &str = "component.wasm";
+
+/// The largest bundle that is read, in bytes.
+pub const MAX_BUNDLE_BYTES: usize = 32 * 1024 * 1024;
+
+/// What a skill may be allowed to do beyond computing. What is effective is what its manifest
+/// asks for and the local configuration grants.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Capability {
+    /// State that a checkpoint of the job was reached.
+    Checkpoint,
+    /// Ask for motion.
+    Drive,
+    /// Attach evidence to the job.
+    Evidence,
+    /// Write lines to the robot's log.
+    Log,
+    /// See the range sensor.
+    Scan,
+}
+
+/// How far a skill has been tested, and by whom.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// Nobody but its developer.
+    Dev,
+    /// In the laboratory.
+    LabCert,
+    /// In the field.
+    FieldCert,
+}
+
+/// The manifest.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SkillManifest {
+    /// What a plan's step can name.
+    pub actions: Vec<String>,
+    /// What it needs.
+    pub capabilities: Vec<Capability>,
+    /// SHA-256 of the component file.
+    pub component_sha256: Digest,
+    /// Who answers for it.
+    pub developer: String,
+    /// Its id.
+    pub id: SkillId,
+    /// SPDX expression, or the name of the terms.
+    pub licence: String,
+    /// The most linear memory that it needs, MiB.
+    pub memory_mib: u32,
+    /// For people.
+    pub name: String,
+    /// One step each so many milliseconds.
+    pub period_ms: u32,
+    /// How far it has been tested.
+    pub tier: Tier,
+    /// Manifest format, 1.
+    pub v: u32,
+    /// Semantic version.
+    pub version: String,
+    /// The WIT package that it is written against, [`WIT`].
+    pub wit: String,
+}
+
+/// Why a manifest is not acceptable.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not JSON, or with missing or unknown keys.
+    #[error("{MANIFEST_FILE}: {0}")]
+    Json(String),
+    /// A value outside its range.
+    #[error("{MANIFEST_FILE}: `{key}` {why}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl SkillManifest {
+    /// Checks what the types do not hold.
+    ///
+    /// # Errors
+    /// [`ManifestError::Value`] with the key.
+    pub fn check(&self) -> Result<(), ManifestError> {
+        let refuse = |key, why: String| Err(ManifestError::Value { key, why });
+        if self.v != 1 {
+            return refuse("v", format!("is {}, this release reads 1", self.v));
+        }
+        if semver::Version::parse(&self.version).is_err() {
+            return refuse("version", format!("`{}` is not a semantic version", self.version));
+        }
+        if self.wit != WIT {
+            return refuse("wit", format!("is `{}`, this release runs `{WIT}`", self.wit));
+        }
+        if !(10..=10_000).contains(&self.period_ms) {
+            return refuse("period_ms", format!("is {}, must be 10 to 10000", self.period_ms));
+        }
+        if !(1..=64).contains(&self.memory_mib) {
+            return refuse("memory_mib", format!("is {}, must be 1 to 64", self.memory_mib));
+        }
+        if self.actions.is_empty() || self.actions.len() > 64 {
+            return refuse("actions", format!("has {} names, must be 1 to 64", self.actions.len()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! What travels between the agent and the cloud beside signed commands.
+
+use crate::codec::{Blob, Digest};
+use crate::ids::{JobId, JournalId, PolicyId, RobotId};
+use crate::observation::{Battery, Capabilities};
+use crate::geometry::Pose;
+use crate::entry::Class;
+use serde::{Deserialize, Serialize};
+
+/// The largest batch, in bytes of records: small enough for a slow link to make progress.
+pub const MAX_BATCH_BYTES: usize = 32 * 1024;
+
+/// Journal records of one class, in order, as they are stored (`nooterra_evidence::Record`).
+/// Positions between them belong to other classes.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Batch {
+    /// Which journal: a wiped robot begins a new one.
+    pub journal: JournalId,
+    /// Canonical record bytes, ascending by sequence number.
+    pub records: Vec<Blob>,
+}
+
+/// What the cloud has made durable: every record of this class up to and with `through_seq`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ack {
+    /// Which class.
+    pub class: Class,
+    /// Which journal.
+    pub journal: JournalId,
+    /// Journal sequence number.
+    pub through_seq: u64,
+}
+
+/// Presence, capabilities and health of a robot. Its last will says `online: false`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Absent in a last will.
+    pub health: Option<Health>,
+    /// The channel is up.
+    pub online: bool,
+    /// Whose.
+    pub robot: RobotId,
+}
+
+/// How a robot is.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// Of the agent.
+    pub agent_version: String,
+    /// Battery, where there is one.
+    pub battery: Option<Battery>,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// A software or hardware emergency stop is in force.
+    pub emergency_stop: bool,
+    /// The job under way.
+    pub job: Option<JobId>,
+    /// Records in the journal.
+    pub journal_records: u64,
+    /// Where the device key lives: `file` or `tpm`.
+    pub key_store: String,
+    /// The policy in force.
+    pub policy: PolicyId,
+    /// Its hash.
+    pub policy_hash: Digest,
+    /// Last known pose.
+    pub pose: Option<Pose>,
+}

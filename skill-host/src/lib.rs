@@ -1,0 +1,1 @@
+//! Signed skill bundles and the sandbox that runs them.
