@@ -1,1 +1,31 @@
-//! The daemon on the robot.
+//! The daemon on the robot: composes gate, driver, journal and sandbox, and holds the channel
+//! to the cloud.
+//!
+//! - [`config`]: `agent.toml`.
+//! - [`identity`]: device key, certificate, enrolment.
+//! - [`control`]: the loop that alone moves the robot.
+//! - [`jobs`]: plans, skills, facts.
+//! - [`link`]: the channel; what goes up is read from the journal, what comes down is
+//!   verified, journalled and then acted on.
+//! - [`run`]: which threads there are and where they meet.
+//! - [`cli`]: the commands.
+//!
+//! # What it never does
+//! It decides nothing about motion: every command passes the gate of `nooterra-policy`. It
+//! moves nothing that it cannot record. It believes nothing that is not signed by a key from
+//! its enrolment or its configuration. It loads no policy, key or code over the channel
+//! except skills, which run in the sandbox.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod driver;
+pub mod envelope;
+mod files;
+pub mod http;
+pub mod identity;
+pub mod jobs;
+pub mod link;
+pub mod run;
+mod systemd;

@@ -1,1 +1,51 @@
-//! The journal on disk: group commit over sled, checkpoints, verification and salvage.
+//! The journal on disk: every fact on the robot is appended here, and all else reads it.
+//!
+//! # Vocabulary
+//! A *record* (`nooterra-evidence`) is an entry with its place and time. A *commit* is what the
+//! writer makes durable at once: one *block* of records, at most every 10 ms or 48 KiB, as
+//! one value of a sled store, then an fdatasync. A *checkpoint* is a signed record over all
+//! before it. A *cursor* is how far the cloud has acknowledged a class. A journal is *clean*
+//! when it was closed in order, *poisoned* when a write failed, and *quarantined* (renamed,
+//! all its bytes kept) when it cannot be opened.
+//!
+//! # Tasks and queues
+//! One thread writes. It owns the order of records and the store's write side.
+//!
+//! ```text
+//! control thread ── ControlQueue (lock-free, 1024 fixed-size records) ──┐
+//! other threads ─── inbox (4096 entries, 4 MiB) ────────────────────────┴─ writer ── store
+//! uplink ────────── read_from, told by the notify callback ─────────────────────────┘
+//! ```
+//! Full control queue: the record is dropped and counted, a record of kind `gap` says how
+//! many, and `oldest_uncommitted_age` grows until that is durable, so that the gate stops the
+//! robot. Full inbox: `append` refuses with `AppendError::Full` and stores nothing,
+//! `append_durable` waits for room. A failed write poisons the journal: every append is
+//! refused with the reason and the age is `Duration::MAX`; nothing is retried, because after
+//! a failed sync nobody knows what the disk holds. Start the agent again to reopen it.
+//!
+//! # What it never does
+//! It never acknowledges what is not synced, never panics out of `open` whatever the bytes,
+//! never deletes a journal that it cannot read, and never writes to a journal that it
+//! verifies: `verify`, `tail` and `locate` work on a copy.
+
+mod age;
+mod block;
+mod control;
+mod handle;
+mod image;
+mod index;
+mod journal;
+mod place;
+mod scan;
+mod store;
+mod verify;
+mod writer;
+
+pub use control::{
+    CONTEXTS_KEPT, Context, ContextId, ControlQueue, ControlRecord, SampleRecord, StopRecord,
+    VerdictRecord,
+};
+pub use handle::{AppendError, JournalHandle, MAX_STATE_BYTES, ReadError, StateError};
+pub use journal::{Clock, Journal, OpenError, Opened, Options};
+pub use nooterra_evidence::{Bad, Record, Verification};
+pub use verify::{Location, Tail, TailFrom, TailRecord, VerifyError, locate, tail, verify};

@@ -1,1 +1,26 @@
-//! What a stranger needs to verify a black box: records, chain, checkpoints, verifier.
+//! What a stranger needs to verify a black box: the record, the chain, the checkpoint and the
+//! verifier that reads them in one pass.
+//!
+//! # Vocabulary
+//! A *record* is one entry of a journal with its place and time ([`record`]). Its *leaf hash*
+//! and the *link* before it make the next link; the last link is the *head* ([`chain`]). A
+//! *checkpoint* is a signed statement of size and head, stored as a record that covers every
+//! record before it ([`checkpoint`]). The *verifier* takes records in order and says how far
+//! they are proved, and which is the first that is not as it was written ([`verify`]).
+//!
+//! # What it never does
+//! It opens no file, reads no clock, allocates no more than a record needs, and never says
+//! "valid" of a box whose key it was not given. It knows nothing of the store beneath
+//! (`nooterra-blackbox`) and builds for `wasm32-unknown-unknown`, so that a browser can verify
+//! what a robot wrote.
+
+pub mod chain;
+pub mod checkpoint;
+pub mod cose;
+pub mod record;
+pub mod verify;
+
+pub use chain::{GENESIS, leaf_hash, link};
+pub use checkpoint::Checkpoint;
+pub use record::{MAX_RECORD_BYTES, Record, RecordError};
+pub use verify::{Bad, Verification, Verifier};

@@ -3,7 +3,7 @@
 //! An actor signs the *fact*, offline if need be. The keeper of a stream adds the *place*:
 //! stream, position and the hash of what stood before.
 
-use crate::codec::{self, CodecError, Digest, Value};
+use crate::codec::{self, Blob, CodecError, Digest, Value};
 use crate::envelope::{Signable, Signed, SignedError};
 use crate::geometry::Pose;
 use crate::ids::{ActorId, EventId, JobId, JournalId, SkillId, StepId, StreamId};
@@ -304,6 +304,22 @@ pub struct SkillUsed {
     pub step: StepId,
     /// Semantic version.
     pub version: String,
+}
+
+/// Payload of `EVIDENCE_CAPTURED`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceCaptured {
+    /// The bytes, where they are few enough for a record.
+    pub bytes: Option<Blob>,
+    /// Such as `application/json`.
+    pub media_type: String,
+    /// Named by the skill.
+    pub name: String,
+    /// Of the bytes.
+    pub sha256: Digest,
+    /// In which step of the plan.
+    pub step: StepId,
 }
 
 /// Payload of `HEARTBEAT`.

@@ -1,1 +1,61 @@
 //! Signed skill bundles and the sandbox that runs them.
+//!
+//! A *skill* is a WebAssembly component written by somebody whom the robot's owner need not
+//! know. It is a pure step: it turns an *observation* into a *request* and a *status*, once
+//! per *period*. The request is its only way to ask for motion, and it is only a wish: what
+//! becomes of it is decided in `nooterra-policy`.
+//!
+//! - A [`Bundle`] is what is installed: manifest and component in one file, signed in the
+//!   minisign format by one of the [`TrustedKeys`].
+//! - A *capability* is something that a skill may do beyond computing. In effect is what its
+//!   manifest asks for and the local configuration grants; a skill that is not granted all
+//!   that it asks for is not started.
+//! - A [`Host`] is the engine that all skills share. [`Host::start`] puts an action of a
+//!   skill on its own thread: a [`Running`].
+//! - [`Ports`] is where a skill's calls go: checkpoints, evidence, log lines. The agent
+//!   supplies it.
+//! - An *epoch tick* is how time passes for deadlines: the agent calls [`Host::epoch_tick`]
+//!   every 10 ms.
+//!
+//! The WIT world in `wit/skill.wit` is the manual for authors of skills. `examples/skills`
+//! has skills to begin from.
+//!
+//! # Who runs where
+//!
+//! ```text
+//! control loop --observe()--> [one slot, latest wins] --> skill's thread: step()
+//!              <--latest()--- [one slot]              <--     |
+//!                                                             +--> Ports (agent's queue)
+//! any thread   --epoch_tick() every 10 ms--> deadlines of all skills
+//! ```
+//! Nothing of this makes the control loop wait for a skill. A skill that does not return
+//! leaves its last request behind, which grows old and is then a stop.
+//!
+//! # What it never does
+//! It reads no clock, opens no file and no socket, and draws no randomness; only the
+//! developer's tools (feature `tools`) draw some, for keys. It gives a skill nothing of WASI.
+//! It accepts no compiled code from outside. It does not judge motion: numbers of a request
+//! that are not finite are passed on for the gate to refuse.
+
+mod bundle;
+mod host;
+mod limits;
+#[cfg(feature = "tools")]
+mod pack;
+mod ports;
+mod run;
+mod session;
+mod signature;
+mod world;
+
+pub use bundle::{Bundle, BundleError, MAX_MANIFEST_BYTES, parse_manifest};
+pub use host::{Host, HostError, HostOptions, StartError};
+#[cfg(feature = "tools")]
+pub use pack::{Keys, PackError, keygen, pack, sign};
+pub use ports::{
+    MAX_CALLS_PER_STEP, MAX_EVIDENCE_BYTES, MAX_LOG_BYTES, MAX_NAME_BYTES, NoPorts, Ports,
+};
+pub use run::{End, RunState, Running, Stepped};
+pub use session::{INIT_LIMIT, STEP_PATIENCE, Session, SkillError, capability_name};
+pub use signature::{KeyError, KeyId, MAX_KEYS, SignatureError, TrustedKeys};
+pub use world::{MAX_NOTE_BYTES, MAX_REASON_BYTES, Request, Status};

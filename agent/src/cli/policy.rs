@@ -1,0 +1,129 @@
+//! `nooterra-agent policy`: the owner's envelope, from JSON to a signed document.
+
+use super::exit::{Code, coded};
+use super::Answer;
+use crate::config::Config;
+use crate::envelope;
+use anyhow::Context as _;
+use clap::Subcommand;
+use nooterra_policy::check_document;
+use nooterra_protocol::policy::PolicyDocument;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Check a policy in JSON: numbers, polygons, limits
+    Check {
+        /// The document.
+        file: PathBuf,
+    },
+    /// Make an owner's key
+    #[cfg(feature = "tools")]
+    Keygen {
+        /// Where the private key goes; whoever reads it can sign envelopes.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Where the public key goes; robots are given this one.
+        #[arg(long, value_name = "FILE")]
+        public: PathBuf,
+    },
+    /// Show the policy that is in force by the configuration, after verifying it
+    Show,
+    /// Check a policy in JSON and sign it
+    #[cfg(feature = "tools")]
+    Sign {
+        /// The document.
+        file: PathBuf,
+        /// The owner's private key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Where the signed document goes.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+pub(super) fn answer(
+    command: Command,
+    load: impl Fn() -> anyhow::Result<Config>,
+) -> anyhow::Result<Answer> {
+    match command {
+        Command::Check { file } => {
+            let document = read(&file)?;
+            let text = format!(
+                "{}: policy {} version {} for robot {} is in order",
+                file.display(),
+                document.id,
+                document.version,
+                document.robot
+            );
+            Ok(Answer::done(text, json!({ "ok": true, "policy": document })))
+        }
+        #[cfg(feature = "tools")]
+        Command::Keygen { out, public } => tools::keygen(&out, &public),
+        Command::Show => {
+            let policy = envelope::load(&load()?)?;
+            let text = serde_json::to_string_pretty(policy.document())?;
+            Ok(Answer::done(text, json!({ "policy": policy.document(), "hash": policy.digest() })))
+        }
+        #[cfg(feature = "tools")]
+        Command::Sign { file, key, out } => tools::sign(&read(&file)?, &key, &out),
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<PolicyDocument> {
+    let wrong = |error: anyhow::Error| coded(Code::Configuration, error);
+    let text = std::fs::read_to_string(file)
+        .with_context(|| file.display().to_string())
+        .map_err(wrong)?;
+    // serde_json's errors name line and column.
+    let document: PolicyDocument = serde_json::from_str(&text)
+        .with_context(|| file.display().to_string())
+        .map_err(wrong)?;
+    check_document(&document).with_context(|| file.display().to_string()).map_err(wrong)?;
+    Ok(document)
+}
+
+#[cfg(feature = "tools")]
+mod tools {
+    use super::{Answer, PolicyDocument};
+    use crate::files;
+    use anyhow::Context as _;
+    use nooterra_protocol::envelope::Signed;
+    use nooterra_protocol::keys::{Ed25519Key, Signer as _};
+    use serde_json::json;
+    use std::path::Path;
+
+    pub(super) fn keygen(out: &Path, public: &Path) -> anyhow::Result<Answer> {
+        anyhow::ensure!(!out.exists(), "{} exists; a key is never overwritten", out.display());
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).context("no randomness for a key")?;
+        let key = Ed25519Key::from_seed(seed);
+        files::write_whole(out, key.to_pem()?.as_bytes(), 0o600)
+            .with_context(|| out.display().to_string())?;
+        let text = key.verifying_key().to_string();
+        files::write_whole(public, format!("{text}\n").as_bytes(), 0o644)
+            .with_context(|| public.display().to_string())?;
+        Ok(Answer::done(format!("owner's public key: {text}"), json!({ "public_key": text })))
+    }
+
+    pub(super) fn sign(
+        document: &PolicyDocument,
+        key: &Path,
+        out: &Path,
+    ) -> anyhow::Result<Answer> {
+        let pem = std::fs::read_to_string(key).with_context(|| key.display().to_string())?;
+        let key = Ed25519Key::from_pem(&pem).with_context(|| key.display().to_string())?;
+        let signed = Signed::sign(document.clone(), &key)?;
+        files::write_whole(out, signed.bytes(), 0o644).with_context(|| out.display().to_string())?;
+        let text = format!(
+            "{}: policy {} version {}, signed, SHA-256 {}",
+            out.display(),
+            document.id,
+            document.version,
+            signed.digest()
+        );
+        Ok(Answer::done(text, json!({ "hash": signed.digest(), "version": document.version })))
+    }
+}

@@ -1,0 +1,160 @@
+//! `nooterra-agent skill`: bundles, from a component to something that a robot runs.
+
+use super::Answer;
+use super::exit::{Code, coded};
+use crate::config::Config;
+use crate::jobs::trusted_keys;
+use anyhow::Context as _;
+use clap::Subcommand;
+use nooterra_skill_host::Bundle;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a key pair that signs skills, in the minisign format
+    #[cfg(feature = "tools")]
+    Keygen {
+        /// Where the private key goes; whoever reads it can sign skills.
+        #[arg(long, value_name = "FILE")]
+        secret: PathBuf,
+        /// Where the public key goes; robots are given this one.
+        #[arg(long, value_name = "FILE")]
+        public: PathBuf,
+    },
+    /// Put a component and its manifest into one bundle
+    #[cfg(feature = "tools")]
+    Pack {
+        /// The manifest; its `component_sha256` is filled in.
+        #[arg(long, value_name = "FILE")]
+        manifest: PathBuf,
+        /// The WebAssembly component.
+        #[arg(long, value_name = "FILE")]
+        component: PathBuf,
+        /// Where the bundle goes.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Sign a bundle; `minisign -S` does the same
+    #[cfg(feature = "tools")]
+    Sign {
+        /// The bundle.
+        file: PathBuf,
+        /// The private key, made without a password.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Say whether this robot would accept a bundle, and why not
+    Verify {
+        /// The bundle.
+        file: PathBuf,
+        /// Its signature; FILE.minisig unless named.
+        #[arg(long, value_name = "FILE")]
+        signature: Option<PathBuf>,
+    },
+}
+
+pub(super) fn answer(
+    command: Command,
+    load: impl Fn() -> anyhow::Result<Config>,
+) -> anyhow::Result<Answer> {
+    match command {
+        #[cfg(feature = "tools")]
+        Command::Keygen { secret, public } => tools::keygen(&secret, &public),
+        #[cfg(feature = "tools")]
+        Command::Pack { manifest, component, out } => tools::pack(&manifest, &component, &out),
+        #[cfg(feature = "tools")]
+        Command::Sign { file, key } => tools::sign(&file, &key),
+        Command::Verify { file, signature } => verify(&load()?, &file, signature),
+    }
+}
+
+fn verify(config: &Config, file: &Path, signature: Option<PathBuf>) -> anyhow::Result<Answer> {
+    let signature = signature.unwrap_or_else(|| minisig(file));
+    let keys = trusted_keys(&config.skills.trusted_keys_dir)
+        .map_err(|error| coded(Code::Configuration, error))?;
+    let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+    let text = std::fs::read_to_string(&signature).with_context(|| {
+        format!("{}: a bundle without a signature is never run", signature.display())
+    });
+    let text = text.map_err(|error| coded(Code::NotVerified, error))?;
+    match Bundle::verify(&bytes, &text, &keys) {
+        Ok(bundle) => {
+            let manifest = bundle.manifest();
+            let text = format!(
+                "{}: {} {} by {}, signed by {}, accepted",
+                file.display(),
+                manifest.id,
+                manifest.version,
+                manifest.developer,
+                bundle.signed_by()
+            );
+            let json = json!({
+                "accepted": true,
+                "digest": bundle.digest(),
+                "signed_by": bundle.signed_by().to_string(),
+                "manifest": manifest,
+            });
+            Ok(Answer::done(text, json))
+        }
+        Err(error) => {
+            let reason = error.to_string();
+            Ok(Answer {
+                code: Code::NotVerified,
+                text: format!("{}: refused: {reason}", file.display()),
+                json: json!({ "accepted": false, "reason": reason }),
+            })
+        }
+    }
+}
+
+fn minisig(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".minisig");
+    name.into()
+}
+
+#[cfg(feature = "tools")]
+mod tools {
+    use super::{Answer, minisig};
+    use crate::files;
+    use anyhow::Context as _;
+    use nooterra_protocol::codec::Digest;
+    use nooterra_skill_host::{keygen as new_keys, pack as make_bundle, sign as make_signature};
+    use serde_json::json;
+    use std::path::Path;
+
+    pub(super) fn keygen(secret: &Path, public: &Path) -> anyhow::Result<Answer> {
+        anyhow::ensure!(!secret.exists(), "{} exists; a key is never overwritten", secret.display());
+        let keys = new_keys(None)?;
+        write(secret, keys.secret.as_bytes(), 0o600)?;
+        write(public, keys.public.as_bytes(), 0o644)?;
+        let text = format!("skill key: {} (private), {} (public)", secret.display(), public.display());
+        Ok(Answer::done(text, json!({ "public_key": keys.public })))
+    }
+
+    pub(super) fn pack(manifest: &Path, component: &Path, out: &Path) -> anyhow::Result<Answer> {
+        let template =
+            std::fs::read_to_string(manifest).with_context(|| manifest.display().to_string())?;
+        let bytes = std::fs::read(component).with_context(|| component.display().to_string())?;
+        let bundle = make_bundle(&template, &bytes)?;
+        let digest = Digest::of(&bundle);
+        write(out, &bundle, 0o644)?;
+        let text = format!("{}: {} bytes, SHA-256 {digest}", out.display(), bundle.len());
+        Ok(Answer::done(text, json!({ "digest": digest, "bytes": bundle.len() })))
+    }
+
+    pub(super) fn sign(file: &Path, key: &Path) -> anyhow::Result<Answer> {
+        let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+        let secret = std::fs::read_to_string(key).with_context(|| key.display().to_string())?;
+        let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let signature = make_signature(&bytes, &secret, None, &format!("file:{name}"))?;
+        let out = minisig(file);
+        write(&out, signature.as_bytes(), 0o644)?;
+        Ok(Answer::done(format!("{}", out.display()), json!({ "signature": out })))
+    }
+
+    fn write(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+        files::write_whole(path, bytes, mode).with_context(|| path.display().to_string())
+    }
+}

@@ -1,0 +1,134 @@
+//! Where wishes for the robot are laid down, and picked up by every tick.
+//!
+//! The downlink and the job runner write; the control loop only ever tries the lock, and
+//! works with what it last saw when it is taken. A wish carries its own end, so an old copy
+//! cannot outlive its lease.
+
+use super::steer::Goal;
+use nooterra_blackbox::{Context, ContextId, JournalHandle};
+use nooterra_policy::VerifiedPolicy;
+use nooterra_protocol::ids::{EnvelopeId, JobId};
+use nooterra_protocol::time::MonoNanos;
+use std::sync::{Mutex, MutexGuard};
+
+/// A goal and how long it holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lease {
+    /// What is wished.
+    pub goal: Goal,
+    /// Whether the goal is fresh by itself until the lease ends (an operator who granted a
+    /// lease), or must be renewed within the policy's freshness (a skill).
+    pub holds: bool,
+    /// When it was last renewed.
+    pub renewed: MonoNanos,
+    /// After this moment it is void.
+    pub until: MonoNanos,
+}
+
+/// All wishes of one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Intent {
+    /// The journal context that explains these wishes.
+    pub context: ContextId,
+    /// A software emergency stop is in force.
+    pub emergency_stop: bool,
+    /// An operator's.
+    pub operator: Option<Lease>,
+    /// The running skill's.
+    pub skill: Option<Lease>,
+}
+
+struct Inner {
+    context: Context,
+    intent: Intent,
+}
+
+/// The one place for wishes.
+pub struct Desk {
+    inner: Mutex<Inner>,
+    journal: JournalHandle,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").field("intent", &self.lock().intent).finish_non_exhaustive()
+    }
+}
+
+impl Desk {
+    /// An empty desk of a robot under `policy`.
+    #[must_use]
+    pub fn new(journal: JournalHandle, policy: &VerifiedPolicy) -> Self {
+        let context = Context {
+            job: None,
+            operator_command: None,
+            policy_hash: policy.digest(),
+            zones: policy.document().zones.iter().map(|zone| zone.id.clone()).collect(),
+        };
+        let intent = Intent {
+            context: journal.set_context(context.clone()),
+            emergency_stop: false,
+            operator: None,
+            skill: None,
+        };
+        Self { inner: Mutex::new(Inner { context, intent }), journal }
+    }
+
+    /// Lays down an operator's wish on behalf of a signed command; the latest replaces.
+    pub fn set_operator(&self, lease: Lease, command: EnvelopeId) {
+        let mut inner = self.lock();
+        inner.intent.operator = Some(lease);
+        inner.context.operator_command = Some(command);
+        self.explain(&mut inner);
+    }
+
+    /// Lays down what the running skill asks for; `None` when it asks for nothing.
+    pub fn set_skill(&self, lease: Option<Lease>) {
+        self.lock().intent.skill = lease;
+    }
+
+    /// Puts the software emergency stop in force, or lifts it. Any operator's wish ends.
+    pub fn set_emergency_stop(&self, on: bool) {
+        let mut inner = self.lock();
+        inner.intent.emergency_stop = on;
+        inner.intent.operator = None;
+    }
+
+    /// Names the job that verdicts belong to from now on.
+    pub fn set_job(&self, job: Option<JobId>) {
+        let mut inner = self.lock();
+        inner.context.job = job;
+        self.explain(&mut inner);
+    }
+
+    /// The job that is under way.
+    #[must_use]
+    pub fn job(&self) -> Option<JobId> {
+        self.lock().context.job.clone()
+    }
+
+    /// All wishes, if that needs no waiting.
+    #[must_use]
+    pub fn try_intent(&self) -> Option<Intent> {
+        match self.inner.try_lock() {
+            Ok(inner) => Some(inner.intent),
+            Err(std::sync::TryLockError::Poisoned(inner)) => Some(inner.into_inner().intent),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// A software emergency stop is in force.
+    #[must_use]
+    pub fn emergency_stop(&self) -> bool {
+        self.lock().intent.emergency_stop
+    }
+
+    fn explain(&self, inner: &mut Inner) {
+        inner.intent.context = self.journal.set_context(inner.context.clone());
+    }
+
+    /// A holder that panicked left whole values behind: each is written by one assignment.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

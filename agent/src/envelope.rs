@@ -1,0 +1,88 @@
+//! The safety envelope in force: the owner's signed policy, read from its file.
+
+use crate::config::Config;
+use nooterra_blackbox::{JournalHandle, StateError};
+use nooterra_policy::{PolicyError, VerifiedPolicy};
+use nooterra_protocol::keys::{KeyError, VerifyingKey};
+use std::path::{Path, PathBuf};
+
+/// The version of the newest policy that was in force, in the journal's state.
+const VERSION_KEY: &str = "policy.version";
+
+/// Why no policy is in force.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvelopeError {
+    /// A file cannot be read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The owner's key file holds no key.
+    #[error("{}: {source}", path.display())]
+    OwnerKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: KeyError,
+    },
+    /// An older policy than one that was in force here: put back by mistake, or by somebody.
+    #[error("policy version {found} is older than {newest}, which was in force; sign a new version")]
+    Older {
+        /// In the file.
+        found: u32,
+        /// Was in force.
+        newest: u32,
+    },
+    /// Not signed by the owner, for another robot, or senseless.
+    #[error("{}: {source}", path.display())]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: PolicyError,
+    },
+    /// The journal cannot say which versions were in force.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// Reads and verifies the configured policy.
+///
+/// # Errors
+/// [`EnvelopeError`], except `Older` and `State`.
+pub fn load(config: &Config) -> Result<VerifiedPolicy, EnvelopeError> {
+    let owner = owner_key(&config.policy.owner_key_file)?;
+    let path = config.policy.file.clone();
+    let bytes = std::fs::read(&path)
+        .map_err(|source| EnvelopeError::File { path: path.clone(), source })?;
+    VerifiedPolicy::verify(&bytes, &owner, &config.robot.id)
+        .map_err(|source| EnvelopeError::Policy { path, source })
+}
+
+/// A public key from its file.
+///
+/// # Errors
+/// [`EnvelopeError::File`] and [`EnvelopeError::OwnerKey`].
+pub fn owner_key(path: &Path) -> Result<VerifyingKey, EnvelopeError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| EnvelopeError::File { path: path.to_owned(), source })?;
+    text.trim().parse().map_err(|source| EnvelopeError::OwnerKey { path: path.to_owned(), source })
+}
+
+/// Refuses a policy that is older than one that was in force, and remembers a newer one.
+///
+/// # Errors
+/// [`EnvelopeError::Older`] and [`EnvelopeError::State`].
+pub fn never_back(policy: &VerifiedPolicy, journal: &JournalHandle) -> Result<(), EnvelopeError> {
+    let found = policy.document().version;
+    let stored = journal.get_state(VERSION_KEY)?;
+    let newest = stored.and_then(|bytes| Some(u32::from_be_bytes(bytes.try_into().ok()?)));
+    match newest {
+        Some(newest) if found < newest => Err(EnvelopeError::Older { found, newest }),
+        Some(newest) if found == newest => Ok(()),
+        _ => Ok(journal.put_state(VERSION_KEY, &found.to_be_bytes())?),
+    }
+}

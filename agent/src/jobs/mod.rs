@@ -1,0 +1,152 @@
+//! Jobs on the robot: taking a plan, carrying out its steps by skills, stating what happened.
+//!
+//! [`Jobs`] is the door, for the downlink. The [`Runner`] has a thread of its own and one job
+//! at a time. What must survive a restart is in one file that is replaced as a whole at every
+//! step of a plan ([`memory`]); what happened is in the journal, as signed facts ([`Facts`]).
+
+mod facts;
+mod memory;
+mod pace;
+mod ports;
+mod runner;
+mod shelf;
+
+pub use facts::{Facts, FactsError};
+pub use pace::{Pace, SystemPace};
+pub use runner::{Runner, RunnerParts};
+pub use shelf::{Fetch, Shelf, ShelfError, trusted_keys};
+
+use nooterra_protocol::ids::JobId;
+use nooterra_protocol::plan::Plan;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tracing::error;
+
+/// A job that is to be carried out.
+#[derive(Clone, Debug)]
+struct Order {
+    job: JobId,
+    plan: Plan,
+}
+
+#[derive(Debug)]
+struct Current {
+    cancelled: Option<String>,
+    job: JobId,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    current: Mutex<Option<Current>>,
+    leaving: AtomicBool,
+}
+
+impl Shared {
+    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cancelled(&self) -> Option<String> {
+        self.current().as_ref().and_then(|current| current.cancelled.clone())
+    }
+
+    fn leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    fn begin(&self, job: &JobId) {
+        *self.current() = Some(Current { cancelled: None, job: job.clone() });
+    }
+
+    fn end(&self) {
+        *self.current() = None;
+    }
+}
+
+/// The door to the runner.
+#[derive(Clone, Debug)]
+pub struct Jobs {
+    orders: SyncSender<Order>,
+    shared: Arc<Shared>,
+}
+
+/// The runner's end of the door.
+#[derive(Debug)]
+pub struct Inbox {
+    orders: Receiver<Order>,
+    shared: Arc<Shared>,
+}
+
+impl Jobs {
+    /// A door and its other end. One order fits in between; a robot has one job at a time.
+    #[must_use]
+    pub fn new() -> (Self, Inbox) {
+        let (sender, orders) = sync_channel(1);
+        let shared = Arc::new(Shared::default());
+        (Self { orders: sender, shared: Arc::clone(&shared) }, Inbox { orders, shared })
+    }
+
+    /// Whether a job could start now.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn can_start(&self, job: &JobId) -> Result<(), String> {
+        match &*self.shared.current() {
+            Some(current) if current.job == *job => Err(format!("job {job} is already under way")),
+            Some(current) => Err(format!(
+                "job {} is under way; a robot has one job at a time: cancel it or wait",
+                current.job
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether there is such a job to cancel.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn can_cancel(&self, job: &JobId) -> Result<(), String> {
+        match &*self.shared.current() {
+            Some(current) if current.job == *job => Ok(()),
+            _ => Err(format!("job {job} is not under way here")),
+        }
+    }
+
+    /// Hands a job to the runner. The caller has asked [`Self::can_start`].
+    pub fn start(&self, job: JobId, plan: Plan) {
+        self.shared.begin(&job);
+        if self.orders.try_send(Order { job: job.clone(), plan }).is_err() {
+            // The runner is gone, which ends the agent.
+            error!(%job, "the job runner takes no orders");
+        }
+    }
+
+    /// Gives up a job: the skill ends, the robot comes to rest, and then the job is aborted.
+    pub fn cancel(&self, job: &JobId, reason: &str) {
+        if let Some(current) = self.shared.current().as_mut().filter(|c| c.job == *job) {
+            current.cancelled = Some(reason.to_owned());
+        }
+    }
+
+    /// Lets the runner's thread end; a job under way goes on after the next start.
+    pub fn leave(&self) {
+        self.shared.leaving.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_robot_has_one_job_at_a_time_and_says_which() {
+        let (jobs, _inbox) = Jobs::new();
+        let (first, second) = (JobId::new("job-1").unwrap(), JobId::new("job-2").unwrap());
+        assert!(jobs.can_start(&first).is_ok());
+        jobs.start(first.clone(), Plan { steps: vec![] });
+        assert!(jobs.can_start(&second).unwrap_err().contains("job-1 is under way"));
+        assert!(jobs.can_cancel(&second).is_err());
+        assert!(jobs.can_cancel(&first).is_ok());
+    }
+}

@@ -1,0 +1,76 @@
+//! From a skill's calls to the runner: a bounded queue, so that a skill never waits for a
+//! disk.
+
+use nooterra_skill_host::Ports;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// Calls that may wait for the runner; more than one step may make. A call that does not fit
+/// is dropped and counted, and the runner says so in the journal.
+const WAITING: usize = 256;
+
+/// What a skill did beside its request.
+#[derive(Debug)]
+pub(super) enum Call {
+    Checkpoint(String),
+    Evidence { bytes: Vec<u8>, media_type: String, name: String },
+    Log(String),
+}
+
+/// The skill's end.
+#[derive(Debug)]
+pub(super) struct QueuePorts {
+    calls: SyncSender<Call>,
+    dropped: u64,
+}
+
+pub(super) fn queue() -> (QueuePorts, Receiver<Call>) {
+    let (calls, receiver) = sync_channel(WAITING);
+    (QueuePorts { calls, dropped: 0 }, receiver)
+}
+
+impl QueuePorts {
+    fn put(&mut self, call: Call) {
+        if self.dropped > 0 {
+            let note = Call::Log(format!("({} calls before this one were dropped)", self.dropped));
+            if self.calls.try_send(note).is_ok() {
+                self.dropped = 0;
+            }
+        }
+        if self.calls.try_send(call).is_err() {
+            self.dropped += 1;
+        }
+    }
+}
+
+impl Ports for QueuePorts {
+    fn checkpoint(&mut self, name: &str) {
+        self.put(Call::Checkpoint(name.to_owned()));
+    }
+
+    fn evidence(&mut self, name: &str, media_type: &str, bytes: &[u8]) {
+        let (name, media_type) = (name.to_owned(), media_type.to_owned());
+        self.put(Call::Evidence { bytes: bytes.to_vec(), media_type, name });
+    }
+
+    fn log(&mut self, text: &str) {
+        self.put(Call::Log(text.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_do_not_fit_are_counted_and_said() {
+        let (mut ports, calls) = queue();
+        for _ in 0..WAITING + 5 {
+            ports.log("line");
+        }
+        assert_eq!(calls.try_iter().count(), WAITING);
+        ports.log("after");
+        let lines: Vec<_> = calls.try_iter().map(|call| format!("{call:?}")).collect();
+        assert!(lines[0].contains("5 calls before this one were dropped"), "{lines:?}");
+        assert!(lines[1].contains("after"));
+    }
+}

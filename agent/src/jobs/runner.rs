@@ -1,0 +1,484 @@
+//! Carries out one job: its steps in order, each by one action of one skill.
+
+use super::facts::{Facts, FactsError};
+use super::memory::{MAX_RESUMES, Memory, Progress};
+use super::pace::Pace;
+use super::ports::{self, Call};
+use super::shelf::Shelf;
+use super::{Inbox, Jobs, Order, Shared};
+use crate::control::{Desk, Goal, Lease, View};
+use nooterra_blackbox::JournalHandle;
+use nooterra_protocol::codec::{Blob, Digest};
+use nooterra_protocol::entry::{Entry, SkillLog, SkillStep};
+use nooterra_protocol::event::{
+    Aborted, CheckpointReached, Completed, EventType, EvidenceCaptured, Heartbeat, SkillUsed,
+    UnderPolicy,
+};
+use nooterra_protocol::geometry::Pose;
+use nooterra_protocol::ids::JobId;
+use nooterra_protocol::plan::{Plan, PlanStep};
+use nooterra_protocol::skill::Capability;
+use nooterra_protocol::time::MonoNanos;
+use nooterra_skill_host::{Bundle, End, Host, HostOptions, Request, RunState, Running, Status, Stepped};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+use tracing::{error, info, warn};
+
+/// A skill's request that is older than this is no wish any more. Before that, the policy's
+/// own freshness has long brought the robot to rest.
+const SKILL_LEASE: Duration = Duration::from_secs(2);
+
+/// Evidence up to this many bytes is stored in its fact; of more, the hash.
+const INLINE_EVIDENCE_BYTES: usize = 16 * 1024;
+
+/// The cloud hears how a job goes at least this often.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
+
+/// A cancelled job is over once the robot has been at rest; no longer than this is waited.
+const REST_WITHIN: Duration = Duration::from_secs(10);
+
+/// Slower than this counts as rest, m/s and rad/s: above the odometry's noise.
+const REST_SPEED: f64 = 0.02;
+
+/// What the runner works with.
+pub struct RunnerParts {
+    /// Takes the skill's wishes.
+    pub desk: Arc<Desk>,
+    /// Signs what happened.
+    pub facts: Facts,
+    /// `skills.grant` of the configuration.
+    pub grant: BTreeSet<Capability>,
+    /// Runs skills.
+    pub host: Arc<Host>,
+    /// For entries that are no facts.
+    pub journal: JournalHandle,
+    /// Time.
+    pub pace: Box<dyn Pace>,
+    /// Hash of the policy in force.
+    pub policy_hash: Digest,
+    /// Where bundles come from.
+    pub shelf: Shelf,
+    /// What the robot sees.
+    pub view: Arc<View>,
+}
+
+impl std::fmt::Debug for RunnerParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunnerParts").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
+/// One job at a time, on its own thread.
+pub struct Runner {
+    inbox: Inbox,
+    memory: Memory,
+    parts: RunnerParts,
+    unfinished: Option<Progress>,
+}
+
+impl std::fmt::Debug for Runner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runner").field("memory", &self.memory).finish_non_exhaustive()
+    }
+}
+
+/// Why a job does not go on.
+enum Halt {
+    /// Aborted: the job is over, for this reason.
+    Abort(String),
+    /// The agent ends; the job goes on after the next start.
+    Leave,
+}
+
+impl From<FactsError> for Halt {
+    /// A job whose facts cannot be recorded does not go on.
+    fn from(error: FactsError) -> Self {
+        Self::Abort(error.to_string())
+    }
+}
+
+impl Runner {
+    /// A runner with the door to it. A job that was under way is taken up by [`Self::run`].
+    #[must_use]
+    pub fn new(state_dir: &Path, parts: RunnerParts) -> (Self, Jobs) {
+        let (jobs, inbox) = Jobs::new();
+        let memory = Memory::new(state_dir);
+        let unfinished = memory.load();
+        if let Some(progress) = &unfinished {
+            inbox.shared.begin(&progress.job);
+        }
+        (Self { inbox, memory, parts, unfinished }, jobs)
+    }
+
+    /// Serves until [`Jobs::leave`].
+    pub fn run(mut self) {
+        if let Some(mut progress) = self.unfinished.take() {
+            progress.resumes += 1;
+            info!(job = %progress.job, step = progress.next_step, "taking up the job under way");
+            self.carry_out(progress);
+        }
+        while !self.inbox.shared.leaving() {
+            match self.inbox.orders.recv_timeout(Duration::from_millis(100)) {
+                Ok(Order { job, plan }) => {
+                    let progress =
+                        Progress { job, next_step: 0, plan, resumes: 0, started: false };
+                    self.carry_out(progress);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn carry_out(&mut self, mut progress: Progress) {
+        let job = progress.job.clone();
+        self.parts.desk.set_job(Some(job.clone()));
+        let interventions = self.parts.view.interventions();
+        let epochs = Epochs::count(&self.parts.host);
+        let outcome = self.steps(&mut progress);
+        drop(epochs);
+        self.parts.desk.set_skill(None);
+        let over = match outcome {
+            Ok(()) => {
+                let completed = Completed {
+                    interventions: self.parts.view.interventions() - interventions,
+                    pose: self.pose(),
+                    steps: u32::try_from(progress.plan.steps.len()).unwrap_or(u32::MAX),
+                };
+                info!(%job, "job completed");
+                self.parts.facts.state(&job, EventType::ExecutionCompleted, &completed)
+            }
+            Err(Halt::Leave) => {
+                info!(%job, "the job under way goes on after the next start");
+                return;
+            }
+            Err(Halt::Abort(reason)) => {
+                warn!(%job, reason, "job aborted");
+                self.rest();
+                let step = progress.plan.steps.get(progress.next_step as usize);
+                let aborted = Aborted { reason, step: step.map(|step| step.id.clone()) };
+                self.parts.facts.state(&job, EventType::ExecutionAborted, &aborted)
+            }
+        };
+        match over {
+            Ok(()) => self.memory.clear(),
+            Err(error) => error!(%error, %job, "the end of the job is not recorded; it is taken up again after the next start"),
+        }
+        self.parts.desk.set_job(None);
+        self.inbox.shared.end();
+    }
+
+    fn steps(&mut self, progress: &mut Progress) -> Result<(), Halt> {
+        if progress.resumes > MAX_RESUMES {
+            return Err(Halt::Abort(format!(
+                "the agent started anew {} times within this step",
+                progress.resumes
+            )));
+        }
+        self.remember(progress)?;
+        if !progress.started {
+            let under = UnderPolicy { policy_hash: self.parts.policy_hash, pose: self.pose() };
+            for kind in
+                [EventType::EnRoute, EventType::AccessGranted, EventType::ExecutionStarted]
+            {
+                self.parts.facts.state(&progress.job, kind, &under)?;
+            }
+            progress.started = true;
+            self.remember(progress)?;
+        }
+        let bundles = self.bundles(&progress.plan)?;
+        while let Some(step) = progress.plan.steps.get(progress.next_step as usize) {
+            info!(job = %progress.job, step = %step.id, action = step.action, "step begins");
+            let bundle = bundles.get(&step.skill.bundle).ok_or_else(|| {
+                Halt::Abort(format!("step {}: its bundle is missing", step.id))
+            })?;
+            let steps = progress.plan.steps.len();
+            StepRun::new(self, &progress.job, step, (progress.next_step, steps)).run(bundle)?;
+            self.parts.desk.set_skill(None);
+            progress.next_step += 1;
+            progress.resumes = 0;
+            self.remember(progress)?;
+        }
+        Ok(())
+    }
+
+    /// All of the plan's bundles are here and good before the first step begins.
+    fn bundles(&self, plan: &Plan) -> Result<BTreeMap<Digest, Bundle>, Halt> {
+        let mut bundles = BTreeMap::new();
+        for skill in plan.skills() {
+            let bundle =
+                self.parts.shelf.bundle(skill).map_err(|error| Halt::Abort(error.to_string()))?;
+            bundles.insert(skill.bundle, bundle);
+        }
+        Ok(bundles)
+    }
+
+    fn remember(&self, progress: &Progress) -> Result<(), Halt> {
+        self.memory
+            .store(progress)
+            .map_err(|error| Halt::Abort(format!("the job's progress cannot be stored: {error}")))
+    }
+
+    /// Waits until the robot stands.
+    fn rest(&self) {
+        let pace = self.parts.pace.as_ref();
+        let give_up = pace.now().plus(REST_WITHIN);
+        while pace.now() < give_up && !self.inbox.shared.leaving() {
+            let twist = self.parts.view.observation().map(|seen| seen.twist.value);
+            let still = |speed: f64| speed.abs() < REST_SPEED;
+            if twist.is_none_or(|twist| still(twist.linear) && still(twist.angular)) {
+                return;
+            }
+            pace.sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn pose(&self) -> Pose {
+        self.parts.view.observation().map(|seen| seen.pose.value).unwrap_or_default()
+    }
+}
+
+/// One step of a plan while it is under way.
+struct StepRun<'r> {
+    beat_due: MonoNanos,
+    job: &'r JobId,
+    parts: &'r mut RunnerParts,
+    /// Index of this step, and how many there are.
+    place: (u32, usize),
+    said: (String, String),
+    shared: Arc<Shared>,
+    step: &'r PlanStep,
+    stepped: u64,
+}
+
+impl<'r> StepRun<'r> {
+    fn new(runner: &'r mut Runner, job: &'r JobId, step: &'r PlanStep, place: (u32, usize)) -> Self {
+        Self {
+            beat_due: runner.parts.pace.now(),
+            job,
+            place,
+            said: Default::default(),
+            shared: Arc::clone(&runner.inbox.shared),
+            parts: &mut runner.parts,
+            step,
+            stepped: 0,
+        }
+    }
+
+    fn run(mut self, bundle: &Bundle) -> Result<(), Halt> {
+        let used = SkillUsed {
+            bundle: bundle.digest(),
+            skill: bundle.manifest().id.clone(),
+            step: self.step.id.clone(),
+            version: bundle.manifest().version.clone(),
+        };
+        self.parts.facts.state(self.job, EventType::SkillUsed, &used)?;
+        let (ports, calls) = ports::queue();
+        let (action, params) = (&self.step.action, &self.step.params);
+        let running = self
+            .parts
+            .host
+            .start(bundle, &self.parts.grant, action, params, Box::new(ports))
+            .map_err(|error| self.failed(&error.to_string()))?;
+        let period = Duration::from_millis(u64::from(bundle.manifest().period_ms));
+        let timeout = Duration::from_secs(u64::from(self.step.timeout_s));
+        let mut next = self.parts.pace.now();
+        let give_up = next.plus(timeout);
+        loop {
+            if self.shared.leaving() {
+                return Err(Halt::Leave);
+            }
+            if let Some(reason) = self.shared.cancelled() {
+                return Err(Halt::Abort(format!("cancelled: {reason}")));
+            }
+            let now = self.parts.pace.now();
+            if now >= give_up {
+                return Err(self.failed(&format!("not done within {} s", self.step.timeout_s)));
+            }
+            if now >= next {
+                next = next.plus(period).max(now);
+                if let Some(seen) = self.parts.view.observation() {
+                    running.observe(seen.pose.at, &seen);
+                }
+            }
+            let ended = self.follow(&running);
+            // After the state was read: what a skill did in its last step is in the queue.
+            for call in calls.try_iter() {
+                self.take(call)?;
+            }
+            match ended {
+                None => {}
+                Some(End::Done) => return Ok(()),
+                Some(End::Failed(reason)) => return Err(self.failed(&reason)),
+                Some(End::Stopped) => return Err(self.failed("its skill was stopped")),
+            }
+            self.heartbeat(now, &running)?;
+            self.parts.pace.sleep(Duration::from_millis(10).min(period));
+        }
+    }
+
+    fn failed(&self, why: &str) -> Halt {
+        Halt::Abort(format!("step {} ({}): {why}", self.step.id, self.step.action))
+    }
+
+    /// Passes on what the skill asks for; tells whether it has ended.
+    fn follow(&mut self, running: &Running) -> Option<End> {
+        let ended = match running.state() {
+            RunState::Ended(end) => Some(end),
+            RunState::Running | RunState::Starting => None,
+        };
+        let Some(stepped) = running.latest().filter(|_| ended.is_none()) else {
+            if ended.is_some() {
+                self.parts.desk.set_skill(None);
+            }
+            return ended;
+        };
+        if stepped.step != self.stepped {
+            self.stepped = stepped.step;
+            self.parts.desk.set_skill(lease(&stepped));
+            self.say(&stepped);
+        }
+        ended
+    }
+
+    /// Journals what a skill asks and says, when it changes.
+    fn say(&mut self, stepped: &Stepped) {
+        let note = match &stepped.status {
+            Status::Running { note, .. } => note.clone(),
+            Status::Done => "done".to_owned(),
+            Status::Failed(reason) => reason.clone(),
+        };
+        let said = (in_words(&stepped.request), note);
+        if said == self.said {
+            return;
+        }
+        let (request, status) = said.clone();
+        self.said = said;
+        self.record(Entry::SkillStep(SkillStep {
+            job: self.job.clone(),
+            request,
+            skill: self.step.skill.id.clone(),
+            status,
+            step: self.step.id.clone(),
+        }));
+    }
+
+    fn take(&mut self, call: Call) -> Result<(), Halt> {
+        let step = self.step.id.clone();
+        match call {
+            Call::Checkpoint(name) => {
+                info!(job = %self.job, checkpoint = name, "checkpoint reached");
+                let pose = self.parts.view.observation().map(|seen| seen.pose.value);
+                let reached = CheckpointReached { name, pose: pose.unwrap_or_default(), step };
+                self.parts.facts.state(self.job, EventType::CheckpointReached, &reached)?;
+            }
+            Call::Evidence { bytes, media_type, name } => {
+                let sha256 = Digest::of(&bytes);
+                let bytes = (bytes.len() <= INLINE_EVIDENCE_BYTES).then_some(Blob(bytes));
+                let captured = EvidenceCaptured { bytes, media_type, name, sha256, step };
+                self.parts.facts.state(self.job, EventType::EvidenceCaptured, &captured)?;
+            }
+            Call::Log(message) => {
+                let skill = self.step.skill.id.clone();
+                info!(%skill, "skill says: {message}");
+                self.record(Entry::SkillLog(SkillLog { message, skill }));
+            }
+        }
+        Ok(())
+    }
+
+    fn heartbeat(&mut self, now: MonoNanos, running: &Running) -> Result<(), Halt> {
+        if now < self.beat_due {
+            return Ok(());
+        }
+        self.beat_due = now.plus(HEARTBEAT_EVERY);
+        let within = match running.latest().map(|stepped| stepped.status) {
+            Some(Status::Running { progress, .. }) => progress,
+            _ => 0.0,
+        };
+        let (done, all) = self.place;
+        let all = u32::try_from(all).unwrap_or(u32::MAX);
+        let beat = Heartbeat {
+            assist_requested: false,
+            progress: (f64::from(done) + within) / f64::from(all.max(1)),
+            stage: Some(self.step.id.clone()),
+        };
+        self.parts.facts.state(self.job, EventType::Heartbeat, &beat)?;
+        Ok(())
+    }
+
+    fn record(&self, entry: Entry) {
+        let kind = entry.kind();
+        if let Err(error) = self.parts.journal.append(entry) {
+            warn!(%error, kind, "an entry is not in the journal");
+        }
+    }
+}
+
+/// Makes the sandbox's time pass while a job is under way, so that a skill that does not
+/// return is ended. Without a job nothing wakes up for it.
+struct Epochs {
+    over: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Epochs {
+    fn count(host: &Arc<Host>) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let (host, stop) = (Arc::clone(host), Arc::clone(&over));
+        let tick = HostOptions::default().tick;
+        let thread = std::thread::Builder::new().name("epochs".to_owned()).spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                std::thread::sleep(tick);
+                host.epoch_tick();
+            }
+        });
+        if let Err(error) = &thread {
+            // A skill that does not return then keeps its thread; the robot stands all the
+            // same once its last request is too old.
+            error!(%error, "no thread to count the sandbox's time");
+        }
+        Self { over, thread: thread.ok() }
+    }
+}
+
+impl Drop for Epochs {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What a skill's request means for the control loop.
+fn lease(stepped: &Stepped) -> Option<Lease> {
+    let goal = match stepped.request {
+        Request::Idle => return None,
+        Request::Stop => Goal::Stand,
+        Request::Drive(twist) => Goal::Drive(twist),
+        Request::GoTo { speed_mps, to, yaw } => Goal::GoTo { speed_mps, to, yaw },
+    };
+    let renewed = stepped.observed_at;
+    Some(Lease { goal, holds: false, renewed, until: renewed.plus(SKILL_LEASE) })
+}
+
+fn in_words(request: &Request) -> String {
+    match request {
+        Request::Idle => "nothing".to_owned(),
+        Request::Stop => "stop".to_owned(),
+        Request::Drive(twist) => {
+            format!("drive {:.2} m/s, {:.2} rad/s", twist.linear, twist.angular)
+        }
+        Request::GoTo { speed_mps, to, yaw: None } => {
+            format!("go to ({:.2}, {:.2}) at {speed_mps:.2} m/s", to.x, to.y)
+        }
+        Request::GoTo { speed_mps, to, yaw: Some(yaw) } => {
+            format!("go to ({:.2}, {:.2}) at {speed_mps:.2} m/s, face {yaw:.2} rad", to.x, to.y)
+        }
+    }
+}

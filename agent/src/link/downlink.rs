@@ -1,0 +1,240 @@
+//! What arrives for this robot: each message is verified, judged, journalled, and only then
+//! acted on.
+
+use crate::clock::{SystemClock, mono};
+use crate::control::{Desk, Goal, Lease};
+use crate::jobs::Jobs;
+use nooterra_blackbox::{JournalHandle, StateError};
+use nooterra_protocol::codec::{self, Blob, Digest};
+use nooterra_protocol::command::{Ask, RemoteCommand};
+use nooterra_protocol::entry::{CommandReceived, CommandRefused, Entry};
+use nooterra_protocol::envelope::{Refusal, Signed, SignedError};
+use nooterra_protocol::ids::{EnvelopeId, RobotId};
+use nooterra_protocol::keys::VerifyingKey;
+use nooterra_protocol::plan::PlanError;
+use nooterra_protocol::time::WallMillis;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tracing::{error, info, warn};
+
+/// Commands that are remembered against replay, at most, while they have not expired. One
+/// takes about 50 bytes of the journal's state.
+const MAX_REMEMBERED: usize = 256;
+
+/// Where the memory against replay is kept in the journal's state.
+const REPLAY_KEY: &str = "downlink.seen";
+
+/// Why a message is not acted on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    /// Another job is under way, or the job is unknown.
+    #[error("{0}")]
+    Job(String),
+    /// A lease of no time, or a longer one than this robot grants.
+    #[error("a lease of {asked} ms is outside 1 to {most} ms")]
+    Lease {
+        /// Asked for.
+        asked: u32,
+        /// `link.max_lease_ms`.
+        most: u32,
+    },
+    /// A number that is no number.
+    #[error("`{0}` is not a finite number")]
+    NotFinite(&'static str),
+    /// Genuine, but void or for another robot.
+    #[error(transparent)]
+    Envelope(#[from] Refusal),
+    /// The plan makes no sense.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// It was acted on before.
+    #[error("it was received before; a command counts once")]
+    Replayed,
+    /// Not genuine.
+    #[error(transparent)]
+    Signature(#[from] SignedError),
+    /// More unexpired commands than are remembered.
+    #[error("{MAX_REMEMBERED} commands are still unexpired; send shorter validities")]
+    TooMany,
+}
+
+/// What became of a message.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Taken {
+    /// Journalled and acted on.
+    Accepted(EnvelopeId),
+    /// Not acted on because it could not be journalled.
+    NotRecorded,
+    /// Refused, with the reason that is in the journal.
+    Refused(String),
+}
+
+/// The door for commands.
+pub struct Downlink {
+    clock: Arc<SystemClock>,
+    command_key: VerifyingKey,
+    desk: Arc<Desk>,
+    jobs: Jobs,
+    journal: JournalHandle,
+    max_lease_ms: u32,
+    robot: RobotId,
+    seen: Mutex<Vec<(EnvelopeId, WallMillis)>>,
+}
+
+impl std::fmt::Debug for Downlink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Downlink").field("robot", &self.robot).finish_non_exhaustive()
+    }
+}
+
+impl Downlink {
+    /// A door that believes `command_key`. What was received before a restart is still known.
+    #[must_use]
+    pub fn new(
+        robot: RobotId,
+        command_key: VerifyingKey,
+        config: &crate::config::Link,
+        clock: Arc<SystemClock>,
+        journal: JournalHandle,
+        desk: Arc<Desk>,
+        jobs: Jobs,
+    ) -> Self {
+        let stored = journal.get_state(REPLAY_KEY).ok().flatten();
+        let seen = stored.and_then(|bytes| codec::from_slice(&bytes).ok()).unwrap_or_default();
+        let max_lease_ms = config.max_lease_ms;
+        Self { clock, command_key, desk, jobs, journal, max_lease_ms, robot, seen: Mutex::new(seen) }
+    }
+
+    /// Takes one message, whoever carried it. Blocks until its record is on the disk.
+    pub fn take(&self, bytes: &[u8]) -> Taken {
+        let key_id = self.command_key.key_id();
+        let verified: Result<Signed<RemoteCommand>, SignedError> =
+            Signed::verify(bytes, |id| (id == key_id).then_some(&self.command_key));
+        let signed = match verified {
+            Ok(signed) => signed,
+            Err(error) => return self.refuse(bytes, None, &error.into()),
+        };
+        let command = signed.body();
+        if let Err(refused) = self.judge(command) {
+            return self.refuse(bytes, Some(command.id.clone()), &refused);
+        }
+        match self.accept(&signed) {
+            Ok(()) => {}
+            Err(error) => {
+                error!(%error, id = %command.id, "a command is not acted on: it cannot be recorded");
+                // A stop needs no record to be right.
+                if let Ask::EmergencyStop { .. } = command.body {
+                    self.desk.set_emergency_stop(true);
+                }
+                return Taken::NotRecorded;
+            }
+        }
+        info!(id = %command.id, ask = command.body.name(), "command accepted");
+        self.act(command);
+        Taken::Accepted(command.id.clone())
+    }
+
+    fn judge(&self, command: &RemoteCommand) -> Result<(), Refused> {
+        let now = self.clock.judged_wall();
+        let is_stop = matches!(command.body, Ask::EmergencyStop { .. });
+        match command.check(&self.robot, now) {
+            // Stop beats everything that only a clock says: a genuine stop for this robot
+            // counts late or early.
+            Err(Refusal::Expired(_) | Refusal::FromTheFuture(_)) if is_stop => {}
+            other => other?,
+        }
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.iter().any(|(id, _)| *id == command.id) {
+            return Err(Refused::Replayed);
+        }
+        let unexpired = seen.iter().filter(|(_, expires)| *expires > now).count();
+        if unexpired >= MAX_REMEMBERED && !is_stop {
+            return Err(Refused::TooMany);
+        }
+        drop(seen);
+        self.judge_ask(&command.body)
+    }
+
+    fn judge_ask(&self, ask: &Ask) -> Result<(), Refused> {
+        let lease = |asked: u32| {
+            let most = self.max_lease_ms;
+            if (1..=most).contains(&asked) { Ok(()) } else { Err(Refused::Lease { asked, most }) }
+        };
+        match ask {
+            Ask::EmergencyStop { .. } | Ask::ReleaseStop => Ok(()),
+            Ask::Drive { lease_ms, twist } => {
+                lease(*lease_ms)?;
+                if twist.is_finite() { Ok(()) } else { Err(Refused::NotFinite("twist")) }
+            }
+            Ask::DriveTo { lease_ms, speed_mps, to } => {
+                lease(*lease_ms)?;
+                if !speed_mps.is_finite() {
+                    return Err(Refused::NotFinite("speed_mps"));
+                }
+                if to.is_finite() { Ok(()) } else { Err(Refused::NotFinite("to")) }
+            }
+            Ask::CancelJob { job, .. } => self.jobs.can_cancel(job).map_err(Refused::Job),
+            Ask::StartJob { job, plan } => {
+                plan.check()?;
+                self.jobs.can_start(job).map_err(Refused::Job)
+            }
+        }
+    }
+
+    /// Makes the command durable, and then the memory of it: a crash between the two leaves
+    /// a record and lets the cloud's second sending act.
+    fn accept(&self, signed: &Signed<RemoteCommand>) -> Result<(), StateError> {
+        let command = signed.body();
+        self.journal.append_durable(Entry::CommandReceived(CommandReceived {
+            ask: command.body.name().to_owned(),
+            id: command.id.clone(),
+            signed: Blob(signed.bytes().to_vec()),
+        }))?;
+        let now = self.clock.judged_wall();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.retain(|(_, expires)| *expires > now);
+        seen.push((command.id.clone(), command.expires_at.max(command.issued_at)));
+        if seen.len() > MAX_REMEMBERED {
+            seen.remove(0);
+        }
+        let bytes = codec::to_vec(&*seen).unwrap_or_default();
+        self.journal.put_state(REPLAY_KEY, &bytes)
+    }
+
+    fn act(&self, command: &RemoteCommand) {
+        let now = mono();
+        let lease = |goal, lease_ms: u32| {
+            let until = now.plus(Duration::from_millis(u64::from(lease_ms)));
+            Lease { goal, holds: true, renewed: now, until }
+        };
+        match &command.body {
+            Ask::EmergencyStop { reason } => {
+                warn!(reason, "emergency stop from afar");
+                self.desk.set_emergency_stop(true);
+            }
+            Ask::ReleaseStop => self.desk.set_emergency_stop(false),
+            Ask::Drive { lease_ms, twist } => {
+                self.desk.set_operator(lease(Goal::Drive(*twist), *lease_ms), command.id.clone());
+            }
+            Ask::DriveTo { lease_ms, speed_mps, to } => {
+                let goal = Goal::GoTo { speed_mps: *speed_mps, to: *to, yaw: None };
+                self.desk.set_operator(lease(goal, *lease_ms), command.id.clone());
+            }
+            Ask::CancelJob { job, reason } => self.jobs.cancel(job, reason),
+            Ask::StartJob { job, plan } => self.jobs.start(job.clone(), plan.clone()),
+        }
+    }
+
+    fn refuse(&self, bytes: &[u8], id: Option<EnvelopeId>, refused: &Refused) -> Taken {
+        let reason = refused.to_string();
+        warn!(reason, id = id.as_ref().map(EnvelopeId::as_str), "command refused");
+        // A replay of what was accepted is the cloud making sure; its acceptance is on record.
+        if !matches!(refused, Refused::Replayed) {
+            let entry = CommandRefused { digest: Digest::of(bytes), id, reason: reason.clone() };
+            if let Err(error) = self.journal.append(Entry::CommandRefused(entry)) {
+                error!(%error, "a refusal is not in the journal");
+            }
+        }
+        Taken::Refused(reason)
+    }
+}

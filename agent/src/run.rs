@@ -1,0 +1,385 @@
+//! The daemon: puts the parts together, starts them, watches them, and ends them in order.
+//!
+//! ```text
+//! control     timerfd     read -> gate -> journal queue -> write       SCHED_FIFO if permitted
+//! journal     writer      group commit, checkpoints                    owned by nooterra-blackbox
+//! jobs        runner      plan -> skills -> facts                      one job at a time
+//! skill NAME  per step    the sandbox                                  owned by nooterra-skill-host
+//! main        tokio       channel session, MQTT poller, signals, watchdog
+//! ```
+//! They meet in the journal, in [`Desk`] (wishes), in [`View`] (what is seen), and in one
+//! bounded queue of orders for the runner.
+
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::control::{ControlLoop, ControlThread, Desk, Exit, ThreadError, View};
+use crate::driver::{self, DriverError, SimOptions};
+use crate::envelope::{self, EnvelopeError};
+use crate::files;
+use crate::http::{Client, HttpError};
+use crate::identity::{self, Identity, IdentityError};
+use crate::jobs::{Facts, Jobs, Runner, RunnerParts, Shelf, SystemPace};
+use crate::link::{Channel, Downlink};
+use crate::systemd::{self, Watchdog};
+use nooterra_blackbox::{AppendError, Clock, Journal, JournalHandle, OpenError, Opened, Options};
+use nooterra_policy::VerifiedPolicy;
+use nooterra_protocol::codec::{self, Digest};
+use nooterra_protocol::entry::{Boot, Entry};
+use nooterra_protocol::ids::{IdError, RobotId};
+use nooterra_protocol::observation::Capabilities;
+use nooterra_protocol::skill::MAX_BUNDLE_BYTES;
+use nooterra_protocol::time::{ClockTrust, WallMillis};
+use nooterra_protocol::uplink::Health;
+use nooterra_skill_host::{Host, HostError, HostOptions};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, watch};
+use tracing::{error, info, warn};
+
+/// The control loop must tick within this after the start.
+const TICKS_WITHIN: Duration = Duration::from_secs(5);
+
+/// The channel is given this long to say goodbye.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
+
+/// A skill bundle is asked for this often before a job is given up; the link may be down.
+const FETCH_ATTEMPTS: u32 = 10;
+
+/// Between two attempts.
+const FETCH_EVERY: Duration = Duration::from_secs(3);
+
+/// The latest trusted time, in the journal's state.
+const FLOOR_KEY: &str = "clock.floor";
+
+/// How often the latest trusted time is kept.
+const FLOOR_EVERY: Duration = Duration::from_secs(600);
+
+/// Why the agent does not run, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The boot could not be recorded.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// No robot.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// A part ended by itself. The robot was stopped.
+    #[error("{0} ended by itself; the robot was stopped, see the log above")]
+    Ended(&'static str),
+    /// No policy in force.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// No sandbox.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The robot's id cannot be an actor's.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// Not enrolled, or damaged.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// No journal.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// The journal no longer takes records: disk full, device failing.
+    #[error("the journal stopped: {0}; the robot stands until there is space and the agent is started again")]
+    Poisoned(String),
+    /// The state folder cannot be made.
+    #[error("{}: {source}", path.display())]
+    State {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The system gives no threads, timers or signals.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+    /// No control loop.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`RunError`]; the robot was stopped.
+pub fn run(config: &Config, sim: &SimOptions) -> Result<(), RunError> {
+    files::private_dir(&config.state.dir)
+        .map_err(|source| RunError::State { path: config.state.dir.clone(), source })?;
+    let policy = envelope::load(config)?;
+    let identity = Identity::load(&config.state.identity_dir(), &config.robot.id)?;
+    let clock = Arc::new(SystemClock::new(identity.not_before()));
+    let journal = open_journal(config, &policy, &identity, &clock)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let daemon = Daemon::start(config, sim, &policy, identity, clock, &journal, &runtime)?;
+    let result = runtime.block_on(daemon.watch(&journal.handle()));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    let poisoned = journal.handle().poisoned();
+    let closed = journal.close();
+    match poisoned {
+        Some(why) => Err(RunError::Poisoned(why)),
+        None => result.and_then(|()| Ok(closed?)),
+    }
+}
+
+fn open_journal(
+    config: &Config,
+    policy: &VerifiedPolicy,
+    identity: &Identity,
+    clock: &Arc<SystemClock>,
+) -> Result<Journal, RunError> {
+    let dir = config.state.journal_dir();
+    let stamps: Arc<dyn Clock> = Arc::<SystemClock>::clone(clock);
+    let options = Options::new(stamps, identity.signer(), policy.digest());
+    let Opened { boot, clean, journal, quarantined, .. } = Journal::open(&dir, options)?;
+    let handle = journal.handle();
+    if !clean {
+        warn!(boot, "the last run did not end in order; its journal was checked and goes on");
+    }
+    if let Some(path) = quarantined {
+        warn!(path = %path.display(), "a damaged journal was set aside; keep it for salvage");
+    }
+    let floor = handle.get_state(FLOOR_KEY).ok().flatten();
+    if let Some(floor) = floor.and_then(|bytes| codec::from_slice::<WallMillis>(&bytes).ok()) {
+        clock.raise_floor(floor);
+    }
+    envelope::never_back(policy, &handle)?;
+    handle.append_durable(Entry::Boot(Boot {
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        clean,
+        policy: policy.document().id.clone(),
+        policy_hash: policy.digest(),
+        policy_version: policy.document().version,
+    }))?;
+    Ok(journal)
+}
+
+/// The parts that run.
+struct Daemon {
+    channel: tokio::task::JoinHandle<()>,
+    clock: Arc<SystemClock>,
+    control: ControlThread,
+    jobs: Jobs,
+    runner: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+    view: Arc<View>,
+}
+
+impl Daemon {
+    fn start(
+        config: &Config,
+        sim: &SimOptions,
+        policy: &VerifiedPolicy,
+        identity: Identity,
+        clock: Arc<SystemClock>,
+        journal: &Journal,
+        runtime: &tokio::runtime::Runtime,
+    ) -> Result<Self, RunError> {
+        let handle = journal.handle();
+        let robot = driver::open(config, sim)?;
+        let capabilities = robot.capabilities();
+        let desk = Arc::new(Desk::new(handle.clone(), policy));
+        let view = Arc::new(View::default());
+        let host = Arc::new(Host::new(HostOptions::default())?);
+        let stamps: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);
+        let facts = Facts::new(&config.robot.id, handle.clone(), identity.signer(), stamps)?;
+        let (runner, jobs) = Runner::new(
+            &config.state.dir,
+            RunnerParts {
+                desk: Arc::clone(&desk),
+                facts,
+                grant: config.skills.grant.clone(),
+                host,
+                journal: handle.clone(),
+                pace: Box::new(SystemPace),
+                policy_hash: policy.digest(),
+                shelf: shelf(config, &handle, runtime.handle()),
+                view: Arc::clone(&view),
+            },
+        );
+        let queue = handle.control_queue();
+        let control =
+            ControlLoop::new(robot, policy, Arc::clone(&desk), queue, Arc::clone(&view));
+        let control = ControlThread::spawn(control, &config.control)?;
+        let runner = std::thread::Builder::new()
+            .name("jobs".to_owned())
+            .spawn(move || runner.run())?;
+        let downlink = Arc::new(Downlink::new(
+            config.robot.id.clone(),
+            identity.cloud().command_key.clone(),
+            &config.link,
+            Arc::clone(&clock),
+            handle.clone(),
+            Arc::clone(&desk),
+            jobs.clone(),
+        ));
+        let news = Arc::new(Notify::new());
+        let waker = Arc::clone(&news);
+        handle.set_notify(Box::new(move || waker.notify_one()));
+        let health = health(policy, &identity, capabilities, &desk, &view, &handle);
+        let (stop, stopped) = watch::channel(false);
+        let channel = Channel {
+            clock: Arc::clone(&clock),
+            config: config.link.clone(),
+            downlink,
+            health,
+            identity,
+            journal: handle,
+            news,
+        };
+        let channel = runtime.spawn(channel.run(stopped));
+        Ok(Self { channel, clock, control, jobs, runner, stop, view })
+    }
+
+    /// Waits for a signal or for a part that ends by itself, and then ends all of them, the
+    /// robot's motion first.
+    async fn watch(self, journal: &JournalHandle) -> Result<(), RunError> {
+        let result = self.until_over(journal).await;
+        systemd::stopping();
+        let exit = self.control.end();
+        self.jobs.leave();
+        let _ = self.stop.send(true);
+        if tokio::time::timeout(GOODBYE_WITHIN, self.channel).await.is_err() {
+            info!("the channel was cut");
+        }
+        if self.runner.join().is_err() {
+            error!("the job runner panicked");
+        }
+        match (result, exit) {
+            (Ok(()), Exit::Stopped) => Ok(()),
+            (Ok(()), _) => Err(RunError::Ended("the control loop")),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    async fn until_over(&self, journal: &JournalHandle) -> Result<(), RunError> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut watchdog = Watchdog::from_env();
+        self.first_ticks().await?;
+        watchdog.look(self.view.beats());
+        systemd::ready("the control loop ticks");
+        info!("ready");
+        let mut floor_due = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                () = tokio::time::sleep(watchdog.every) => {}
+            }
+            if !watchdog.look(self.view.beats()) {
+                error!("the control loop does not tick; the watchdog is not fed");
+            }
+            if self.control.is_over() {
+                return Err(RunError::Ended("the control loop"));
+            }
+            if self.runner.is_finished() {
+                return Err(RunError::Ended("the job runner"));
+            }
+            if let Some(why) = journal.poisoned() {
+                return Err(RunError::Poisoned(why));
+            }
+            if tokio::time::Instant::now() >= floor_due {
+                floor_due += FLOOR_EVERY;
+                keep_floor(&self.clock, journal);
+            }
+        }
+    }
+
+    async fn first_ticks(&self) -> Result<(), RunError> {
+        let ticking = async {
+            while self.view.beats() == 0 && !self.control.is_over() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        match tokio::time::timeout(TICKS_WITHIN, ticking).await {
+            Ok(()) if !self.control.is_over() => Ok(()),
+            _ => Err(RunError::Ended("the control loop")),
+        }
+    }
+}
+
+fn keep_floor(clock: &SystemClock, journal: &JournalHandle) {
+    let stamp = clock.stamp();
+    if stamp.trust == ClockTrust::Untrusted {
+        return;
+    }
+    let kept = codec::to_vec(&stamp.wall).map(|bytes| journal.put_state(FLOOR_KEY, &bytes));
+    if !matches!(kept, Ok(Ok(()))) {
+        warn!("the latest trusted time is not kept");
+    }
+}
+
+fn shelf(config: &Config, journal: &JournalHandle, runtime: &tokio::runtime::Handle) -> Shelf {
+    let (dir, robot) = (config.state.identity_dir(), config.robot.id.clone());
+    let runtime = runtime.clone();
+    let fetch = move |bundle| runtime.block_on(fetch_patiently(&dir, &robot, bundle));
+    let keys = config.skills.trusted_keys_dir.clone();
+    Shelf::new(config.state.skills_dir(), keys, journal.clone(), Box::new(fetch))
+}
+
+async fn fetch_patiently(
+    identity_dir: &std::path::Path,
+    robot: &RobotId,
+    bundle: Digest,
+) -> Result<(Vec<u8>, String), String> {
+    let mut attempt = 1;
+    loop {
+        match fetch(identity_dir, robot, bundle).await {
+            Err(HttpError::Connect { what, url }) if attempt < FETCH_ATTEMPTS => {
+                warn!(url, what, attempt, "a skill could not be fetched yet");
+                attempt += 1;
+                tokio::time::sleep(FETCH_EVERY).await;
+            }
+            other => return other.map_err(|error| error.to_string()),
+        }
+    }
+}
+
+async fn fetch(
+    identity_dir: &std::path::Path,
+    robot: &RobotId,
+    bundle: Digest,
+) -> Result<(Vec<u8>, String), HttpError> {
+    let url = |what: &dyn std::fmt::Display| HttpError::Url(what.to_string());
+    // Read each time: the certificate may have been renewed.
+    let identity = Identity::load(identity_dir, robot).map_err(|error| url(&error))?;
+    let tls = identity::client_config(&identity).map_err(|error| url(&error))?;
+    let client = Client::new(&identity.cloud().http, tls)?;
+    let bytes = client.get(&format!("/v1/skills/{bundle}/bundle"), MAX_BUNDLE_BYTES).await?;
+    let signature = client.get(&format!("/v1/skills/{bundle}/signature"), 64 * 1024).await?;
+    Ok((bytes.to_vec(), String::from_utf8_lossy(&signature).into_owned()))
+}
+
+fn health(
+    policy: &VerifiedPolicy,
+    identity: &Identity,
+    capabilities: Capabilities,
+    desk: &Arc<Desk>,
+    view: &Arc<View>,
+    journal: &JournalHandle,
+) -> Arc<dyn Fn() -> Health + Send + Sync> {
+    let (id, hash) = (policy.document().id.clone(), policy.digest());
+    let key_store = identity.key_store().to_owned();
+    let (desk, view, journal) = (Arc::clone(desk), Arc::clone(view), journal.clone());
+    Arc::new(move || {
+        let seen = view.observation();
+        let seen = seen.as_deref();
+        Health {
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            battery: seen.and_then(|seen| seen.battery).map(|battery| battery.value),
+            capabilities: capabilities.clone(),
+            emergency_stop: desk.emergency_stop() || seen.is_some_and(|seen| seen.emergency_stop),
+            job: desk.job(),
+            journal_records: journal.records(),
+            key_store: key_store.clone(),
+            policy: id.clone(),
+            policy_hash: hash,
+            pose: seen.map(|seen| seen.pose.value),
+        }
+    })
+}

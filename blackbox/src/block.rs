@@ -1,0 +1,327 @@
+//! The block: what one group commit writes as one value of the store.
+//!
+//! ```text
+//!  0  magic            8   "NOOTBLK" and the version, 1
+//!  8  first_seq        8   sequence number of the first record
+//! 16  boot             8   start of the agent that wrote it
+//! 24  actor_seq        8   highest actor_seq of a fact so far in this journal
+//! 32  checkpoint_seq   8   last record of kind `checkpoint` so far, 0 when there is none
+//! 40  previous        32   link of the record before the first
+//! 72  count            4   records
+//! 76  length           4   of the whole block
+//! 80  body_crc         4   CRC-32 of the records
+//! 84  head_crc         4   CRC-32 of bytes 0 to 84 and of the table
+//! 88  table    37 x count  per record: length 4, class 1, link 32
+//!     records             one after the other
+//! ```
+//! Integers are big-endian. The CRCs tell torn or rotten bytes apart from a store that is in
+//! order; against a person only the links and the checkpoints count.
+//!
+//! A block is found again in a damaged file by its magic, so the store must not compress.
+
+use nooterra_protocol::codec::Digest;
+use nooterra_protocol::entry::Class;
+
+/// Begins every block; the last byte is the version.
+pub(crate) const MAGIC: [u8; 8] = *b"NOOTBLK\x01";
+
+/// The fixed part.
+pub(crate) const HEAD_BYTES: usize = 88;
+
+/// What each record adds to the table.
+pub(crate) const ROW_BYTES: usize = 37;
+
+/// A commit is closed when its records reach this size.
+pub(crate) const TARGET_BYTES: usize = 48 * 1024;
+
+/// No block is larger; a leaf of the store holds up to 17 of them and must stay in its log
+/// (see `store::SEGMENT_BYTES`).
+pub(crate) const MAX_BYTES: usize = 56 * 1024;
+
+/// Why bytes are not a block.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum BlockError {
+    /// Shorter than its header or its length says.
+    #[error("block is cut short")]
+    Cut,
+    /// The header or the table was altered, or this is no block.
+    #[error("block framing is damaged")]
+    Head,
+}
+
+/// One record inside a block.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Row {
+    pub(crate) class: Class,
+    pub(crate) link: Digest,
+    /// From the beginning of the block.
+    pub(crate) offset: usize,
+    pub(crate) length: usize,
+}
+
+/// The header and the table, read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Block {
+    pub(crate) first_seq: u64,
+    pub(crate) boot: u64,
+    pub(crate) actor_seq: u64,
+    pub(crate) checkpoint_seq: u64,
+    pub(crate) previous: Digest,
+    pub(crate) length: usize,
+    pub(crate) body_crc: u32,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// What a new block says about the journal so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running {
+    pub(crate) boot: u64,
+    pub(crate) actor_seq: u64,
+    pub(crate) checkpoint_seq: u64,
+}
+
+/// One record to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct Encoded {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) class: Class,
+    pub(crate) link: Digest,
+}
+
+const fn class_code(class: Class) -> u8 {
+    match class {
+        Class::Critical => 0,
+        Class::Normal => 1,
+        Class::Bulk => 2,
+    }
+}
+
+fn class_of(code: u8) -> Option<Class> {
+    Class::ALL
+        .into_iter()
+        .find(|class| class_code(*class) == code)
+}
+
+fn u32_of(length: usize) -> [u8; 4] {
+    // Every length here is at most MAX_BYTES.
+    u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+impl Block {
+    /// The bytes of a block of `records` that follows the link `previous`.
+    pub(crate) fn encode(
+        first_seq: u64,
+        previous: &Digest,
+        running: Running,
+        records: &[Encoded],
+    ) -> Vec<u8> {
+        let body: usize = records.iter().map(|record| record.bytes.len()).sum();
+        let length = HEAD_BYTES + ROW_BYTES * records.len() + body;
+        let mut body_crc = crc32fast::Hasher::new();
+        for record in records {
+            body_crc.update(&record.bytes);
+        }
+        let mut block = Vec::with_capacity(length);
+        block.extend_from_slice(&MAGIC);
+        block.extend_from_slice(&first_seq.to_be_bytes());
+        block.extend_from_slice(&running.boot.to_be_bytes());
+        block.extend_from_slice(&running.actor_seq.to_be_bytes());
+        block.extend_from_slice(&running.checkpoint_seq.to_be_bytes());
+        block.extend_from_slice(previous.as_bytes());
+        block.extend_from_slice(&u32_of(records.len()));
+        block.extend_from_slice(&u32_of(length));
+        block.extend_from_slice(&body_crc.finalize().to_be_bytes());
+        block.extend_from_slice(&[0; 4]);
+        for record in records {
+            block.extend_from_slice(&u32_of(record.bytes.len()));
+            block.push(class_code(record.class));
+            block.extend_from_slice(record.link.as_bytes());
+        }
+        let head_crc = head_crc(&block);
+        block[84..88].copy_from_slice(&head_crc.to_be_bytes());
+        for record in records {
+            block.extend_from_slice(&record.bytes);
+        }
+        block
+    }
+
+    /// Reads the header and the table of the block that begins at `bytes[0]`; more may follow
+    /// it. The records are not looked at.
+    pub(crate) fn read_head(bytes: &[u8]) -> Result<Self, BlockError> {
+        if bytes.len() < HEAD_BYTES {
+            return Err(BlockError::Cut);
+        }
+        if bytes[..8] != MAGIC {
+            return Err(BlockError::Head);
+        }
+        let count = usize_at(bytes, 72);
+        let length = usize_at(bytes, 76);
+        let table_end = count
+            .checked_mul(ROW_BYTES)
+            .and_then(|n| n.checked_add(HEAD_BYTES));
+        let Some(table_end) = table_end.filter(|end| *end <= length && length <= MAX_BYTES) else {
+            return Err(BlockError::Head);
+        };
+        if bytes.len() < table_end {
+            return Err(BlockError::Cut);
+        }
+        if head_crc(&bytes[..table_end]) != u32_at(bytes, 84) {
+            return Err(BlockError::Head);
+        }
+        let mut rows = Vec::with_capacity(count);
+        let mut offset = table_end;
+        for row in bytes[HEAD_BYTES..table_end].chunks_exact(ROW_BYTES) {
+            let length = usize_at(row, 0);
+            let class = class_of(row[4]).ok_or(BlockError::Head)?;
+            rows.push(Row {
+                class,
+                link: digest_at(row, 5),
+                offset,
+                length,
+            });
+            offset = offset.checked_add(length).ok_or(BlockError::Head)?;
+        }
+        if offset != length || rows.is_empty() {
+            return Err(BlockError::Head);
+        }
+        Ok(Self {
+            first_seq: u64_at(bytes, 8),
+            boot: u64_at(bytes, 16),
+            actor_seq: u64_at(bytes, 24),
+            checkpoint_seq: u64_at(bytes, 32),
+            previous: digest_at(bytes, 40),
+            length,
+            body_crc: u32_at(bytes, 80),
+            rows,
+        })
+    }
+
+    /// Reads a whole block: exactly `bytes`, with its records as they were written.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, BlockError> {
+        let block = Self::read_head(bytes)?;
+        if block.length != bytes.len() {
+            return Err(BlockError::Cut);
+        }
+        if block.body_holds(bytes) {
+            Ok(block)
+        } else {
+            Err(BlockError::Head)
+        }
+    }
+
+    /// The records are as they were written, as far as a CRC can tell.
+    pub(crate) fn body_holds(&self, bytes: &[u8]) -> bool {
+        let start = HEAD_BYTES + ROW_BYTES * self.rows.len();
+        bytes
+            .get(start..self.length)
+            .is_some_and(|body| crc32fast::hash(body) == self.body_crc)
+    }
+
+    /// Sequence number of the last record.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.first_seq
+            .saturating_add(self.rows.len() as u64)
+            .saturating_sub(1)
+    }
+
+    /// Link of the last record.
+    pub(crate) fn head(&self) -> Digest {
+        self.rows.last().map_or(self.previous, |row| row.link)
+    }
+
+    /// The records with their sequence numbers; `bytes` is the block that was read.
+    pub(crate) fn records<'a>(
+        &'a self,
+        bytes: &'a [u8],
+    ) -> impl Iterator<Item = (u64, Row, &'a [u8])> {
+        self.rows
+            .iter()
+            .zip(self.first_seq..)
+            .filter_map(move |(row, seq)| {
+                Some((seq, *row, bytes.get(row.offset..row.offset + row.length)?))
+            })
+    }
+}
+
+fn head_crc(head_and_table: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&head_and_table[..84]);
+    hasher.update(&head_and_table[HEAD_BYTES..]);
+    hasher.finalize()
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes[at..at + 4]
+        .iter()
+        .fold(0, |sum, byte| sum << 8 | u32::from(*byte))
+}
+
+fn usize_at(bytes: &[u8], at: usize) -> usize {
+    usize::try_from(u32_at(bytes, at)).unwrap_or(usize::MAX)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..at + 8]
+        .iter()
+        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}
+
+fn digest_at(bytes: &[u8], at: usize) -> Digest {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(&bytes[at..at + 32]);
+    Digest::from_bytes(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample(count: u8) -> Vec<u8> {
+        let records: Vec<Encoded> = (0..count)
+            .map(|i| Encoded {
+                bytes: vec![i; usize::from(i) * 3 + 1],
+                class: Class::ALL[usize::from(i) % 3],
+                link: Digest::of(&[i]),
+            })
+            .collect();
+        let running = Running {
+            boot: 2,
+            actor_seq: 9,
+            checkpoint_seq: 4,
+        };
+        Block::encode(7, &Digest::of(b"before"), running, &records)
+    }
+
+    #[test]
+    fn a_block_reads_back_as_it_was_written() {
+        let bytes = sample(5);
+        let block = Block::read(&bytes).unwrap();
+        assert_eq!((block.first_seq, block.last_seq(), block.boot), (7, 11, 2));
+        assert_eq!((block.actor_seq, block.checkpoint_seq), (9, 4));
+        assert_eq!(block.previous, Digest::of(b"before"));
+        assert_eq!(block.head(), Digest::of(&[4]));
+        let records: Vec<_> = block.records(&bytes).collect();
+        assert_eq!(records[3].0, 10);
+        assert_eq!(records[3].1.class, Class::Critical);
+        assert_eq!(records[3].2, [3; 10]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_flipped_bit_is_noticed(at in 0_usize..400, bit in 0_u8..8) {
+            let mut bytes = sample(6);
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            prop_assert!(Block::read(&bytes).is_err());
+        }
+
+        #[test]
+        fn bytes_that_are_no_block_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..600), lead in any::<bool>()) {
+            if lead && bytes.len() >= 8 {
+                bytes[..8].copy_from_slice(&MAGIC);
+            }
+            prop_assert!(Block::read(&bytes).is_err());
+        }
+    }
+}

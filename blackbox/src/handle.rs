@@ -1,0 +1,497 @@
+//! What the agent holds of a journal: append, read, cursors, small states.
+
+use crate::age::Age;
+use crate::block::{Block, BlockError};
+use crate::control::{Context, ContextId, Contexts, ControlQueue, ControlRecord};
+use crate::index::{Index, slot};
+use crate::journal::Options;
+use crate::store::Store;
+use crossbeam_queue::ArrayQueue;
+use nooterra_evidence::MAX_RECORD_BYTES;
+use nooterra_protocol::entry::{Class, Entry};
+use nooterra_protocol::ids::JournalId;
+use nooterra_protocol::time::{MonoNanos, Stamp};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::thread::Thread;
+use std::time::Duration;
+
+/// The largest small state, in bytes.
+pub const MAX_STATE_BYTES: usize = 16 * 1024;
+
+/// What the inbox may weigh.
+const MAX_INBOX_BYTES: usize = 4 * 1024 * 1024;
+
+/// What a record weighs beside the texts and bytes in it.
+const RECORD_OVERHEAD: usize = 512;
+
+/// How many blocks of a class are looked up at once.
+const BLOCKS_AT_ONCE: usize = 32;
+
+/// Why an entry is not in the journal.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum AppendError {
+    /// The journal was closed.
+    #[error("the journal is closed")]
+    Closed,
+    /// It has no canonical form; nothing that this release makes.
+    #[error("the entry cannot be encoded: {0}")]
+    Encode(String),
+    /// The disk does not keep up. Nothing was stored.
+    #[error("the journal's queue is full; the disk does not keep up")]
+    Full,
+    /// A write failed before: disk full, a failing device. Nothing is stored any more.
+    #[error("the journal stopped: {0}; free space or replace the disk, then restart the agent")]
+    Poisoned(String),
+    /// Larger than a record may be.
+    #[error("an entry of about {0} bytes, a record has at most {MAX_RECORD_BYTES}")]
+    TooLarge(usize),
+}
+
+/// Why records could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A block that was in order when it was opened or written no longer is.
+    #[error("the journal is damaged at record {seq}: {why}; verify it")]
+    Damaged {
+        /// First record of the block.
+        seq: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// The store did not answer.
+    #[error("the journal cannot be read: {0}")]
+    Store(String),
+}
+
+/// Why a small state was not kept or found.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// As for an append.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The store did not answer.
+    #[error("the state cannot be read: {0}")]
+    Store(String),
+    /// Larger than [`MAX_STATE_BYTES`].
+    #[error("a state of {0} bytes, at most {MAX_STATE_BYTES} are kept")]
+    TooLarge(usize),
+}
+
+/// A journal, shared. All of it may be called from any thread; what waits says so.
+#[derive(Clone)]
+pub struct JournalHandle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl JournalHandle {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Queues an entry, stamped now; it is durable some 10 ms later. Does not wait.
+    ///
+    /// # Errors
+    /// [`AppendError::Full`] when the writer is behind by the queue's length: nothing was
+    /// stored. All others of [`AppendError`].
+    pub fn append(&self, entry: Entry) -> Result<(), AppendError> {
+        let item = self.item(entry, None)?;
+        let mut inbox = self.shared.inbox();
+        self.shared.admit(&inbox)?;
+        if !inbox.has_room(&item) {
+            return Err(AppendError::Full);
+        }
+        let many = inbox.push(item, &self.shared.age);
+        drop(inbox);
+        if many {
+            self.shared.wake_writer();
+        }
+        Ok(())
+    }
+
+    /// Appends an entry and waits until it is on the disk; also waits for room in a full
+    /// queue. Returns its sequence number.
+    ///
+    /// # Errors
+    /// [`AppendError`], except `Full`.
+    pub fn append_durable(&self, entry: Entry) -> Result<u64, AppendError> {
+        let (reply, answer) = sync_channel(1);
+        let item = self.item(entry, Some(reply))?;
+        self.submit(item)?;
+        answer.recv().unwrap_or_else(|_| Err(self.shared.refusal()))
+    }
+
+    /// The producer's end of the control queue, for the one real-time thread.
+    #[must_use]
+    pub fn control_queue(&self) -> ControlQueue {
+        ControlQueue {
+            age: Arc::clone(&self.shared.age),
+            queue: Arc::clone(&self.shared.control),
+        }
+    }
+
+    /// What control records mean from now on; they carry the returned id.
+    pub fn set_context(&self, context: Context) -> ContextId {
+        self.shared.contexts.set(context)
+    }
+
+    /// How long the oldest critical or normal record, or control record, has waited to
+    /// become durable; zero when none waits, [`Duration::MAX`] when the journal is poisoned.
+    /// Atomics only.
+    #[must_use]
+    pub fn oldest_uncommitted_age(&self, now: MonoNanos) -> Duration {
+        self.shared.age.oldest(now)
+    }
+
+    /// Durable records of a class after a sequence number, in order, as stored: at most
+    /// `max_bytes` of them, and at least one when there is one.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn read_from(
+        &self,
+        class: Class,
+        after_seq: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
+        let (mut found, mut size, mut after) = (Vec::new(), 0_usize, after_seq);
+        loop {
+            let index = self
+                .shared
+                .index
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            let blocks = index.blocks_after(class, after, BLOCKS_AT_ONCE);
+            drop(index);
+            let (before, last_round) = (after, blocks.len() < BLOCKS_AT_ONCE);
+            for first_seq in blocks {
+                let bytes = self.block(first_seq)?;
+                let block = read_block(first_seq, &bytes)?;
+                for (seq, row, record) in block.records(&bytes) {
+                    if row.class != class || seq <= before {
+                        continue;
+                    }
+                    size = size.saturating_add(record.len());
+                    if size > max_bytes && !found.is_empty() {
+                        return Ok(found);
+                    }
+                    found.push((seq, record.to_vec()));
+                }
+                after = after.max(block.last_seq());
+            }
+            if last_round {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// What to call after each commit, from the writer thread: short, and never waiting.
+    /// Replaces the one before.
+    pub fn set_notify(&self, notify: Box<dyn Fn() + Send + Sync>) {
+        *self
+            .shared
+            .notify
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(notify);
+    }
+
+    /// How far the cloud has acknowledged a class; 0 when nothing.
+    #[must_use]
+    pub fn acked(&self, class: Class) -> u64 {
+        self.shared.cursors[slot(class)].load(Ordering::Acquire)
+    }
+
+    /// The cloud has made this class durable up to and with `seq`. Kept with the next commit,
+    /// at the latest a second later: after a crash a little is sent again. Never goes back,
+    /// and an acknowledgement of what was never written is ignored.
+    pub fn set_acked(&self, class: Class, seq: u64) {
+        if seq > self.records() {
+            tracing::warn!(
+                class = class.name(),
+                seq,
+                "acknowledged a record that is not written"
+            );
+            return;
+        }
+        self.shared.cursors[slot(class)].fetch_max(seq, Ordering::AcqRel);
+    }
+
+    /// The highest `actor_seq` of a durable fact of this journal; 0 when there is none.
+    #[must_use]
+    pub fn last_actor_seq(&self) -> u64 {
+        self.shared.last_actor_seq.load(Ordering::Acquire)
+    }
+
+    /// Durable records, which is also the last one's sequence number.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.shared.records.load(Ordering::Acquire)
+    }
+
+    /// Which journal this is.
+    #[must_use]
+    pub fn journal_id(&self) -> &JournalId {
+        &self.shared.id
+    }
+
+    /// Why nothing is written any more, if so.
+    #[must_use]
+    pub fn poisoned(&self) -> Option<String> {
+        self.shared
+            .poison
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Keeps a small state beside the journal: replay-protection memory, a job's progress,
+    /// the last trusted time. Durable when it returns. States are not part of the chain:
+    /// nothing that must be proved belongs here.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn put_state(&self, key: &str, bytes: &[u8]) -> Result<(), StateError> {
+        let size = key.len() + bytes.len();
+        if size > MAX_STATE_BYTES {
+            return Err(StateError::TooLarge(size));
+        }
+        let (reply, answer) = sync_channel(1);
+        let key = state_key(key).into_bytes();
+        self.submit(Item {
+            weight: size,
+            what: What::State {
+                key,
+                value: bytes.to_vec(),
+                reply,
+            },
+        })?;
+        Ok(answer
+            .recv()
+            .unwrap_or_else(|_| Err(self.shared.refusal()))?)
+    }
+
+    /// A small state; `None` when it was never kept.
+    ///
+    /// # Errors
+    /// [`StateError::Store`].
+    pub fn get_state(&self, key: &str) -> Result<Option<Vec<u8>>, StateError> {
+        let value = self.shared.store.state(state_key(key).as_bytes());
+        value.map_err(|error| StateError::Store(error.to_string()))
+    }
+
+    fn item(
+        &self,
+        entry: Entry,
+        reply: Option<SyncSender<Result<u64, AppendError>>>,
+    ) -> Result<Item, AppendError> {
+        let weight = weigh(&entry);
+        if weight > MAX_RECORD_BYTES {
+            return Err(AppendError::TooLarge(weight));
+        }
+        let stamp = self.shared.options.clock.stamp();
+        Ok(Item {
+            weight,
+            what: What::Entry {
+                entry: Box::new(entry),
+                reply,
+                stamp,
+            },
+        })
+    }
+
+    /// Queues and wakes the writer; waits while there is no room.
+    fn submit(&self, item: Item) -> Result<(), AppendError> {
+        let mut inbox = self.shared.inbox();
+        loop {
+            self.shared.admit(&inbox)?;
+            if inbox.has_room(&item) {
+                break;
+            }
+            inbox = self
+                .shared
+                .room
+                .wait(inbox)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        inbox.push(item, &self.shared.age);
+        drop(inbox);
+        self.shared.wake_writer();
+        Ok(())
+    }
+
+    fn block(&self, first_seq: u64) -> Result<Vec<u8>, ReadError> {
+        match self.shared.store.block(first_seq) {
+            Ok(Some(bytes)) => Ok(bytes.to_vec()),
+            Ok(None) => Err(ReadError::Damaged {
+                seq: first_seq,
+                why: "it is missing".to_owned(),
+            }),
+            Err(error) => Err(ReadError::Store(error.to_string())),
+        }
+    }
+}
+
+impl fmt::Debug for JournalHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "JournalHandle({}, {} records)",
+            self.shared.id,
+            self.records()
+        )
+    }
+}
+
+fn read_block(seq: u64, bytes: &[u8]) -> Result<Block, ReadError> {
+    Block::read(bytes).map_err(|error: BlockError| ReadError::Damaged {
+        seq,
+        why: error.to_string(),
+    })
+}
+
+fn state_key(key: &str) -> String {
+    format!("s/{key}")
+}
+
+/// About how large the record will be: exact for what can be large.
+fn weigh(entry: &Entry) -> usize {
+    let carried = match entry {
+        Entry::Checkpoint(blob) | Entry::Fact(blob) => blob.0.len(),
+        Entry::CommandReceived(body) => body.signed.0.len() + body.ask.len(),
+        Entry::CommandRefused(body) => body.reason.len(),
+        Entry::Link(body) => body.reason.as_ref().map_or(0, String::len),
+        Entry::SkillLog(body) => body.message.len(),
+        Entry::SkillChecked(body) => body.reason.len(),
+        Entry::SkillStep(body) => body.request.len() + body.status.len(),
+        Entry::Stop(body) => body.reason.len(),
+        Entry::Boot(body) => body.agent_version.len(),
+        Entry::Sample(_) | Entry::Verdict(_) => 0,
+    };
+    carried.saturating_add(RECORD_OVERHEAD)
+}
+
+/// Something for the writer to do.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) weight: usize,
+    pub(crate) what: What,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) enum What {
+    Entry {
+        entry: Box<Entry>,
+        reply: Option<SyncSender<Result<u64, AppendError>>>,
+        stamp: Stamp,
+    },
+    State {
+        key: Vec<u8>,
+        value: Vec<u8>,
+        reply: SyncSender<Result<(), AppendError>>,
+    },
+}
+
+/// What waits for the writer.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    capacity: usize,
+    items: VecDeque<Item>,
+    /// `Some(true)`: end in order; `Some(false)`: end without the clean mark.
+    pub(crate) stop: Option<bool>,
+    weight: usize,
+}
+
+impl Inbox {
+    pub(crate) const fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            items: VecDeque::new(),
+            stop: None,
+            weight: 0,
+        }
+    }
+
+    pub(crate) fn stop(&mut self, clean: bool) {
+        self.stop.get_or_insert(clean);
+    }
+
+    pub(crate) fn take(&mut self) -> VecDeque<Item> {
+        self.weight = 0;
+        std::mem::take(&mut self.items)
+    }
+
+    fn has_room(&self, item: &Item) -> bool {
+        self.items.len() < self.capacity && self.weight + item.weight <= MAX_INBOX_BYTES
+    }
+
+    /// Returns whether a full block waits.
+    fn push(&mut self, item: Item, age: &Age) -> bool {
+        if let What::Entry { entry, stamp, .. } = &item.what
+            && entry.class() != Class::Bulk
+        {
+            age.queued(stamp.mono);
+        }
+        self.weight += item.weight;
+        self.items.push_back(item);
+        self.weight > crate::block::TARGET_BYTES
+    }
+}
+
+/// What the handles and the writer share.
+pub(crate) struct Shared {
+    pub(crate) age: Arc<Age>,
+    pub(crate) contexts: Contexts,
+    pub(crate) control: Arc<ArrayQueue<ControlRecord>>,
+    pub(crate) cursors: [AtomicU64; 3],
+    pub(crate) id: JournalId,
+    pub(crate) inbox: Mutex<Inbox>,
+    pub(crate) index: RwLock<Index>,
+    pub(crate) last_actor_seq: AtomicU64,
+    pub(crate) notify: RwLock<Option<Box<dyn Fn() + Send + Sync>>>,
+    pub(crate) options: Options,
+    pub(crate) poison: Mutex<Option<String>>,
+    pub(crate) records: AtomicU64,
+    pub(crate) room: Condvar,
+    pub(crate) store: Store,
+    pub(crate) writer: OnceLock<Thread>,
+}
+
+impl Shared {
+    /// A thread that panicked with the lock held left nothing half done: each change under it
+    /// is one assignment or one push.
+    pub(crate) fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether anything may still be queued.
+    fn admit(&self, inbox: &Inbox) -> Result<(), AppendError> {
+        if self.age.is_poisoned() || inbox.stop.is_some() {
+            Err(self.refusal())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Nothing will be written any more; the first reason stays.
+    pub(crate) fn poison(&self, why: &str) {
+        let mut poison = self.poison.lock().unwrap_or_else(PoisonError::into_inner);
+        if poison.is_none() {
+            tracing::error!(why, "the journal stopped; nothing is recorded any more");
+            *poison = Some(why.to_owned());
+        }
+        drop(poison);
+        self.age.poison();
+    }
+
+    /// Why nothing is queued any more.
+    pub(crate) fn refusal(&self) -> AppendError {
+        let poison = self.poison.lock().unwrap_or_else(PoisonError::into_inner);
+        poison
+            .clone()
+            .map_or(AppendError::Closed, AppendError::Poisoned)
+    }
+}

@@ -1,0 +1,307 @@
+//! A copy of a journal to look at: the original is never written to, may be on a read-only
+//! medium, and may be in use.
+
+use crate::block::Block;
+use crate::place::{self, Found, STORE_DIR};
+use crate::scan::{self, Candidate, Scan};
+use crate::store::{DB_FILE, Store};
+use crate::verify::VerifyError;
+use nooterra_protocol::codec::Digest;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// The blocks of a copy, in order: from the store where it answers, from the raw file where
+/// it does not.
+#[derive(Debug)]
+pub(crate) struct Image {
+    file: File,
+    /// Set when the store has dropped what was once durable: a copy of a block that was
+    /// written after this point of the log counts more than what the store still reads.
+    dropped_after: Option<u64>,
+    next: u64,
+    /// What concerns no single record.
+    pub(crate) notes: Vec<String>,
+    scan: Scan,
+    store: Option<Store>,
+    // Last: the files go when nothing has them open.
+    _copy: TempDir,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// A block whose frame holds; whether its records do is for the links to say.
+    Block(Block, Vec<u8>),
+    /// Records that are nowhere.
+    Lost {
+        /// Link of the last of them, where the block after them tells it.
+        head: Option<Digest>,
+        /// Sequence number of the last of them.
+        through: u64,
+        /// Why.
+        why: &'static str,
+    },
+}
+
+impl Image {
+    /// Copies the journal in `dir` beside it, or to the temporary directory when nothing can
+    /// be written there, and opens the copy.
+    pub(crate) fn take(dir: &Path) -> Result<Self, VerifyError> {
+        let store_dir = store_dir(dir)?;
+        let copy = temp_dir(dir).map_err(failed(dir))?;
+        copy_files(&store_dir, copy.path())?;
+        let db = copy.path().join(DB_FILE);
+        // Before the store opens it: opening may cut a tail off.
+        let scan = scan::scan(&db).map_err(failed(&db))?;
+        let kept = copy.path().join("raw");
+        fs::copy(&db, &kept).map_err(failed(&kept))?;
+        let file = File::open(&kept).map_err(failed(&kept))?;
+        let mut notes = Vec::new();
+        let store = match Store::open(copy.path()) {
+            Ok(store) => Some(store),
+            Err(error) => {
+                notes.push(format!(
+                    "the store does not open ({error}); read from the raw file"
+                ));
+                None
+            }
+        };
+        let mut image = Self {
+            file,
+            dropped_after: None,
+            next: 1,
+            notes,
+            scan,
+            store,
+            _copy: copy,
+        };
+        image.compare();
+        Ok(image)
+    }
+
+    /// Whether the store still has what the file proves.
+    fn compare(&mut self) {
+        let Some(store) = &self.store else { return };
+        let end = store.last_block().and_then(|first_seq| {
+            let Some(first_seq) = first_seq else {
+                return Ok((0, 0));
+            };
+            let block = store
+                .block(first_seq)?
+                .and_then(|bytes| Block::read_head(&bytes).ok());
+            Ok((first_seq, block.map_or(first_seq, |block| block.last_seq())))
+        });
+        let (first_seq, last_seq) = match end {
+            Ok(end) => end,
+            Err(error) => {
+                self.notes.push(format!(
+                    "the store does not read ({error}); read from the raw file"
+                ));
+                self.store = None;
+                return;
+            }
+        };
+        if self.scan.proves_more_than(last_seq) {
+            let copies = self.scan.blocks.get(&first_seq);
+            let written = copies.and_then(|copies| copies.iter().map(|copy| copy.lsn).min());
+            self.dropped_after = Some(written.unwrap_or(0));
+            self.notes.push(format!(
+                "the store has dropped what follows record {last_seq}"
+            ));
+        } else if self.scan.blocks.contains_key(&(last_seq + 1)) {
+            self.notes.push(format!(
+                "the last write, from record {} on, was torn by a power cut or is damaged",
+                last_seq + 1
+            ));
+        }
+    }
+
+    /// The highest sequence number that the raw file holds.
+    pub(crate) fn last_seq(&self) -> u64 {
+        let copies = self
+            .scan
+            .blocks
+            .values()
+            .flatten()
+            .filter(|copy| copy.framed);
+        copies.map(|copy| copy.last_seq).max().unwrap_or(0)
+    }
+
+    /// Goes on with the block that holds `seq`.
+    pub(crate) fn seek(&mut self, seq: u64) {
+        let mut before = self.scan.blocks.range(..=seq).rev();
+        let block = before.find(|(_, copies)| {
+            copies
+                .iter()
+                .any(|copy| copy.framed && copy.last_seq >= seq)
+        });
+        self.next = block.map_or(seq, |(first_seq, _)| *first_seq);
+    }
+
+    /// The last record at which the journal was closed; it holds that many or more.
+    pub(crate) const fn closed_at(&self) -> u64 {
+        self.scan.closed_at
+    }
+
+    /// The next piece; `None` at the end.
+    pub(crate) fn next(&mut self) -> Option<Piece> {
+        let piece = self.find()?;
+        self.next = match &piece {
+            Piece::Block(block, _) => block.last_seq(),
+            Piece::Lost { through, .. } => *through,
+        }
+        .saturating_add(1);
+        Some(piece)
+    }
+
+    fn find(&mut self) -> Option<Piece> {
+        let next = self.next;
+        let from_store = self
+            .store
+            .as_ref()
+            .and_then(|store| match store.block(next) {
+                Ok(bytes) => bytes.map(|bytes| bytes.to_vec()),
+                Err(error) => {
+                    self.notes
+                        .push(format!("record {next}: {error}; read from the raw file"));
+                    None
+                }
+            });
+        let newest = self
+            .scan
+            .blocks
+            .get(&next)
+            .and_then(|copies| copies.first())
+            .copied();
+        if let Some(bytes) = from_store
+            && !newest.is_some_and(|newest| self.is_overtaken_by(&newest))
+            && let Ok(block) = Block::read_head(&bytes)
+            && block.first_seq == next
+            && block.length == bytes.len()
+        {
+            return Some(Piece::Block(block, bytes));
+        }
+        match newest {
+            Some(newest) if newest.framed => {
+                if let Ok(bytes) = scan::read_at(&mut self.file, &newest)
+                    && let Ok(block) = Block::read_head(&bytes)
+                {
+                    return Some(Piece::Block(block, bytes));
+                }
+                Some(self.lost("its block is cut short"))
+            }
+            Some(_) => Some(self.lost("the frame of its block is damaged")),
+            None => {
+                let more = self.following().is_some();
+                more.then(|| self.lost("it is missing"))
+            }
+        }
+    }
+
+    /// What the store reads is older than this damaged copy, which it has dropped.
+    fn is_overtaken_by(&self, newest: &Candidate) -> bool {
+        !newest.intact && self.dropped_after.is_some_and(|after| newest.lsn > after)
+    }
+
+    fn lost(&mut self, why: &'static str) -> Piece {
+        match self.following() {
+            Some((first_seq, head)) => Piece::Lost {
+                head,
+                through: first_seq - 1,
+                why,
+            },
+            None => Piece::Lost {
+                head: None,
+                through: self.next,
+                why,
+            },
+        }
+    }
+
+    /// The first block after the next one that is anywhere, and the link before it.
+    fn following(&mut self) -> Option<(u64, Option<Digest>)> {
+        let after = self.next.saturating_add(1);
+        let stored = self
+            .store
+            .as_ref()
+            .and_then(|store| store.block_from(after).ok().flatten());
+        let stored = stored.and_then(|(first_seq, bytes)| {
+            Some((first_seq, Some(Block::read_head(&bytes).ok()?.previous)))
+        });
+        let raw = self
+            .scan
+            .blocks
+            .range(after..)
+            .find_map(|(first_seq, copies)| {
+                copies
+                    .iter()
+                    .find(|copy| copy.framed)
+                    .map(|copy| (*first_seq, *copy))
+            });
+        let raw = raw.map(|(first_seq, copy)| {
+            let bytes = scan::read_at(&mut self.file, &copy).ok();
+            let block = bytes.and_then(|bytes| Block::read_head(&bytes).ok());
+            (first_seq, block.map(|block| block.previous))
+        });
+        match (stored, raw) {
+            (Some(stored), Some(raw)) if raw.0 < stored.0 => Some(raw),
+            (Some(stored), _) => Some(stored),
+            (None, raw) => raw,
+        }
+    }
+}
+
+/// The store's directory, when `dir` is a journal.
+pub(crate) fn store_dir(dir: &Path) -> Result<PathBuf, VerifyError> {
+    let store = dir.join(STORE_DIR);
+    match place::find(dir) {
+        Ok(Found::Journal(_) | Found::Damaged(_)) => Ok(store),
+        Ok(Found::Foreign | Found::Nothing) => Err(VerifyError::NotAJournal(dir.to_owned())),
+        Err(error) => Err(VerifyError::Unreadable(error.to_string())),
+    }
+}
+
+/// Makes an error name its path.
+pub(crate) fn failed(path: &Path) -> impl Fn(io::Error) -> VerifyError {
+    let path = path.to_owned();
+    move |source| VerifyError::Io {
+        path: path.clone(),
+        source,
+    }
+}
+
+fn temp_dir(dir: &Path) -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".nooterra-copy-");
+    let beside = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    beside.map_or_else(
+        || builder.tempdir(),
+        |beside| builder.tempdir_in(beside).or_else(|_| builder.tempdir()),
+    )
+}
+
+/// Not `fs::copy`: a read-only file must become a writable copy.
+fn copy_files(from: &Path, to: &Path) -> Result<(), VerifyError> {
+    for entry in fs::read_dir(from).map_err(failed(from))? {
+        let path = entry.map_err(failed(from))?.path();
+        let Some(name) = path.file_name() else {
+            continue;
+        };
+        let target = to.join(name);
+        if path.is_dir() {
+            fs::create_dir(&target).map_err(failed(&target))?;
+            copy_files(&path, &target)?;
+            continue;
+        }
+        let copied = File::open(&path)
+            .and_then(|mut source| io::copy(&mut source, &mut File::create(&target)?));
+        match copied {
+            // sled replaces its snapshot while it runs.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => drop(other.map_err(failed(&path))?),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,416 @@
+//! Opening a journal, and closing it in order.
+
+use crate::age::Age;
+use crate::block::Block;
+use crate::control::Contexts;
+use crate::handle::{AppendError, Inbox, JournalHandle, Shared};
+use crate::index::Index;
+use crate::place::{self, Found};
+use crate::scan::{self, Scan};
+use crate::store::{DB_FILE, Store, StoreError};
+use crate::writer::{Chain, Writer};
+use crossbeam_queue::ArrayQueue;
+use nooterra_evidence::{GENESIS, leaf_hash, link};
+use nooterra_protocol::codec::Digest;
+use nooterra_protocol::entry::Class;
+use nooterra_protocol::keys::Signer;
+use nooterra_protocol::time::Stamp;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// The state that says that the journal was closed in order, and where (`scan::end_mark`).
+pub(crate) const CLEAN_KEY: &[u8] = b"m/clean";
+
+/// Both clocks, from above: the journal reads no clock of its own.
+pub trait Clock: Send + Sync {
+    /// Both clocks, read together.
+    fn stamp(&self) -> Stamp;
+}
+
+/// How a journal is kept.
+#[derive(Clone)]
+pub struct Options {
+    /// A checkpoint is due after this time, when there are new records.
+    pub checkpoint_every: Duration,
+    /// A checkpoint is due after this many records.
+    pub checkpoint_every_records: u64,
+    /// Stamps the records.
+    pub clock: Arc<dyn Clock>,
+    /// Fixed-size records that the control thread can be ahead of the writer.
+    pub control_capacity: usize,
+    /// Entries that other threads can be ahead of the writer.
+    pub inbox_capacity: usize,
+    /// What checkpoints name until a context names another.
+    pub policy_hash: Digest,
+    /// Signs the checkpoints, on the writer thread: while it signs, nothing is committed.
+    pub signer: Arc<dyn Signer>,
+}
+
+impl Options {
+    /// The defaults: a checkpoint every 1000 records or 10 s, queues of 1024 and 4096.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, signer: Arc<dyn Signer>, policy_hash: Digest) -> Self {
+        Self {
+            checkpoint_every: Duration::from_secs(10),
+            checkpoint_every_records: 1000,
+            clock,
+            control_capacity: 1024,
+            inbox_capacity: 4096,
+            policy_hash,
+            signer,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("checkpoint_every", &self.checkpoint_every)
+            .field("checkpoint_every_records", &self.checkpoint_every_records)
+            .field("control_capacity", &self.control_capacity)
+            .field("inbox_capacity", &self.inbox_capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a journal could not be opened, nor a new one made in its place.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A file operation failed: no permission, disk full, read-only.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// Of what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process, usually a second agent, has it open.
+    #[error("{dir} is open in another process; stop that agent first", dir = .0.display())]
+    Locked(PathBuf),
+    /// The directory holds something else; it is left alone.
+    #[error("{dir} is not a journal and not empty; name another directory", dir = .0.display())]
+    NotAJournal(PathBuf),
+    /// The operating system gave no randomness for the id of a new journal.
+    #[error("no randomness for a new journal: {0}")]
+    Random(String),
+    /// The store cannot be opened or made for a reason outside its files.
+    #[error("{0}; free space, check permissions, and start again")]
+    Store(String),
+    /// The writer thread could not be started.
+    #[error("cannot start the journal's writer thread: {0}")]
+    Thread(io::Error),
+}
+
+/// An open journal. Dropped without [`Journal::close`], it writes what is queued and leaves no
+/// clean mark, as after a crash.
+#[derive(Debug)]
+pub struct Journal {
+    handle: JournalHandle,
+    writer: Option<JoinHandle<()>>,
+    // Released last, when the writer is gone.
+    _lock: File,
+}
+
+/// A journal and what was found on opening it.
+#[derive(Debug)]
+pub struct Opened {
+    /// Which start this is, from 1.
+    pub boot: u64,
+    /// It was closed in order, or is the first of its directory; otherwise the last run
+    /// crashed or lost power.
+    pub clean: bool,
+    /// The journal.
+    pub journal: Journal,
+    /// Where the journal that could not be opened was put, and why it could not.
+    pub quarantined: Option<PathBuf>,
+    /// Why it was put there.
+    pub quarantine_reason: Option<String>,
+}
+
+/// What recovery found in a store.
+struct Recovered {
+    chain: Chain,
+    clean: bool,
+    cursors: [u64; 3],
+    index: Index,
+}
+
+/// Why a store is not continued.
+enum Refused {
+    /// Its content is at fault.
+    Damage(String),
+    /// Its place is at fault.
+    Place(StoreError),
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        if error.is_damage() {
+            Self::Damage(error.to_string())
+        } else {
+            Self::Place(error)
+        }
+    }
+}
+
+impl Journal {
+    /// Opens the journal in `dir`, or makes one. After a crash the tail since the last
+    /// checkpoint is verified again. A journal that cannot be opened, or that has lost what
+    /// it had acknowledged, is renamed to `DIR.bad-N` and a new one begins.
+    ///
+    /// # Errors
+    /// [`OpenError`]; damaged content is not an error.
+    pub fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
+        let lock = place::lock(dir)?;
+        let mut put_aside = None;
+        let existing = match place::find(dir)? {
+            Found::Foreign => return Err(OpenError::NotAJournal(dir.to_owned())),
+            Found::Nothing => None,
+            Found::Damaged(why) => {
+                put_aside = Some((place::quarantine(dir)?, why));
+                None
+            }
+            Found::Journal(id) => match open_store(dir) {
+                Ok((store, recovered)) => Some((id, store, recovered)),
+                Err(Refused::Place(error)) => return Err(error.into()),
+                Err(Refused::Damage(why)) => {
+                    put_aside = Some((place::quarantine(dir)?, why));
+                    None
+                }
+            },
+        };
+        if let Some((path, why)) = &put_aside {
+            tracing::error!(path = %path.display(), why, "journal put aside, a new one begins");
+        }
+        let (id, store, recovered) = match existing {
+            Some(existing) => existing,
+            None => {
+                let id = place::create(dir)?;
+                match open_store(dir) {
+                    Ok((store, mut recovered)) => {
+                        recovered.clean = put_aside.is_none();
+                        (id, store, recovered)
+                    }
+                    Err(Refused::Place(error)) => return Err(error.into()),
+                    Err(Refused::Damage(why)) => return Err(OpenError::Store(why)),
+                }
+            }
+        };
+        // Whatever happens from here on is not a clean end until `close` says so again.
+        store.commit(None, &[(CLEAN_KEY, None)])?;
+
+        let Recovered {
+            mut chain,
+            clean,
+            cursors,
+            index,
+        } = recovered;
+        chain.boot += 1;
+        let boot = chain.boot;
+        let shared = Arc::new(Shared {
+            age: Arc::new(Age::new()),
+            contexts: Contexts::default(),
+            control: Arc::new(ArrayQueue::new(options.control_capacity.max(1))),
+            cursors: cursors.map(AtomicU64::new),
+            id,
+            inbox: Mutex::new(Inbox::new(options.inbox_capacity.max(1))),
+            index: RwLock::new(index),
+            last_actor_seq: AtomicU64::new(chain.actor_seq),
+            notify: RwLock::new(None),
+            options,
+            poison: Mutex::new(None),
+            records: AtomicU64::new(chain.last_seq),
+            room: Condvar::new(),
+            store,
+            writer: std::sync::OnceLock::new(),
+        });
+        let writer = Writer::new(Arc::clone(&shared), chain);
+        let writer = std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || writer.run())
+            .map_err(OpenError::Thread)?;
+        // The one set of this cell: it was made a few lines above.
+        let _ = shared.writer.set(writer.thread().clone());
+        let handle = JournalHandle::new(shared);
+        let journal = Self {
+            handle,
+            writer: Some(writer),
+            _lock: lock,
+        };
+        let (quarantined, quarantine_reason) = put_aside.unzip();
+        Ok(Opened {
+            boot,
+            clean,
+            journal,
+            quarantined,
+            quarantine_reason,
+        })
+    }
+
+    /// What the rest of the agent uses; clones are cheap.
+    #[must_use]
+    pub fn handle(&self) -> JournalHandle {
+        self.handle.clone()
+    }
+
+    /// Writes what is queued, a last checkpoint and the clean mark. Handles that remain
+    /// refuse from then on.
+    ///
+    /// # Errors
+    /// [`AppendError::Poisoned`] when any of it could not be written.
+    pub fn close(mut self) -> Result<(), AppendError> {
+        self.handle.shared.stop(true);
+        self.join();
+        match self.handle.poisoned() {
+            None => Ok(()),
+            Some(why) => Err(AppendError::Poisoned(why)),
+        }
+    }
+
+    fn join(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            // It catches its own panics and poisons the journal.
+            let _ = writer.join();
+            self.handle.shared.store.close();
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.handle.shared.stop(false);
+        self.join();
+    }
+}
+
+fn open_store(dir: &Path) -> Result<(Store, Recovered), Refused> {
+    let store_dir = dir.join(place::STORE_DIR);
+    let store = Store::open(&store_dir)?;
+    let recovered = recover(&store, &store_dir)?;
+    Ok((store, recovered))
+}
+
+/// Reads every block's frame, checks that they form one chain, and hashes again what no
+/// checkpoint covers yet.
+fn recover(store: &Store, store_dir: &Path) -> Result<Recovered, Refused> {
+    let mut index = Index::default();
+    let mut chain = Chain {
+        head: GENESIS,
+        ..Chain::default()
+    };
+    let mut unchecked = Vec::new();
+    while let Some((key, bytes)) = store.block_from(chain.last_seq + 1)? {
+        let next = chain.last_seq + 1;
+        let block = Block::read(&bytes)
+            .map_err(|error| Refused::Damage(format!("record {key} and after: {error}")))?;
+        if key != next || block.first_seq != next || block.previous != chain.head {
+            return Err(Refused::Damage(format!(
+                "record {next} does not follow the one before"
+            )));
+        }
+        if block.checkpoint_seq >= next {
+            unchecked.clear();
+        }
+        unchecked.push(next);
+        index.add(&block);
+        chain = Chain {
+            actor_seq: block.actor_seq,
+            boot: block.boot,
+            checkpoint_seq: block.checkpoint_seq,
+            head: block.head(),
+            last_seq: block.last_seq(),
+        };
+    }
+    let mark = store.state(CLEAN_KEY)?;
+    let end = mark.as_deref().and_then(scan::read_end);
+    let clean = end == Some((chain.last_seq, chain.head));
+    let mut cursors = [0; 3];
+    for (cursor, class) in cursors.iter_mut().zip(Class::ALL) {
+        let bytes = store.state(cursor_key(class).as_bytes())?;
+        *cursor = bytes
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u64::from_be_bytes);
+    }
+    if !clean {
+        for first_seq in unchecked {
+            let bytes = store.block(first_seq)?.unwrap_or_default();
+            rehash(&bytes)?;
+        }
+        let db = store_dir.join(DB_FILE);
+        // A file that cannot be scanned proves nothing; the store has read it just now.
+        let scan = scan::scan(&db).unwrap_or_default();
+        if let Some(bytes) = dropped_block(&db, &scan, &chain) {
+            store.commit(Some((chain.last_seq + 1, bytes)), &[])?;
+            return recover(store, store_dir);
+        }
+        let lost_from = chain.last_seq + 1;
+        let acknowledged = cursors.into_iter().max().unwrap_or(0);
+        if mark.is_some() || acknowledged >= lost_from || scan.proves_more_than(chain.last_seq) {
+            return Err(Refused::Damage(format!(
+                "records from {lost_from} on are lost"
+            )));
+        }
+    }
+    Ok(Recovered {
+        chain,
+        clean,
+        cursors,
+        index,
+    })
+}
+
+/// The block that continues the chain, where it is whole in the file and the store has dropped
+/// it: it may have been acknowledged, so it is put back.
+fn dropped_block(db: &Path, scan: &Scan, chain: &Chain) -> Option<Vec<u8>> {
+    let copies = scan.blocks.get(&(chain.last_seq + 1))?;
+    let mut file = File::open(db).ok()?;
+    copies.iter().filter(|copy| copy.intact).find_map(|copy| {
+        let bytes = scan::read_at(&mut file, copy).ok()?;
+        let block = Block::read(&bytes).ok()?;
+        (block.previous == chain.head && rehash(&bytes).is_ok()).then_some(bytes)
+    })
+}
+
+fn rehash(bytes: &[u8]) -> Result<(), Refused> {
+    let block = Block::read(bytes).map_err(|error| Refused::Damage(error.to_string()))?;
+    let mut head = block.previous;
+    for (seq, row, record) in block.records(bytes) {
+        head = link(&head, &leaf_hash(record));
+        if head != row.link {
+            return Err(Refused::Damage(format!("record {seq} was altered")));
+        }
+    }
+    Ok(())
+}
+
+/// Under which state a cursor is kept.
+pub(crate) fn cursor_key(class: Class) -> String {
+    format!("m/cursor/{}", class.name())
+}
+
+impl Shared {
+    /// Asks the writer to end.
+    pub(crate) fn stop(&self, clean: bool) {
+        self.inbox().stop(clean);
+        self.room.notify_all();
+        self.wake_writer();
+    }
+
+    pub(crate) fn wake_writer(&self) {
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
+    }
+
+    pub(crate) fn set_records(&self, chain: &Chain) {
+        self.last_actor_seq
+            .store(chain.actor_seq, Ordering::Release);
+        self.records.store(chain.last_seq, Ordering::Release);
+    }
+}

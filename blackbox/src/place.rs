@@ -1,0 +1,204 @@
+//! The directory of a journal: made whole or not at all, locked by one process, and put aside
+//! when it cannot be opened.
+//!
+//! ```text
+//! journal/          the journal
+//!   journal         text: format and id
+//!   store/          sled's files; `db` holds the blocks
+//! journal.lock      held by the process that has the journal open
+//! journal.bad-1     a journal that could not be opened, kept as it was
+//! ```
+
+use crate::journal::OpenError;
+use crate::store::{Store, StoreError};
+use nooterra_protocol::ids::{JournalId, from_entropy};
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The text file that makes a directory a journal.
+const ID_FILE: &str = "journal";
+
+/// The first line of [`ID_FILE`].
+const FORMAT: &str = "nooterra journal 1";
+
+/// sled's directory.
+pub(crate) const STORE_DIR: &str = "store";
+
+/// What stands at a path.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Something else, which is not touched.
+    Foreign,
+    /// A journal by its files, with an id that cannot be read.
+    Damaged(String),
+    /// A journal.
+    Journal(JournalId),
+    /// Nothing, or an empty directory.
+    Nothing,
+}
+
+/// Makes an error name the path that it is about.
+pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io {
+        path: path.clone(),
+        source,
+    }
+}
+
+fn sibling(dir: &Path, suffix: &str) -> PathBuf {
+    let mut name = dir
+        .file_name()
+        .map_or_else(|| OsString::from("journal"), OsString::from);
+    name.push(suffix);
+    dir.with_file_name(name)
+}
+
+fn parent(dir: &Path) -> &Path {
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Takes the lock that one process holds while it has the journal open.
+pub(crate) fn lock(dir: &Path) -> Result<File, OpenError> {
+    fs::create_dir_all(parent(dir)).map_err(at(parent(dir)))?;
+    let path = sibling(dir, ".lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(at(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
+    }
+}
+
+/// A process has the journal open now.
+pub(crate) fn is_locked(dir: &Path) -> bool {
+    File::open(sibling(dir, ".lock"))
+        .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// Looks, and touches nothing.
+pub(crate) fn find(dir: &Path) -> Result<Found, OpenError> {
+    match fs::read(dir.join(ID_FILE)) {
+        Ok(bytes) => Ok(match parse_id(&bytes) {
+            Some(id) => Found::Journal(id),
+            None => Found::Damaged(format!("its file `{ID_FILE}` is damaged")),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            match fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
+                Ok(true) => Ok(Found::Nothing),
+                Ok(false) if dir.join(STORE_DIR).join("db").exists() => {
+                    Ok(Found::Damaged(format!("its file `{ID_FILE}` is missing")))
+                }
+                Ok(false) => Ok(Found::Foreign),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
+                Err(source) => Err(OpenError::Io {
+                    path: dir.to_owned(),
+                    source,
+                }),
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(Found::Foreign),
+        Err(source) => Err(OpenError::Io {
+            path: dir.join(ID_FILE),
+            source,
+        }),
+    }
+}
+
+fn parse_id(bytes: &[u8]) -> Option<JournalId> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let id = text
+        .strip_prefix(FORMAT)?
+        .strip_prefix('\n')?
+        .strip_suffix('\n')?;
+    JournalId::new(id).ok()
+}
+
+/// Makes a new journal: in a directory beside, synced, and renamed when it is whole.
+pub(crate) fn create(dir: &Path) -> Result<JournalId, OpenError> {
+    let mut entropy = [0; 16];
+    getrandom::fill(&mut entropy).map_err(|error| OpenError::Random(error.to_string()))?;
+    let text = from_entropy("jr", entropy);
+    let id = JournalId::new(text).map_err(|error| OpenError::Random(error.to_string()))?;
+
+    remove_unfinished(dir)?;
+    let new = sibling(dir, &format!(".new-{}", &id.as_str()[3..11]));
+    let store = new.join(STORE_DIR);
+    fs::create_dir_all(&store).map_err(at(&store))?;
+    fs::write(new.join(ID_FILE), format!("{FORMAT}\n{id}\n")).map_err(at(&new))?;
+    drop(Store::open(&store).and_then(|store| store.commit(None, &[]).map(|()| store))?);
+    sync_all(&new)?;
+    fs::rename(&new, dir).map_err(at(dir))?;
+    sync_dir(parent(dir))?;
+    Ok(id)
+}
+
+/// Removes what a creation left that was cut off. Only called under the lock.
+fn remove_unfinished(dir: &Path) -> Result<(), OpenError> {
+    let prefix = sibling(dir, ".new-");
+    let Some(prefix) = prefix.file_name().and_then(|name| name.to_str()) else {
+        return Ok(());
+    };
+    for entry in fs::read_dir(parent(dir)).map_err(at(parent(dir)))? {
+        let entry = entry.map_err(at(parent(dir)))?;
+        if entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(prefix))
+        {
+            fs::remove_dir_all(entry.path()).map_err(at(&entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts a journal aside under the first free name, with all its bytes.
+pub(crate) fn quarantine(dir: &Path) -> Result<PathBuf, OpenError> {
+    let mut number = 1_u32;
+    let target = loop {
+        let target = sibling(dir, &format!(".bad-{number}"));
+        if !target.exists() {
+            break target;
+        }
+        number += 1;
+    };
+    fs::rename(dir, &target).map_err(at(dir))?;
+    sync_dir(parent(dir))?;
+    Ok(target)
+}
+
+fn sync_all(dir: &Path) -> Result<(), OpenError> {
+    for entry in fs::read_dir(dir).map_err(at(dir))? {
+        let path = entry.map_err(at(dir))?.path();
+        if path.is_dir() {
+            sync_all(&path)?;
+        } else {
+            File::open(&path)
+                .and_then(|file| file.sync_all())
+                .map_err(at(&path))?;
+        }
+    }
+    sync_dir(dir)
+}
+
+fn sync_dir(dir: &Path) -> Result<(), OpenError> {
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(at(dir))
+}
+
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_string())
+    }
+}

@@ -1,0 +1,283 @@
+//! sled, with the discipline that makes it keep what it was given.
+//!
+//! Measured on sled 0.34.7: its `flush` starts writing and syncs nothing, so an fdatasync of
+//! its `db` file follows each one; it panics on some damaged files, so every call goes through
+//! [`quietly`]; and a leaf larger than a quarter of a segment goes to a blob file that is
+//! never synced, so segments are large enough for a leaf of the largest blocks.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::fs::File;
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+use std::sync::{Once, PoisonError, RwLock};
+
+/// A quarter of it holds a leaf of 17 blocks of `block::MAX_BYTES`.
+pub(crate) const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
+
+/// Pages that sled keeps in memory; the writer only appends and the uplink reads the tail.
+const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// The one file that holds the blocks, inside the directory of the store.
+pub(crate) const DB_FILE: &str = "db";
+
+/// Why the store did not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// The journal was closed, and a handle to it is still in use.
+    #[error("the journal is closed")]
+    Closed,
+    /// The operating system refused: disk full, read-only, no permission, a failing device.
+    #[error("{what}: {source}")]
+    Io {
+        what: &'static str,
+        kind: io::ErrorKind,
+        source: sled::Error,
+    },
+    /// sled gave up in the middle; its files are damaged.
+    #[error("the store panicked: {0}")]
+    Panicked(String),
+    /// sled found its files damaged.
+    #[error("{what}: {source}")]
+    Sled {
+        what: &'static str,
+        source: sled::Error,
+    },
+}
+
+impl StoreError {
+    fn new(what: &'static str, source: sled::Error) -> Self {
+        match &source {
+            sled::Error::Io(error) => Self::Io {
+                what,
+                kind: error.kind(),
+                source,
+            },
+            _ => Self::Sled { what, source },
+        }
+    }
+
+    fn io(what: &'static str, error: io::Error) -> Self {
+        Self::new(what, sled::Error::Io(error))
+    }
+
+    /// The files themselves are at fault, not the place where they are.
+    pub(crate) fn is_damage(&self) -> bool {
+        use io::ErrorKind as Kind;
+        match self {
+            // sled says that another process holds its lock in words only.
+            Self::Io { source, .. } if source.to_string().contains("acquire lock") => false,
+            Self::Io { kind, .. } => !matches!(
+                kind,
+                Kind::PermissionDenied
+                    | Kind::StorageFull
+                    | Kind::QuotaExceeded
+                    | Kind::FileTooLarge
+                    | Kind::ReadOnlyFilesystem
+                    | Kind::OutOfMemory
+                    | Kind::WouldBlock
+            ),
+            Self::Closed => false,
+            Self::Panicked(_) | Self::Sled { .. } => true,
+        }
+    }
+}
+
+/// The two trees and the file beneath them.
+pub(crate) struct Store {
+    // `None` once closed. Handles outlive the journal; sled's lock on its file must not.
+    inner: RwLock<Option<Inner>>,
+}
+
+struct Inner {
+    blocks: sled::Tree,
+    db: sled::Db,
+    file: File,
+    state: sled::Tree,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+impl Store {
+    /// Opens, or makes, the store in `dir`.
+    pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
+        quietly(|| {
+            let db = sled::Config::new()
+                .path(dir)
+                .cache_capacity(CACHE_BYTES)
+                .flush_every_ms(None)
+                .mode(sled::Mode::LowSpace)
+                .segment_size(SEGMENT_BYTES)
+                .use_compression(false)
+                .open()
+                .map_err(|error| StoreError::new("open the store", error))?;
+            let tree = |name: &str| {
+                db.open_tree(name)
+                    .map_err(|error| StoreError::new("open the store", error))
+            };
+            let (blocks, state) = (tree("blocks")?, tree("state")?);
+            let file = File::open(dir.join(DB_FILE))
+                .map_err(|error| StoreError::io("open the store's file", error))?;
+            Ok(Self {
+                inner: RwLock::new(Some(Inner {
+                    blocks,
+                    db,
+                    file,
+                    state,
+                })),
+            })
+        })
+    }
+
+    /// Runs `work` on the open store.
+    fn with<T>(&self, work: impl FnOnce(&Inner) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner
+            .as_ref()
+            .map_or(Err(StoreError::Closed), |inner| quietly(|| work(inner)))
+    }
+
+    /// Lets go of the files. sled's own drop may panic on a damaged store.
+    pub(crate) fn close(&self) {
+        let inner = self
+            .inner
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let _ = quietly(move || {
+            drop(inner);
+            Ok(())
+        });
+    }
+
+    /// Writes one block, sets and removes states, and returns when all of it is on the disk.
+    pub(crate) fn commit(
+        &self,
+        block: Option<(u64, Vec<u8>)>,
+        states: &[(&[u8], Option<&[u8]>)],
+    ) -> Result<(), StoreError> {
+        self.with(|inner| {
+            let failed = |error| StoreError::new("write to the journal", error);
+            if let Some((first_seq, bytes)) = block {
+                inner
+                    .blocks
+                    .insert(first_seq.to_be_bytes(), bytes)
+                    .map_err(failed)?;
+            }
+            for (key, value) in states {
+                match value {
+                    Some(value) => inner.state.insert(key, *value).map_err(failed)?,
+                    None => inner.state.remove(key).map_err(failed)?,
+                };
+            }
+            inner.db.flush().map_err(failed)?;
+            inner
+                .file
+                .sync_data()
+                .map_err(|error| StoreError::io("sync the journal", error))
+        })
+    }
+
+    /// The block whose first record is `first_seq`.
+    pub(crate) fn block(&self, first_seq: u64) -> Result<Option<sled::IVec>, StoreError> {
+        self.with(|inner| {
+            inner
+                .blocks
+                .get(first_seq.to_be_bytes())
+                .map_err(|error| StoreError::new("read the journal", error))
+        })
+    }
+
+    /// The first block at or after `first_seq`.
+    pub(crate) fn block_from(
+        &self,
+        first_seq: u64,
+    ) -> Result<Option<(u64, sled::IVec)>, StoreError> {
+        self.with(
+            |inner| match inner.blocks.range(first_seq.to_be_bytes()..).next() {
+                None => Ok(None),
+                Some(Ok((key, value))) => {
+                    let key = key
+                        .as_ref()
+                        .try_into()
+                        .map(u64::from_be_bytes)
+                        .map_err(|_| {
+                            StoreError::Panicked("a key of the store has not 8 bytes".to_owned())
+                        })?;
+                    Ok(Some((key, value)))
+                }
+                Some(Err(error)) => Err(StoreError::new("read the journal", error)),
+            },
+        )
+    }
+
+    /// First sequence number of the last block.
+    pub(crate) fn last_block(&self) -> Result<Option<u64>, StoreError> {
+        self.with(|inner| {
+            let last = inner
+                .blocks
+                .last()
+                .map_err(|error| StoreError::new("read the journal", error))?;
+            Ok(last
+                .and_then(|(key, _)| key.as_ref().try_into().ok())
+                .map(u64::from_be_bytes))
+        })
+    }
+
+    /// A state.
+    pub(crate) fn state(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.with(|inner| {
+            let value = inner
+                .state
+                .get(key)
+                .map_err(|error| StoreError::new("read a state", error))?;
+            Ok(value.map(|value| value.to_vec()))
+        })
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` and turns a panic inside sled into an error, without the panic's message on
+/// standard error: it is in the returned error. Panics of other threads print as before.
+fn quietly<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                before(info);
+            }
+        }));
+    });
+    let outer = QUIET.replace(true);
+    // Unwind safety: after a panic the store is only dropped, never used again.
+    let result = panic::catch_unwind(AssertUnwindSafe(work));
+    QUIET.set(outer);
+    result.unwrap_or_else(|payload| Err(StoreError::Panicked(message(payload.as_ref()))))
+}
+
+fn message(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| {
+            payload
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+        })
+        .unwrap_or_else(|| "without a message".to_owned())
+}

@@ -1,0 +1,228 @@
+//! Reading a journal from outside: verify it, show its end, find where a record's bytes are.
+
+use crate::block::Block;
+use crate::image::{Image, Piece, failed, store_dir};
+use crate::place;
+use crate::scan;
+use crate::store::DB_FILE;
+use nooterra_evidence::{Record, Verification, Verifier};
+use nooterra_protocol::keys::VerifyingKey;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// How often a journal in use is copied again when the copy shows damage.
+const ATTEMPTS_IN_USE: u32 = 3;
+
+/// Why nothing can be said about a journal.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// A file operation failed: no permission, or no room for the copy.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// Of what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The record is nowhere in the file.
+    #[error("record {0} is not in the journal")]
+    NoSuchRecord(u64),
+    /// There is no journal at this path.
+    #[error("{dir} is not a journal", dir = .0.display())]
+    NotAJournal(PathBuf),
+    /// The directory cannot be looked into.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+/// Where a record's bytes are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Location {
+    /// How many bytes.
+    pub len: usize,
+    /// Offset of the first.
+    pub offset: u64,
+    /// In which file.
+    pub path: PathBuf,
+}
+
+/// Where a tail begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TailFrom {
+    /// So many records before the end.
+    Last(u64),
+    /// At this record.
+    Seq(u64),
+}
+
+/// A record of a tail.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TailRecord {
+    /// What it says, or why it cannot be read.
+    pub record: Result<Record, String>,
+    /// Its sequence number.
+    pub seq: u64,
+}
+
+/// The records of a journal from some point to its end.
+#[derive(Debug)]
+pub struct Tail {
+    from: u64,
+    image: Image,
+    ready: VecDeque<TailRecord>,
+}
+
+/// Verifies the journal in `dir`, on a copy. `progress` is called with the number of records
+/// seen so far.
+///
+/// A journal in use is copied while it grows: what is verified is a state of the last moment,
+/// and damage is only reported when it shows in several copies. For a definite answer stop
+/// the agent. Where the store does not answer, the raw file does: every record that is
+/// altered, missing or dropped is named by its number.
+///
+/// # Errors
+/// [`VerifyError`] when there is nothing to verify; damage is not an error.
+pub fn verify(
+    dir: &Path,
+    key: Option<&VerifyingKey>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Verification, VerifyError> {
+    let mut attempt = 1;
+    loop {
+        let in_use = place::is_locked(dir);
+        let mut verification = verify_once(dir, key, progress)?;
+        if verification.is_intact() || !in_use {
+            return Ok(verification);
+        }
+        if attempt == ATTEMPTS_IN_USE {
+            let note = "the journal was in use; stop the agent for a definite answer";
+            verification.notes.push(note.to_owned());
+            return Ok(verification);
+        }
+        attempt += 1;
+    }
+}
+
+fn verify_once(
+    dir: &Path,
+    key: Option<&VerifyingKey>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Verification, VerifyError> {
+    let mut image = Image::take(dir)?;
+    let mut verifier = Verifier::new(key.cloned());
+    while let Some(piece) = image.next() {
+        match piece {
+            Piece::Block(block, bytes) => {
+                if block.previous != verifier.head() {
+                    verifier.note_bad(block.first_seq, "its block does not follow the one before");
+                }
+                push_block(&mut verifier, &block, &bytes);
+            }
+            Piece::Lost { head, through, why } => {
+                verifier.push_unreadable(through, head.as_ref(), why);
+            }
+        }
+        progress(verifier.next_seq() - 1);
+    }
+    let why = "the journal was closed with it, and it is missing";
+    verifier.push_unreadable(image.closed_at(), None, why);
+    let mut verification = verifier.finish();
+    verification.notes.append(&mut image.notes);
+    Ok(verification)
+}
+
+fn push_block(verifier: &mut Verifier, block: &Block, bytes: &[u8]) {
+    for (seq, row, record) in block.records(bytes) {
+        let record = verifier.push(record, Some(&row.link));
+        if record.is_some_and(|record| record.class != row.class) {
+            verifier.note_bad(seq, "its block gives it another class than it has");
+        }
+    }
+}
+
+/// The records of the journal in `dir` from some point on, read from a copy.
+///
+/// # Errors
+/// [`VerifyError`] when there is no journal to read.
+pub fn tail(dir: &Path, from: TailFrom) -> Result<Tail, VerifyError> {
+    let mut image = Image::take(dir)?;
+    let from = match from {
+        TailFrom::Last(count) => image
+            .last_seq()
+            .saturating_add(1)
+            .saturating_sub(count)
+            .max(1),
+        TailFrom::Seq(seq) => seq.max(1),
+    };
+    image.seek(from);
+    Ok(Tail {
+        from,
+        image,
+        ready: VecDeque::new(),
+    })
+}
+
+impl Iterator for Tail {
+    type Item = TailRecord;
+
+    fn next(&mut self) -> Option<TailRecord> {
+        loop {
+            if let Some(record) = self.ready.pop_front() {
+                return Some(record);
+            }
+            match self.image.next()? {
+                Piece::Block(block, bytes) => {
+                    let wanted = block.records(&bytes).filter(|(seq, ..)| *seq >= self.from);
+                    self.ready.extend(wanted.map(|(seq, _, record)| TailRecord {
+                        record: Record::decode(record).map_err(|error| error.to_string()),
+                        seq,
+                    }));
+                }
+                Piece::Lost { through, why, .. } if through >= self.from => {
+                    self.ready.push_back(TailRecord {
+                        record: Err(why.to_owned()),
+                        seq: through,
+                    });
+                }
+                Piece::Lost { .. } => {}
+            }
+        }
+    }
+}
+
+/// Where the bytes of record `seq` are: in the copy that the store reads, when the file holds
+/// several. For tools and tests that damage a journal on purpose.
+///
+/// # Errors
+/// [`VerifyError::NoSuchRecord`] when no block in the file holds it.
+pub fn locate(dir: &Path, seq: u64) -> Result<Location, VerifyError> {
+    let path = store_dir(dir)?.join(DB_FILE);
+    let found = scan::scan(&path).map_err(failed(&path))?;
+    let block = found
+        .blocks
+        .range(..=seq)
+        .rev()
+        .find_map(|(first_seq, copies)| {
+            let copy = copies
+                .iter()
+                .find(|copy| copy.framed && copy.last_seq >= seq)?;
+            Some((*first_seq, *copy))
+        });
+    let Some((first_seq, copy)) = block else {
+        return Err(VerifyError::NoSuchRecord(seq));
+    };
+    let mut file = File::open(&path).map_err(failed(&path))?;
+    let bytes = scan::read_at(&mut file, &copy).map_err(failed(&path))?;
+    let row = Block::read_head(&bytes).ok().and_then(|block| {
+        let index = usize::try_from(seq - first_seq).ok()?;
+        block.rows.get(index).copied()
+    });
+    let row = row.ok_or(VerifyError::NoSuchRecord(seq))?;
+    Ok(Location {
+        len: row.length,
+        offset: copy.offset + row.offset as u64,
+        path,
+    })
+}

@@ -1,0 +1,478 @@
+//! The writer thread: takes what waits, gives it its order and its links, and makes it
+//! durable block by block.
+
+use crate::block::{Block, Encoded, HEAD_BYTES, MAX_BYTES, ROW_BYTES, Running, TARGET_BYTES};
+use crate::handle::{AppendError, Item, Shared, What};
+use crate::index::slot;
+use crate::journal::{CLEAN_KEY, cursor_key};
+use crate::scan::end_mark;
+use crate::store::StoreError;
+use nooterra_evidence::{
+    Checkpoint, GENESIS, Record, RecordError, checkpoint, cose, leaf_hash, link, record,
+};
+use nooterra_protocol::codec::{Digest, to_value};
+use nooterra_protocol::entry::{Class, Entry};
+use nooterra_protocol::event::Fact;
+use nooterra_protocol::time::{MonoNanos, Stamp, WallMillis};
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// The longest that a record waits for company.
+const COMMIT_EVERY: Duration = Duration::from_millis(10);
+
+/// The longest that a cursor waits for a record to be written with.
+const CURSORS_EVERY: Duration = Duration::from_secs(1);
+
+/// The end of the chain.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chain {
+    pub(crate) actor_seq: u64,
+    pub(crate) boot: u64,
+    pub(crate) checkpoint_seq: u64,
+    pub(crate) head: Digest,
+    pub(crate) last_seq: u64,
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        Self {
+            actor_seq: 0,
+            boot: 0,
+            checkpoint_seq: 0,
+            head: GENESIS,
+            last_seq: 0,
+        }
+    }
+}
+
+/// A record of kind `gap`: control records that found their queue full.
+#[derive(Debug, Serialize)]
+struct Gap {
+    dropped: u64,
+    reason: &'static str,
+}
+
+type Reply<T> = SyncSender<Result<T, AppendError>>;
+
+/// What becomes a record.
+enum Content {
+    Entry(Box<Entry>),
+    Gap(u64),
+}
+
+struct Ready {
+    content: Content,
+    reply: Option<Reply<u64>>,
+    stamp: Stamp,
+}
+
+/// A block under construction.
+#[derive(Default)]
+struct Draft {
+    /// The link before the first record.
+    previous: Digest,
+    records: Vec<Encoded>,
+    replies: Vec<(u64, Reply<u64>)>,
+    size: usize,
+}
+
+/// The thread's state.
+pub(crate) struct Writer {
+    chain: Chain,
+    cursors_at: MonoNanos,
+    cursors_kept: [u64; 3],
+    last_checkpoint_at: MonoNanos,
+    shared: Arc<Shared>,
+    /// Records since the last checkpoint.
+    uncovered: u64,
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>, chain: Chain) -> Self {
+        let now = shared.options.clock.stamp().mono;
+        let cursors_kept = [0, 1, 2].map(|i| shared.cursors[i].load(Ordering::Acquire));
+        let uncovered = chain.last_seq - chain.checkpoint_seq;
+        Self {
+            chain,
+            cursors_at: now,
+            cursors_kept,
+            last_checkpoint_at: now,
+            shared,
+            uncovered,
+        }
+    }
+
+    /// Until asked to stop or poisoned.
+    pub(crate) fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let ended = catch_unwind(AssertUnwindSafe(move || self.work()));
+        let why = match ended {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("the writer thread panicked".to_owned()),
+        };
+        if let Some(why) = why {
+            shared.poison(&why);
+        }
+        // What still waits is refused: its senders are dropped, or answered here.
+        let mut inbox = shared.inbox();
+        inbox.stop(false);
+        let items = inbox.take();
+        drop(inbox);
+        shared.room.notify_all();
+        for item in items {
+            refuse(item, &shared.refusal());
+        }
+        notify(&shared);
+    }
+
+    fn work(&mut self) -> Result<(), StoreError> {
+        loop {
+            let dropped = self.shared.age.taking();
+            let mut inbox = self.shared.inbox();
+            let (items, stop) = (inbox.take(), inbox.stop);
+            drop(inbox);
+            self.shared.room.notify_all();
+            let work = self.round(items, dropped)?;
+            self.shared.age.committed();
+            match stop {
+                Some(true) => return self.end(),
+                Some(false) => return Ok(()),
+                None => {}
+            }
+            if work {
+                notify(&self.shared);
+            }
+            std::thread::park_timeout(COMMIT_EVERY);
+        }
+    }
+
+    /// Commits all that was taken; returns whether there was anything.
+    fn round(&mut self, items: VecDeque<Item>, dropped: u64) -> Result<bool, StoreError> {
+        let now = self.shared.options.clock.stamp();
+        let mut ready = Vec::with_capacity(items.len());
+        let mut states = Vec::new();
+        for item in items {
+            match item.what {
+                What::Entry {
+                    entry,
+                    reply,
+                    stamp,
+                } => {
+                    ready.push(Ready {
+                        content: Content::Entry(entry),
+                        reply,
+                        stamp,
+                    });
+                }
+                What::State { key, value, reply } => states.push((key, value, reply)),
+            }
+        }
+        for _ in 0..self.shared.control.capacity() {
+            let Some(record) = self.shared.control.pop() else {
+                break;
+            };
+            let stamp = stamp_at(record.at(), now);
+            let entry = Box::new(record.into_entry(&self.shared.contexts));
+            ready.push(Ready {
+                content: Content::Entry(entry),
+                reply: None,
+                stamp,
+            });
+        }
+        if dropped > 0 {
+            tracing::error!(dropped, "the control queue was full; verdicts are missing");
+            ready.push(Ready {
+                content: Content::Gap(dropped),
+                reply: None,
+                stamp: now,
+            });
+        }
+        // Two queues, one order: that of the moments. Stable, so each queue keeps its own.
+        ready.sort_by_key(|ready| ready.stamp.mono);
+
+        let had_work = !ready.is_empty() || !states.is_empty();
+        let mut draft = Draft::default();
+        for ready in ready {
+            self.add(ready, &mut draft)?;
+        }
+        if self.checkpoint_due(now.mono) {
+            self.add_checkpoint(now, &mut draft)?;
+        }
+        let cursors_due = now
+            .mono
+            .since(self.cursors_at)
+            .is_none_or(|age| age >= CURSORS_EVERY);
+        if !draft.records.is_empty() || !states.is_empty() || cursors_due {
+            self.commit(draft, states, now.mono)?;
+        }
+        Ok(had_work)
+    }
+
+    /// Puts one record into the draft; commits the draft first when it has no room.
+    fn add(&mut self, ready: Ready, draft: &mut Draft) -> Result<(), StoreError> {
+        let Ready {
+            content,
+            reply,
+            stamp,
+        } = ready;
+        let (seq, boot) = (self.chain.last_seq + 1, self.chain.boot);
+        let covers =
+            matches!(&content, Content::Entry(entry) if matches!(**entry, Entry::Checkpoint(_)));
+        let (record, actor_seq) = match content {
+            Content::Entry(entry) => {
+                let actor_seq = self.actor_seq_of(&entry);
+                (
+                    Record::of_entry(&entry, entry.class(), seq, boot, stamp),
+                    actor_seq,
+                )
+            }
+            Content::Gap(dropped) => (gap(dropped, seq, boot, stamp), None),
+        };
+        let encoded = record.and_then(|record| Ok((record.class, record.encode()?)));
+        let (class, bytes) = match encoded {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                tracing::error!(%error, "an entry was refused by the journal");
+                if let Some(reply) = reply {
+                    let _ = reply.send(Err(match error {
+                        RecordError::TooLarge(size) => AppendError::TooLarge(size),
+                        other => AppendError::Encode(other.to_string()),
+                    }));
+                }
+                return Ok(());
+            }
+        };
+        let size = ROW_BYTES + bytes.len();
+        if !draft.records.is_empty()
+            && (draft.size >= TARGET_BYTES || HEAD_BYTES + draft.size + size > MAX_BYTES)
+        {
+            self.commit(std::mem::take(draft), Vec::new(), stamp.mono)?;
+        }
+        if draft.records.is_empty() {
+            draft.previous = self.chain.head;
+        }
+        self.chain.head = link(&self.chain.head, &leaf_hash(&bytes));
+        self.chain.last_seq = seq;
+        self.chain.actor_seq = self.chain.actor_seq.max(actor_seq.unwrap_or(0));
+        draft.size += size;
+        draft.records.push(Encoded {
+            bytes,
+            class,
+            link: self.chain.head,
+        });
+        draft.replies.extend(reply.map(|reply| (seq, reply)));
+        if !covers {
+            self.uncovered += 1;
+            if self.uncovered >= self.shared.options.checkpoint_every_records {
+                self.add_checkpoint(stamp, draft)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn checkpoint_due(&self, now: MonoNanos) -> bool {
+        let age = now.since(self.last_checkpoint_at);
+        self.uncovered > 0 && age.is_none_or(|age| age >= self.shared.options.checkpoint_every)
+    }
+
+    /// A checkpoint over all before it. A key that does not sign is no reason to stop
+    /// recording: it is tried again when the next one is due.
+    fn add_checkpoint(&mut self, now: Stamp, draft: &mut Draft) -> Result<(), StoreError> {
+        (self.uncovered, self.last_checkpoint_at) = (0, now.mono);
+        let options = &self.shared.options;
+        let context = self.shared.contexts.newest();
+        let checkpoint = Checkpoint {
+            boot: self.chain.boot,
+            head: self.chain.head,
+            journal: self.shared.id.clone(),
+            policy_hash: context.map_or(options.policy_hash, |context| context.policy_hash),
+            size: self.chain.last_seq,
+            stamp: now,
+            v: checkpoint::VERSION,
+        };
+        match checkpoint.into_entry(options.signer.as_ref()) {
+            Ok(entry) => {
+                let content = Content::Entry(Box::new(entry));
+                let before = self.chain.last_seq;
+                self.add(
+                    Ready {
+                        content,
+                        reply: None,
+                        stamp: now,
+                    },
+                    draft,
+                )?;
+                if self.chain.last_seq > before {
+                    self.chain.checkpoint_seq = self.chain.last_seq;
+                }
+            }
+            Err(error) => tracing::error!(%error, "a checkpoint was not signed"),
+        }
+        Ok(())
+    }
+
+    /// Makes a draft and states durable, then tells whoever waits.
+    fn commit(
+        &mut self,
+        draft: Draft,
+        states: Vec<(Vec<u8>, Vec<u8>, Reply<()>)>,
+        now: MonoNanos,
+    ) -> Result<(), StoreError> {
+        let cursors = [0, 1, 2].map(|i| self.shared.cursors[i].load(Ordering::Acquire));
+        let mut changes: Vec<(Vec<u8>, Vec<u8>)> = Class::ALL
+            .into_iter()
+            .filter(|class| cursors[slot(*class)] != self.cursors_kept[slot(*class)])
+            .map(|class| {
+                (
+                    cursor_key(class).into_bytes(),
+                    cursors[slot(class)].to_be_bytes().to_vec(),
+                )
+            })
+            .collect();
+        (self.cursors_kept, self.cursors_at) = (cursors, now);
+        let mut replies = Vec::with_capacity(states.len());
+        for (key, value, reply) in states {
+            changes.push((key, value));
+            replies.push(reply);
+        }
+        let block = self.block_of(&draft);
+        if block.is_none() && changes.is_empty() {
+            return Ok(());
+        }
+        let changes: Vec<_> = changes
+            .iter()
+            .map(|(key, value)| (&key[..], Some(&value[..])))
+            .collect();
+        let written = match &block {
+            Some((first_seq, bytes)) => self
+                .shared
+                .store
+                .commit(Some((*first_seq, bytes.clone())), &changes),
+            None => self.shared.store.commit(None, &changes),
+        };
+        if let Err(error) = written {
+            // Before anyone is answered, and before what waits behind is dropped.
+            self.shared.poison(&error.to_string());
+            let refusal = self.shared.refusal();
+            for reply in replies {
+                let _ = reply.send(Err(refusal.clone()));
+            }
+            for (_, reply) in draft.replies {
+                let _ = reply.send(Err(refusal.clone()));
+            }
+            return Err(error);
+        }
+        if let Some((_, bytes)) = &block
+            && let Ok(block) = Block::read_head(bytes)
+        {
+            self.shared
+                .index
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .add(&block);
+            self.shared.set_records(&self.chain);
+        }
+        // A receiver that is gone no longer wants to know.
+        for reply in replies {
+            let _ = reply.send(Ok(()));
+        }
+        for (seq, reply) in draft.replies {
+            let _ = reply.send(Ok(seq));
+        }
+        Ok(())
+    }
+
+    /// The draft as a block; it ends where the chain ends now.
+    fn block_of(&self, draft: &Draft) -> Option<(u64, Vec<u8>)> {
+        if draft.records.is_empty() {
+            return None;
+        }
+        let first_seq = self.chain.last_seq + 1 - draft.records.len() as u64;
+        let Chain {
+            boot,
+            actor_seq,
+            checkpoint_seq,
+            ..
+        } = self.chain;
+        let running = Running {
+            boot,
+            actor_seq,
+            checkpoint_seq,
+        };
+        Some((
+            first_seq,
+            Block::encode(first_seq, &draft.previous, running, &draft.records),
+        ))
+    }
+
+    /// The last checkpoint and the clean mark.
+    fn end(&mut self) -> Result<(), StoreError> {
+        let now = self.shared.options.clock.stamp();
+        let mut draft = Draft::default();
+        if self.uncovered > 0 {
+            self.add_checkpoint(now, &mut draft)?;
+        }
+        self.commit(draft, Vec::new(), now.mono)?;
+        let mark = end_mark(self.chain.last_seq, &self.chain.head);
+        self.shared.store.commit(None, &[(CLEAN_KEY, Some(&mark))])
+    }
+
+    /// The count of a fact of this journal.
+    fn actor_seq_of(&self, entry: &Entry) -> Option<u64> {
+        let Entry::Fact(blob) = entry else {
+            return None;
+        };
+        let fact: Fact = cose::danger_unverified(&blob.0).ok()?;
+        (fact.journal == self.shared.id).then_some(fact.actor_seq)
+    }
+}
+
+fn gap(dropped: u64, seq: u64, boot: u64, stamp: Stamp) -> Result<Record, RecordError> {
+    let body = to_value(&Gap {
+        dropped,
+        reason: "the control queue was full",
+    })?;
+    let (class, kind) = (Class::Critical, "gap".to_owned());
+    Ok(Record {
+        body,
+        boot,
+        class,
+        kind,
+        seq,
+        stamp,
+        v: record::VERSION,
+    })
+}
+
+fn refuse(item: Item, error: &AppendError) {
+    match item.what {
+        What::Entry {
+            reply: Some(reply), ..
+        } => drop(reply.send(Err(error.clone()))),
+        What::Entry { reply: None, .. } => {}
+        What::State { reply, .. } => drop(reply.send(Err(error.clone()))),
+    }
+}
+
+fn notify(shared: &Shared) {
+    if let Some(notify) = &*shared.notify.read().unwrap_or_else(PoisonError::into_inner) {
+        notify();
+    }
+}
+
+/// Both clocks at an earlier moment of this boot.
+fn stamp_at(at: MonoNanos, now: Stamp) -> Stamp {
+    let ago = now.mono.since(at).unwrap_or_default();
+    let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+    Stamp {
+        mono: at,
+        trust: now.trust,
+        wall: WallMillis(now.wall.0.saturating_sub(ago)),
+    }
+}

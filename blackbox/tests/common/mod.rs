@@ -1,0 +1,222 @@
+//! What the tests of the journal share: a clock that is set by hand, a key, entries.
+#![allow(dead_code, unreachable_pub)]
+
+use nooterra_blackbox::{Clock, Journal, JournalHandle, Opened, Options};
+use nooterra_protocol::codec::{Blob, Digest};
+use nooterra_protocol::command::Source;
+use nooterra_protocol::entry::{AskedTwist, Entry, Link, Sample, SkillLog};
+use nooterra_protocol::geometry::{Pose, Twist};
+use nooterra_protocol::ids::SkillId;
+use nooterra_protocol::keys::{Es256Key, KeyError, Signer, VerifyingKey};
+use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// A clock that stands until it is moved.
+#[derive(Debug, Default)]
+pub struct HandClock(AtomicU64);
+
+impl HandClock {
+    pub fn advance(&self, span: Duration) {
+        self.0
+            .fetch_add(u64::try_from(span.as_nanos()).unwrap(), Ordering::SeqCst);
+    }
+
+    pub fn now(&self) -> MonoNanos {
+        MonoNanos(self.0.load(Ordering::SeqCst))
+    }
+}
+
+impl Clock for HandClock {
+    fn stamp(&self) -> Stamp {
+        let mono = self.now();
+        let wall = WallMillis(1_795_000_000_000 + i64::try_from(mono.0 / 1_000_000).unwrap());
+        Stamp {
+            mono,
+            trust: ClockTrust::Network,
+            wall,
+        }
+    }
+}
+
+/// A device key whose signing can be held up, which holds up the writer thread.
+pub struct Key {
+    key: Es256Key,
+    held: Mutex<bool>,
+    released: Condvar,
+    waiting: AtomicU64,
+}
+
+impl Key {
+    pub fn new(seed: u8) -> Arc<Self> {
+        let key = Es256Key::from_seed([seed; 32]).unwrap();
+        let (held, released) = (Mutex::new(false), Condvar::new());
+        Arc::new(Self {
+            key,
+            held,
+            released,
+            waiting: AtomicU64::new(0),
+        })
+    }
+
+    pub fn hold(&self) {
+        *self.held.lock().unwrap() = true;
+    }
+
+    pub fn release(&self) {
+        *self.held.lock().unwrap() = false;
+        self.released.notify_all();
+    }
+
+    /// The writer waits in `sign`.
+    pub fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+}
+
+impl Signer for Key {
+    fn verifying_key(&self) -> VerifyingKey {
+        self.key.verifying_key()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let mut held = self.held.lock().unwrap();
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        while *held {
+            held = self.released.wait(held).unwrap();
+        }
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        drop(held);
+        self.key.sign(message)
+    }
+}
+
+pub struct Bench {
+    pub clock: Arc<HandClock>,
+    pub dir: tempfile::TempDir,
+    pub key: Arc<Key>,
+    pub options: Options,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let (clock, key) = (Arc::new(HandClock::default()), Key::new(7));
+        clock.advance(Duration::from_secs(5));
+        let options = Options::new(clock.clone(), key.clone(), Digest::of(b"policy"));
+        Self {
+            clock,
+            dir: tempfile::tempdir().unwrap(),
+            key,
+            options,
+        }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("journal")
+    }
+
+    pub fn open(&self) -> Opened {
+        Journal::open(&self.path(), self.options.clone()).unwrap()
+    }
+}
+
+/// A normal record of about `size` bytes.
+pub fn log(text: &str, size: usize) -> Entry {
+    let message = format!("{text}{}", ".".repeat(size.saturating_sub(text.len())));
+    Entry::SkillLog(SkillLog {
+        message,
+        skill: SkillId::new("patrol").unwrap(),
+    })
+}
+
+/// A critical record: bytes that stand for a signed fact.
+pub fn fact(text: &str) -> Entry {
+    Entry::Fact(Blob(text.as_bytes().to_vec()))
+}
+
+/// A normal record.
+pub fn link(up: bool) -> Entry {
+    Entry::Link(Link { reason: None, up })
+}
+
+/// A bulk record.
+pub fn sample(x: f64) -> Entry {
+    Entry::Sample(sample_at(x))
+}
+
+pub fn sample_at(x: f64) -> Sample {
+    Sample {
+        allowed: Twist::new(0.5, 0.1),
+        asked: AskedTwist::from(Twist::new(f64::NAN, 0.1)),
+        battery: Some(0.75),
+        limit_mps: 0.8,
+        pose: Pose {
+            x,
+            y: 0.25,
+            yaw: 1.0,
+        },
+        source: Source::Skill,
+        twist: Twist::new(0.4, 0.1),
+    }
+}
+
+/// Waits for the writer; it works on its own time.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        assert!(
+            since.elapsed() < Duration::from_secs(20),
+            "not within 20 s: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+pub fn records_reach(handle: &JournalHandle, count: u64) {
+    eventually("records are written", || handle.records() >= count);
+}
+
+pub fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_dir(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+/// A small deterministic generator (SplitMix64), so that a seed is a whole bug report.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % below.max(1)
+    }
+
+    pub fn index(&mut self, below: usize) -> usize {
+        usize::try_from(self.roll(below as u64)).unwrap()
+    }
+}
+
+/// From the environment, so that a failure can be run again; otherwise from the clock.
+pub fn seed() -> u64 {
+    let seed = std::env::var("NOOTERRA_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let seed = seed.unwrap_or_else(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        u64::try_from(since.unwrap().as_nanos() & 0xffff_ffff).unwrap()
+    });
+    println!("NOOTERRA_SEED={seed}");
+    seed
+}

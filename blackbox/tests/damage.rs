@@ -1,0 +1,331 @@
+//! What happens to a journal whose bytes were damaged: opened or put aside, never a panic,
+//! and the damaged record is named. Every run prints its seed; `NOOTERRA_SEED` repeats one.
+
+mod common;
+
+use common::{Bench, Dice, copy_dir, fact, log, sample, seed};
+use nooterra_blackbox::{Journal, TailFrom, VerifyError, locate, tail, verify};
+use nooterra_evidence::{Record, Verification};
+use nooterra_protocol::codec::Digest;
+use nooterra_protocol::keys::Signer as _;
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+/// A journal of three starts (the second ends without a clean mark), with records of all
+/// sizes in many blocks, so that the store has written its leaves more than once.
+fn boxed(bench: &Bench, dice: &mut Dice) -> u64 {
+    for start in 0..3 {
+        let opened = bench.open();
+        let handle = opened.journal.handle();
+        for i in 0..120 {
+            let size = dice.index(3000);
+            handle.append(log(&format!("{start}.{i}"), size)).unwrap();
+            if dice.roll(3) == 0 {
+                handle.append(sample(0.5)).unwrap();
+            }
+            if dice.roll(4) == 0 {
+                handle.append_durable(fact("f")).unwrap();
+            }
+        }
+        if start == 1 {
+            handle.append_durable(fact("last words")).unwrap();
+            drop(opened.journal);
+        } else {
+            opened.journal.close().unwrap();
+        }
+    }
+    let opened = bench.open();
+    let records = opened.journal.handle().records();
+    opened.journal.close().unwrap();
+    records
+}
+
+fn check(bench: &Bench, dir: &Path) -> Verification {
+    verify(dir, Some(&bench.key.verifying_key()), &mut |_| {}).unwrap()
+}
+
+fn flip(path: &Path, offset: u64, bit: u64) {
+    let file = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 1 << bit], offset).unwrap();
+}
+
+fn digest_of(dir: &Path) -> Digest {
+    let mut all = Vec::new();
+    let mut entries: Vec<PathBuf> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    entries.sort();
+    for path in entries {
+        all.extend_from_slice(path.to_str().unwrap().as_bytes());
+        if path.is_dir() {
+            all.extend_from_slice(digest_of(&path).as_bytes());
+        } else {
+            all.extend_from_slice(&fs::read(&path).unwrap());
+        }
+    }
+    Digest::of(&all)
+}
+
+/// Opens damaged bytes as an agent would. Whatever they are, a journal comes out.
+fn opens(bench: &Bench, dir: &Path) -> bool {
+    let opened = Journal::open(dir, bench.options.clone()).unwrap();
+    let handle = opened.journal.handle();
+    handle.append_durable(fact("after")).unwrap();
+    let kept = opened.quarantined.is_none();
+    if let Some(aside) = &opened.quarantined {
+        assert!(aside.join("store").join("db").exists());
+        assert!(opened.quarantine_reason.is_some() && !opened.clean);
+    }
+    opened.journal.close().unwrap();
+    assert!(check(bench, dir).is_intact());
+    kept
+}
+
+#[test]
+fn a_flipped_bit_in_any_record_names_that_record() {
+    let (bench, mut dice) = (Bench::new(), Dice(seed()));
+    let records = boxed(&bench, &mut dice);
+    let whole = check(&bench, &bench.path());
+    assert!(whole.is_intact(), "{whole}");
+    let copy = bench.dir.path().join("copy");
+    for round in 0..60 {
+        // The first, the last, and others by chance.
+        let seq = match round {
+            0 => 1,
+            1 => records,
+            _ => 1 + dice.roll(records),
+        };
+        copy_dir(&bench.path(), &copy);
+        let place = locate(&copy, seq).unwrap();
+        let offset = place.offset + dice.roll(place.len as u64);
+        flip(&place.path, offset, dice.roll(8));
+        let found = check(&bench, &copy);
+        let bad = found
+            .first_bad
+            .unwrap_or_else(|| panic!("record {seq} at {offset}: not seen"));
+        assert_eq!(bad.seq, seq, "record {seq} at {offset}: {}", bad.why);
+        assert!(found.verified_through.unwrap_or(0) < seq);
+        fs::remove_dir_all(&copy).unwrap();
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_a_journal_that_was_never_closed_is_named_too() {
+    let (bench, mut dice) = (Bench::new(), Dice(seed()));
+    let opened = bench.open();
+    let handle = opened.journal.handle();
+    for i in 0..40 {
+        handle.append_durable(log(&format!("{i}"), 2000)).unwrap();
+    }
+    // Copied as it stands on the disk while the agent runs.
+    for _ in 0..25 {
+        let copy = bench.dir.path().join("copy");
+        copy_dir(&bench.path(), &copy);
+        let seq = 1 + dice.roll(40);
+        let place = locate(&copy, seq).unwrap();
+        flip(
+            &place.path,
+            place.offset + dice.roll(place.len as u64),
+            dice.roll(8),
+        );
+        let found = check(&bench, &copy);
+        match found.first_bad {
+            Some(bad) => assert_eq!(bad.seq, seq, "{}", bad.why),
+            // The very last write of the store repeats older blocks. Damaged, it looks like a
+            // write that a power cut tore; the records are whole in the copies before it.
+            None => assert!(
+                found.notes[0].contains("torn by a power cut"),
+                "{:?}",
+                found.notes
+            ),
+        }
+        fs::remove_dir_all(&copy).unwrap();
+    }
+}
+
+#[test]
+fn located_bytes_are_the_record() {
+    let (bench, mut dice) = (Bench::new(), Dice(3));
+    let records = boxed(&bench, &mut dice);
+    for seq in [1, 2, records / 2, records] {
+        let place = locate(&bench.path(), seq).unwrap();
+        let mut bytes = vec![0; place.len];
+        fs::File::open(&place.path)
+            .unwrap()
+            .read_exact_at(&mut bytes, place.offset)
+            .unwrap();
+        assert_eq!(Record::decode(&bytes).unwrap().seq, seq);
+    }
+    let beyond = locate(&bench.path(), records + 1);
+    assert!(
+        matches!(beyond, Err(VerifyError::NoSuchRecord(_))),
+        "{beyond:?}"
+    );
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_any_file_never_panics_and_is_never_called_another_record() {
+    let (bench, mut dice) = (Bench::new(), Dice(seed()));
+    let records = boxed(&bench, &mut dice);
+    let copy = bench.dir.path().join("copy");
+    let (mut kept, mut rounds) = (0, 0);
+    for _ in 0..30 {
+        copy_dir(&bench.path(), &copy);
+        let store = copy.join("store");
+        let files: Vec<PathBuf> = fs::read_dir(&store)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_file() && fs::metadata(path).unwrap().len() > 0)
+            .collect();
+        let path = &files[dice.index(files.len())];
+        let used = fs::metadata(path).unwrap().len();
+        flip(path, dice.roll(used), dice.roll(8));
+        let found = check(&bench, &copy);
+        assert!(found.records <= records);
+        tail(&copy, TailFrom::Last(5)).unwrap().for_each(drop);
+        kept += u32::from(opens(&bench, &copy));
+        rounds += 1;
+        for entry in fs::read_dir(bench.dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with("copy")
+                && path.is_dir()
+            {
+                fs::remove_dir_all(path).unwrap();
+            }
+        }
+    }
+    println!("{kept} of {rounds} were continued, the others put aside");
+}
+
+#[test]
+fn a_truncated_journal_opens_or_is_put_aside_and_what_is_missing_is_said() {
+    let (bench, mut dice) = (Bench::new(), Dice(seed()));
+    let records = boxed(&bench, &mut dice);
+    let copy = bench.dir.path().join("copy");
+    let mut kept = 0;
+    for _ in 0..25 {
+        copy_dir(&bench.path(), &copy);
+        let db = copy.join("store").join("db");
+        let length = fs::metadata(&db).unwrap().len();
+        let cut = dice.roll(length);
+        fs::File::options()
+            .write(true)
+            .open(&db)
+            .unwrap()
+            .set_len(cut)
+            .unwrap();
+        let found = check(&bench, &copy);
+        assert!(found.records <= records, "cut at {cut}");
+        tail(&copy, TailFrom::Last(3)).unwrap().for_each(drop);
+        kept += u32::from(opens(&bench, &copy));
+        for entry in fs::read_dir(bench.dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with("copy")
+                && path.is_dir()
+            {
+                fs::remove_dir_all(path).unwrap();
+            }
+        }
+    }
+    println!("{kept} of 25 were continued, the others put aside");
+}
+
+#[test]
+fn a_journal_without_its_id_is_put_aside_and_still_verifies() {
+    let bench = Bench::new();
+    let opened = bench.open();
+    opened.journal.handle().append_durable(fact("x")).unwrap();
+    opened.journal.close().unwrap();
+    fs::write(bench.path().join("journal"), "scribble").unwrap();
+    assert!(check(&bench, &bench.path()).is_intact());
+    let again = bench.open();
+    let aside = again.quarantined.expect("put aside");
+    assert!(aside.ends_with("journal.bad-1"));
+    assert!(check(&bench, &aside).is_intact());
+    assert_eq!((again.boot, again.clean), (1, false));
+}
+
+#[test]
+fn looking_at_a_journal_changes_no_byte_of_it() {
+    let (bench, mut dice) = (Bench::new(), Dice(5));
+    boxed(&bench, &mut dice);
+    let before = digest_of(&bench.path());
+    check(&bench, &bench.path());
+    locate(&bench.path(), 3).unwrap();
+    tail(&bench.path(), TailFrom::Last(3))
+        .unwrap()
+        .for_each(drop);
+    assert_eq!(digest_of(&bench.path()), before);
+    // And leaves nothing behind beside it.
+    let beside: Vec<_> = fs::read_dir(bench.dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(
+        beside.iter().all(|name| name.starts_with("journal")),
+        "{beside:?}"
+    );
+}
+
+#[test]
+fn a_tail_ends_at_the_last_record() {
+    let (bench, mut dice) = (Bench::new(), Dice(6));
+    let records = boxed(&bench, &mut dice);
+    let seqs: Vec<u64> = tail(&bench.path(), TailFrom::Last(4))
+        .unwrap()
+        .map(|record| record.seq)
+        .collect();
+    assert_eq!(seqs, [records - 3, records - 2, records - 1, records]);
+    assert_eq!(
+        tail(&bench.path(), TailFrom::Seq(1)).unwrap().count() as u64,
+        records
+    );
+    assert_eq!(
+        tail(&bench.path(), TailFrom::Seq(records + 1))
+            .unwrap()
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn a_journal_in_use_verifies() {
+    let bench = Bench::new();
+    let opened = bench.open();
+    let handle = opened.journal.handle();
+    let writer = {
+        let handle = handle.clone();
+        std::thread::spawn(move || {
+            for i in 0..3000 {
+                while handle.append(log(&format!("{i}"), 400)).is_err() {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+            }
+        })
+    };
+    while !writer.is_finished() {
+        let written = handle.records();
+        let found = check(&bench, &bench.path());
+        assert!(found.is_intact(), "{found} {:?}", found.notes);
+        assert!(found.records >= written);
+    }
+    writer.join().unwrap();
+}

@@ -1,0 +1,107 @@
+//! The formats, held by golden files: a byte that changes here is a box that an older or a
+//! newer release cannot verify. `NOOTERRA_BLESS=1` writes the files anew.
+
+use nooterra_evidence::{Checkpoint, GENESIS, Record, checkpoint, leaf_hash, link, record};
+use nooterra_protocol::codec::Digest;
+use nooterra_protocol::command::StopProfile;
+use nooterra_protocol::entry::{Class, Entry, Stop};
+use nooterra_protocol::envelope::Signed;
+use nooterra_protocol::ids::JournalId;
+use nooterra_protocol::keys::{Es256Key, Signer as _};
+use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
+use std::path::Path;
+
+fn golden(name: &str, bytes: &[u8]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name);
+    let hex: Vec<String> = bytes
+        .chunks(32)
+        .map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect())
+        .collect();
+    let text = hex.join("\n") + "\n";
+    if std::env::var_os("NOOTERRA_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap(),
+        text,
+        "{name} has changed"
+    );
+}
+
+fn stamp() -> Stamp {
+    let wall = WallMillis(1_795_219_199_999);
+    Stamp {
+        mono: MonoNanos(1_234_567_890),
+        trust: ClockTrust::Network,
+        wall,
+    }
+}
+
+fn key() -> Es256Key {
+    Es256Key::from_seed([7; 32]).unwrap()
+}
+
+fn stop() -> Record {
+    let reason = "the gate saw a stale pose".to_owned();
+    let entry = Entry::Stop(Stop {
+        profile: StopProfile::ControlledHold,
+        reason,
+    });
+    Record::of_entry(&entry, Class::Critical, 1, 3, stamp()).unwrap()
+}
+
+fn a_checkpoint() -> Checkpoint {
+    Checkpoint {
+        boot: 3,
+        head: link(&GENESIS, &leaf_hash(&stop().encode().unwrap())),
+        journal: JournalId::new("jr_00112233445566778899aabbccddeeff").unwrap(),
+        policy_hash: Digest::of(b"policy"),
+        size: 1,
+        stamp: stamp(),
+        v: checkpoint::VERSION,
+    }
+}
+
+#[test]
+fn a_record_has_the_bytes_of_the_golden_file() {
+    let bytes = stop().encode().unwrap();
+    golden("record.hex", &bytes);
+    assert_eq!(Record::decode(&bytes).unwrap(), stop());
+}
+
+#[test]
+fn a_checkpoint_has_the_bytes_of_the_golden_file() {
+    // ES256 here is RFC 6979: the signature is deterministic too.
+    let signed = Signed::sign(a_checkpoint(), &key()).unwrap();
+    golden("checkpoint.hex", signed.bytes());
+    let read = Checkpoint::read(signed.bytes(), Some(&key().verifying_key())).unwrap();
+    assert_eq!(read, a_checkpoint());
+    assert_eq!(
+        Checkpoint::read(signed.bytes(), None).unwrap(),
+        a_checkpoint()
+    );
+}
+
+#[test]
+fn a_link_has_the_bytes_of_the_golden_file() {
+    golden("link.hex", a_checkpoint().head.as_bytes());
+}
+
+#[test]
+fn a_record_of_a_later_kind_is_kept_and_one_of_a_later_format_is_refused() {
+    let later = Record {
+        kind: "hologram".to_owned(),
+        ..stop()
+    };
+    let read = Record::decode(&later.encode().unwrap()).unwrap();
+    assert_eq!(read.entry().unwrap(), None);
+    let later = Record {
+        v: record::VERSION + 1,
+        ..stop()
+    };
+    let refused = Record::decode(&later.encode().unwrap()).unwrap_err();
+    assert!(refused.to_string().contains("newer release"), "{refused}");
+}

@@ -1,0 +1,102 @@
+//! The tick allocates nothing, counted by the allocator itself.
+#![allow(unsafe_code)]
+
+mod common;
+
+use common::{STEP, document, inputs, polygon, robot, skill, verified, zone};
+use nooterra_policy::{Action, Gate, Wishes};
+use nooterra_protocol::geometry::{Pose, Twist};
+use nooterra_protocol::policy::ZoneRule;
+use nooterra_protocol::time::MonoNanos;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call is passed on to the system allocator unchanged; the counter is a
+// thread-local that needs neither allocation nor destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.with(|calls| calls.set(calls.get() + 1));
+        // SAFETY: the caller's promise about `layout` is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        CALLS.with(|calls| calls.set(calls.get() + 1));
+        // SAFETY: the caller's promise about `pointer` and `layout` is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn calls() -> u64 {
+    CALLS.with(Cell::get)
+}
+
+#[test]
+fn no_tick_allocates_or_frees() {
+    let mut document = document();
+    let comb: Vec<(f64, f64)> = (0_u8..40)
+        .map(|i| {
+            (
+                8.0 + f64::from(i) * 0.05,
+                if i % 2 == 0 { 6.0 } else { 6.5 },
+            )
+        })
+        .chain([(10.0, 7.5), (8.0, 7.5)])
+        .collect();
+    document
+        .zones
+        .push(zone("comb", polygon(&comb), ZoneRule::KeepOut));
+    let slow = ZoneRule::Speed {
+        max_linear_mps: 0.3,
+    };
+    document.zones.push(zone(
+        "slow",
+        polygon(&[(0.5, 5.0), (3.0, 5.0), (1.0, 7.0)]),
+        slow,
+    ));
+    let mut gate = Gate::new(&verified(document));
+    let robot = robot();
+    let before = calls();
+    assert!(before > 0, "the counter counts");
+    let (mut now, mut moving, mut writes, mut stops) = (MonoNanos(1), Twist::ZERO, 0, 0);
+    for tick in 1_u32..=5_000 {
+        now = now.plus(STEP);
+        let turn = f64::from(tick);
+        let pose = Pose {
+            x: 6.0 + 7.0 * (turn / 97.0).sin(),
+            y: 4.0 + 5.0 * (turn / 71.0).cos(),
+            yaw: turn,
+        };
+        let mut wishes = skill(
+            now,
+            Twist::new(1.5 * (turn / 13.0).sin(), (turn / 17.0).cos()),
+        );
+        wishes.emergency_stop = tick % 41 == 0;
+        if tick % 7 == 0 {
+            wishes = Wishes::default();
+        }
+        if tick % 83 == 0 {
+            now = MonoNanos(now.0 + 1_000_000_000);
+        }
+        let outcome = gate.tick(&inputs(u64::from(tick), now, pose, moving, wishes));
+        moving = outcome.allowed;
+        match outcome.action {
+            Action::Write(gated) => writes += u32::from(gated.open(&robot, tick.into()).is_ok()),
+            Action::Stop(_) => stops += 1,
+        }
+    }
+    assert_eq!(calls() - before, 0);
+    assert!(
+        writes > 4_000 && stops > 100,
+        "{writes} writes, {stops} stops"
+    );
+}

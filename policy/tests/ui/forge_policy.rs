@@ -1,0 +1,16 @@
+//! A verified policy cannot be made without verifying.
+use nooterra_policy::VerifiedPolicy;
+use nooterra_protocol::envelope::Signed;
+use nooterra_protocol::policy::PolicyDocument;
+
+fn verified(signed: Signed<PolicyDocument>) -> VerifiedPolicy {
+    VerifiedPolicy { signed, zones: nothing() }
+}
+
+fn nothing<T>() -> T {
+    unreachable!()
+}
+
+fn main() {
+    let _ = verified;
+}

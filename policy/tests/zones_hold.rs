@@ -1,0 +1,327 @@
+//! In a closed loop with the worst base that the policy allows, whatever is wished, the
+//! footprint's circle never leaves where it must stay.
+
+mod common;
+
+use common::{Plant, STEP, document, inputs, polygon, radius, rectangle, skill, verified, zone};
+use nooterra_policy::polygon::Polygon;
+use nooterra_policy::{Action, Gate};
+use nooterra_protocol::geometry::{Point, Pose, Twist, wrap_angle};
+use nooterra_protocol::policy::{PolicyDocument, ZoneRule};
+use nooterra_protocol::time::MonoNanos;
+use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assume, proptest};
+use std::time::Duration;
+
+/// One run: a policy, a start, what is wished one after the other, and how bad the odometry is.
+#[derive(Clone, Debug)]
+struct Episode {
+    document: PolicyDocument,
+    /// Age of pose and twist at the tick, milliseconds.
+    age_ms: u64,
+    /// Part of the margin by which the pose is off.
+    noise: f64,
+    seed: u32,
+    start: Pose,
+    wishes: Vec<Twist>,
+}
+
+/// What an episode came to.
+#[derive(Clone, Copy, Debug)]
+struct Report {
+    /// Least clearance of the true circle, without margin, from all edges.
+    least_m: f64,
+    /// Most by which a speed zone's limit was exceeded while the true circle touched it.
+    over_mps: f64,
+    /// Speed at the end.
+    speed: f64,
+}
+
+/// Clearances by geometry of its own, which shares nothing with the gate's.
+struct Oracle {
+    keep_in: Vec<Vec<Point>>,
+    keep_out: Vec<Vec<Point>>,
+    radius: f64,
+    slow: Vec<(Vec<Point>, f64)>,
+}
+
+/// Distance to the edge by each side's own frame, negative where the corners wind around.
+fn distance(corners: &[Point], at: Point) -> f64 {
+    let (mut winding, mut nearest) = (0.0, f64::INFINITY);
+    for (from, to) in corners.iter().zip(corners.iter().cycle().skip(1)) {
+        let angle = |corner: &Point| (corner.y - at.y).atan2(corner.x - at.x);
+        winding += wrap_angle(angle(to) - angle(from));
+        let length = from.distance(*to);
+        let heading = (to.y - from.y).atan2(to.x - from.x);
+        let (sin, cos) = (-heading).sin_cos();
+        let (x, y) = (at.x - from.x, at.y - from.y);
+        let (along, across) = (x * cos - y * sin, x * sin + y * cos);
+        nearest = nearest.min(if along < 0.0 {
+            from.distance(at)
+        } else if along > length {
+            to.distance(at)
+        } else {
+            across.abs()
+        });
+    }
+    if winding.abs() > std::f64::consts::PI {
+        -nearest
+    } else {
+        nearest
+    }
+}
+
+impl Oracle {
+    fn new(document: &PolicyDocument) -> Self {
+        let mut oracle = Self {
+            keep_in: vec![],
+            keep_out: vec![],
+            radius: radius(document),
+            slow: vec![],
+        };
+        for zone in &document.zones {
+            let corners = zone.polygon.clone();
+            match zone.rule {
+                ZoneRule::KeepIn => oracle.keep_in.push(corners),
+                ZoneRule::KeepOut => oracle.keep_out.push(corners),
+                ZoneRule::Speed { max_linear_mps } => oracle.slow.push((corners, max_linear_mps)),
+            }
+        }
+        oracle
+    }
+
+    fn clearance(&self, pose: Pose) -> f64 {
+        let at = pose.point();
+        let inside = self.keep_in.iter().map(|zone| -distance(zone, at));
+        let outside = self.keep_out.iter().map(|zone| distance(zone, at));
+        let within = inside.reduce(f64::max).unwrap_or(f64::INFINITY);
+        outside.fold(within, f64::min) - self.radius
+    }
+
+    fn excess(&self, pose: Pose, twist: Twist) -> f64 {
+        self.slow
+            .iter()
+            .filter(|(zone, _)| distance(zone, pose.point()) < self.radius)
+            .map(|(_, limit)| twist.linear.abs() - limit)
+            .fold(f64::NEG_INFINITY, f64::max)
+    }
+}
+
+/// Uniform in -1 to 1, from a counter: noise that a failing case repeats.
+fn noise(seed: u32, count: u64) -> f64 {
+    let mut mixed = (u64::from(seed) << 32 | count).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed ^= mixed >> 29;
+    f64::from(u32::try_from(mixed >> 32).unwrap()) / f64::from(u32::MAX) * 2.0 - 1.0
+}
+
+/// Runs an episode on a base that brakes at `brakes` of what the policy says it does.
+fn run(episode: &Episode, brakes: f64) -> Report {
+    let document = &episode.document;
+    let oracle = Oracle::new(document);
+    let mut gate = Gate::new(&verified(document.clone()));
+    let mut base = document.clone();
+    base.limits.max_decel_mps2 *= brakes;
+    let mut plant = Plant::new(&base, episode.start);
+    let mut now = MonoNanos(1_000_000_000);
+    let mut report = Report {
+        least_m: f64::INFINITY,
+        over_mps: f64::NEG_INFINITY,
+        speed: 0.0,
+    };
+    let mut tick = 0;
+    let age = Duration::from_millis(episode.age_ms);
+    for wish in &episode.wishes {
+        for _ in 0..60 {
+            let mut look = |pose: Pose, twist: Twist| {
+                report.least_m = report.least_m.min(oracle.clearance(pose));
+                report.over_mps = report.over_mps.max(oracle.excess(pose, twist));
+            };
+            tick += 1;
+            plant.pass(STEP - age, &mut look);
+            let (seen, seen_twist) = (plant.pose, plant.twist);
+            plant.pass(age, &mut look);
+            now = now.plus(STEP);
+            let off = document.footprint.margin_m * episode.noise * noise(episode.seed, 3 * tick);
+            let towards = std::f64::consts::PI * noise(episode.seed, 3 * tick + 1);
+            let pose = Pose {
+                x: seen.x + off * towards.cos(),
+                y: seen.y + off * towards.sin(),
+                yaw: seen.yaw,
+            };
+            let mut inputs = inputs(tick, now, pose, seen_twist, skill(now, *wish));
+            inputs.pose.at = MonoNanos(now.0 - u64::try_from(age.as_nanos()).unwrap());
+            inputs.twist.at = inputs.pose.at;
+            let outcome = gate.tick(&inputs);
+            assert!(
+                matches!(outcome.action, Action::Write(_)),
+                "{:?}",
+                outcome.verdicts
+            );
+            plant.write(outcome.allowed);
+        }
+    }
+    Report {
+        pose: plant.pose,
+        speed: plant.twist.linear.abs(),
+        ..report
+    }
+}
+
+fn corner() -> impl Strategy<Value = (f64, f64)> {
+    (0.0..8.0, 0.0..6.0)
+}
+
+fn episode() -> impl Strategy<Value = Episode> {
+    let limits = (
+        0.3..2.0,
+        0.0..0.6,
+        0.2..1.5,
+        0.4..2.0,
+        0.5..2.5,
+        0.8..5.0,
+        0_u32..300,
+    );
+    let triangles = prop::collection::vec((corner(), corner(), corner()), 0..4);
+    let start = (0.5..7.5, 0.5..5.5, -3.1..3.1);
+    let wishes = prop::collection::vec((-1.0..3.0, -3.0..3.0), 1..8);
+    let odometry = (0.02..0.1, 0.0..1.0, 0_u64..20, any::<u32>());
+    (
+        limits,
+        triangles,
+        start,
+        wishes,
+        odometry,
+        0.1..0.5,
+        prop::bool::weighted(0.5),
+    )
+        .prop_map(
+            |(limits, triangles, start, wishes, odometry, slow, straight)| {
+                let mut document = document();
+                let to = &mut document.limits;
+                (
+                    to.max_linear_mps,
+                    to.max_reverse_mps,
+                    to.max_linear_accel_mps2,
+                ) = (limits.0, limits.1, limits.2);
+                (
+                    to.max_decel_mps2,
+                    to.max_angular_radps,
+                    to.max_angular_accel_radps2,
+                ) = (limits.3, limits.4, limits.5);
+                to.reaction_ms = limits.6;
+                document.footprint.margin_m = odometry.0;
+                document.zones = vec![zone(
+                    "room",
+                    rectangle((0.0, 0.0), (8.0, 6.0)),
+                    ZoneRule::KeepIn,
+                )];
+                for (index, (a, b, c)) in triangles.into_iter().enumerate() {
+                    let corners = polygon(&[a, b, c]);
+                    if Polygon::new(&corners).is_ok() {
+                        let rule = if index == 0 {
+                            ZoneRule::Speed {
+                                max_linear_mps: slow,
+                            }
+                        } else {
+                            ZoneRule::KeepOut
+                        };
+                        document
+                            .zones
+                            .push(zone(&format!("z{index}"), corners, rule));
+                    }
+                }
+                let bend = if straight { 0.1 } else { 1.0 };
+                Episode {
+                    document,
+                    age_ms: odometry.2,
+                    noise: odometry.1,
+                    seed: odometry.3,
+                    start: Pose {
+                        x: start.0,
+                        y: start.1,
+                        yaw: start.2,
+                    },
+                    wishes: wishes
+                        .into_iter()
+                        .map(|(v, w)| Twist::new(v, w * bend))
+                        .collect(),
+                }
+            },
+        )
+}
+
+proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn no_wish_takes_the_footprint_across_an_edge_or_too_fast_through_a_zone(
+        episode in episode()
+    ) {
+        let margin = 2.0 * episode.document.footprint.margin_m + 0.01;
+        prop_assume!(Oracle::new(&episode.document).clearance(episode.start) > margin);
+        let report = run(&episode, 1.0);
+        prop_assert!(report.least_m >= 0.0, "{report:?}");
+        prop_assert!(report.over_mps <= 1e-3, "{report:?}");
+    }
+
+    #[test]
+    fn whatever_bits_come_in_what_goes_out_is_finite_and_within_the_limits(
+        ticks in prop::collection::vec((any::<[u64; 9]>(), 0_u64..60_000_000, Just(())), 1..40)
+    ) {
+        let document = document();
+        let mut gate = Gate::new(&verified(document.clone()));
+        let mut now = MonoNanos(1_000_000_000);
+        for (tick, (bits, step, ())) in (1..).zip(ticks) {
+            now = now.plus(Duration::from_nanos(step));
+            let number = |i: usize| f64::from_bits(bits[i]);
+            // Half of the ticks are sane but for the wish, so that not all end in a stop.
+            let sane = bits[8] & 1 == 0;
+            let pose = Pose { x: number(0), y: number(1), yaw: number(2) };
+            let pose = if sane { Pose { x: 2.0, y: 4.0, yaw: 1.0 } } else { pose };
+            let moving = if sane { Twist::ZERO } else { Twist::new(number(3), number(4)) };
+            let wish = Twist::new(number(5), number(6));
+            let outcome = gate.tick(&inputs(tick, now, pose, moving, skill(now, wish)));
+            let allowed = outcome.allowed;
+            prop_assert!(allowed.is_finite());
+            prop_assert!(allowed.linear <= document.limits.max_linear_mps + 1e-9);
+            prop_assert!(allowed.linear >= -document.limits.max_reverse_mps - 1e-9);
+            prop_assert!(allowed.angular.abs() <= document.limits.max_angular_radps + 1e-9);
+            let changed = allowed != wish || matches!(outcome.action, Action::Stop(_));
+            prop_assert!(changed != outcome.verdicts.is_empty(), "{outcome:?}");
+        }
+    }
+}
+
+/// Full speed straight at the island.
+fn head_on() -> Episode {
+    Episode {
+        document: document(),
+        age_ms: 10,
+        noise: 0.0,
+        seed: 1,
+        start: Pose {
+            x: 1.5,
+            y: 4.0,
+            yaw: 0.0,
+        },
+        wishes: vec![Twist::new(0.8, 0.0); 8],
+    }
+}
+
+#[test]
+fn a_full_wish_at_an_edge_ends_at_rest_close_before_it() {
+    let report = run(&head_on(), 1.0);
+    assert!(report.speed < 2e-3, "{report:?}");
+    let margin = head_on().document.footprint.margin_m;
+    let left = report.least_m - margin;
+    assert!(
+        (0.0..0.03).contains(&left),
+        "{left} m left of the margin's edge"
+    );
+}
+
+#[test]
+fn a_base_that_brakes_half_as_hard_as_promised_is_seen_to_cross() {
+    // Shows that the property above can fail.
+    assert!(run(&head_on(), 0.4).least_m < 0.0);
+}

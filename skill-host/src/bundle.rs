@@ -1,0 +1,225 @@
+//! The bundle: one file that holds a manifest and a component, and is taken as a whole or
+//! not at all.
+//!
+//! A bundle is a tar archive of exactly two regular files, [`MANIFEST_FILE`] and then
+//! [`COMPONENT_FILE`], with a detached minisign signature over its bytes. The signature is
+//! checked before any of it is interpreted, the shape before any of it is believed.
+
+use crate::signature::{KeyId, SignatureError, TrustedKeys};
+use nooterra_protocol::codec::Digest;
+use nooterra_protocol::skill::{
+    COMPONENT_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, ManifestError, SkillManifest,
+};
+use std::fmt;
+use std::ops::Range;
+
+/// The largest manifest that is read, bytes.
+pub const MAX_MANIFEST_BYTES: usize = 64 * 1024;
+
+/// The unit of a tar archive, bytes (POSIX.1-1988 ustar).
+pub(crate) const BLOCK: usize = 512;
+
+/// A bundle whose signature, shape, manifest and component hash have been checked. There is
+/// no other way to have one.
+#[derive(Clone)]
+pub struct Bundle {
+    bytes: Vec<u8>,
+    component: Range<usize>,
+    digest: Digest,
+    manifest: SkillManifest,
+    signed_by: KeyId,
+}
+
+/// Why a bundle is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// The component is not the one that the manifest speaks of.
+    #[error("{COMPONENT_FILE} has SHA-256 {found}, {MANIFEST_FILE} says {claimed}")]
+    ComponentDigest {
+        /// By the manifest.
+        claimed: Digest,
+        /// Of the component.
+        found: Digest,
+    },
+    /// The manifest cannot be read, or holds a value outside its range.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The archive holds something else than the two files, or holds them in another way.
+    #[error("not a skill bundle: {0}")]
+    Shape(String),
+    /// Not signed, or not by a trusted key, or changed since.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// Larger than [`MAX_BUNDLE_BYTES`].
+    #[error("the bundle has {0} bytes, at most {MAX_BUNDLE_BYTES} are read")]
+    TooLarge(usize),
+}
+
+impl Bundle {
+    /// Checks everything about a bundle that can be checked without running it.
+    ///
+    /// # Errors
+    /// [`BundleError`] with the first thing that is wrong.
+    pub fn verify(bytes: &[u8], minisig: &str, keys: &TrustedKeys) -> Result<Self, BundleError> {
+        if bytes.len() > MAX_BUNDLE_BYTES {
+            return Err(BundleError::TooLarge(bytes.len()));
+        }
+        let signed_by = keys.check(bytes, minisig)?;
+        let Contents {
+            component,
+            manifest,
+        } = read(bytes)?;
+        let found = Digest::of(&bytes[component.clone()]);
+        if found != manifest.component_sha256 {
+            return Err(BundleError::ComponentDigest {
+                claimed: manifest.component_sha256,
+                found,
+            });
+        }
+        Ok(Self {
+            bytes: bytes.to_vec(),
+            component,
+            digest: Digest::of(bytes),
+            manifest,
+            signed_by,
+        })
+    }
+
+    /// What it says of itself.
+    #[must_use]
+    pub const fn manifest(&self) -> &SkillManifest {
+        &self.manifest
+    }
+
+    /// SHA-256 of the whole file; what a plan names it by.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The key whose signature it bears.
+    #[must_use]
+    pub const fn signed_by(&self) -> KeyId {
+        self.signed_by
+    }
+
+    /// The component's bytes.
+    #[must_use]
+    pub fn component(&self) -> &[u8] {
+        &self.bytes[self.component.clone()]
+    }
+
+    /// The file as it was checked.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for Bundle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bundle")
+            .field("id", &self.manifest.id)
+            .field("version", &self.manifest.version)
+            .field("digest", &self.digest)
+            .field("signed_by", &self.signed_by)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads and checks a manifest.
+///
+/// # Errors
+/// [`ManifestError`] with the key, or the place where it stops being JSON.
+pub fn parse_manifest(json: &[u8]) -> Result<SkillManifest, ManifestError> {
+    let manifest: SkillManifest =
+        serde_json::from_slice(json).map_err(|error| ManifestError::Json(error.to_string()))?;
+    manifest.check()?;
+    for (at, action) in manifest.actions.iter().enumerate() {
+        if !crate::ports::is_name(action) || manifest.actions[..at].contains(action) {
+            return Err(ManifestError::Value {
+                key: "actions",
+                why: format!(
+                    "holds `{}`, which is no name or appears twice",
+                    action.escape_debug()
+                ),
+            });
+        }
+    }
+    Ok(manifest)
+}
+
+struct Contents {
+    component: Range<usize>,
+    manifest: SkillManifest,
+}
+
+/// Walks the archive without unpacking it: what is not a plain file of an expected name is
+/// refused by its header.
+fn read(bytes: &[u8]) -> Result<Contents, BundleError> {
+    let mut archive = tar::Archive::new(bytes);
+    let entries = archive.entries().map_err(unreadable)?;
+    let (mut manifest, mut component, mut end) = (None, None, 0);
+    // `raw`: no long names, no extended headers; they appear as entries and are refused.
+    for entry in entries.raw(true) {
+        let entry = entry.map_err(unreadable)?;
+        let header = entry.header();
+        let name = header.path_bytes();
+        if header.entry_type() != tar::EntryType::Regular {
+            return Err(shape(format!(
+                "`{}` is not a regular file",
+                name.escape_ascii()
+            )));
+        }
+        let content = usize::try_from(entry.raw_file_position())
+            .ok()
+            .zip(usize::try_from(entry.size()).ok())
+            .and_then(|(start, size)| Some(start..start.checked_add(size)?))
+            .filter(|range| range.end <= bytes.len())
+            .ok_or_else(|| shape(format!("`{}` runs past the end", name.escape_ascii())))?;
+        end = content.end;
+        let slot = match &*name {
+            name if name == MANIFEST_FILE.as_bytes() && component.is_none() => &mut manifest,
+            name if name == COMPONENT_FILE.as_bytes() => &mut component,
+            name => {
+                return Err(shape(format!(
+                    "it holds `{}` where only {MANIFEST_FILE} and then {COMPONENT_FILE} belong",
+                    name.escape_ascii()
+                )));
+            }
+        };
+        if slot.replace(content).is_some() {
+            return Err(shape(format!("it holds `{}` twice", name.escape_ascii())));
+        }
+    }
+    let missing = |name| shape(format!("it holds no {name}"));
+    let manifest = manifest.ok_or_else(|| missing(MANIFEST_FILE))?;
+    let component = component.ok_or_else(|| missing(COMPONENT_FILE))?;
+    let rest = &bytes[end..];
+    if rest.len() < 2 * BLOCK
+        || !bytes.len().is_multiple_of(BLOCK)
+        || rest.iter().any(|byte| *byte != 0)
+    {
+        return Err(shape(
+            "it does not end in two empty blocks and nothing else".to_owned(),
+        ));
+    }
+    if manifest.len() > MAX_MANIFEST_BYTES {
+        return Err(shape(format!(
+            "{MANIFEST_FILE} has {} bytes, at most {MAX_MANIFEST_BYTES} are read",
+            manifest.len()
+        )));
+    }
+    Ok(Contents {
+        component,
+        manifest: parse_manifest(&bytes[manifest])?,
+    })
+}
+
+fn shape(why: String) -> BundleError {
+    BundleError::Shape(why)
+}
+
+fn unreadable(error: std::io::Error) -> BundleError {
+    BundleError::Shape(format!("not a tar archive: {error}"))
+}

@@ -1,0 +1,334 @@
+//! The engine that all skills of a robot share: its settings, its compiled code, its ticks.
+
+use crate::bundle::Bundle;
+use crate::ports::Ports;
+use crate::run::Running;
+use crate::session::{self, Guest, Import, Opening, Session, SkillError, capability_name};
+use crate::world::SkillPre;
+use nooterra_protocol::codec::Digest;
+use nooterra_protocol::plan::Param;
+use nooterra_protocol::skill::{COMPONENT_FILE, Capability};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy};
+
+/// What a skill's code may use of its thread's stack, bytes. The thread has
+/// [`THREAD_STACK_BYTES`]; the rest is for the host's own calls.
+const WASM_STACK_BYTES: usize = 512 * 1024;
+
+/// The stack of a skill's thread, bytes. Small, because an agent that locks its memory has
+/// all of it resident.
+pub(crate) const THREAD_STACK_BYTES: usize = 1024 * 1024;
+
+/// Address space set aside for one linear memory: the most that a manifest may ask for.
+const MEMORY_RESERVATION_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The unmapped edge behind it. Together with the reservation this keeps a skill's address
+/// space small where the engine's default sets aside 4 GiB, which counts in full against
+/// `RLIMIT_MEMLOCK` once the agent locks its memory.
+const MEMORY_GUARD_BYTES: u64 = 64 * 1024;
+
+/// How the engine is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct HostOptions {
+    /// How many bundles' compiled code is kept; when another comes, the one that was not
+    /// used for longest goes. At least 1.
+    pub compiled: usize,
+    /// How often [`Host::epoch_tick`] will be called. All deadlines count in these.
+    pub tick: Duration,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self {
+            compiled: 8,
+            tick: Duration::from_millis(10),
+        }
+    }
+}
+
+/// Why the engine cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The processor, the kernel or a hardening of the process does not allow it; often
+    /// `MemoryDenyWriteExecute=yes` in the unit.
+    #[error("the sandbox for skills cannot be set up: {0:#}")]
+    Engine(wasmtime::Error),
+    /// [`HostOptions::tick`] is zero.
+    #[error("a tick of no length cannot count a deadline; 10 ms is usual")]
+    Tick,
+}
+
+/// Why a skill is not started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The plan names an action that this skill does not have.
+    #[error("skill {skill} has no action `{action}`; it has {}", known.join(", "))]
+    Action {
+        /// As the plan has it.
+        action: String,
+        /// As the manifest has them.
+        known: Vec<String>,
+        /// The skill.
+        skill: String,
+    },
+    /// The manifest asks for it and the local configuration does not grant it.
+    #[error(
+        "skill {skill} needs the capability `{}`, which this robot does not grant to it",
+        capability_name(*.capability)
+    )]
+    Capability {
+        /// The one that is missing.
+        capability: Capability,
+        /// The skill.
+        skill: String,
+    },
+    /// Not a component that can be compiled and linked.
+    #[error("{COMPONENT_FILE} of skill {skill} cannot be used: {source:#}")]
+    Component {
+        /// The skill.
+        skill: String,
+        /// What the engine says.
+        source: wasmtime::Error,
+    },
+    /// The component imports something that no skill can be given, such as a `wasi:`
+    /// interface; often it was built for `wasm32-wasip2`.
+    #[error(
+        "skill {skill} imports `{import}`, which no skill is given; build it for \
+         wasm32-unknown-unknown"
+    )]
+    Import {
+        /// The import.
+        import: String,
+        /// The skill.
+        skill: String,
+    },
+    /// The system gives no thread.
+    #[error("no thread for the skill: {0}")]
+    Thread(#[source] std::io::Error),
+    /// The component uses a capability that its manifest is silent about.
+    #[error(
+        "skill {skill} uses the capability `{}` without asking for it in its manifest",
+        capability_name(*.capability)
+    )]
+    Undeclared {
+        /// The capability.
+        capability: Capability,
+        /// The skill.
+        skill: String,
+    },
+}
+
+/// The engine.
+///
+/// It reads no clock. Deadlines count the calls of [`Host::epoch_tick`]: without them a skill
+/// that does not return is never ended.
+///
+/// The engine answers SIGSEGV, SIGILL and SIGFPE in this process where they come from a
+/// skill's code, and passes all others on to whoever answered them before.
+pub struct Host {
+    compiled: Mutex<VecDeque<(Digest, Arc<SkillPre<Guest>>)>>,
+    engine: Engine,
+    options: HostOptions,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// Sets the engine up.
+    ///
+    /// # Errors
+    /// [`HostError`]
+    pub fn new(options: HostOptions) -> Result<Self, HostError> {
+        if options.tick.is_zero() {
+            return Err(HostError::Tick);
+        }
+        let engine = Engine::new(&config()).map_err(HostError::Engine)?;
+        Ok(Self {
+            compiled: Mutex::default(),
+            engine,
+            options,
+        })
+    }
+
+    /// Call this every [`HostOptions::tick`], from any thread. It never blocks.
+    pub fn epoch_tick(&self) {
+        self.engine.increment_epoch();
+    }
+
+    /// Compiles a bundle's component ahead of its first start, which takes about 0.1 s for
+    /// 50 kB, so that the start itself does not wait for it. What the compiler leaves behind
+    /// is most of what a host occupies: an idle robot is leaner when it waits with this until
+    /// there is a job.
+    ///
+    /// # Errors
+    /// [`StartError::Component`], [`StartError::Import`], [`StartError::Undeclared`]
+    pub fn prepare(&self, bundle: &Bundle) -> Result<(), StartError> {
+        self.compiled(bundle).map(drop)
+    }
+
+    /// Starts an action on a thread of its own. Returns when the skill has been compiled and
+    /// its thread exists; `init` runs on that thread.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub fn start(
+        &self,
+        bundle: &Bundle,
+        granted: &BTreeSet<Capability>,
+        action: &str,
+        params: &BTreeMap<String, Param>,
+        ports: Box<dyn Ports + Send>,
+    ) -> Result<Running, StartError> {
+        let opening = self.opening(bundle, granted, action, params, ports)?;
+        let name = bundle.manifest().id.as_str();
+        Running::spawn(name, opening, self.engine.clone()).map_err(StartError::Thread)
+    }
+
+    /// Starts an action without a thread: the caller steps it. The outer result is about
+    /// what can be known beforehand, the inner one about `init`.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub fn open(
+        &self,
+        bundle: &Bundle,
+        granted: &BTreeSet<Capability>,
+        action: &str,
+        params: &BTreeMap<String, Param>,
+        ports: Box<dyn Ports + Send>,
+    ) -> Result<Result<Session, SkillError>, StartError> {
+        let opening = self.opening(bundle, granted, action, params, ports)?;
+        Ok(Session::open(opening, Arc::new(AtomicBool::new(false))))
+    }
+
+    fn opening(
+        &self,
+        bundle: &Bundle,
+        granted: &BTreeSet<Capability>,
+        action: &str,
+        params: &BTreeMap<String, Param>,
+        ports: Box<dyn Ports + Send>,
+    ) -> Result<Opening, StartError> {
+        let manifest = bundle.manifest();
+        if !manifest.actions.iter().any(|known| known == action) {
+            return Err(StartError::Action {
+                action: action.to_owned(),
+                known: manifest.actions.clone(),
+                skill: manifest.id.to_string(),
+            });
+        }
+        let asked: BTreeSet<_> = manifest.capabilities.iter().copied().collect();
+        if let Some(&capability) = asked.difference(granted).next() {
+            return Err(StartError::Capability {
+                capability,
+                skill: manifest.id.to_string(),
+            });
+        }
+        Ok(Opening {
+            action: action.to_owned(),
+            capabilities: asked,
+            memory_mib: manifest.memory_mib,
+            params: params.clone(),
+            period: Duration::from_millis(u64::from(manifest.period_ms)),
+            ports,
+            pre: self.compiled(bundle)?,
+            tick: self.options.tick,
+        })
+    }
+
+    /// The compiled and linked component. Which imports it is linked with follows from the
+    /// manifest alone, which the bundle's digest covers: what is kept may serve any start.
+    fn compiled(&self, bundle: &Bundle) -> Result<Arc<SkillPre<Guest>>, StartError> {
+        if let Some(known) = self.cached(bundle.digest()) {
+            return Ok(known);
+        }
+        let skill = || bundle.manifest().id.to_string();
+        let fault = |source| StartError::Component {
+            skill: skill(),
+            source,
+        };
+        let component = Component::from_binary(&self.engine, bundle.component()).map_err(fault)?;
+        let asked: BTreeSet<_> = bundle.manifest().capabilities.iter().copied().collect();
+        for (import, _) in component.component_type().imports(&self.engine) {
+            match Import::of(import) {
+                Import::Needs(capability) if !asked.contains(&capability) => {
+                    return Err(StartError::Undeclared {
+                        capability,
+                        skill: skill(),
+                    });
+                }
+                Import::Needs(_) | Import::Types => {}
+                Import::Unknown => {
+                    return Err(StartError::Import {
+                        import: import.to_owned(),
+                        skill: skill(),
+                    });
+                }
+            }
+        }
+        let mut linker = Linker::new(&self.engine);
+        session::link(&mut linker, &asked).map_err(fault)?;
+        let pre = linker
+            .instantiate_pre(&component)
+            .and_then(SkillPre::new)
+            .map_err(fault)?;
+        let pre = Arc::new(pre);
+        let mut compiled = self.lock();
+        while compiled.len() >= self.options.compiled.max(1) {
+            compiled.pop_front();
+        }
+        compiled.push_back((bundle.digest(), Arc::clone(&pre)));
+        Ok(pre)
+    }
+
+    fn cached(&self, digest: Digest) -> Option<Arc<SkillPre<Guest>>> {
+        let mut compiled = self.lock();
+        let at = compiled.iter().position(|(known, _)| *known == digest)?;
+        let entry = compiled.remove(at)?;
+        let pre = Arc::clone(&entry.1);
+        compiled.push_back(entry);
+        Some(pre)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Digest, Arc<SkillPre<Guest>>)>> {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Everything that could make two runs differ is off: NaN payloads are canonical, relaxed
+/// SIMD is deterministic, and there are no threads and no garbage collector to begin with.
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .cranelift_nan_canonicalization(true)
+        .wasm_relaxed_simd(true)
+        .relaxed_simd_deterministic(true)
+        .wasm_memory64(false)
+        .epoch_interruption(true)
+        .consume_fuel(false)
+        // Only for backtraces, which a stripped component gives no names for.
+        .wasm_backtrace_max_frames(None)
+        .generate_address_map(false)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        // On demand rather than pooled: a robot runs one skill at a time and starts it every
+        // few minutes, so that the pool's faster start buys nothing and its slots cost memory
+        // while nothing runs.
+        .allocation_strategy(InstanceAllocationStrategy::OnDemand)
+        .memory_reservation(MEMORY_RESERVATION_BYTES)
+        .memory_reservation_for_growth(0)
+        .memory_guard_size(MEMORY_GUARD_BYTES)
+        .guard_before_linear_memory(false);
+    config
+}

@@ -1,0 +1,157 @@
+//! The developer's side: making keys, packing a bundle, signing it.
+//!
+//! Only with the feature `tools`; a robot has no use for it.
+
+use crate::bundle::{BLOCK, parse_manifest};
+use minisign::{KeyPair, SecretKeyBox};
+use nooterra_protocol::codec::Digest;
+use nooterra_protocol::skill::{COMPONENT_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, ManifestError};
+
+/// A new key pair as the contents of two files that `minisign` reads.
+#[derive(Clone)]
+pub struct Keys {
+    /// `NAME.pub`: for everyone.
+    pub public: String,
+    /// `NAME.minisec`: for nobody else.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys")
+            .field("public", &self.public)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why no bundle came about.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// Not a WebAssembly component; often a core module that was linked without
+    /// `wasm-component-ld`.
+    #[error(
+        "not a WebAssembly component; link the guest with `wasm-component-ld` (see \
+         examples/skills/.cargo/config.toml)"
+    )]
+    Component,
+    /// No randomness for a key, or the secret key cannot be used with this password.
+    #[error("the signing key: {0}")]
+    Key(minisign::PError),
+    /// The template is not a manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A trusted comment of more than one line.
+    #[error("a trusted comment is one line")]
+    TrustedComment,
+    /// More than [`MAX_BUNDLE_BYTES`].
+    #[error("the bundle would have {0} bytes, at most {MAX_BUNDLE_BYTES} are read")]
+    TooLarge(usize),
+}
+
+/// Packs a component with its manifest. `template` is a manifest without
+/// `component_sha256`, or with any; the hash of `component` takes its place.
+///
+/// The same arguments give the same bytes, on any machine and at any time.
+///
+/// # Errors
+/// [`PackError`] when the robot would not take the result.
+pub fn pack(template: &str, component: &[u8]) -> Result<Vec<u8>, PackError> {
+    // A component begins as a module does, with another layer (component-model Binary.md).
+    if !component.starts_with(b"\0asm\x0d\x00\x01\x00") {
+        return Err(PackError::Component);
+    }
+    let json_error = |error: serde_json::Error| ManifestError::Json(error.to_string());
+    let mut template: serde_json::Value = serde_json::from_str(template).map_err(json_error)?;
+    let Some(keys) = template.as_object_mut() else {
+        return Err(ManifestError::Json("not an object".to_owned()).into());
+    };
+    keys.insert(
+        "component_sha256".to_owned(),
+        Digest::of(component).to_string().into(),
+    );
+    let manifest = parse_manifest(template.to_string().as_bytes())?;
+    let mut json = serde_json::to_vec_pretty(&manifest).map_err(json_error)?;
+    json.push(b'\n');
+
+    let padded = |len: usize| len.next_multiple_of(BLOCK) + BLOCK;
+    let total = padded(json.len()) + padded(component.len()) + 2 * BLOCK;
+    if total > MAX_BUNDLE_BYTES {
+        return Err(PackError::TooLarge(total));
+    }
+    let mut bundle = Vec::with_capacity(total);
+    for (name, content) in [
+        (MANIFEST_FILE, json.as_slice()),
+        (COMPONENT_FILE, component),
+    ] {
+        bundle.extend_from_slice(&header(name, content.len()));
+        bundle.extend_from_slice(content);
+        bundle.resize(bundle.len().next_multiple_of(BLOCK), 0);
+    }
+    bundle.resize(bundle.len() + 2 * BLOCK, 0);
+    Ok(bundle)
+}
+
+/// Makes a key pair. Without a password the secret key lies open in its file.
+///
+/// # Errors
+/// [`PackError::Key`]
+pub fn keygen(password: Option<&str>) -> Result<Keys, PackError> {
+    let pair = match password {
+        Some(password) => KeyPair::generate_encrypted_keypair(Some(password.to_owned())),
+        None => KeyPair::generate_unencrypted_keypair(),
+    }
+    .map_err(PackError::Key)?;
+    Ok(Keys {
+        public: pair.pk.to_box().map_err(PackError::Key)?.into_string(),
+        secret: pair.sk.to_box(None).map_err(PackError::Key)?.into_string(),
+    })
+}
+
+/// Signs `bytes`: the content of a `.minisig` file that `minisign -V` accepts. The trusted
+/// comment is covered by the signature; `minisign` writes time and file name there.
+///
+/// # Errors
+/// [`PackError::Key`] when the key cannot be opened with this password,
+/// [`PackError::TrustedComment`] when the comment would break the format.
+pub fn sign(
+    bytes: &[u8],
+    secret: &str,
+    password: Option<&str>,
+    trusted_comment: &str,
+) -> Result<String, PackError> {
+    if trusted_comment.contains(['\n', '\r']) {
+        return Err(PackError::TrustedComment);
+    }
+    let sealed = SecretKeyBox::from_string(secret).map_err(PackError::Key)?;
+    let key = match password {
+        Some(password) => sealed.into_secret_key(Some(password.to_owned())),
+        None => sealed.into_unencrypted_secret_key(),
+    }
+    .map_err(PackError::Key)?;
+    minisign::sign(
+        None,
+        &key,
+        bytes,
+        Some(trusted_comment),
+        Some("signature of a Nooterra skill"),
+    )
+    .map(minisign::SignatureBox::into_string)
+    .map_err(PackError::Key)
+}
+
+/// A ustar header with nothing in it that depends on who packs, where or when.
+fn header(name: &str, len: usize) -> [u8; BLOCK] {
+    let mut header = tar::Header::new_ustar();
+    // Cannot fail: both names are relative, plain and short. An empty name would be refused
+    // when the bundle is read.
+    let named = header.set_path(name);
+    debug_assert!(named.is_ok());
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(len as u64);
+    header.set_cksum();
+    *header.as_bytes()
+}

@@ -1,0 +1,248 @@
+//! A skill on its own thread, and the two slots through which the rest of the robot meets it.
+
+use crate::host::THREAD_STACK_BYTES;
+use crate::session::{Opening, Session, SkillError};
+use crate::world::{self, Request, Status, wit};
+use crossbeam_queue::ArrayQueue;
+use nooterra_protocol::observation::Observation;
+use nooterra_protocol::skill::Capability;
+use nooterra_protocol::time::MonoNanos;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use wasmtime::Engine;
+
+/// How long a dropped run waits for its thread, in steps of a millisecond, before it lets go
+/// of it. Only a port that blocks takes this long.
+const DROP_PATIENCE_MS: u32 = 50;
+
+/// The result of one step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stepped {
+    /// The moment of the observation that it answers. The age of the request counts from
+    /// here, however long the step took.
+    pub observed_at: MonoNanos,
+    /// What the skill asks for.
+    pub request: Request,
+    /// How it stands.
+    pub status: Status,
+    /// Counts from 1. Observations that were replaced before the skill came to them have no
+    /// number.
+    pub step: u64,
+}
+
+/// Where a run stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RunState {
+    /// Over; nothing changes any more.
+    Ended(End),
+    /// Initialised; it is stepped as observations come.
+    Running,
+    /// Before the end of `init`.
+    Starting,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// The skill says that the action is achieved.
+    Done,
+    /// The skill says that it cannot be achieved, or was ended by the host; why, for people.
+    Failed(String),
+    /// By [`Running::stop`].
+    Stopped,
+}
+
+/// A skill that runs.
+///
+/// Dropping it stops the skill and waits for its thread, in general for less than a
+/// millisecond and for 50 ms at most; after that the thread is left to end by itself, which
+/// it does before its next call into the ports.
+#[derive(Debug)]
+pub struct Running {
+    engine: Engine,
+    scan: bool,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// One slot; a newer observation replaces one that was not yet taken.
+    inbox: ArrayQueue<wit::Observation>,
+    outcome: Mutex<Outcome>,
+    stop: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct Outcome {
+    latest: Option<Arc<Stepped>>,
+    state: RunState,
+}
+
+impl Running {
+    pub(crate) fn spawn(name: &str, opening: Opening, engine: Engine) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            inbox: ArrayQueue::new(1),
+            outcome: Mutex::new(Outcome {
+                latest: None,
+                state: RunState::Starting,
+            }),
+            stop: Arc::default(),
+        });
+        let scan = opening.capabilities.contains(&Capability::Scan);
+        let ours = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name(format!("skill {name}"))
+            .stack_size(THREAD_STACK_BYTES)
+            .spawn(move || {
+                let end = catch_unwind(AssertUnwindSafe(|| ours.run(opening)));
+                ours.end(end.unwrap_or_else(|_| {
+                    End::Failed(
+                        "the host of the skill panicked; this is a fault of the agent".into(),
+                    )
+                }));
+            })?;
+        Ok(Self {
+            engine,
+            scan,
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    /// Gives the skill something to see; it makes one step for it. Call this once per period
+    /// of the manifest. An observation that the skill has not taken yet is replaced. Never
+    /// waits for the skill.
+    pub fn observe(&self, at: MonoNanos, seen: &Observation) {
+        self.shared
+            .inbox
+            .force_push(world::observation(at, seen, self.scan));
+        self.wake();
+    }
+
+    /// The latest step; `None` before the first, and as soon as the run has ended or was
+    /// told to stop, so that no wish outlives its skill.
+    ///
+    /// While a step is under way this is still the one before: compare `observed_at` with
+    /// the time to know how old it is.
+    #[must_use]
+    pub fn latest(&self) -> Option<Stepped> {
+        if self.shared.stop.load(Ordering::SeqCst) {
+            return None;
+        }
+        let latest = self.shared.outcome().latest.clone();
+        latest.map(|stepped| Stepped::clone(&stepped))
+    }
+
+    /// Where the run stands.
+    #[must_use]
+    pub fn state(&self) -> RunState {
+        self.shared.outcome().state.clone()
+    }
+
+    /// Ends the run as soon as possible, in the middle of a step too. Does not wait: the
+    /// state says when it has ended.
+    pub fn stop(&self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        // Moves the guest to look at the flag. It costs other skills one tick of their
+        // deadline, of which they have dozens.
+        self.engine.increment_epoch();
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for _ in 0..DROP_PATIENCE_MS {
+            // Again each time: a guest that looked at the flag just before it was set waits
+            // for another tick.
+            self.stop();
+            match self.thread.take_if(|thread| thread.is_finished()) {
+                // The thread catches its own panics.
+                Some(thread) => return drop(thread.join()),
+                None => thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        tracing::warn!(
+            "a stopped skill is still in a call into the robot; its thread is left alone"
+        );
+    }
+}
+
+impl Shared {
+    /// The life of the thread.
+    fn run(&self, opening: Opening) -> End {
+        let mut session = match Session::open(opening, Arc::clone(&self.stop)) {
+            Ok(session) => session,
+            Err(error) => return error.into(),
+        };
+        self.outcome().state = RunState::Running;
+        for step in 1.. {
+            let Some(seen) = self.next_observation() else {
+                return End::Stopped;
+            };
+            let (request, status) = match session.step_with(&seen) {
+                Ok(stepped) => stepped,
+                Err(error) => return error.into(),
+            };
+            match status {
+                Status::Done => return End::Done,
+                Status::Failed(reason) => return End::Failed(reason),
+                Status::Running { .. } => {}
+            }
+            let observed_at = MonoNanos(seen.at_nanos);
+            let stepped = Arc::new(Stepped {
+                observed_at,
+                request,
+                status,
+                step,
+            });
+            let replaced = self.outcome().latest.replace(stepped);
+            // Freed here, not under the lock that the control loop may want.
+            drop(replaced);
+        }
+        End::Stopped
+    }
+
+    fn next_observation(&self) -> Option<wit::Observation> {
+        loop {
+            if self.stop.load(Ordering::SeqCst) {
+                return None;
+            }
+            if let Some(seen) = self.inbox.pop() {
+                return Some(seen);
+            }
+            thread::park();
+        }
+    }
+
+    fn end(&self, end: End) {
+        let mut outcome = self.outcome();
+        outcome.latest = None;
+        outcome.state = RunState::Ended(end);
+    }
+
+    /// Held for a few instructions only: the control loop may be the other side. Nothing
+    /// that could panic happens under it.
+    fn outcome(&self) -> MutexGuard<'_, Outcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<SkillError> for End {
+    fn from(error: SkillError) -> Self {
+        match error {
+            SkillError::Stopped => Self::Stopped,
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}

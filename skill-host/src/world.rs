@@ -1,0 +1,244 @@
+//! The WIT world on the host's side: generated bindings, and the types of our own that the
+//! rest of the robot sees instead of them.
+
+use nooterra_protocol::geometry::{Point, Twist};
+use nooterra_protocol::observation::Observation;
+use nooterra_protocol::plan::Param;
+use nooterra_protocol::time::MonoNanos;
+
+#[allow(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all
+)]
+mod bindings {
+    wasmtime::component::bindgen!({ path: "wit", world: "skill" });
+}
+
+pub(crate) use bindings::nooterra::skill::types as wit;
+pub(crate) use bindings::{Skill, SkillPre};
+
+/// The longest note of a [`Status::Running`], bytes.
+pub const MAX_NOTE_BYTES: usize = 256;
+
+/// The longest reason of a [`Status::Failed`], bytes.
+pub const MAX_REASON_BYTES: usize = 512;
+
+/// What a skill asks for until its next step.
+///
+/// The numbers are passed on exactly as the skill gave them, NaN and infinity included: the
+/// gate refuses those itself and writes down that it did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Request {
+    /// Move with this body twist.
+    Drive(Twist),
+    /// Go straight to a place.
+    GoTo {
+        /// How fast, m/s.
+        speed_mps: f64,
+        /// Where, in the `map` frame.
+        to: Point,
+        /// Which way to look once there, radians; `None` leaves it open.
+        yaw: Option<f64>,
+    },
+    /// Nothing.
+    Idle,
+    /// Come to rest in the way that the policy sets.
+    Stop,
+}
+
+impl Request {
+    /// It asks the robot to move, which takes the capability `drive`.
+    #[must_use]
+    pub const fn is_motion(&self) -> bool {
+        matches!(self, Self::Drive(_) | Self::GoTo { .. })
+    }
+}
+
+/// How it stands with the action.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Status {
+    /// Achieved; the skill is not stepped again.
+    Done,
+    /// Not achievable, and why, in the skill's words (at most [`MAX_REASON_BYTES`]).
+    Failed(String),
+    /// Under way.
+    Running {
+        /// For people (at most [`MAX_NOTE_BYTES`]).
+        note: String,
+        /// 0 to 1; what a skill says outside of it is brought inside, NaN counts as 0.
+        progress: f64,
+    },
+}
+
+pub(crate) fn params(
+    params: &std::collections::BTreeMap<String, Param>,
+) -> Vec<(String, wit::Param)> {
+    params
+        .iter()
+        .map(|(name, value)| {
+            let value = match value {
+                Param::Flag(flag) => wit::Param::Flag(*flag),
+                Param::Number(number) => wit::Param::Number(*number),
+                Param::Points(points) => wit::Param::Points(
+                    points
+                        .iter()
+                        .map(|point| wit::Point {
+                            x: point.x,
+                            y: point.y,
+                        })
+                        .collect(),
+                ),
+                Param::Text(text) => wit::Param::Text(text.clone()),
+            };
+            (name.clone(), value)
+        })
+        .collect()
+}
+
+/// `scan` is dropped here unless it was granted: it never reaches the skill's thread.
+pub(crate) fn observation(at: MonoNanos, seen: &Observation, scan: bool) -> wit::Observation {
+    wit::Observation {
+        at_nanos: at.0,
+        battery: seen.battery.map(|battery| wit::Battery {
+            charging: battery.value.charging,
+            fraction: battery.value.fraction,
+        }),
+        docked: seen.docked,
+        pose: wit::Pose {
+            x: seen.pose.value.x,
+            y: seen.pose.value.y,
+            yaw: seen.pose.value.yaw,
+        },
+        scan: seen.scan.as_ref().filter(|_| scan).map(|scan| wit::Scan {
+            angle_min: scan.value.angle_min,
+            angle_step: scan.value.angle_step,
+            range_max: scan.value.range_max,
+            ranges: scan.value.ranges.clone(),
+        }),
+        twist: wit::Twist {
+            angular: seen.twist.value.angular,
+            linear: seen.twist.value.linear,
+        },
+    }
+}
+
+impl From<wit::Request> for Request {
+    fn from(request: wit::Request) -> Self {
+        match request {
+            wit::Request::Drive(twist) => Self::Drive(Twist::new(twist.linear, twist.angular)),
+            wit::Request::GoTo(wit::Destination { to, yaw, speed_mps }) => Self::GoTo {
+                speed_mps,
+                to: Point::new(to.x, to.y),
+                yaw,
+            },
+            wit::Request::Idle => Self::Idle,
+            wit::Request::Stop => Self::Stop,
+        }
+    }
+}
+
+impl From<wit::Status> for Status {
+    fn from(status: wit::Status) -> Self {
+        match status {
+            wit::Status::Done => Self::Done,
+            wit::Status::Failed(reason) => Self::Failed(cut(reason, MAX_REASON_BYTES)),
+            wit::Status::Running(wit::Progress { fraction, note }) => Self::Running {
+                note: cut(note, MAX_NOTE_BYTES),
+                progress: if fraction.is_nan() {
+                    0.0
+                } else {
+                    fraction.clamp(0.0, 1.0)
+                },
+            },
+        }
+    }
+}
+
+/// `text` without what goes beyond `most` bytes; never in the middle of a character.
+pub(crate) fn cut(mut text: String, most: usize) -> String {
+    text.truncate(text.floor_char_boundary(most));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nooterra_protocol::geometry::Pose;
+    use nooterra_protocol::observation::{Scan, Timed};
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!(cut("aé".to_owned(), 2), "a");
+        assert_eq!(cut("aé".to_owned(), 3), "aé");
+        assert_eq!(cut("abc".to_owned(), 3), "abc");
+    }
+
+    #[test]
+    fn a_scan_that_was_not_granted_is_not_passed_on() {
+        let at = MonoNanos(7);
+        let seen = Observation {
+            battery: None,
+            docked: true,
+            emergency_stop: false,
+            pose: Timed {
+                at,
+                value: Pose {
+                    x: 1.0,
+                    y: 2.0,
+                    yaw: 3.0,
+                },
+            },
+            scan: Some(Timed {
+                at,
+                value: Scan {
+                    ranges: vec![1.0],
+                    ..Scan::default()
+                },
+            }),
+            twist: Timed {
+                at,
+                value: Twist::new(4.0, 5.0),
+            },
+        };
+        assert!(observation(at, &seen, false).scan.is_none());
+        let passed = observation(at, &seen, true);
+        assert_eq!(passed.scan.map(|scan| scan.ranges), Some(vec![1.0]));
+        assert_eq!((passed.at_nanos, passed.docked), (7, true));
+        assert_eq!(
+            (passed.pose.yaw, passed.twist.linear, passed.twist.angular),
+            (3.0, 4.0, 5.0)
+        );
+    }
+
+    #[test]
+    fn progress_is_brought_into_its_range_and_the_request_is_left_alone() {
+        for (said, kept) in [
+            (f64::NAN, 0.0),
+            (-1.0, 0.0),
+            (0.5, 0.5),
+            (f64::INFINITY, 1.0),
+        ] {
+            let status = wit::Status::Running(wit::Progress {
+                fraction: said,
+                note: String::new(),
+            });
+            assert_eq!(
+                Status::from(status),
+                Status::Running {
+                    note: String::new(),
+                    progress: kept
+                }
+            );
+        }
+        let request = wit::Request::Drive(wit::Twist {
+            linear: f64::NAN,
+            angular: f64::INFINITY,
+        });
+        let Request::Drive(twist) = Request::from(request) else {
+            panic!("another request")
+        };
+        assert!(twist.linear.is_nan() && twist.angular.is_infinite());
+    }
+}
