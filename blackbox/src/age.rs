@@ -54,10 +54,8 @@ impl Age {
     pub(crate) fn taking(&self) -> u64 {
         for cell in [&self.control, &self.queue] {
             // First the copy, then the removal: in between it counts twice, never not at all.
-            self.in_flight
-                .fetch_min(cell.load(Ordering::Acquire), Ordering::AcqRel);
-            self.in_flight
-                .fetch_min(cell.swap(NONE, Ordering::AcqRel), Ordering::AcqRel);
+            self.in_flight.fetch_min(cell.load(Ordering::Acquire), Ordering::AcqRel);
+            self.in_flight.fetch_min(cell.swap(NONE, Ordering::AcqRel), Ordering::AcqRel);
         }
         self.dropped.swap(0, Ordering::AcqRel)
     }
@@ -82,10 +80,7 @@ impl Age {
             return Duration::MAX;
         }
         let cells = [&self.control, &self.queue, &self.in_flight];
-        let oldest = cells
-            .map(|cell| cell.load(Ordering::Acquire))
-            .into_iter()
-            .min();
+        let oldest = cells.map(|cell| cell.load(Ordering::Acquire)).into_iter().min();
         match oldest {
             None | Some(NONE) => Duration::ZERO,
             Some(at) => Duration::from_nanos(now.0.saturating_sub(at)),

@@ -97,9 +97,7 @@ const fn class_code(class: Class) -> u8 {
 }
 
 fn class_of(code: u8) -> Option<Class> {
-    Class::ALL
-        .into_iter()
-        .find(|class| class_code(*class) == code)
+    Class::ALL.into_iter().find(|class| class_code(*class) == code)
 }
 
 fn u32_of(length: usize) -> [u8; 4] {
@@ -156,9 +154,7 @@ impl Block {
         }
         let count = usize_at(bytes, 72);
         let length = usize_at(bytes, 76);
-        let table_end = count
-            .checked_mul(ROW_BYTES)
-            .and_then(|n| n.checked_add(HEAD_BYTES));
+        let table_end = count.checked_mul(ROW_BYTES).and_then(|n| n.checked_add(HEAD_BYTES));
         let Some(table_end) = table_end.filter(|end| *end <= length && length <= MAX_BYTES) else {
             return Err(BlockError::Head);
         };
@@ -173,12 +169,7 @@ impl Block {
         for row in bytes[HEAD_BYTES..table_end].chunks_exact(ROW_BYTES) {
             let length = usize_at(row, 0);
             let class = class_of(row[4]).ok_or(BlockError::Head)?;
-            rows.push(Row {
-                class,
-                link: digest_at(row, 5),
-                offset,
-                length,
-            });
+            rows.push(Row { class, link: digest_at(row, 5), offset, length });
             offset = offset.checked_add(length).ok_or(BlockError::Head)?;
         }
         if offset != length || rows.is_empty() {
@@ -202,26 +193,18 @@ impl Block {
         if block.length != bytes.len() {
             return Err(BlockError::Cut);
         }
-        if block.body_holds(bytes) {
-            Ok(block)
-        } else {
-            Err(BlockError::Head)
-        }
+        if block.body_holds(bytes) { Ok(block) } else { Err(BlockError::Head) }
     }
 
     /// The records are as they were written, as far as a CRC can tell.
     pub(crate) fn body_holds(&self, bytes: &[u8]) -> bool {
         let start = HEAD_BYTES + ROW_BYTES * self.rows.len();
-        bytes
-            .get(start..self.length)
-            .is_some_and(|body| crc32fast::hash(body) == self.body_crc)
+        bytes.get(start..self.length).is_some_and(|body| crc32fast::hash(body) == self.body_crc)
     }
 
     /// Sequence number of the last record.
     pub(crate) fn last_seq(&self) -> u64 {
-        self.first_seq
-            .saturating_add(self.rows.len() as u64)
-            .saturating_sub(1)
+        self.first_seq.saturating_add(self.rows.len() as u64).saturating_sub(1)
     }
 
     /// Link of the last record.
@@ -234,12 +217,9 @@ impl Block {
         &'a self,
         bytes: &'a [u8],
     ) -> impl Iterator<Item = (u64, Row, &'a [u8])> {
-        self.rows
-            .iter()
-            .zip(self.first_seq..)
-            .filter_map(move |(row, seq)| {
-                Some((seq, *row, bytes.get(row.offset..row.offset + row.length)?))
-            })
+        self.rows.iter().zip(self.first_seq..).filter_map(move |(row, seq)| {
+            Some((seq, *row, bytes.get(row.offset..row.offset + row.length)?))
+        })
     }
 }
 
@@ -251,9 +231,7 @@ fn head_crc(head_and_table: &[u8]) -> u32 {
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes[at..at + 4]
-        .iter()
-        .fold(0, |sum, byte| sum << 8 | u32::from(*byte))
+    bytes[at..at + 4].iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte))
 }
 
 fn usize_at(bytes: &[u8], at: usize) -> usize {
@@ -261,9 +239,7 @@ fn usize_at(bytes: &[u8], at: usize) -> usize {
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes[at..at + 8]
-        .iter()
-        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    bytes[at..at + 8].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
 fn digest_at(bytes: &[u8], at: usize) -> Digest {
@@ -285,11 +261,7 @@ mod tests {
                 link: Digest::of(&[i]),
             })
             .collect();
-        let running = Running {
-            boot: 2,
-            actor_seq: 9,
-            checkpoint_seq: 4,
-        };
+        let running = Running { boot: 2, actor_seq: 9, checkpoint_seq: 4 };
         Block::encode(7, &Digest::of(b"before"), running, &records)
     }
 
@@ -305,6 +277,28 @@ mod tests {
         assert_eq!(records[3].0, 10);
         assert_eq!(records[3].1.class, Class::Critical);
         assert_eq!(records[3].2, [3; 10]);
+    }
+
+    #[test]
+    fn a_block_has_the_bytes_that_the_format_says() {
+        let bytes = sample(1);
+        let head = [
+            b"NOOTBLK\x01".as_slice(),
+            &[0, 0, 0, 0, 0, 0, 0, 7],
+            &[0, 0, 0, 0, 0, 0, 0, 2],
+            &[0, 0, 0, 0, 0, 0, 0, 9],
+            &[0, 0, 0, 0, 0, 0, 0, 4],
+            Digest::of(b"before").as_bytes(),
+            &[0, 0, 0, 1],
+            &[0, 0, 0, 126],
+            // CRC-32 (IEEE 802.3) of one zero byte.
+            &[0xd2, 0x02, 0xef, 0x8d],
+        ]
+        .concat();
+        assert_eq!(bytes[..84], head);
+        assert_eq!(bytes[88..93], [0, 0, 0, 1, 0]);
+        assert_eq!(&bytes[93..125], Digest::of(&[0]).as_bytes());
+        assert_eq!(bytes[125..], [0]);
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use nooterra_protocol::ids::{EnvelopeId, JobId, ZoneId};
 use nooterra_protocol::time::MonoNanos;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How many contexts are kept: a record that waits while this many newer ones are set is
@@ -109,10 +109,9 @@ impl ControlRecord {
     pub(crate) fn into_entry(self, contexts: &Contexts) -> Entry {
         match self {
             Self::Sample(record) => Entry::Sample(record.sample),
-            Self::Stop(record) => Entry::Stop(Stop {
-                profile: record.profile,
-                reason: record.reason.to_owned(),
-            }),
+            Self::Stop(record) => {
+                Entry::Stop(Stop { profile: record.profile, reason: record.reason.to_owned() })
+            }
             Self::Verdict(record) => Entry::Verdict(record.into_verdict(contexts)),
         }
     }
@@ -122,9 +121,7 @@ impl VerdictRecord {
     fn into_verdict(self, contexts: &Contexts) -> Verdict {
         let context = contexts.find(self.context);
         let context = context.as_deref();
-        let zone = self
-            .zone
-            .and_then(|index| context?.zones.get(usize::from(index)).cloned());
+        let zone = self.zone.and_then(|index| context?.zones.get(usize::from(index)).cloned());
         let command = match self.source {
             Source::Operator => context.and_then(|context| context.operator_command.clone()),
             Source::EmergencyStop | Source::Idle | Source::Skill => None,
@@ -176,44 +173,43 @@ impl ControlQueue {
 
 impl fmt::Debug for ControlQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "ControlQueue({} of {})",
-            self.queue.len(),
-            self.queue.capacity()
-        )
+        write!(f, "ControlQueue({} of {})", self.queue.len(), self.queue.capacity())
     }
 }
 
 /// The last [`CONTEXTS_KEPT`] contexts.
 #[derive(Debug, Default)]
-pub(crate) struct Contexts(Mutex<(u64, VecDeque<(ContextId, Arc<Context>)>)>);
+pub(crate) struct Contexts(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    contexts: VecDeque<Arc<Context>>,
+    /// The id of the newest; ids count up by one.
+    newest: u64,
+}
 
 impl Contexts {
     pub(crate) fn set(&self, context: Context) -> ContextId {
-        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (last, kept) = &mut *guard;
-        *last += 1;
-        let id = ContextId(*last);
-        if kept.len() == CONTEXTS_KEPT {
-            kept.pop_front();
+        let mut kept = self.kept();
+        if kept.contexts.len() == CONTEXTS_KEPT {
+            kept.contexts.pop_front();
         }
-        kept.push_back((id, Arc::new(context)));
-        id
+        kept.contexts.push_back(Arc::new(context));
+        kept.newest += 1;
+        ContextId(kept.newest)
     }
 
     pub(crate) fn find(&self, id: ContextId) -> Option<Arc<Context>> {
-        let guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        guard
-            .1
-            .iter()
-            .rev()
-            .find(|(kept, _)| *kept == id)
-            .map(|(_, context)| Arc::clone(context))
+        let kept = self.kept();
+        let behind = usize::try_from(kept.newest.checked_sub(id.0)?).ok()?;
+        kept.contexts.iter().rev().nth(behind).map(Arc::clone)
     }
 
     pub(crate) fn newest(&self) -> Option<Arc<Context>> {
-        let guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        guard.1.back().map(|(_, context)| Arc::clone(context))
+        self.kept().contexts.back().map(Arc::clone)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -127,10 +127,7 @@ impl JournalHandle {
     /// The producer's end of the control queue, for the one real-time thread.
     #[must_use]
     pub fn control_queue(&self) -> ControlQueue {
-        ControlQueue {
-            age: Arc::clone(&self.shared.age),
-            queue: Arc::clone(&self.shared.control),
-        }
+        ControlQueue { age: Arc::clone(&self.shared.age), queue: Arc::clone(&self.shared.control) }
     }
 
     /// What control records mean from now on; they carry the returned id.
@@ -159,11 +156,7 @@ impl JournalHandle {
     ) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
         let (mut found, mut size, mut after) = (Vec::new(), 0_usize, after_seq);
         loop {
-            let index = self
-                .shared
-                .index
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
+            let index = self.shared.index.read().unwrap_or_else(PoisonError::into_inner);
             let blocks = index.blocks_after(class, after, BLOCKS_AT_ONCE);
             drop(index);
             let (before, last_round) = (after, blocks.len() < BLOCKS_AT_ONCE);
@@ -191,11 +184,7 @@ impl JournalHandle {
     /// What to call after each commit, from the writer thread: short, and never waiting.
     /// Replaces the one before.
     pub fn set_notify(&self, notify: Box<dyn Fn() + Send + Sync>) {
-        *self
-            .shared
-            .notify
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Some(notify);
+        *self.shared.notify.write().unwrap_or_else(PoisonError::into_inner) = Some(notify);
     }
 
     /// How far the cloud has acknowledged a class; 0 when nothing.
@@ -209,11 +198,7 @@ impl JournalHandle {
     /// and an acknowledgement of what was never written is ignored.
     pub fn set_acked(&self, class: Class, seq: u64) {
         if seq > self.records() {
-            tracing::warn!(
-                class = class.name(),
-                seq,
-                "acknowledged a record that is not written"
-            );
+            tracing::warn!(class = class.name(), seq, "acknowledged a record that is not written");
             return;
         }
         self.shared.cursors[slot(class)].fetch_max(seq, Ordering::AcqRel);
@@ -240,11 +225,7 @@ impl JournalHandle {
     /// Why nothing is written any more, if so.
     #[must_use]
     pub fn poisoned(&self) -> Option<String> {
-        self.shared
-            .poison
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.shared.poison.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Keeps a small state beside the journal: replay-protection memory, a job's progress,
@@ -262,15 +243,9 @@ impl JournalHandle {
         let key = state_key(key).into_bytes();
         self.submit(Item {
             weight: size,
-            what: What::State {
-                key,
-                value: bytes.to_vec(),
-                reply,
-            },
+            what: What::State { key, value: bytes.to_vec(), reply },
         })?;
-        Ok(answer
-            .recv()
-            .unwrap_or_else(|_| Err(self.shared.refusal()))?)
+        Ok(answer.recv().unwrap_or_else(|_| Err(self.shared.refusal()))?)
     }
 
     /// A small state; `None` when it was never kept.
@@ -292,14 +267,7 @@ impl JournalHandle {
             return Err(AppendError::TooLarge(weight));
         }
         let stamp = self.shared.options.clock.stamp();
-        Ok(Item {
-            weight,
-            what: What::Entry {
-                entry: Box::new(entry),
-                reply,
-                stamp,
-            },
-        })
+        Ok(Item { weight, what: What::Entry { entry: Box::new(entry), reply, stamp } })
     }
 
     /// Queues and wakes the writer; waits while there is no room.
@@ -310,11 +278,7 @@ impl JournalHandle {
             if inbox.has_room(&item) {
                 break;
             }
-            inbox = self
-                .shared
-                .room
-                .wait(inbox)
-                .unwrap_or_else(PoisonError::into_inner);
+            inbox = self.shared.room.wait(inbox).unwrap_or_else(PoisonError::into_inner);
         }
         inbox.push(item, &self.shared.age);
         drop(inbox);
@@ -325,10 +289,7 @@ impl JournalHandle {
     fn block(&self, first_seq: u64) -> Result<Vec<u8>, ReadError> {
         match self.shared.store.block(first_seq) {
             Ok(Some(bytes)) => Ok(bytes.to_vec()),
-            Ok(None) => Err(ReadError::Damaged {
-                seq: first_seq,
-                why: "it is missing".to_owned(),
-            }),
+            Ok(None) => Err(ReadError::Damaged { seq: first_seq, why: "it is missing".to_owned() }),
             Err(error) => Err(ReadError::Store(error.to_string())),
         }
     }
@@ -336,20 +297,13 @@ impl JournalHandle {
 
 impl fmt::Debug for JournalHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "JournalHandle({}, {} records)",
-            self.shared.id,
-            self.records()
-        )
+        write!(f, "JournalHandle({}, {} records)", self.shared.id, self.records())
     }
 }
 
 fn read_block(seq: u64, bytes: &[u8]) -> Result<Block, ReadError> {
-    Block::read(bytes).map_err(|error: BlockError| ReadError::Damaged {
-        seq,
-        why: error.to_string(),
-    })
+    Block::read(bytes)
+        .map_err(|error: BlockError| ReadError::Damaged { seq, why: error.to_string() })
 }
 
 fn state_key(key: &str) -> String {
@@ -383,16 +337,8 @@ pub(crate) struct Item {
 /// What to do.
 #[derive(Debug)]
 pub(crate) enum What {
-    Entry {
-        entry: Box<Entry>,
-        reply: Option<SyncSender<Result<u64, AppendError>>>,
-        stamp: Stamp,
-    },
-    State {
-        key: Vec<u8>,
-        value: Vec<u8>,
-        reply: SyncSender<Result<(), AppendError>>,
-    },
+    Entry { entry: Box<Entry>, reply: Option<SyncSender<Result<u64, AppendError>>>, stamp: Stamp },
+    State { key: Vec<u8>, value: Vec<u8>, reply: SyncSender<Result<(), AppendError>> },
 }
 
 /// What waits for the writer.
@@ -407,12 +353,7 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     pub(crate) const fn new(capacity: usize) -> Self {
-        Self {
-            capacity,
-            items: VecDeque::new(),
-            stop: None,
-            weight: 0,
-        }
+        Self { capacity, items: VecDeque::new(), stop: None, weight: 0 }
     }
 
     pub(crate) fn stop(&mut self, clean: bool) {
@@ -469,11 +410,7 @@ impl Shared {
 
     /// Whether anything may still be queued.
     fn admit(&self, inbox: &Inbox) -> Result<(), AppendError> {
-        if self.age.is_poisoned() || inbox.stop.is_some() {
-            Err(self.refusal())
-        } else {
-            Ok(())
-        }
+        if self.age.is_poisoned() || inbox.stop.is_some() { Err(self.refusal()) } else { Ok(()) }
     }
 
     /// Nothing will be written any more; the first reason stays.
@@ -490,8 +427,6 @@ impl Shared {
     /// Why nothing is queued any more.
     pub(crate) fn refusal(&self) -> AppendError {
         let poison = self.poison.lock().unwrap_or_else(PoisonError::into_inner);
-        poison
-            .clone()
-            .map_or(AppendError::Closed, AppendError::Poisoned)
+        poison.clone().map_or(AppendError::Closed, AppendError::Poisoned)
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::block::Block;
 use crate::place::{self, Found, STORE_DIR};
-use crate::scan::{self, Candidate, Scan};
+use crate::scan::{self, Candidate, Mark, Scan};
 use crate::store::{DB_FILE, Store};
 use crate::verify::VerifyError;
 use nooterra_protocol::codec::Digest;
@@ -62,21 +62,12 @@ impl Image {
         let store = match Store::open(copy.path()) {
             Ok(store) => Some(store),
             Err(error) => {
-                notes.push(format!(
-                    "the store does not open ({error}); read from the raw file"
-                ));
+                notes.push(format!("the store does not open ({error}); read from the raw file"));
                 None
             }
         };
-        let mut image = Self {
-            file,
-            dropped_after: None,
-            next: 1,
-            notes,
-            scan,
-            store,
-            _copy: copy,
-        };
+        let mut image =
+            Self { file, dropped_after: None, next: 1, notes, scan, store, _copy: copy };
         image.compare();
         Ok(image)
     }
@@ -88,61 +79,58 @@ impl Image {
             let Some(first_seq) = first_seq else {
                 return Ok((0, 0));
             };
-            let block = store
-                .block(first_seq)?
-                .and_then(|bytes| Block::read_head(&bytes).ok());
+            let block = store.block(first_seq)?.and_then(|bytes| Block::read_head(&bytes).ok());
             Ok((first_seq, block.map_or(first_seq, |block| block.last_seq())))
         });
         let (first_seq, last_seq) = match end {
             Ok(end) => end,
             Err(error) => {
-                self.notes.push(format!(
-                    "the store does not read ({error}); read from the raw file"
-                ));
+                self.notes
+                    .push(format!("the store does not read ({error}); read from the raw file"));
                 self.store = None;
                 return;
             }
         };
-        if self.scan.proves_more_than(last_seq) {
+        let mark = store.state(crate::journal::MARK_KEY).ok().flatten();
+        let mark = mark.as_deref().and_then(Mark::read);
+        if self.scan.proves_more_than(last_seq, mark) {
             let copies = self.scan.blocks.get(&first_seq);
             let written = copies.and_then(|copies| copies.iter().map(|copy| copy.lsn).min());
             self.dropped_after = Some(written.unwrap_or(0));
-            self.notes.push(format!(
-                "the store has dropped what follows record {last_seq}"
-            ));
+            self.notes.push(format!("the store has dropped what follows record {last_seq}"));
         } else if self.scan.blocks.contains_key(&(last_seq + 1)) {
             self.notes.push(format!(
                 "the last write, from record {} on, was torn by a power cut or is damaged",
                 last_seq + 1
             ));
         }
+        for (first_seq, copies) in &self.scan.blocks {
+            if *first_seq <= last_seq && copies.first().is_some_and(|newest| !newest.intact) {
+                self.notes.push(format!(
+                    "a copy of the block from record {first_seq} on is damaged, or was torn by a \
+                     power cut"
+                ));
+            }
+        }
     }
 
     /// The highest sequence number that the raw file holds.
     pub(crate) fn last_seq(&self) -> u64 {
-        let copies = self
-            .scan
-            .blocks
-            .values()
-            .flatten()
-            .filter(|copy| copy.framed);
+        let copies = self.scan.blocks.values().flatten().filter(|copy| copy.framed);
         copies.map(|copy| copy.last_seq).max().unwrap_or(0)
     }
 
     /// Goes on with the block that holds `seq`.
     pub(crate) fn seek(&mut self, seq: u64) {
         let mut before = self.scan.blocks.range(..=seq).rev();
-        let block = before.find(|(_, copies)| {
-            copies
-                .iter()
-                .any(|copy| copy.framed && copy.last_seq >= seq)
-        });
+        let block = before
+            .find(|(_, copies)| copies.iter().any(|copy| copy.framed && copy.last_seq >= seq));
         self.next = block.map_or(seq, |(first_seq, _)| *first_seq);
     }
 
-    /// The last record at which the journal was closed; it holds that many or more.
-    pub(crate) const fn closed_at(&self) -> u64 {
-        self.scan.closed_at
+    /// The last record when the journal was last opened or closed; it holds that many or more.
+    pub(crate) fn promised(&self) -> u64 {
+        self.scan.mark.map_or(0, |mark| mark.last_seq)
     }
 
     /// The next piece; `None` at the end.
@@ -158,23 +146,14 @@ impl Image {
 
     fn find(&mut self) -> Option<Piece> {
         let next = self.next;
-        let from_store = self
-            .store
-            .as_ref()
-            .and_then(|store| match store.block(next) {
-                Ok(bytes) => bytes.map(|bytes| bytes.to_vec()),
-                Err(error) => {
-                    self.notes
-                        .push(format!("record {next}: {error}; read from the raw file"));
-                    None
-                }
-            });
-        let newest = self
-            .scan
-            .blocks
-            .get(&next)
-            .and_then(|copies| copies.first())
-            .copied();
+        let from_store = self.store.as_ref().and_then(|store| match store.block(next) {
+            Ok(bytes) => bytes.map(|bytes| bytes.to_vec()),
+            Err(error) => {
+                self.notes.push(format!("record {next}: {error}; read from the raw file"));
+                None
+            }
+        });
+        let newest = self.scan.blocks.get(&next).and_then(|copies| copies.first()).copied();
         if let Some(bytes) = from_store
             && !newest.is_some_and(|newest| self.is_overtaken_by(&newest))
             && let Ok(block) = Block::read_head(&bytes)
@@ -207,39 +186,21 @@ impl Image {
 
     fn lost(&mut self, why: &'static str) -> Piece {
         match self.following() {
-            Some((first_seq, head)) => Piece::Lost {
-                head,
-                through: first_seq - 1,
-                why,
-            },
-            None => Piece::Lost {
-                head: None,
-                through: self.next,
-                why,
-            },
+            Some((first_seq, head)) => Piece::Lost { head, through: first_seq - 1, why },
+            None => Piece::Lost { head: None, through: self.next, why },
         }
     }
 
     /// The first block after the next one that is anywhere, and the link before it.
     fn following(&mut self) -> Option<(u64, Option<Digest>)> {
         let after = self.next.saturating_add(1);
-        let stored = self
-            .store
-            .as_ref()
-            .and_then(|store| store.block_from(after).ok().flatten());
+        let stored = self.store.as_ref().and_then(|store| store.block_from(after).ok().flatten());
         let stored = stored.and_then(|(first_seq, bytes)| {
             Some((first_seq, Some(Block::read_head(&bytes).ok()?.previous)))
         });
-        let raw = self
-            .scan
-            .blocks
-            .range(after..)
-            .find_map(|(first_seq, copies)| {
-                copies
-                    .iter()
-                    .find(|copy| copy.framed)
-                    .map(|copy| (*first_seq, *copy))
-            });
+        let raw = self.scan.blocks.range(after..).find_map(|(first_seq, copies)| {
+            copies.iter().find(|copy| copy.framed).map(|copy| (*first_seq, *copy))
+        });
         let raw = raw.map(|(first_seq, copy)| {
             let bytes = scan::read_at(&mut self.file, &copy).ok();
             let block = bytes.and_then(|bytes| Block::read_head(&bytes).ok());
@@ -266,10 +227,7 @@ pub(crate) fn store_dir(dir: &Path) -> Result<PathBuf, VerifyError> {
 /// Makes an error name its path.
 pub(crate) fn failed(path: &Path) -> impl Fn(io::Error) -> VerifyError {
     let path = path.to_owned();
-    move |source| VerifyError::Io {
-        path: path.clone(),
-        source,
-    }
+    move |source| VerifyError::Io { path: path.clone(), source }
 }
 
 fn temp_dir(dir: &Path) -> io::Result<TempDir> {

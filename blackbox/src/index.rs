@@ -23,11 +23,7 @@ impl Index {
         let blocks = &self.0[slot(class)];
         let beyond = blocks.partition_point(|first| *first <= seq);
         // The block before may reach past `seq`.
-        blocks[beyond.saturating_sub(1)..]
-            .iter()
-            .take(limit)
-            .copied()
-            .collect()
+        blocks[beyond.saturating_sub(1)..].iter().take(limit).copied().collect()
     }
 
     fn of_mut(&mut self, class: Class) -> &mut Vec<u64> {

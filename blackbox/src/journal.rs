@@ -6,7 +6,7 @@ use crate::control::Contexts;
 use crate::handle::{AppendError, Inbox, JournalHandle, Shared};
 use crate::index::Index;
 use crate::place::{self, Found};
-use crate::scan::{self, Scan};
+use crate::scan::{self, Mark, Scan};
 use crate::store::{DB_FILE, Store, StoreError};
 use crate::writer::{Chain, Writer};
 use crossbeam_queue::ArrayQueue;
@@ -24,8 +24,8 @@ use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// The state that says that the journal was closed in order, and where (`scan::end_mark`).
-pub(crate) const CLEAN_KEY: &[u8] = b"m/clean";
+/// The state that holds the run mark (`scan::Mark`).
+pub(crate) const MARK_KEY: &[u8] = b"m/mark";
 
 /// Both clocks, from above: the journal reads no clock of its own.
 pub trait Clock: Send + Sync {
@@ -151,11 +151,7 @@ enum Refused {
 
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
-        if error.is_damage() {
-            Self::Damage(error.to_string())
-        } else {
-            Self::Place(error)
-        }
+        if error.is_damage() { Self::Damage(error.to_string()) } else { Self::Place(error) }
     }
 }
 
@@ -202,17 +198,12 @@ impl Journal {
                 }
             }
         };
-        // Whatever happens from here on is not a clean end until `close` says so again.
-        store.commit(None, &[(CLEAN_KEY, None)])?;
-
-        let Recovered {
-            mut chain,
-            clean,
-            cursors,
-            index,
-        } = recovered;
+        let Recovered { mut chain, clean, cursors, index } = recovered;
         chain.boot += 1;
         let boot = chain.boot;
+        // Whatever happens from here on is not a clean end until `close` says so again.
+        store.commit(None, &[(MARK_KEY, Some(&chain.mark(false).encode()))])?;
+
         let shared = Arc::new(Shared {
             age: Arc::new(Age::new()),
             contexts: Contexts::default(),
@@ -238,19 +229,9 @@ impl Journal {
         // The one set of this cell: it was made a few lines above.
         let _ = shared.writer.set(writer.thread().clone());
         let handle = JournalHandle::new(shared);
-        let journal = Self {
-            handle,
-            writer: Some(writer),
-            _lock: lock,
-        };
+        let journal = Self { handle, writer: Some(writer), _lock: lock };
         let (quarantined, quarantine_reason) = put_aside.unzip();
-        Ok(Opened {
-            boot,
-            clean,
-            journal,
-            quarantined,
-            quarantine_reason,
-        })
+        Ok(Opened { boot, clean, journal, quarantined, quarantine_reason })
     }
 
     /// What the rest of the agent uses; clones are cheap.
@@ -300,19 +281,14 @@ fn open_store(dir: &Path) -> Result<(Store, Recovered), Refused> {
 /// checkpoint covers yet.
 fn recover(store: &Store, store_dir: &Path) -> Result<Recovered, Refused> {
     let mut index = Index::default();
-    let mut chain = Chain {
-        head: GENESIS,
-        ..Chain::default()
-    };
+    let mut chain = Chain { head: GENESIS, ..Chain::default() };
     let mut unchecked = Vec::new();
     while let Some((key, bytes)) = store.block_from(chain.last_seq + 1)? {
         let next = chain.last_seq + 1;
         let block = Block::read(&bytes)
             .map_err(|error| Refused::Damage(format!("record {key} and after: {error}")))?;
         if key != next || block.first_seq != next || block.previous != chain.head {
-            return Err(Refused::Damage(format!(
-                "record {next} does not follow the one before"
-            )));
+            return Err(Refused::Damage(format!("record {next} does not follow the one before")));
         }
         if block.checkpoint_seq >= next {
             unchecked.clear();
@@ -327,15 +303,16 @@ fn recover(store: &Store, store_dir: &Path) -> Result<Recovered, Refused> {
             last_seq: block.last_seq(),
         };
     }
-    let mark = store.state(CLEAN_KEY)?;
-    let end = mark.as_deref().and_then(scan::read_end);
-    let clean = end == Some((chain.last_seq, chain.head));
+    let mark = store.state(MARK_KEY)?.as_deref().and_then(Mark::read);
+    let clean = mark.is_some_and(|mark| {
+        mark.closed && (mark.last_seq, mark.head) == (chain.last_seq, chain.head)
+    });
+    // A start that wrote no record counts too.
+    chain.boot = chain.boot.max(mark.map_or(0, |mark| mark.boot));
     let mut cursors = [0; 3];
     for (cursor, class) in cursors.iter_mut().zip(Class::ALL) {
         let bytes = store.state(cursor_key(class).as_bytes())?;
-        *cursor = bytes
-            .and_then(|b| b.try_into().ok())
-            .map_or(0, u64::from_be_bytes);
+        *cursor = bytes.and_then(|b| b.try_into().ok()).map_or(0, u64::from_be_bytes);
     }
     if !clean {
         for first_seq in unchecked {
@@ -350,19 +327,13 @@ fn recover(store: &Store, store_dir: &Path) -> Result<Recovered, Refused> {
             return recover(store, store_dir);
         }
         let lost_from = chain.last_seq + 1;
-        let acknowledged = cursors.into_iter().max().unwrap_or(0);
-        if mark.is_some() || acknowledged >= lost_from || scan.proves_more_than(chain.last_seq) {
-            return Err(Refused::Damage(format!(
-                "records from {lost_from} on are lost"
-            )));
+        let known = cursors.into_iter().chain(mark.map(|mark| mark.last_seq)).max();
+        let is_known = known.is_some_and(|known| known >= lost_from);
+        if is_known || scan.proves_more_than(chain.last_seq, mark) {
+            return Err(Refused::Damage(format!("records from {lost_from} on are lost")));
         }
     }
-    Ok(Recovered {
-        chain,
-        clean,
-        cursors,
-        index,
-    })
+    Ok(Recovered { chain, clean, cursors, index })
 }
 
 /// The block that continues the chain, where it is whole in the file and the store has dropped
@@ -409,8 +380,7 @@ impl Shared {
     }
 
     pub(crate) fn set_records(&self, chain: &Chain) {
-        self.last_actor_seq
-            .store(chain.actor_seq, Ordering::Release);
+        self.last_actor_seq.store(chain.actor_seq, Ordering::Release);
         self.records.store(chain.last_seq, Ordering::Release);
     }
 }

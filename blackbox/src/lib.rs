@@ -26,7 +26,7 @@
 //! # What it never does
 //! It never acknowledges what is not synced, never panics out of `open` whatever the bytes,
 //! never deletes a journal that it cannot read, and never writes to a journal that it
-//! verifies: `verify`, `tail` and `locate` work on a copy.
+//! verifies: `verify` and `tail` work on a copy, `locate` only reads.
 
 mod age;
 mod block;

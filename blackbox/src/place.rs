@@ -42,16 +42,11 @@ pub(crate) enum Found {
 /// Makes an error name the path that it is about.
 pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> OpenError {
     let path = path.to_owned();
-    move |source| OpenError::Io {
-        path: path.clone(),
-        source,
-    }
+    move |source| OpenError::Io { path: path.clone(), source }
 }
 
 fn sibling(dir: &Path, suffix: &str) -> PathBuf {
-    let mut name = dir
-        .file_name()
-        .map_or_else(|| OsString::from("journal"), OsString::from);
+    let mut name = dir.file_name().map_or_else(|| OsString::from("journal"), OsString::from);
     name.push(suffix);
     dir.with_file_name(name)
 }
@@ -67,12 +62,8 @@ fn parent(dir: &Path) -> &Path {
 pub(crate) fn lock(dir: &Path) -> Result<File, OpenError> {
     fs::create_dir_all(parent(dir)).map_err(at(parent(dir)))?;
     let path = sibling(dir, ".lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(at(&path))?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
@@ -101,26 +92,17 @@ pub(crate) fn find(dir: &Path) -> Result<Found, OpenError> {
                 }
                 Ok(false) => Ok(Found::Foreign),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
-                Err(source) => Err(OpenError::Io {
-                    path: dir.to_owned(),
-                    source,
-                }),
+                Err(source) => Err(OpenError::Io { path: dir.to_owned(), source }),
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(Found::Foreign),
-        Err(source) => Err(OpenError::Io {
-            path: dir.join(ID_FILE),
-            source,
-        }),
+        Err(source) => Err(OpenError::Io { path: dir.join(ID_FILE), source }),
     }
 }
 
 fn parse_id(bytes: &[u8]) -> Option<JournalId> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let id = text
-        .strip_prefix(FORMAT)?
-        .strip_prefix('\n')?
-        .strip_suffix('\n')?;
+    let id = text.strip_prefix(FORMAT)?.strip_prefix('\n')?.strip_suffix('\n')?;
     JournalId::new(id).ok()
 }
 
@@ -151,11 +133,7 @@ fn remove_unfinished(dir: &Path) -> Result<(), OpenError> {
     };
     for entry in fs::read_dir(parent(dir)).map_err(at(parent(dir)))? {
         let entry = entry.map_err(at(parent(dir)))?;
-        if entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with(prefix))
-        {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix)) {
             fs::remove_dir_all(entry.path()).map_err(at(&entry.path()))?;
         }
     }
@@ -183,18 +161,14 @@ fn sync_all(dir: &Path) -> Result<(), OpenError> {
         if path.is_dir() {
             sync_all(&path)?;
         } else {
-            File::open(&path)
-                .and_then(|file| file.sync_all())
-                .map_err(at(&path))?;
+            File::open(&path).and_then(|file| file.sync_all()).map_err(at(&path))?;
         }
     }
     sync_dir(dir)
 }
 
 fn sync_dir(dir: &Path) -> Result<(), OpenError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(at(dir))
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir))
 }
 
 impl From<StoreError> for OpenError {

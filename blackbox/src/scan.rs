@@ -1,8 +1,16 @@
 //! Finding blocks in the raw file, without the store: for a store that does not open, for
 //! records that it dropped, and for where a record's bytes are.
 //!
-//! The value that marks a clean end is framed too: `NOOTEND` and the version, 1; the last
-//! sequence number, 8; its link, 32; CRC-32 of these, 4.
+//! A *run mark* is framed too, so that the file shows how often it was opened and closed:
+//!
+//! ```text
+//!  0  magic      8   "NOOTRUN" and the version, 1
+//!  8  boot       8   which start
+//! 16  closed     8   0 written when the journal was opened, 1 when it was closed in order
+//! 24  last_seq   8   the last record then
+//! 32  head      32   its link
+//! 64  crc        4   CRC-32 of bytes 0 to 64
+//! ```
 //!
 //! sled keeps a log of segments. A block may stand in it several times, because a leaf is
 //! written again as it fills; the copy with the highest log sequence number is the one that
@@ -23,11 +31,17 @@ const LSN_MASK: u64 = 0x7fff_ffff_ffff_ffff;
 /// What both magics begin with.
 const MAGIC_STEM: &[u8] = b"NOOT";
 
-/// Begins an end mark.
-const END_MAGIC: [u8; 8] = *b"NOOTEND\x01";
+/// Begins a run mark.
+const MARK_MAGIC: [u8; 8] = *b"NOOTRUN\x01";
 
-/// An end mark.
-pub(crate) const END_BYTES: usize = 52;
+/// A run mark: the newest is the greatest.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Mark {
+    pub(crate) boot: u64,
+    pub(crate) closed: bool,
+    pub(crate) last_seq: u64,
+    pub(crate) head: Digest,
+}
 
 /// A place in the file where a block begins.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,8 +64,8 @@ pub(crate) type Candidates = BTreeMap<u64, Vec<Candidate>>;
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
     pub(crate) blocks: Candidates,
-    /// The highest sequence number at which the journal was ever closed; 0 for never.
-    pub(crate) closed_at: u64,
+    /// The newest run mark.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// Scans the file. Memory: one segment, and a few dozen bytes per copy of a block.
@@ -63,9 +77,7 @@ pub(crate) fn scan(path: &Path) -> io::Result<Scan> {
     let mut base = 0_u64;
     loop {
         segment.clear();
-        (&mut file)
-            .take(SEGMENT_BYTES as u64)
-            .read_to_end(&mut segment)?;
+        (&mut file).take(SEGMENT_BYTES as u64).read_to_end(&mut segment)?;
         if segment.is_empty() {
             break;
         }
@@ -75,18 +87,14 @@ pub(crate) fn scan(path: &Path) -> io::Result<Scan> {
             let start = at + hit;
             let bytes = &segment[start..];
             at = start + MAGIC_STEM.len();
-            if let Some((last_seq, _)) = read_end(bytes) {
-                found.closed_at = found.closed_at.max(last_seq);
+            if let Some(mark) = Mark::read(bytes) {
+                found.mark = found.mark.max(Some(mark));
             } else if let Some((first_seq, look)) = look(bytes) {
                 if look.framed {
                     at = start + look.length.min(bytes.len());
                 }
                 let lsn = segment_lsn.saturating_add(start as u64);
-                let candidate = Candidate {
-                    lsn,
-                    offset: base + start as u64,
-                    ..look
-                };
+                let candidate = Candidate { lsn, offset: base + start as u64, ..look };
                 found.blocks.entry(first_seq).or_default().push(candidate);
             }
         }
@@ -99,36 +107,42 @@ pub(crate) fn scan(path: &Path) -> io::Result<Scan> {
 }
 
 impl Scan {
-    /// Whether records after `last_seq` were once durable. The writer syncs each block before
-    /// it makes the next, so that a crash tears the last one only: a block beyond the one that
-    /// follows `last_seq`, or an end mark beyond it, was written on top of something synced.
-    pub(crate) fn proves_more_than(&self, last_seq: u64) -> bool {
-        let beyond = self.blocks.range(last_seq.saturating_add(2)..);
-        self.closed_at > last_seq
-            || beyond
-                .into_iter()
-                .any(|(_, copies)| copies.iter().any(|copy| copy.framed))
+    /// Whether something was once durable that a store with this end and this mark no longer
+    /// has. The writer syncs each write before it makes the next, so that a crash tears the
+    /// last one only: a block beyond the one that follows, or a newer mark, was written on
+    /// top of something synced.
+    pub(crate) fn proves_more_than(&self, last_seq: u64, mark: Option<Mark>) -> bool {
+        let mut beyond = self.blocks.range(last_seq.saturating_add(2)..);
+        self.mark > mark || beyond.any(|(_, copies)| copies.iter().any(|copy| copy.framed))
     }
 }
 
-/// The bytes of an end mark.
-pub(crate) fn end_mark(last_seq: u64, head: &Digest) -> Vec<u8> {
-    let mut mark = END_MAGIC.to_vec();
-    mark.extend_from_slice(&last_seq.to_be_bytes());
-    mark.extend_from_slice(head.as_bytes());
-    mark.extend_from_slice(&crc32fast::hash(&mark).to_be_bytes());
-    mark
-}
-
-/// Reads the end mark that begins at `bytes[0]`: the last record and its link.
-pub(crate) fn read_end(bytes: &[u8]) -> Option<(u64, Digest)> {
-    let mark = bytes.get(..END_BYTES)?;
-    let crc = u32::from_be_bytes(mark[48..].try_into().ok()?);
-    if mark[..8] != END_MAGIC || crc32fast::hash(&mark[..48]) != crc {
-        return None;
+impl Mark {
+    /// Its bytes.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = MARK_MAGIC.to_vec();
+        for number in [self.boot, u64::from(self.closed), self.last_seq] {
+            bytes.extend_from_slice(&number.to_be_bytes());
+        }
+        bytes.extend_from_slice(self.head.as_bytes());
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
+        bytes
     }
-    let last_seq = u64::from_be_bytes(mark[8..16].try_into().ok()?);
-    Some((last_seq, Digest::from_bytes(mark[16..48].try_into().ok()?)))
+
+    /// Reads the mark that begins at `bytes[0]`.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        let (body, crc) = bytes.get(..68)?.split_at(64);
+        if body[..8] != MARK_MAGIC || crc != crc32fast::hash(body).to_be_bytes() {
+            return None;
+        }
+        let number = |at: usize| body[at..at + 8].try_into().ok().map(u64::from_be_bytes);
+        Some(Self {
+            boot: number(8)?,
+            closed: number(16)? == 1,
+            last_seq: number(24)?,
+            head: Digest::from_bytes(body[32..].try_into().ok()?),
+        })
+    }
 }
 
 /// The bytes of a candidate.
@@ -144,36 +158,18 @@ fn look(bytes: &[u8]) -> Option<(u64, Candidate)> {
     if !bytes.starts_with(&MAGIC) {
         return None;
     }
-    let damaged = Candidate {
-        framed: false,
-        intact: false,
-        last_seq: 0,
-        length: 0,
-        lsn: 0,
-        offset: 0,
-    };
+    let damaged =
+        Candidate { framed: false, intact: false, last_seq: 0, length: 0, lsn: 0, offset: 0 };
     match Block::read_head(bytes) {
         Ok(block) => {
             let (last_seq, length) = (block.last_seq(), block.length);
             let intact = block.body_holds(bytes);
-            let look = Candidate {
-                framed: true,
-                intact,
-                last_seq,
-                length,
-                ..damaged
-            };
+            let look = Candidate { framed: true, intact, last_seq, length, ..damaged };
             Some((block.first_seq, look))
         }
         Err(_) => {
             let first_seq = u64::from_be_bytes(bytes.get(8..16)?.try_into().ok()?);
-            Some((
-                first_seq,
-                Candidate {
-                    last_seq: first_seq,
-                    ..damaged
-                },
-            ))
+            Some((first_seq, Candidate { last_seq: first_seq, ..damaged }))
         }
     }
 }
@@ -187,4 +183,46 @@ fn segment_lsn(segment: &[u8]) -> u64 {
     }
     let lsn = field(4..12).try_into().map_or(0, u64::from_le_bytes);
     lsn ^ LSN_MASK
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn mark() -> Mark {
+        Mark { boot: 3, closed: true, last_seq: 99, head: Digest::of(b"head") }
+    }
+
+    #[test]
+    fn a_mark_reads_back_and_no_altered_one_does() {
+        let bytes = mark().encode();
+        assert_eq!(Mark::read(&bytes), Some(mark()));
+        for at in 0..bytes.len() {
+            let mut altered = bytes.clone();
+            altered[at] ^= 1;
+            assert_eq!(Mark::read(&altered), None, "byte {at}");
+            assert_eq!(Mark::read(&bytes[..at]), None);
+        }
+    }
+
+    #[test]
+    fn marks_are_ordered_by_start_and_then_by_closing() {
+        let opened = Mark { closed: false, ..mark() };
+        let next = Mark { boot: 4, closed: false, last_seq: 99, ..mark() };
+        assert!(opened < mark() && mark() < next);
+    }
+
+    #[test]
+    fn what_only_begins_like_a_block_is_no_block_and_no_panic() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        for length in [8, 9, 15, 16, 40, 87, 88, 120] {
+            file.write_all(&MAGIC).unwrap();
+            file.write_all(&vec![0xff; length]).unwrap();
+        }
+        file.write_all(b"NOOT").unwrap();
+        let found = scan(file.path()).unwrap();
+        assert!(found.mark.is_none());
+        assert!(found.blocks.values().flatten().all(|copy| !copy.framed));
+    }
 }

@@ -12,12 +12,16 @@ use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::{Once, PoisonError, RwLock};
+use std::time::Duration;
 
 /// A quarter of it holds a leaf of 17 blocks of `block::MAX_BYTES`.
 pub(crate) const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 
 /// Pages that sled keeps in memory; the writer only appends and the uplink reads the tail.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Times 20 ms.
+const LOCK_ATTEMPTS: u32 = 100;
 
 /// The one file that holds the blocks, inside the directory of the store.
 pub(crate) const DB_FILE: &str = "db";
@@ -30,30 +34,19 @@ pub(crate) enum StoreError {
     Closed,
     /// The operating system refused: disk full, read-only, no permission, a failing device.
     #[error("{what}: {source}")]
-    Io {
-        what: &'static str,
-        kind: io::ErrorKind,
-        source: sled::Error,
-    },
+    Io { what: &'static str, kind: io::ErrorKind, source: sled::Error },
     /// sled gave up in the middle; its files are damaged.
     #[error("the store panicked: {0}")]
     Panicked(String),
     /// sled found its files damaged.
     #[error("{what}: {source}")]
-    Sled {
-        what: &'static str,
-        source: sled::Error,
-    },
+    Sled { what: &'static str, source: sled::Error },
 }
 
 impl StoreError {
     fn new(what: &'static str, source: sled::Error) -> Self {
         match &source {
-            sled::Error::Io(error) => Self::Io {
-                what,
-                kind: error.kind(),
-                source,
-            },
+            sled::Error::Io(error) => Self::Io { what, kind: error.kind(), source },
             _ => Self::Sled { what, source },
         }
     }
@@ -62,12 +55,16 @@ impl StoreError {
         Self::new(what, sled::Error::Io(error))
     }
 
+    /// Someone has the store open; sled says so in words only.
+    fn is_lock(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.to_string().contains("acquire lock"))
+    }
+
     /// The files themselves are at fault, not the place where they are.
     pub(crate) fn is_damage(&self) -> bool {
         use io::ErrorKind as Kind;
         match self {
-            // sled says that another process holds its lock in words only.
-            Self::Io { source, .. } if source.to_string().contains("acquire lock") => false,
+            Self::Io { .. } if self.is_lock() => false,
             Self::Io { kind, .. } => !matches!(
                 kind,
                 Kind::PermissionDenied
@@ -106,6 +103,18 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Opens, or makes, the store in `dir`.
     pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
+        let mut attempt = 1;
+        loop {
+            match Self::open_once(dir) {
+                // sled's own threads let go of its lock a little after it was dropped.
+                Err(error) if error.is_lock() && attempt < LOCK_ATTEMPTS => attempt += 1,
+                opened => return opened,
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn open_once(dir: &Path) -> Result<Self, StoreError> {
         quietly(|| {
             let db = sled::Config::new()
                 .path(dir)
@@ -117,38 +126,24 @@ impl Store {
                 .open()
                 .map_err(|error| StoreError::new("open the store", error))?;
             let tree = |name: &str| {
-                db.open_tree(name)
-                    .map_err(|error| StoreError::new("open the store", error))
+                db.open_tree(name).map_err(|error| StoreError::new("open the store", error))
             };
             let (blocks, state) = (tree("blocks")?, tree("state")?);
             let file = File::open(dir.join(DB_FILE))
                 .map_err(|error| StoreError::io("open the store's file", error))?;
-            Ok(Self {
-                inner: RwLock::new(Some(Inner {
-                    blocks,
-                    db,
-                    file,
-                    state,
-                })),
-            })
+            Ok(Self { inner: RwLock::new(Some(Inner { blocks, db, file, state })) })
         })
     }
 
     /// Runs `work` on the open store.
     fn with<T>(&self, work: impl FnOnce(&Inner) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        inner
-            .as_ref()
-            .map_or(Err(StoreError::Closed), |inner| quietly(|| work(inner)))
+        inner.as_ref().map_or(Err(StoreError::Closed), |inner| quietly(|| work(inner)))
     }
 
     /// Lets go of the files. sled's own drop may panic on a damaged store.
     pub(crate) fn close(&self) {
-        let inner = self
-            .inner
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let inner = self.inner.write().unwrap_or_else(PoisonError::into_inner).take();
         let _ = quietly(move || {
             drop(inner);
             Ok(())
@@ -164,10 +159,7 @@ impl Store {
         self.with(|inner| {
             let failed = |error| StoreError::new("write to the journal", error);
             if let Some((first_seq, bytes)) = block {
-                inner
-                    .blocks
-                    .insert(first_seq.to_be_bytes(), bytes)
-                    .map_err(failed)?;
+                inner.blocks.insert(first_seq.to_be_bytes(), bytes).map_err(failed)?;
             }
             for (key, value) in states {
                 match value {
@@ -176,10 +168,7 @@ impl Store {
                 };
             }
             inner.db.flush().map_err(failed)?;
-            inner
-                .file
-                .sync_data()
-                .map_err(|error| StoreError::io("sync the journal", error))
+            inner.file.sync_data().map_err(|error| StoreError::io("sync the journal", error))
         })
     }
 
@@ -198,44 +187,32 @@ impl Store {
         &self,
         first_seq: u64,
     ) -> Result<Option<(u64, sled::IVec)>, StoreError> {
-        self.with(
-            |inner| match inner.blocks.range(first_seq.to_be_bytes()..).next() {
-                None => Ok(None),
-                Some(Ok((key, value))) => {
-                    let key = key
-                        .as_ref()
-                        .try_into()
-                        .map(u64::from_be_bytes)
-                        .map_err(|_| {
-                            StoreError::Panicked("a key of the store has not 8 bytes".to_owned())
-                        })?;
-                    Ok(Some((key, value)))
-                }
-                Some(Err(error)) => Err(StoreError::new("read the journal", error)),
-            },
-        )
+        self.with(|inner| match inner.blocks.range(first_seq.to_be_bytes()..).next() {
+            None => Ok(None),
+            Some(Ok((key, value))) => {
+                let key = key.as_ref().try_into().map(u64::from_be_bytes).map_err(|_| {
+                    StoreError::Panicked("a key of the store has not 8 bytes".to_owned())
+                })?;
+                Ok(Some((key, value)))
+            }
+            Some(Err(error)) => Err(StoreError::new("read the journal", error)),
+        })
     }
 
     /// First sequence number of the last block.
     pub(crate) fn last_block(&self) -> Result<Option<u64>, StoreError> {
         self.with(|inner| {
-            let last = inner
-                .blocks
-                .last()
-                .map_err(|error| StoreError::new("read the journal", error))?;
-            Ok(last
-                .and_then(|(key, _)| key.as_ref().try_into().ok())
-                .map(u64::from_be_bytes))
+            let last =
+                inner.blocks.last().map_err(|error| StoreError::new("read the journal", error))?;
+            Ok(last.and_then(|(key, _)| key.as_ref().try_into().ok()).map(u64::from_be_bytes))
         })
     }
 
     /// A state.
     pub(crate) fn state(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.with(|inner| {
-            let value = inner
-                .state
-                .get(key)
-                .map_err(|error| StoreError::new("read a state", error))?;
+            let value =
+                inner.state.get(key).map_err(|error| StoreError::new("read a state", error))?;
             Ok(value.map(|value| value.to_vec()))
         })
     }
@@ -274,10 +251,6 @@ fn message(payload: &(dyn Any + Send)) -> String {
     payload
         .downcast_ref::<String>()
         .cloned()
-        .or_else(|| {
-            payload
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_owned())
-        })
+        .or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()))
         .unwrap_or_else(|| "without a message".to_owned())
 }

@@ -126,8 +126,8 @@ fn verify_once(
         }
         progress(verifier.next_seq() - 1);
     }
-    let why = "the journal was closed with it, and it is missing";
-    verifier.push_unreadable(image.closed_at(), None, why);
+    let why = "the journal was once opened or closed with it, and it is missing";
+    verifier.push_unreadable(image.promised(), None, why);
     let mut verification = verifier.finish();
     verification.notes.append(&mut image.notes);
     Ok(verification)
@@ -149,19 +149,11 @@ fn push_block(verifier: &mut Verifier, block: &Block, bytes: &[u8]) {
 pub fn tail(dir: &Path, from: TailFrom) -> Result<Tail, VerifyError> {
     let mut image = Image::take(dir)?;
     let from = match from {
-        TailFrom::Last(count) => image
-            .last_seq()
-            .saturating_add(1)
-            .saturating_sub(count)
-            .max(1),
+        TailFrom::Last(count) => image.last_seq().saturating_add(1).saturating_sub(count).max(1),
         TailFrom::Seq(seq) => seq.max(1),
     };
     image.seek(from);
-    Ok(Tail {
-        from,
-        image,
-        ready: VecDeque::new(),
-    })
+    Ok(Tail { from, image, ready: VecDeque::new() })
 }
 
 impl Iterator for Tail {
@@ -181,10 +173,7 @@ impl Iterator for Tail {
                     }));
                 }
                 Piece::Lost { through, why, .. } if through >= self.from => {
-                    self.ready.push_back(TailRecord {
-                        record: Err(why.to_owned()),
-                        seq: through,
-                    });
+                    self.ready.push_back(TailRecord { record: Err(why.to_owned()), seq: through });
                 }
                 Piece::Lost { .. } => {}
             }
@@ -200,16 +189,10 @@ impl Iterator for Tail {
 pub fn locate(dir: &Path, seq: u64) -> Result<Location, VerifyError> {
     let path = store_dir(dir)?.join(DB_FILE);
     let found = scan::scan(&path).map_err(failed(&path))?;
-    let block = found
-        .blocks
-        .range(..=seq)
-        .rev()
-        .find_map(|(first_seq, copies)| {
-            let copy = copies
-                .iter()
-                .find(|copy| copy.framed && copy.last_seq >= seq)?;
-            Some((*first_seq, *copy))
-        });
+    let block = found.blocks.range(..=seq).rev().find_map(|(first_seq, copies)| {
+        let copy = copies.iter().find(|copy| copy.framed && copy.last_seq >= seq)?;
+        Some((*first_seq, *copy))
+    });
     let Some((first_seq, copy)) = block else {
         return Err(VerifyError::NoSuchRecord(seq));
     };
@@ -220,9 +203,5 @@ pub fn locate(dir: &Path, seq: u64) -> Result<Location, VerifyError> {
         block.rows.get(index).copied()
     });
     let row = row.ok_or(VerifyError::NoSuchRecord(seq))?;
-    Ok(Location {
-        len: row.length,
-        offset: copy.offset + row.offset as u64,
-        path,
-    })
+    Ok(Location { len: row.length, offset: copy.offset + row.offset as u64, path })
 }

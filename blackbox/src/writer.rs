@@ -4,8 +4,8 @@
 use crate::block::{Block, Encoded, HEAD_BYTES, MAX_BYTES, ROW_BYTES, Running, TARGET_BYTES};
 use crate::handle::{AppendError, Item, Shared, What};
 use crate::index::slot;
-use crate::journal::{CLEAN_KEY, cursor_key};
-use crate::scan::end_mark;
+use crate::journal::{MARK_KEY, cursor_key};
+use crate::scan::Mark;
 use crate::store::StoreError;
 use nooterra_evidence::{
     Checkpoint, GENESIS, Record, RecordError, checkpoint, cose, leaf_hash, link, record,
@@ -40,13 +40,14 @@ pub(crate) struct Chain {
 
 impl Default for Chain {
     fn default() -> Self {
-        Self {
-            actor_seq: 0,
-            boot: 0,
-            checkpoint_seq: 0,
-            head: GENESIS,
-            last_seq: 0,
-        }
+        Self { actor_seq: 0, boot: 0, checkpoint_seq: 0, head: GENESIS, last_seq: 0 }
+    }
+}
+
+impl Chain {
+    /// The run mark at this point.
+    pub(crate) const fn mark(&self, closed: bool) -> Mark {
+        Mark { boot: self.boot, closed, last_seq: self.last_seq, head: self.head }
     }
 }
 
@@ -97,14 +98,7 @@ impl Writer {
         let now = shared.options.clock.stamp().mono;
         let cursors_kept = [0, 1, 2].map(|i| shared.cursors[i].load(Ordering::Acquire));
         let uncovered = chain.last_seq - chain.checkpoint_seq;
-        Self {
-            chain,
-            cursors_at: now,
-            cursors_kept,
-            last_checkpoint_at: now,
-            shared,
-            uncovered,
-        }
+        Self { chain, cursors_at: now, cursors_kept, last_checkpoint_at: now, shared, uncovered }
     }
 
     /// Until asked to stop or poisoned.
@@ -129,6 +123,8 @@ impl Writer {
             refuse(item, &shared.refusal());
         }
         notify(&shared);
+        // A callback that holds a handle would keep all of this alive for ever.
+        *shared.notify.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn work(&mut self) -> Result<(), StoreError> {
@@ -159,16 +155,8 @@ impl Writer {
         let mut states = Vec::new();
         for item in items {
             match item.what {
-                What::Entry {
-                    entry,
-                    reply,
-                    stamp,
-                } => {
-                    ready.push(Ready {
-                        content: Content::Entry(entry),
-                        reply,
-                        stamp,
-                    });
+                What::Entry { entry, reply, stamp } => {
+                    ready.push(Ready { content: Content::Entry(entry), reply, stamp });
                 }
                 What::State { key, value, reply } => states.push((key, value, reply)),
             }
@@ -179,19 +167,11 @@ impl Writer {
             };
             let stamp = stamp_at(record.at(), now);
             let entry = Box::new(record.into_entry(&self.shared.contexts));
-            ready.push(Ready {
-                content: Content::Entry(entry),
-                reply: None,
-                stamp,
-            });
+            ready.push(Ready { content: Content::Entry(entry), reply: None, stamp });
         }
         if dropped > 0 {
             tracing::error!(dropped, "the control queue was full; verdicts are missing");
-            ready.push(Ready {
-                content: Content::Gap(dropped),
-                reply: None,
-                stamp: now,
-            });
+            ready.push(Ready { content: Content::Gap(dropped), reply: None, stamp: now });
         }
         // Two queues, one order: that of the moments. Stable, so each queue keeps its own.
         ready.sort_by_key(|ready| ready.stamp.mono);
@@ -204,10 +184,7 @@ impl Writer {
         if self.checkpoint_due(now.mono) {
             self.add_checkpoint(now, &mut draft)?;
         }
-        let cursors_due = now
-            .mono
-            .since(self.cursors_at)
-            .is_none_or(|age| age >= CURSORS_EVERY);
+        let cursors_due = now.mono.since(self.cursors_at).is_none_or(|age| age >= CURSORS_EVERY);
         if !draft.records.is_empty() || !states.is_empty() || cursors_due {
             self.commit(draft, states, now.mono)?;
         }
@@ -216,21 +193,14 @@ impl Writer {
 
     /// Puts one record into the draft; commits the draft first when it has no room.
     fn add(&mut self, ready: Ready, draft: &mut Draft) -> Result<(), StoreError> {
-        let Ready {
-            content,
-            reply,
-            stamp,
-        } = ready;
+        let Ready { content, reply, stamp } = ready;
         let (seq, boot) = (self.chain.last_seq + 1, self.chain.boot);
         let covers =
             matches!(&content, Content::Entry(entry) if matches!(**entry, Entry::Checkpoint(_)));
         let (record, actor_seq) = match content {
             Content::Entry(entry) => {
                 let actor_seq = self.actor_seq_of(&entry);
-                (
-                    Record::of_entry(&entry, entry.class(), seq, boot, stamp),
-                    actor_seq,
-                )
+                (Record::of_entry(&entry, entry.class(), seq, boot, stamp), actor_seq)
             }
             Content::Gap(dropped) => (gap(dropped, seq, boot, stamp), None),
         };
@@ -261,11 +231,7 @@ impl Writer {
         self.chain.last_seq = seq;
         self.chain.actor_seq = self.chain.actor_seq.max(actor_seq.unwrap_or(0));
         draft.size += size;
-        draft.records.push(Encoded {
-            bytes,
-            class,
-            link: self.chain.head,
-        });
+        draft.records.push(Encoded { bytes, class, link: self.chain.head });
         draft.replies.extend(reply.map(|reply| (seq, reply)));
         if !covers {
             self.uncovered += 1;
@@ -300,14 +266,7 @@ impl Writer {
             Ok(entry) => {
                 let content = Content::Entry(Box::new(entry));
                 let before = self.chain.last_seq;
-                self.add(
-                    Ready {
-                        content,
-                        reply: None,
-                        stamp: now,
-                    },
-                    draft,
-                )?;
+                self.add(Ready { content, reply: None, stamp: now }, draft)?;
                 if self.chain.last_seq > before {
                     self.chain.checkpoint_seq = self.chain.last_seq;
                 }
@@ -329,10 +288,7 @@ impl Writer {
             .into_iter()
             .filter(|class| cursors[slot(*class)] != self.cursors_kept[slot(*class)])
             .map(|class| {
-                (
-                    cursor_key(class).into_bytes(),
-                    cursors[slot(class)].to_be_bytes().to_vec(),
-                )
+                (cursor_key(class).into_bytes(), cursors[slot(class)].to_be_bytes().to_vec())
             })
             .collect();
         (self.cursors_kept, self.cursors_at) = (cursors, now);
@@ -345,15 +301,12 @@ impl Writer {
         if block.is_none() && changes.is_empty() {
             return Ok(());
         }
-        let changes: Vec<_> = changes
-            .iter()
-            .map(|(key, value)| (&key[..], Some(&value[..])))
-            .collect();
+        let changes: Vec<_> =
+            changes.iter().map(|(key, value)| (&key[..], Some(&value[..]))).collect();
         let written = match &block {
-            Some((first_seq, bytes)) => self
-                .shared
-                .store
-                .commit(Some((*first_seq, bytes.clone())), &changes),
+            Some((first_seq, bytes)) => {
+                self.shared.store.commit(Some((*first_seq, bytes.clone())), &changes)
+            }
             None => self.shared.store.commit(None, &changes),
         };
         if let Err(error) = written {
@@ -371,11 +324,7 @@ impl Writer {
         if let Some((_, bytes)) = &block
             && let Ok(block) = Block::read_head(bytes)
         {
-            self.shared
-                .index
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .add(&block);
+            self.shared.index.write().unwrap_or_else(PoisonError::into_inner).add(&block);
             self.shared.set_records(&self.chain);
         }
         // A receiver that is gone no longer wants to know.
@@ -394,21 +343,9 @@ impl Writer {
             return None;
         }
         let first_seq = self.chain.last_seq + 1 - draft.records.len() as u64;
-        let Chain {
-            boot,
-            actor_seq,
-            checkpoint_seq,
-            ..
-        } = self.chain;
-        let running = Running {
-            boot,
-            actor_seq,
-            checkpoint_seq,
-        };
-        Some((
-            first_seq,
-            Block::encode(first_seq, &draft.previous, running, &draft.records),
-        ))
+        let Chain { boot, actor_seq, checkpoint_seq, .. } = self.chain;
+        let running = Running { boot, actor_seq, checkpoint_seq };
+        Some((first_seq, Block::encode(first_seq, &draft.previous, running, &draft.records)))
     }
 
     /// The last checkpoint and the clean mark.
@@ -419,8 +356,8 @@ impl Writer {
             self.add_checkpoint(now, &mut draft)?;
         }
         self.commit(draft, Vec::new(), now.mono)?;
-        let mark = end_mark(self.chain.last_seq, &self.chain.head);
-        self.shared.store.commit(None, &[(CLEAN_KEY, Some(&mark))])
+        let mark = self.chain.mark(true).encode();
+        self.shared.store.commit(None, &[(MARK_KEY, Some(&mark))])
     }
 
     /// The count of a fact of this journal.
@@ -434,27 +371,14 @@ impl Writer {
 }
 
 fn gap(dropped: u64, seq: u64, boot: u64, stamp: Stamp) -> Result<Record, RecordError> {
-    let body = to_value(&Gap {
-        dropped,
-        reason: "the control queue was full",
-    })?;
+    let body = to_value(&Gap { dropped, reason: "the control queue was full" })?;
     let (class, kind) = (Class::Critical, "gap".to_owned());
-    Ok(Record {
-        body,
-        boot,
-        class,
-        kind,
-        seq,
-        stamp,
-        v: record::VERSION,
-    })
+    Ok(Record { body, boot, class, kind, seq, stamp, v: record::VERSION })
 }
 
 fn refuse(item: Item, error: &AppendError) {
     match item.what {
-        What::Entry {
-            reply: Some(reply), ..
-        } => drop(reply.send(Err(error.clone()))),
+        What::Entry { reply: Some(reply), .. } => drop(reply.send(Err(error.clone()))),
         What::Entry { reply: None, .. } => {}
         What::State { reply, .. } => drop(reply.send(Err(error.clone()))),
     }
@@ -470,9 +394,5 @@ fn notify(shared: &Shared) {
 fn stamp_at(at: MonoNanos, now: Stamp) -> Stamp {
     let ago = now.mono.since(at).unwrap_or_default();
     let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
-    Stamp {
-        mono: at,
-        trust: now.trust,
-        wall: WallMillis(now.wall.0.saturating_sub(ago)),
-    }
+    Stamp { mono: at, trust: now.trust, wall: WallMillis(now.wall.0.saturating_sub(ago)) }
 }

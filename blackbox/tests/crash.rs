@@ -1,5 +1,6 @@
 //! What is left after `kill -9`, and what happens when the disk is full. Both run the writer
 //! in a child process: this test binary, called again for one test.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -17,22 +18,12 @@ use std::time::Duration;
 const DIR: &str = "NOOTERRA_TEST_DIR";
 
 fn options() -> Options {
-    Options::new(
-        Arc::new(HandClock::default()),
-        Key::new(7),
-        Digest::of(b"policy"),
-    )
+    Options::new(Arc::new(HandClock::default()), Key::new(7), Digest::of(b"policy"))
 }
 
 fn me(test: &str) -> Vec<String> {
-    let program = std::env::current_exe()
-        .unwrap()
-        .to_str()
-        .unwrap()
-        .to_owned();
-    [&program, "--exact", test, "--nocapture", "--test-threads=1"]
-        .map(str::to_owned)
-        .to_vec()
+    let program = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
+    [&program, "--exact", test, "--nocapture", "--test-threads=1"].map(str::to_owned).to_vec()
 }
 
 /// The child of the test below; without the variable there is nothing for it to do.
@@ -140,27 +131,16 @@ fn a_full_disk_poisons_the_journal_and_keeps_what_was_acknowledged() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && text.contains("ENDED IN ORDER"),
-        "{text}\n{errors}"
-    );
+    assert!(output.status.success() && text.contains("ENDED IN ORDER"), "{text}\n{errors}");
     let acknowledged = text.lines().filter(|line| line.contains("ACK ")).count() as u64;
     assert!(acknowledged > 50, "{text}");
 
     // With room again the journal goes on where it stopped.
     let opened = Journal::open(&bench.path(), options()).unwrap();
-    assert!(
-        opened.quarantined.is_none(),
-        "{:?}",
-        opened.quarantine_reason
-    );
+    assert!(opened.quarantined.is_none(), "{:?}", opened.quarantine_reason);
     assert!(!opened.clean);
     assert!(opened.journal.handle().records() >= acknowledged);
-    opened
-        .journal
-        .handle()
-        .append_durable(fact("again"))
-        .unwrap();
+    opened.journal.handle().append_durable(fact("again")).unwrap();
     opened.journal.close().unwrap();
     let key = Key::new(7).verifying_key();
     let found = verify(&bench.path(), Some(&key), &mut |_| {}).unwrap();

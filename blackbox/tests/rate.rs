@@ -1,4 +1,5 @@
 //! Figures, printed and hardly judged: a shared machine is no bench.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -46,10 +47,7 @@ fn appending_keeps_up_with_a_robot() {
         })
         .collect();
     pushes.sort();
-    println!(
-        "control push: p50 {:?}, p99 {:?}",
-        pushes[1000], pushes[1980]
-    );
+    println!("control push: p50 {:?}, p99 {:?}", pushes[1000], pushes[1980]);
     opened.journal.close().unwrap();
 
     let since = Instant::now();

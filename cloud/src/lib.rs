@@ -1,1 +1,55 @@
-//! The thin cloud: CA, MQTT endpoint, HTTP API, jobs.
+//! The thin cloud: one process beside a fleet of robots, and a library that a test embeds in
+//! three lines.
+//!
+//! ```no_run
+//! # async fn example(dir: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+//! let cloud = nooterra_cloud::Cloud::start(nooterra_cloud::Config::for_test(dir)).await?;
+//! println!("https://{} and mqtt {}", cloud.http_addr(), cloud.mqtt_addr());
+//! cloud.stop().await;
+//! # Ok(()) }
+//! ```
+//!
+//! # What it is made of
+//! - `ca`: the private root, and the certificates of robots and of the server itself.
+//! - `tls`: both ports' TLS 1.3, who is at the other end, and the accept loop.
+//! - `endpoint`: MQTT 5 for robots. Topics come from the certificate, never from the client.
+//! - [`api`]: HTTP and JSON for people and programs. Its text is the contract.
+//! - `jobs`: event-sourced jobs. A stream of signed facts per job, hash-chained; the state is
+//!   a fold with the one transition table of `nooterra_protocol::job`.
+//! - `ingest`: what robots send: journal records, kept as they are, and what follows from them.
+//! - `commands`: signed, expiring envelopes to robots, sent until the robot's journal names them.
+//! - `store`: one SQLite file.
+//!
+//! # Who owns what
+//! Each TLS connection is one task; it owns its socket and its protocol state. Everything
+//! durable is behind one SQLite connection and its lock, used on blocking threads. A live
+//! MQTT connection is reached through a registry that holds a wake-up and an end signal for
+//! each robot, nothing else: commands wait in the store, so there is no outbound queue to
+//! overflow. A robot that does not read is disconnected when a write stalls.
+//!
+//! # What it never does
+//! It never acknowledges a record that is not durable, takes a topic or a name from what a
+//! client says of itself, drops a genuine fact because it came late, or holds a robot's
+//! private key. It decides nothing about motion: what it sends, the robot's gate judges.
+//! Records are kept for ever; there is no retention yet.
+
+pub mod api;
+
+mod ca;
+mod clock;
+mod cloud;
+mod commands;
+mod config;
+mod core;
+mod endpoint;
+mod files;
+mod ingest;
+mod jobs;
+mod store;
+mod tls;
+
+pub use ca::CaError;
+pub use clock::{Clock, SystemClock};
+pub use cloud::{Cloud, StartError};
+pub use config::{Config, DEFAULT_HTTP_PORT, DEFAULT_MQTT_PORT};
+pub use store::StoreError;

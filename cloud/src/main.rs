@@ -1,1 +1,198 @@
-fn main() {}
+//! `nooterra-cloud`: the command line of the thin cloud.
+
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use nooterra_cloud::{Cloud, Config, DEFAULT_HTTP_PORT, DEFAULT_MQTT_PORT, StartError};
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  stopped in order
+  1  failed while running
+  2  the command line is wrong
+  3  the data directory cannot be used: not writable, in use, or damaged
+  4  cannot listen: the port is in use, or needs other rights
+
+Environment:
+  RUST_LOG  what is logged, on standard error: `info` unless set, `debug`, `nooterra_cloud=trace`";
+
+/// The thin cloud: certificates and claim codes for robots, an MQTT 5 endpoint, an HTTP API,
+/// jobs and signed commands. One process, one data directory.
+#[derive(Debug, Parser)]
+#[command(name = "nooterra-cloud", version, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the completions of a shell, to be sourced or installed.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the OpenAPI document of this release.
+    Openapi,
+    /// Run until SIGTERM or SIGINT.
+    ///
+    /// At the first start the data directory is filled: a private root (`ca.pem`, `ca_key.pem`),
+    /// the key that signs commands (`command_key.pem`), the token of the HTTP API
+    /// (`admin_token`) and the database (`cloud.sqlite`). All of it survives kill -9; back the
+    /// directory up as a whole, while the cloud is stopped.
+    Serve(Serve),
+}
+
+#[derive(Debug, clap::Args)]
+struct Serve {
+    /// How long a robot's certificate is valid, hours.
+    #[arg(long, value_name = "HOURS", default_value_t = 168, value_parser = clap::value_parser!(u32).range(1..=8760))]
+    certificate_hours: u32,
+    /// Everything that outlives the process.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// A name or address by which robots reach this cloud; may be given several times. The
+    /// server's certificate carries them all, and robots are told to connect to the first.
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
+    /// Where the HTTP API listens; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_HTTP_PORT)))]
+    http: SocketAddr,
+    /// Print the ready line as one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// How the log is written.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// Where the MQTT endpoint listens; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_MQTT_PORT)))]
+    mqtt: SocketAddr,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Completions { shell } => {
+            let name = "nooterra-cloud";
+            clap_complete::generate(shell, &mut Cli::command(), name, &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+        Command::Openapi => match nooterra_cloud::api::openapi_json() {
+            Ok(document) => print(&document),
+            Err(error) => fail(&error, 1),
+        },
+        Command::Serve(serve) => {
+            log(serve.log_format);
+            match tokio::runtime::Runtime::new() {
+                Ok(runtime) => runtime.block_on(run(serve)),
+                Err(error) => fail(&error, 1),
+            }
+        }
+    }
+}
+
+async fn run(serve: Serve) -> ExitCode {
+    // Before the ready line: whoever read it may signal at once.
+    let stopped = match signals() {
+        Ok(stopped) => stopped,
+        Err(error) => return fail(&error, 1),
+    };
+    let mut config = Config::new(serve.data);
+    config.hosts = serve.host;
+    config.http = serve.http;
+    config.mqtt = serve.mqtt;
+    config.robot_certificate_lifetime =
+        Duration::from_secs(u64::from(serve.certificate_hours) * 3600);
+    let cloud = match Cloud::start(config).await {
+        Ok(cloud) => cloud,
+        Err(error) => {
+            let code = match &error {
+                StartError::Ca(_)
+                | StartError::DataDir { .. }
+                | StartError::InUse(_)
+                | StartError::Key { .. }
+                | StartError::Store { .. } => 3,
+                StartError::Listen { .. } => 4,
+                StartError::Entropy(_) => 1,
+            };
+            return fail(&error, code);
+        }
+    };
+    let ready = if serve.json { ready_json(&cloud) } else { ready_text(&cloud) };
+    if print(&ready) != ExitCode::SUCCESS {
+        // Nobody reads: whoever started us is gone, and would not know that we run.
+        cloud.stop().await;
+        return ExitCode::FAILURE;
+    }
+    stopped.await;
+    cloud.stop().await;
+    ExitCode::SUCCESS
+}
+
+fn signals() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}
+
+fn ready_json(cloud: &Cloud) -> String {
+    let ready = serde_json::json!({
+        "ready": true,
+        "http": format!("https://{}", cloud.http_addr()),
+        "mqtt": cloud.mqtt_addr().to_string(),
+        "admin_token_file": cloud.admin_token_file(),
+        "root_sha256": cloud.root_sha256().to_string(),
+    });
+    format!("{ready}\n")
+}
+
+fn ready_text(cloud: &Cloud) -> String {
+    format!(
+        "ready: https://{} and mqtt {}; admin token in {}; root sha256 {}\n",
+        cloud.http_addr(),
+        cloud.mqtt_addr(),
+        cloud.admin_token_file().display(),
+        cloud.root_sha256(),
+    )
+}
+
+fn print(text: &str) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn fail(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    // One line; a closed standard error leaves the exit code to say it.
+    let _ = writeln!(std::io::stderr(), "nooterra-cloud: {error}");
+    ExitCode::from(code)
+}
+
+fn log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => log.json().init(),
+        LogFormat::Text => {
+            log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init()
+        }
+    }
+}

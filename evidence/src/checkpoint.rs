@@ -15,7 +15,8 @@ pub const VERSION: u32 = 1;
 /// How many records a journal held, and where its chain ended, at one moment.
 ///
 /// It is stored as a record of kind `checkpoint` and covers the records before that one, so
-/// `size` is one less than the sequence number of the record that holds it.
+/// `size` is one less than the sequence number of the record that holds it. That record has
+/// the same boot and stamp and the class `normal`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Checkpoint {
@@ -59,9 +60,7 @@ impl Checkpoint {
     /// # Errors
     /// [`SignedError`] when the key does not sign.
     pub fn into_entry(self, signer: &dyn Signer) -> Result<Entry, SignedError> {
-        Ok(Entry::Checkpoint(Blob(
-            Signed::sign(self, signer)?.bytes().to_vec(),
-        )))
+        Ok(Entry::Checkpoint(Blob(Signed::sign(self, signer)?.bytes().to_vec())))
     }
 
     /// Reads the signed bytes. With a key the signature must be that key's; without one the

@@ -24,12 +24,7 @@ pub fn danger_unverified<T: Signable>(bytes: &[u8]) -> Result<T, PeekError> {
         return Err(PeekError::Form);
     };
     // Protected headers, unprotected headers, payload, signature.
-    let [
-        Value::Bytes(_),
-        Value::Map(_),
-        Value::Bytes(payload),
-        Value::Bytes(_),
-    ] = parts.as_slice()
+    let [Value::Bytes(_), Value::Map(_), Value::Bytes(payload), Value::Bytes(_)] = parts.as_slice()
     else {
         return Err(PeekError::Form);
     };

@@ -62,15 +62,7 @@ impl Record {
         stamp: Stamp,
     ) -> Result<Self, RecordError> {
         let kind = entry.kind().to_owned();
-        Ok(Self {
-            body: entry.body()?,
-            boot,
-            class,
-            kind,
-            seq,
-            stamp,
-            v: VERSION,
-        })
+        Ok(Self { body: entry.body()?, boot, class, kind, seq, stamp, v: VERSION })
     }
 
     /// The canonical bytes: what is stored, hashed and sent.
@@ -94,11 +86,7 @@ impl Record {
             return Err(RecordError::TooLarge(bytes.len()));
         }
         let record: Self = codec::from_slice(bytes)?;
-        if record.v == VERSION {
-            Ok(record)
-        } else {
-            Err(RecordError::Version(record.v))
-        }
+        if record.v == VERSION { Ok(record) } else { Err(RecordError::Version(record.v)) }
     }
 
     /// What it says; `None` for a kind that a later release wrote.

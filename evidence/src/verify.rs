@@ -4,7 +4,7 @@ use crate::chain::{GENESIS, leaf_hash, link};
 use crate::checkpoint::Checkpoint;
 use crate::record::Record;
 use nooterra_protocol::codec::Digest;
-use nooterra_protocol::entry::Entry;
+use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::ids::JournalId;
 use nooterra_protocol::keys::VerifyingKey;
 use serde::Serialize;
@@ -54,11 +54,7 @@ impl Verification {
 impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(bad) = &self.first_bad {
-            write!(
-                f,
-                "record {} is not as it was written: {}; ",
-                bad.seq, bad.why
-            )?;
+            write!(f, "record {} is not as it was written: {}; ", bad.seq, bad.why)?;
         }
         write!(f, "{} records, ", self.records)?;
         match (self.verified_through, self.key_known) {
@@ -200,10 +196,7 @@ impl Verifier {
         computed: &Digest,
     ) -> Option<Record> {
         if stored_link.is_some_and(|stored| stored != computed) {
-            self.bad(
-                seq,
-                "its bytes do not lead to its link in the chain".to_owned(),
-            );
+            self.bad(seq, "its bytes do not lead to its link in the chain".to_owned());
             return None;
         }
         let record = match Record::decode(bytes) {
@@ -219,10 +212,7 @@ impl Verifier {
         }
         if record.boot < self.boot {
             let (boot, before) = (record.boot, self.boot);
-            self.bad(
-                seq,
-                format!("it is of start {boot}, the record before of start {before}"),
-            );
+            self.bad(seq, format!("it is of start {boot}, the record before of start {before}"));
             return None;
         }
         Some(record)
@@ -236,24 +226,19 @@ impl Verifier {
             Ok(checkpoint) => checkpoint,
             Err(error) => return self.bad(seq, error.to_string()),
         };
+        // Nothing of the record around it is left to chance: the signature covers all of it.
+        let (stamp, boot) = (checkpoint.stamp, checkpoint.boot);
+        if (record.stamp, record.boot, record.class) != (stamp, boot, Class::Normal) {
+            return self.bad(seq, "it says otherwise than the checkpoint that it holds".to_owned());
+        }
         if checkpoint.size != seq - 1 {
             let size = checkpoint.size;
-            return self.bad(
-                seq,
-                format!("this checkpoint covers {size} records, not all before"),
-            );
+            return self.bad(seq, format!("this checkpoint covers {size} records, not all before"));
         }
-        if self
-            .journal
-            .as_ref()
-            .is_some_and(|journal| *journal != checkpoint.journal)
-        {
+        if self.journal.as_ref().is_some_and(|journal| *journal != checkpoint.journal) {
             return self.bad(
                 seq,
-                format!(
-                    "this checkpoint is of another journal, {}",
-                    checkpoint.journal
-                ),
+                format!("this checkpoint is of another journal, {}", checkpoint.journal),
             );
         }
         if checkpoint.head != self.head {

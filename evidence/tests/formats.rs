@@ -1,5 +1,6 @@
 //! The formats, held by golden files: a byte that changes here is a box that an older or a
 //! newer release cannot verify. `NOOTERRA_BLESS=1` writes the files anew.
+#![allow(clippy::unwrap_used)]
 
 use nooterra_evidence::{Checkpoint, GENESIS, Record, checkpoint, leaf_hash, link, record};
 use nooterra_protocol::codec::Digest;
@@ -12,9 +13,7 @@ use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 use std::path::Path;
 
 fn golden(name: &str, bytes: &[u8]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     let hex: Vec<String> = bytes
         .chunks(32)
         .map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -24,20 +23,12 @@ fn golden(name: &str, bytes: &[u8]) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, &text).unwrap();
     }
-    assert_eq!(
-        std::fs::read_to_string(&path).unwrap(),
-        text,
-        "{name} has changed"
-    );
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "{name} has changed");
 }
 
 fn stamp() -> Stamp {
     let wall = WallMillis(1_795_219_199_999);
-    Stamp {
-        mono: MonoNanos(1_234_567_890),
-        trust: ClockTrust::Network,
-        wall,
-    }
+    Stamp { mono: MonoNanos(1_234_567_890), trust: ClockTrust::Network, wall }
 }
 
 fn key() -> Es256Key {
@@ -46,10 +37,7 @@ fn key() -> Es256Key {
 
 fn stop() -> Record {
     let reason = "the gate saw a stale pose".to_owned();
-    let entry = Entry::Stop(Stop {
-        profile: StopProfile::ControlledHold,
-        reason,
-    });
+    let entry = Entry::Stop(Stop { profile: StopProfile::ControlledHold, reason });
     Record::of_entry(&entry, Class::Critical, 1, 3, stamp()).unwrap()
 }
 
@@ -79,10 +67,7 @@ fn a_checkpoint_has_the_bytes_of_the_golden_file() {
     golden("checkpoint.hex", signed.bytes());
     let read = Checkpoint::read(signed.bytes(), Some(&key().verifying_key())).unwrap();
     assert_eq!(read, a_checkpoint());
-    assert_eq!(
-        Checkpoint::read(signed.bytes(), None).unwrap(),
-        a_checkpoint()
-    );
+    assert_eq!(Checkpoint::read(signed.bytes(), None).unwrap(), a_checkpoint());
 }
 
 #[test]
@@ -92,16 +77,10 @@ fn a_link_has_the_bytes_of_the_golden_file() {
 
 #[test]
 fn a_record_of_a_later_kind_is_kept_and_one_of_a_later_format_is_refused() {
-    let later = Record {
-        kind: "hologram".to_owned(),
-        ..stop()
-    };
+    let later = Record { kind: "hologram".to_owned(), ..stop() };
     let read = Record::decode(&later.encode().unwrap()).unwrap();
     assert_eq!(read.entry().unwrap(), None);
-    let later = Record {
-        v: record::VERSION + 1,
-        ..stop()
-    };
+    let later = Record { v: record::VERSION + 1, ..stop() };
     let refused = Record::decode(&later.encode().unwrap()).unwrap_err();
     assert!(refused.to_string().contains("newer release"), "{refused}");
 }

@@ -68,7 +68,8 @@ pub fn check(
     from: MonoNanos,
     mut pass: impl FnMut(MonoNanos),
 ) -> Result<(), Nonconformance> {
-    let mut run = Run { gate: Gate::new(policy), now: from, pass: &mut pass, robot, tick: 0 };
+    let gate = Gate::new(policy);
+    let mut run = Run { gate, now: from, pass: &mut pass, policy, robot, tick: 0 };
     run.drive(50)?;
     let moving = run.read()?.twist.value.linear;
     if moving < CRAWL_MPS - STILL_MPS {
@@ -96,6 +97,7 @@ struct Run<'a> {
     gate: Gate,
     now: MonoNanos,
     pass: &'a mut dyn FnMut(MonoNanos),
+    policy: &'a VerifiedPolicy,
     robot: &'a mut dyn Robot,
     tick: u64,
 }
@@ -176,7 +178,7 @@ impl Run<'_> {
         }
         let found_mps = self.read()?.twist.value.linear;
         // The gate has seen no tick for as long; a new one begins as after a restart.
-        self.gate.forget();
+        self.gate = Gate::new(self.policy);
         if found_mps.abs() > STILL_MPS {
             return Err(Nonconformance::Motion { found_mps, when });
         }

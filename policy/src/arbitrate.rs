@@ -77,10 +77,7 @@ pub fn arbitrate(wishes: &Wishes, now: MonoNanos, oldest: Duration) -> Charge {
     if wishes.emergency_stop {
         return Charge::EmergencyStop;
     }
-    for (source, wish) in [
-        (Source::Operator, wishes.operator),
-        (Source::Skill, wishes.skill),
-    ] {
+    for (source, wish) in [(Source::Operator, wishes.operator), (Source::Skill, wishes.skill)] {
         match wish {
             Some(wish) if now < wish.until => {
                 return match age(wish.at, now) {
@@ -96,8 +93,7 @@ pub fn arbitrate(wishes: &Wishes, now: MonoNanos, oldest: Duration) -> Charge {
 
 /// How old a stamp is; `None` when it lies ahead by more than [`STAMP_LEAD`].
 pub(crate) fn age(at: MonoNanos, now: MonoNanos) -> Option<Duration> {
-    now.since(at)
-        .or_else(|| (at.since(now)? <= STAMP_LEAD).then_some(Duration::ZERO))
+    now.since(at).or_else(|| (at.since(now)? <= STAMP_LEAD).then_some(Duration::ZERO))
 }
 
 #[cfg(test)]
@@ -107,11 +103,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn wish(at: u64, until: u64) -> Wish {
-        Wish {
-            at: MonoNanos(at),
-            twist: Twist::new(0.5, 0.0),
-            until: MonoNanos(until),
-        }
+        Wish { at: MonoNanos(at), twist: Twist::new(0.5, 0.0), until: MonoNanos(until) }
     }
 
     fn charge(wishes: &Wishes) -> Charge {
@@ -121,24 +113,10 @@ mod tests {
     #[test]
     fn the_first_that_wishes_wins() {
         let fresh = Some(wish(10 * SECOND, 11 * SECOND));
-        let all = Wishes {
-            emergency_stop: true,
-            operator: fresh,
-            skill: fresh,
-        };
+        let all = Wishes { emergency_stop: true, operator: fresh, skill: fresh };
         assert_eq!(charge(&all).source(), Source::EmergencyStop);
-        assert_eq!(
-            charge(&Wishes {
-                emergency_stop: false,
-                ..all
-            })
-            .source(),
-            Source::Operator
-        );
-        let skill = Wishes {
-            skill: fresh,
-            ..Wishes::default()
-        };
+        assert_eq!(charge(&Wishes { emergency_stop: false, ..all }).source(), Source::Operator);
+        let skill = Wishes { skill: fresh, ..Wishes::default() };
         assert_eq!(charge(&skill).source(), Source::Skill);
         assert_eq!(charge(&Wishes::default()), Charge::Idle);
     }
@@ -148,13 +126,7 @@ mod tests {
         let skill = Some(wish(10 * SECOND, 11 * SECOND));
         let ended = Some(wish(10 * SECOND, 10 * SECOND));
         let silent = Some(wish(9 * SECOND, 11 * SECOND));
-        let with = |operator| {
-            charge(&Wishes {
-                emergency_stop: false,
-                operator,
-                skill,
-            })
-        };
+        let with = |operator| charge(&Wishes { emergency_stop: false, operator, skill });
         assert!(matches!(with(ended), Charge::Fresh(Source::Skill, _)));
         assert!(matches!(with(silent), Charge::Stale(Source::Operator, _)));
     }

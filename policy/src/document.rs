@@ -142,100 +142,31 @@ fn check_footprint(footprint: &Footprint) -> Result<(), DocumentError> {
     let key = "footprint.outline";
     let outline = check_polygon(key, &footprint.outline, MAX_FOOTPRINT_CORNERS, 50.0)?;
     if let Some(corner) = concave_corner(&footprint.outline) {
-        return Err(DocumentError::NotConvex {
-            key: key.to_owned(),
-            corner,
-        });
+        return Err(DocumentError::NotConvex { key: key.to_owned(), corner });
     }
     if outline.signed_distance(Point::default()) > 0.0 {
-        return Err(DocumentError::Origin {
-            key: key.to_owned(),
-        });
+        return Err(DocumentError::Origin { key: key.to_owned() });
     }
     Ok(())
 }
 
 fn check_freshness(freshness: &Freshness) -> Result<(), DocumentError> {
-    let Freshness {
-        command_ms,
-        journal_ms,
-        odometry_ms,
-    } = *freshness;
-    range(
-        "freshness.command_ms",
-        f64::from(command_ms),
-        1.0,
-        5_000.0,
-        "ms",
-    )?;
+    let Freshness { command_ms, journal_ms, odometry_ms } = *freshness;
+    range("freshness.command_ms", f64::from(command_ms), 1.0, 5_000.0, "ms")?;
     let most = f64::from(MAX_JOURNAL_MS);
-    range(
-        "freshness.journal_ms",
-        f64::from(journal_ms),
-        1.0,
-        most,
-        "ms",
-    )?;
-    range(
-        "freshness.odometry_ms",
-        f64::from(odometry_ms),
-        1.0,
-        1_000.0,
-        "ms",
-    )
+    range("freshness.journal_ms", f64::from(journal_ms), 1.0, most, "ms")?;
+    range("freshness.odometry_ms", f64::from(odometry_ms), 1.0, 1_000.0, "ms")
 }
 
 fn check_limits(limits: &Limits) -> Result<(), DocumentError> {
     let turn = limits.max_angular_accel_radps2;
-    range(
-        "limits.max_angular_accel_radps2",
-        turn,
-        0.01,
-        200.0,
-        "rad/s²",
-    )?;
-    range(
-        "limits.max_angular_radps",
-        limits.max_angular_radps,
-        0.01,
-        20.0,
-        "rad/s",
-    )?;
-    range(
-        "limits.max_decel_mps2",
-        limits.max_decel_mps2,
-        0.05,
-        50.0,
-        "m/s²",
-    )?;
-    range(
-        "limits.max_linear_accel_mps2",
-        limits.max_linear_accel_mps2,
-        0.01,
-        50.0,
-        "m/s²",
-    )?;
-    range(
-        "limits.max_linear_mps",
-        limits.max_linear_mps,
-        0.01,
-        30.0,
-        "m/s",
-    )?;
-    range(
-        "limits.max_reverse_mps",
-        limits.max_reverse_mps,
-        0.0,
-        30.0,
-        "m/s",
-    )?;
-    range(
-        "limits.reaction_ms",
-        f64::from(limits.reaction_ms),
-        0.0,
-        1_000.0,
-        "ms",
-    )
+    range("limits.max_angular_accel_radps2", turn, 0.01, 200.0, "rad/s²")?;
+    range("limits.max_angular_radps", limits.max_angular_radps, 0.01, 20.0, "rad/s")?;
+    range("limits.max_decel_mps2", limits.max_decel_mps2, 0.05, 50.0, "m/s²")?;
+    range("limits.max_linear_accel_mps2", limits.max_linear_accel_mps2, 0.01, 50.0, "m/s²")?;
+    range("limits.max_linear_mps", limits.max_linear_mps, 0.01, 30.0, "m/s")?;
+    range("limits.max_reverse_mps", limits.max_reverse_mps, 0.0, 30.0, "m/s")?;
+    range("limits.reaction_ms", f64::from(limits.reaction_ms), 0.0, 1_000.0, "ms")
 }
 
 fn check_zones(zones: &[Zone]) -> Result<Vec<(ZoneRule, Polygon)>, DocumentError> {
@@ -252,11 +183,7 @@ fn check_zones(zones: &[Zone]) -> Result<Vec<(ZoneRule, Polygon)>, DocumentError
     for (index, zone) in zones.iter().enumerate() {
         if let Some(first) = seen.insert(&zone.id, index) {
             let key = format!("zones[{index}].id");
-            return Err(DocumentError::RepeatedZone {
-                key,
-                id: zone.id.clone(),
-                first,
-            });
+            return Err(DocumentError::RepeatedZone { key, id: zone.id.clone(), first });
         }
         let key = format!("zones[{index}].polygon");
         let polygon = check_polygon(&key, &zone.polygon, MAX_ZONE_CORNERS, MAX_COORDINATE_M)?;
@@ -277,11 +204,7 @@ fn check_polygon(
 ) -> Result<Polygon, DocumentError> {
     let key = || key.to_owned();
     if corners.len() > most {
-        return Err(DocumentError::Corners {
-            key: key(),
-            found: corners.len(),
-            most,
-        });
+        return Err(DocumentError::Corners { key: key(), found: corners.len(), most });
     }
     for (index, corner) in corners.iter().enumerate() {
         for (axis, found) in [("x", corner.x), ("y", corner.y)] {
@@ -290,16 +213,8 @@ fn check_polygon(
         }
     }
     Polygon::new(corners).map_err(|fault| match fault {
-        Fault::Crossing(first, second) => DocumentError::Crossing {
-            key: key(),
-            first,
-            second,
-        },
-        Fault::Few(found) => DocumentError::Corners {
-            key: key(),
-            found,
-            most,
-        },
+        Fault::Crossing(first, second) => DocumentError::Crossing { key: key(), first, second },
+        Fault::Few(found) => DocumentError::Corners { key: key(), found, most },
         // The range above has already refused what is not finite.
         Fault::Flat | Fault::NotFinite(_) => DocumentError::Flat { key: key() },
         Fault::Repeated(corner) => DocumentError::RepeatedCorner { key: key(), corner },
@@ -317,13 +232,7 @@ fn range(
     if (least..=most).contains(&found) {
         Ok(())
     } else {
-        Err(DocumentError::Range {
-            key: key.to_owned(),
-            found,
-            least,
-            most,
-            unit,
-        })
+        Err(DocumentError::Range { key: key.to_owned(), found, least, most, unit })
     }
 }
 
@@ -341,21 +250,11 @@ mod tests {
     }
 
     fn document() -> PolicyDocument {
-        let zone = |id: &str, rule| Zone {
-            id: ZoneId::new(id).unwrap(),
-            polygon: square(5.0),
-            rule,
-        };
+        let zone =
+            |id: &str, rule| Zone { id: ZoneId::new(id).unwrap(), polygon: square(5.0), rule };
         PolicyDocument {
-            footprint: Footprint {
-                margin_m: 0.05,
-                outline: square(0.25),
-            },
-            freshness: Freshness {
-                command_ms: 300,
-                journal_ms: 100,
-                odometry_ms: 100,
-            },
+            footprint: Footprint { margin_m: 0.05, outline: square(0.25) },
+            freshness: Freshness { command_ms: 300, journal_ms: 100, odometry_ms: 100 },
             id: PolicyId::new("test").unwrap(),
             limits: LIMITS,
             robot: RobotId::new("amr-1").unwrap(),
@@ -363,12 +262,7 @@ mod tests {
             version: 1,
             zones: vec![
                 zone("room", ZoneRule::KeepIn),
-                zone(
-                    "slow",
-                    ZoneRule::Speed {
-                        max_linear_mps: 0.3,
-                    },
-                ),
+                zone("slow", ZoneRule::Speed { max_linear_mps: 0.3 }),
             ],
         }
     }
@@ -397,11 +291,7 @@ mod tests {
                 "`freshness.journal_ms` is 101; write 1 to 100 ms",
             ),
             (
-                refusal(|d| {
-                    d.zones[1].rule = ZoneRule::Speed {
-                        max_linear_mps: 0.0,
-                    }
-                }),
+                refusal(|d| d.zones[1].rule = ZoneRule::Speed { max_linear_mps: 0.0 }),
                 "`zones[1].rule.max_linear_mps` is 0; write 0.01 to 30 m/s",
             ),
             (
@@ -440,17 +330,11 @@ mod tests {
     fn more_zones_or_corners_than_are_handled_are_refused() {
         let many = refusal(|d| {
             d.zones = (0..=MAX_ZONES)
-                .map(|i| Zone {
-                    id: ZoneId::new(format!("z{i}")).unwrap(),
-                    ..d.zones[0].clone()
-                })
+                .map(|i| Zone { id: ZoneId::new(format!("z{i}")).unwrap(), ..d.zones[0].clone() })
                 .collect();
         });
         assert!(many.contains("129 zones"), "{many}");
         let corners = refusal(|d| d.zones[0].polygon = vec![Point::default(); 1_000_000]);
-        assert!(
-            corners.contains("1000004 corners; at most 8192"),
-            "{corners}"
-        );
+        assert!(corners.contains("1000004 corners; at most 8192"), "{corners}");
     }
 }

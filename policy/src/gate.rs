@@ -44,10 +44,7 @@ const MOST_BELIEVED_RAD: f64 = 1e6;
 const MOST_BELIEVED_SPEED: f64 = 100.0;
 
 /// Measured and asked for differ by more than lag and noise, m/s and rad/s.
-const DOUBT: Twist = Twist {
-    angular: 0.1,
-    linear: 0.03,
-};
+const DOUBT: Twist = Twist { angular: 0.1, linear: 0.03 };
 
 /// Halvings of the range between braking and the wish: 2⁻¹² of it remains.
 const HALVINGS: u32 = 12;
@@ -208,18 +205,10 @@ impl Gate {
         }
         let fresh = |at| age(at, inputs.now).is_some_and(|age| age <= self.odometry_age);
         if !fresh(inputs.pose.at) || !fresh(inputs.twist.at) {
-            verdicts.note(
-                Rule::InputStale,
-                self.odometry_age.as_secs_f64() * 1e3,
-                None,
-            );
+            verdicts.note(Rule::InputStale, self.odometry_age.as_secs_f64() * 1e3, None);
         }
         if inputs.journal_age > self.journal_age {
-            verdicts.note(
-                Rule::JournalBehind,
-                self.journal_age.as_secs_f64() * 1e3,
-                None,
-            );
+            verdicts.note(Rule::JournalBehind, self.journal_age.as_secs_f64() * 1e3, None);
         }
     }
 
@@ -232,14 +221,7 @@ impl Gate {
     ) -> Outcome {
         self.last = None;
         let moving = inputs.twist.value;
-        self.remember(
-            inputs.now,
-            if moving.is_finite() {
-                moving
-            } else {
-                Twist::ZERO
-            },
-        );
+        self.remember(inputs.now, if moving.is_finite() { moving } else { Twist::ZERO });
         verdicts.seal(charge.asked(), Twist::ZERO);
         Outcome {
             action: Action::Stop(self.stop),
@@ -262,22 +244,14 @@ impl Gate {
         let mut target = match charge {
             Charge::Fresh(_, wish) => wish.twist,
             Charge::Stale(..) => {
-                verdicts.note(
-                    Rule::SourceStale,
-                    self.command_age.as_secs_f64() * 1e3,
-                    None,
-                );
+                verdicts.note(Rule::SourceStale, self.command_age.as_secs_f64() * 1e3, None);
                 Twist::ZERO
             }
             Charge::EmergencyStop | Charge::Idle => Twist::ZERO,
         };
         let [linear, angular] = limits::speed_ratios(target, &self.limits);
         if linear < 1.0 {
-            verdicts.note(
-                Rule::SpeedLinear,
-                limits::linear_limit(target, &self.limits),
-                None,
-            );
+            verdicts.note(Rule::SpeedLinear, limits::linear_limit(target, &self.limits), None);
         }
         if angular < 1.0 {
             verdicts.note(Rule::SpeedAngular, self.limits.max_angular_radps, None);
@@ -290,27 +264,18 @@ impl Gate {
         }
         let ahead = self.foresee(inputs);
         let standing = self.zones.standing(ahead.start.point());
-        if let Some(edge) = standing
-            .worst()
-            .or_else(|| self.zones.standing(here).worst())
-        {
+        if let Some(edge) = standing.worst().or_else(|| self.zones.standing(here).worst()) {
             let clearance = self.zones.clearance_m(edge.rule, edge.zone, here);
             target = slowed(target, CRAWL_MPS, edge.rule, clearance, edge.zone, verdicts);
         }
 
-        let last = self
-            .last
-            .unwrap_or_else(|| limits::clamp(inputs.twist.value, &self.limits));
+        let last = self.last.unwrap_or_else(|| self.seed(inputs.twist.value));
         let ramp = limits::ramp(last, target, step_s, &self.limits);
         if let Some(limit) = ramp.linear {
             verdicts.note(Rule::AccelLinear, limit, None);
         }
-        if ramp.angular {
-            verdicts.note(
-                Rule::AccelAngular,
-                self.limits.max_angular_accel_radps2,
-                None,
-            );
+        if let Some(limit) = ramp.angular {
+            verdicts.note(Rule::AccelAngular, limit, None);
         }
         let brake = limits::brake(last, step_s, &self.limits);
         let (twist, broken) = self.keep_to_zones(&ahead, &standing, brake, ramp.twist, step_s);
@@ -324,6 +289,13 @@ impl Gate {
         twist
     }
 
+    /// Where the ramps begin when nothing was written before: at the measured twist, without
+    /// what is only its noise.
+    fn seed(&self, measured: Twist) -> Twist {
+        let still = measured.linear.abs() < DOUBT.linear && measured.angular.abs() < DOUBT.angular;
+        if still { Twist::ZERO } else { limits::clamp(measured, &self.limits) }
+    }
+
     /// The setpoint between `brake` and `wish` that is nearest to `wish` and whose path keeps
     /// to the zones, and the rule that keeps it from the wish.
     fn keep_to_zones(
@@ -334,7 +306,7 @@ impl Gate {
         wish: Twist,
         step_s: f64,
     ) -> (Twist, Option<Edge>) {
-        // The next tick may come late by as much as the slowest of late, and once by double.
+        // The next tick may take twice as long as the slowest of the last ones.
         let hold_s = 2.0 * self.period_s.max(step_s);
         let judge = Judge::new(self, ahead, standing, [brake, wish], hold_s);
         let Some(mut broken) = judge.broken_by(wish) else {
@@ -366,14 +338,7 @@ impl Gate {
         let reaction = Duration::from_millis(u64::from(self.limits.reaction_ms));
         let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         let (pose, measured) = (inputs.pose.value, inputs.twist.value);
-        let from = MonoNanos(
-            inputs
-                .pose
-                .at
-                .min(inputs.now)
-                .0
-                .saturating_sub(nanos(reaction)),
-        );
+        let from = MonoNanos(inputs.pose.at.min(inputs.now).0.saturating_sub(nanos(reaction)));
         let seconds =
             |from: MonoNanos, to: MonoNanos| to.since(from).unwrap_or_default().as_secs_f64();
         // Setpoints are in force from one to the next, all `reaction` later.
@@ -401,10 +366,7 @@ impl Gate {
         if !pose.is_finite() {
             return 0.0;
         }
-        let zone = self
-            .zones
-            .speed_limit(pose.point())
-            .map_or(f64::INFINITY, |(limit, _)| limit);
+        let zone = self.zones.speed_limit(pose.point()).map_or(f64::INFINITY, |(limit, _)| limit);
         zone.min(self.limits.max_linear_mps)
     }
 
@@ -453,25 +415,14 @@ impl<'a> Judge<'a> {
         // No path between the candidates is longer than the fastest held and braked longest.
         let all = candidates.into_iter().chain([measured]);
         let (speed, brake_s) = all.fold((0.0_f64, 0.0_f64), |(speed, brake_s), twist| {
-            (
-                speed.max(twist.linear.abs()),
-                brake_s.max(limits::brake_seconds(twist, limits)),
-            )
+            (speed.max(twist.linear.abs()), brake_s.max(limits::brake_seconds(twist, limits)))
         });
         let reach_m = apart + speed * (hold_s + brake_s / 2.0);
         let near = gate.zones.near(ahead.start.point(), reach_m);
-        let mut judge = Self {
-            ahead,
-            hold_s,
-            limits,
-            momentum: None,
-            near,
-            standing,
-            zones: &gate.zones,
-        };
-        judge.momentum = ahead
-            .doubt
-            .and_then(|(start, twist)| judge.path_broken(start, twist, 0.0));
+        let mut judge =
+            Self { ahead, hold_s, limits, momentum: None, near, standing, zones: &gate.zones };
+        judge.momentum =
+            ahead.doubt.and_then(|(start, twist)| judge.path_broken(start, twist, 0.0));
         judge
     }
 
@@ -482,11 +433,7 @@ impl<'a> Judge<'a> {
             let same_way = twist.linear * measured.linear > 0.0;
             let faster = measured.linear.abs() / twist.linear.abs();
             // Slower than told needs no second look at the speed, only at the place.
-            let stretch = if same_way && (1.0..20.0).contains(&faster) {
-                faster
-            } else {
-                1.0
-            };
+            let stretch = if same_way && (1.0..20.0).contains(&faster) { faster } else { 1.0 };
             self.path_broken(start, twist.scaled(stretch), self.hold_s)
         };
         told.or(self.momentum).or_else(doubted)
@@ -494,12 +441,7 @@ impl<'a> Judge<'a> {
 
     fn path_broken(&self, start: Pose, twist: Twist, hold_s: f64) -> Option<Edge> {
         let brake_s = limits::brake_seconds(twist, self.limits);
-        let path = Path {
-            brake_s,
-            hold_s,
-            start,
-            twist,
-        };
+        let path = Path { brake_s, hold_s, start, twist };
         self.zones.broken_by(&path, &self.near, self.standing)
     }
 }

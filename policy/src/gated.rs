@@ -42,11 +42,7 @@ pub enum GatedError {
 
 impl<C> Gated<C> {
     pub(crate) const fn new(command: C, robot: Arc<RobotId>, tick: u64) -> Self {
-        Self {
-            command,
-            robot,
-            tick,
-        }
+        Self { command, robot, tick }
     }
 
     /// Takes the command out, for the driver `robot` in its tick `tick`. Consumes it either
@@ -62,10 +58,7 @@ impl<C> Gated<C> {
             });
         }
         if self.tick != tick {
-            return Err(GatedError::Tick {
-                expected: tick,
-                found: self.tick,
-            });
+            return Err(GatedError::Tick { expected: tick, found: self.tick });
         }
         Ok(self.command)
     }
@@ -94,17 +87,11 @@ mod tests {
         assert_eq!(gated(3).open(&robot("amr-1"), 3), Ok(7));
         assert_eq!(
             gated(3).open(&robot("amr-2"), 3),
-            Err(GatedError::Robot {
-                expected: robot("amr-2"),
-                found: robot("amr-1")
-            })
+            Err(GatedError::Robot { expected: robot("amr-2"), found: robot("amr-1") })
         );
         assert_eq!(
             gated(3).open(&robot("amr-1"), 4),
-            Err(GatedError::Tick {
-                expected: 4,
-                found: 3
-            })
+            Err(GatedError::Tick { expected: 4, found: 3 })
         );
     }
 }

@@ -19,21 +19,13 @@ pub fn speed_ratios(twist: Twist, limits: &Limits) -> [f64; 2] {
 /// The linear limit for the direction in which `twist` goes, m/s.
 #[must_use]
 pub fn linear_limit(twist: Twist, limits: &Limits) -> f64 {
-    if twist.linear < 0.0 {
-        limits.max_reverse_mps
-    } else {
-        limits.max_linear_mps
-    }
+    if twist.linear < 0.0 { limits.max_reverse_mps } else { limits.max_linear_mps }
 }
 
 /// By how much `speed` must be scaled to be at most `limit` either way.
 #[must_use]
 pub fn ratio(speed: f64, limit: f64) -> f64 {
-    if speed.abs() > limit {
-        limit / speed.abs()
-    } else {
-        1.0
-    }
+    if speed.abs() > limit { limit / speed.abs() } else { 1.0 }
 }
 
 /// Scales to the speed limits by one ratio for both axes. The clamp after it only takes off
@@ -42,23 +34,15 @@ pub fn ratio(speed: f64, limit: f64) -> f64 {
 pub fn limit_speed(twist: Twist, limits: &Limits) -> Twist {
     let [linear, angular] = speed_ratios(twist, limits);
     let ratio = linear.min(angular);
-    if ratio < 1.0 {
-        clamp(twist.scaled(ratio), limits)
-    } else {
-        twist
-    }
+    if ratio < 1.0 { clamp(twist.scaled(ratio), limits) } else { twist }
 }
 
 /// Each axis into its limits on its own.
 #[must_use]
 pub fn clamp(twist: Twist, limits: &Limits) -> Twist {
     Twist {
-        angular: twist
-            .angular
-            .clamp(-limits.max_angular_radps, limits.max_angular_radps),
-        linear: twist
-            .linear
-            .clamp(-limits.max_reverse_mps, limits.max_linear_mps),
+        angular: twist.angular.clamp(-limits.max_angular_radps, limits.max_angular_radps),
+        linear: twist.linear.clamp(-limits.max_reverse_mps, limits.max_linear_mps),
     }
 }
 
@@ -83,63 +67,54 @@ pub fn brake_seconds(twist: Twist, limits: &Limits) -> f64 {
 #[must_use]
 pub fn brake(twist: Twist, seconds: f64, limits: &Limits) -> Twist {
     let whole = brake_seconds(twist, limits);
-    if seconds >= whole {
-        Twist::ZERO
-    } else {
-        twist.scaled(1.0 - seconds / whole)
-    }
+    if seconds >= whole { Twist::ZERO } else { twist.scaled(1.0 - seconds / whole) }
 }
 
 /// How far towards a target one tick can go.
 #[derive(Clone, Copy, Debug)]
 pub struct Ramp {
+    /// The limit that held the turning back, rad/s².
+    pub angular: Option<f64>,
+    /// The limit that held the speed back, m/s².
+    pub linear: Option<f64>,
     /// Where it ends.
     pub twist: Twist,
-    /// The angular limit held it back, alone or with the other.
-    pub angular: bool,
-    /// The linear limit that held it back, m/s².
-    pub linear: Option<f64>,
 }
 
-/// From `last` towards `target` within `seconds`, straight in the plane of the two axes: one
-/// ratio for both. A change of direction passes through standing still.
+/// From `last` towards `target` within `seconds`. Towards rest both axes brake together, so
+/// that the path keeps its curvature; towards anything else each axis goes as fast as it may,
+/// so that steering does not wait for speed. A change of direction passes through standing
+/// still.
 #[must_use]
 pub fn ramp(last: Twist, target: Twist, seconds: f64, limits: &Limits) -> Ramp {
-    let last_linear = if last.linear.abs() < REST {
-        0.0
-    } else {
-        last.linear
-    };
-    let change = Twist::new(target.linear - last_linear, target.angular - last.angular);
-    let slows = change.linear * last_linear < 0.0;
-    let linear_limit = if slows {
-        limits.max_decel_mps2
-    } else {
-        limits.max_linear_accel_mps2
-    };
-    let reach = if slows {
-        (linear_limit * seconds).min(last_linear.abs())
-    } else {
-        linear_limit * seconds
-    };
-    let linear = ratio(change.linear, reach);
-    let angular = ratio(change.angular, limits.max_angular_accel_radps2 * seconds);
-    let part = linear.min(angular);
-    if part >= 1.0 {
+    let angular_limit = limits.max_angular_accel_radps2;
+    if target == Twist::ZERO {
+        let twist = brake(last, seconds, limits);
+        let short = |left: f64, limit| (left.abs() > 0.0).then_some(limit);
         return Ramp {
-            twist: target,
-            angular: false,
-            linear: None,
+            angular: short(twist.angular, angular_limit),
+            linear: short(twist.linear, limits.max_decel_mps2),
+            twist,
         };
     }
+    let last_linear = if last.linear.abs() < REST { 0.0 } else { last.linear };
+    let slows = (target.linear - last_linear) * last_linear < 0.0;
+    let linear_limit = if slows { limits.max_decel_mps2 } else { limits.max_linear_accel_mps2 };
+    let reach = linear_limit * seconds;
+    let reach = if slows { reach.min(last_linear.abs()) } else { reach };
+    let (linear, linear_short) = towards(last_linear, target.linear, reach);
+    let (angular, angular_short) = towards(last.angular, target.angular, angular_limit * seconds);
     Ramp {
-        twist: Twist::new(
-            last_linear + part * change.linear,
-            last.angular + part * change.angular,
-        ),
-        angular: angular < 1.0,
-        linear: (linear < 1.0).then_some(linear_limit),
+        angular: angular_short.then_some(angular_limit),
+        linear: linear_short.then_some(linear_limit),
+        twist: Twist::new(linear, angular),
     }
+}
+
+/// One axis by at most `reach`, and whether that falls short.
+fn towards(from: f64, to: f64, reach: f64) -> (f64, bool) {
+    let change = to - from;
+    if change.abs() > reach { (from + reach.copysign(change), true) } else { (to, false) }
 }
 
 #[cfg(test)]
@@ -166,18 +141,9 @@ pub(crate) mod tests {
 
     #[test]
     fn both_axes_are_scaled_by_one_ratio() {
-        close(
-            limit_speed(Twist::new(1.6, 1.0), &LIMITS),
-            Twist::new(0.8, 0.5),
-        );
-        close(
-            limit_speed(Twist::new(0.4, 3.0), &LIMITS),
-            Twist::new(0.2, 1.5),
-        );
-        close(
-            limit_speed(Twist::new(-0.4, 1.0), &LIMITS),
-            Twist::new(-0.2, 0.5),
-        );
+        close(limit_speed(Twist::new(1.6, 1.0), &LIMITS), Twist::new(0.8, 0.5));
+        close(limit_speed(Twist::new(0.4, 3.0), &LIMITS), Twist::new(0.2, 1.5));
+        close(limit_speed(Twist::new(-0.4, 1.0), &LIMITS), Twist::new(-0.2, 0.5));
         let compliant = Twist::new(0.799, -1.499);
         assert_eq!(limit_speed(compliant, &LIMITS), compliant);
     }
@@ -190,23 +156,14 @@ pub(crate) mod tests {
 
     #[test]
     fn a_ramp_brakes_harder_than_it_speeds_up_and_turns_round_at_rest() {
-        close(
-            ramp(Twist::ZERO, Twist::new(0.8, 0.0), 0.1, &LIMITS).twist,
-            Twist::new(0.05, 0.0),
-        );
+        close(ramp(Twist::ZERO, Twist::new(0.8, 0.0), 0.1, &LIMITS).twist, Twist::new(0.05, 0.0));
         let from = Twist::new(0.8, 0.0);
-        close(
-            ramp(from, Twist::ZERO, 0.1, &LIMITS).twist,
-            Twist::new(0.7, 0.0),
-        );
+        close(ramp(from, Twist::ZERO, 0.1, &LIMITS).twist, Twist::new(0.7, 0.0));
         let from = Twist::new(0.05, 0.0);
-        close(
-            ramp(from, Twist::new(-0.2, 0.0), 0.1, &LIMITS).twist,
-            Twist::ZERO,
-        );
+        close(ramp(from, Twist::new(-0.2, 0.0), 0.1, &LIMITS).twist, Twist::ZERO);
         let done = ramp(from, Twist::new(0.06, 0.0), 0.1, &LIMITS);
         close(done.twist, Twist::new(0.06, 0.0));
-        assert!(done.linear.is_none() && !done.angular);
+        assert!(done.linear.is_none() && done.angular.is_none());
     }
 
     #[test]

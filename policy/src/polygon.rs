@@ -57,11 +57,7 @@ impl Polygon {
             least = Point::new(least.x.min(corner.x), least.y.min(corner.y));
             most = Point::new(most.x.max(corner.x), most.y.max(corner.y));
         }
-        Ok(Self {
-            corners: corners.to_vec(),
-            least,
-            most,
-        })
+        Ok(Self { corners: corners.to_vec(), least, most })
     }
 
     /// The corners in order.
@@ -85,11 +81,7 @@ impl Polygon {
                 inside = !inside;
             }
         }
-        if inside {
-            -nearest.sqrt()
-        } else {
-            nearest.sqrt()
-        }
+        if inside { -nearest.sqrt() } else { nearest.sqrt() }
     }
 
     /// The polygon is surely further away than `distance`, told by its bounding box alone.
@@ -117,10 +109,7 @@ pub fn concave_corner(corners: &[Point]) -> Option<usize> {
 fn area(corners: &[Point]) -> f64 {
     // Relative to the first corner: far from the origin the products would swallow the area.
     let origin = corners[0];
-    sides(corners)
-        .map(|[from, to]| cross(origin, from, to))
-        .sum::<f64>()
-        / 2.0
+    sides(corners).map(|[from, to]| cross(origin, from, to)).sum::<f64>() / 2.0
 }
 
 fn sides(corners: &[Point]) -> impl Iterator<Item = [Point; 2]> + '_ {
@@ -143,10 +132,7 @@ fn crossing(corners: &[Point]) -> Option<(usize, usize)> {
         let [_, c] = side(first + 1);
         let back = (a.x - b.x) * (c.x - b.x) + (a.y - b.y) * (c.y - b.y);
         if on_line(a, b, c) && back > 0.0 {
-            return Some((
-                first.min((first + 1) % count),
-                first.max((first + 1) % count),
-            ));
+            return Some((first.min((first + 1) % count), first.max((first + 1) % count)));
         }
         for second in first + 2..count {
             if (second + 1) % count != first && touch(side(first), side(second)) {
@@ -186,14 +172,7 @@ mod tests {
     #[test]
     fn distance_is_negative_inside_and_measured_to_the_nearest_edge_or_corner() {
         // An L, so that a concave corner is tried as well.
-        let shape = [
-            (0.0, 0.0),
-            (4.0, 0.0),
-            (4.0, 1.0),
-            (1.0, 1.0),
-            (1.0, 4.0),
-            (0.0, 4.0),
-        ];
+        let shape = [(0.0, 0.0), (4.0, 0.0), (4.0, 1.0), (1.0, 1.0), (1.0, 4.0), (0.0, 4.0)];
         let mut corners = points(&shape);
         for _ in 0..2 {
             let polygon = Polygon::new(&corners).unwrap();
@@ -216,31 +195,15 @@ mod tests {
     fn corners_that_are_no_polygon_are_refused_with_the_fault() {
         for (corners, fault) in [
             (&[(0.0, 0.0), (1.0, 0.0)][..], Fault::Few(2)),
-            (
-                &[(0.0, 0.0), (1.0, f64::NAN), (1.0, 1.0)],
-                Fault::NotFinite(1),
-            ),
-            (
-                &[(0.0, 0.0), (1.0, 0.0), (1.0, 0.0), (0.0, 1.0)],
-                Fault::Repeated(2),
-            ),
-            (
-                &[(0.0, 0.0), (1.0, 1.0), (1.0, 0.0), (0.0, 1.0)],
-                Fault::Crossing(0, 2),
-            ),
+            (&[(0.0, 0.0), (1.0, f64::NAN), (1.0, 1.0)], Fault::NotFinite(1)),
+            (&[(0.0, 0.0), (1.0, 0.0), (1.0, 0.0), (0.0, 1.0)], Fault::Repeated(2)),
+            (&[(0.0, 0.0), (1.0, 1.0), (1.0, 0.0), (0.0, 1.0)], Fault::Crossing(0, 2)),
             (&[(0.0, 0.0), (2.0, 0.0), (1.0, 0.0)], Fault::Crossing(0, 1)),
             (&[(0.0, 0.0), (1e-3, 0.0), (0.0, 1e-3)], Fault::Flat),
             // A corner on another side.
-            (
-                &[(0.0, 0.0), (4.0, 0.0), (4.0, 4.0), (2.0, 0.0), (0.0, 4.0)],
-                Fault::Crossing(0, 2),
-            ),
+            (&[(0.0, 0.0), (4.0, 0.0), (4.0, 4.0), (2.0, 0.0), (0.0, 4.0)], Fault::Crossing(0, 2)),
         ] {
-            assert_eq!(
-                Polygon::new(&points(corners)).unwrap_err(),
-                fault,
-                "{corners:?}"
-            );
+            assert_eq!(Polygon::new(&points(corners)).unwrap_err(), fault, "{corners:?}");
         }
     }
 

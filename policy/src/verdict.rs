@@ -61,22 +61,14 @@ impl Verdicts {
             rule: Rule::InputNan,
             zone: None,
         };
-        Self {
-            items: [EMPTY; Self::CAPACITY],
-            len: 0,
-        }
+        Self { items: [EMPTY; Self::CAPACITY], len: 0 }
     }
 
     /// Notes that a rule acted; a rule that already acted in this tick keeps its first note.
     pub(crate) fn note(&mut self, rule: Rule, limit: f64, zone: Option<u16>) {
         if self.len < Self::CAPACITY && self.iter().all(|verdict| verdict.rule != rule) {
-            self.items[self.len] = GateVerdict {
-                allowed: Twist::ZERO,
-                asked: Twist::ZERO,
-                limit,
-                rule,
-                zone,
-            };
+            self.items[self.len] =
+                GateVerdict { allowed: Twist::ZERO, asked: Twist::ZERO, limit, rule, zone };
             self.len += 1;
         }
     }
@@ -110,10 +102,6 @@ mod tests {
         }
         verdicts.seal(Twist::new(2.0, 0.0), Twist::new(1.0, 0.0));
         assert_eq!(verdicts.len(), Rule::ALL.len());
-        assert!(
-            verdicts
-                .iter()
-                .all(|verdict| verdict.asked == Twist::new(2.0, 0.0))
-        );
+        assert!(verdicts.iter().all(|verdict| verdict.asked == Twist::new(2.0, 0.0)));
     }
 }

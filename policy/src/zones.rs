@@ -88,11 +88,7 @@ pub fn advance(pose: Pose, twist: Twist, seconds: f64) -> Pose {
     let (turn, length) = (twist.angular * seconds, twist.linear * seconds);
     // The chord of the arc, at half the turn. sin(x)/x by its series where it would be 0/0.
     let half = turn / 2.0;
-    let chord = if half.abs() < 1e-4 {
-        1.0 - half * half / 6.0
-    } else {
-        half.sin() / half
-    };
+    let chord = if half.abs() < 1e-4 { 1.0 - half * half / 6.0 } else { half.sin() / half };
     let (sin, cos) = (pose.yaw + half).sin_cos();
     Pose {
         x: pose.x + length * chord * cos,
@@ -151,30 +147,17 @@ pub struct ZoneMap {
 impl ZoneMap {
     /// Takes the outline and the zones of a document that was checked.
     pub(crate) fn new(footprint: &Footprint, zones: Vec<(ZoneRule, Polygon)>) -> Self {
-        let areas = zones
-            .into_iter()
-            .zip(0_u16..)
-            .map(|((rule, polygon), index)| {
-                let kind = match rule {
-                    ZoneRule::KeepIn => Kind::KeepIn,
-                    ZoneRule::KeepOut => Kind::KeepOut,
-                    ZoneRule::Speed { max_linear_mps } => Kind::Speed(max_linear_mps),
-                };
-                Area {
-                    index,
-                    kind,
-                    polygon,
-                }
-            });
-        let outline = footprint
-            .outline
-            .iter()
-            .map(|corner| corner.x.hypot(corner.y));
+        let areas = zones.into_iter().zip(0_u16..).map(|((rule, polygon), index)| {
+            let kind = match rule {
+                ZoneRule::KeepIn => Kind::KeepIn,
+                ZoneRule::KeepOut => Kind::KeepOut,
+                ZoneRule::Speed { max_linear_mps } => Kind::Speed(max_linear_mps),
+            };
+            Area { index, kind, polygon }
+        });
+        let outline = footprint.outline.iter().map(|corner| corner.x.hypot(corner.y));
         let radius_m = outline.fold(0.0, f64::max) + footprint.margin_m + SLACK_M;
-        Self {
-            areas: areas.collect(),
-            radius_m,
-        }
+        Self { areas: areas.collect(), radius_m }
     }
 
     /// Radius of the disc: outline, margin and [`SLACK_M`].
@@ -210,11 +193,7 @@ impl ZoneMap {
         let Some(area) = self.areas.get(usize::from(zone)) else {
             return f64::NEG_INFINITY;
         };
-        if rule == Rule::ZoneKeepIn {
-            self.inside(area, at)
-        } else {
-            self.outside(area, at)
-        }
+        if rule == Rule::ZoneKeepIn { self.inside(area, at) } else { self.outside(area, at) }
     }
 
     /// Which edges are already crossed at `at`.
@@ -253,12 +232,7 @@ impl ZoneMap {
             .filter(|area| !area.polygon.is_beyond(at, reach_m + self.radius_m))
             .filter(|area| self.outside(area, at) <= reach_m)
             .fold(0, |zones, area| zones | 1 << area.index);
-        Near {
-            zones,
-            keep_in: self
-                .keep_in(at)
-                .is_some_and(|edge| edge.clearance_m <= reach_m),
-        }
+        Near { zones, keep_in: self.keep_in(at).is_some_and(|edge| edge.clearance_m <= reach_m) }
     }
 
     /// The first rule that a path breaks; `None` when it keeps them all. Zones that are not
@@ -339,11 +313,7 @@ impl ZoneMap {
                 break;
             };
             let clearance_m = self.outside(area, at);
-            let edge = |rule| Edge {
-                clearance_m,
-                rule,
-                zone: area.index,
-            };
+            let edge = |rule| Edge { clearance_m, rule, zone: area.index };
             match area.kind {
                 Kind::KeepIn => {}
                 Kind::KeepOut => judge(edge(Rule::ZoneKeepOut), standing.entered & bit != 0)?,
@@ -354,10 +324,10 @@ impl ZoneMap {
                 Kind::Speed(_) => {}
             }
         }
-        if near.keep_in || standing.left {
-            if let Some(edge) = self.keep_in(at) {
-                judge(edge, standing.left)?;
-            }
+        if (near.keep_in || standing.left)
+            && let Some(edge) = self.keep_in(at)
+        {
+            judge(edge, standing.left)?;
         }
         Ok((nearest, crossed))
     }
@@ -386,10 +356,7 @@ impl ZoneMap {
 
 impl Standing {
     fn deepen(&mut self, edge: Edge) {
-        if self
-            .worst
-            .is_none_or(|worst| edge.clearance_m < worst.clearance_m)
-        {
+        if self.worst.is_none_or(|worst| edge.clearance_m < worst.clearance_m) {
             self.worst = Some(edge);
         }
     }
@@ -401,11 +368,7 @@ mod tests {
 
     #[test]
     fn an_arc_is_exact_and_meets_the_straight_line() {
-        let quarter = advance(
-            Pose::default(),
-            Twist::new(1.0, 1.0),
-            std::f64::consts::FRAC_PI_2,
-        );
+        let quarter = advance(Pose::default(), Twist::new(1.0, 1.0), std::f64::consts::FRAC_PI_2);
         assert!((quarter.x - 1.0).abs() < 1e-12 && (quarter.y - 1.0).abs() < 1e-12);
         let straight = advance(Pose::default(), Twist::new(-1.0, 0.0), 2.0);
         let bent = advance(Pose::default(), Twist::new(-1.0, 1e-9), 2.0);

@@ -44,25 +44,12 @@ fn calls() -> u64 {
 fn no_tick_allocates_or_frees() {
     let mut document = document();
     let comb: Vec<(f64, f64)> = (0_u8..40)
-        .map(|i| {
-            (
-                8.0 + f64::from(i) * 0.05,
-                if i % 2 == 0 { 6.0 } else { 6.5 },
-            )
-        })
+        .map(|i| (8.0 + f64::from(i) * 0.05, if i % 2 == 0 { 6.0 } else { 6.5 }))
         .chain([(10.0, 7.5), (8.0, 7.5)])
         .collect();
-    document
-        .zones
-        .push(zone("comb", polygon(&comb), ZoneRule::KeepOut));
-    let slow = ZoneRule::Speed {
-        max_linear_mps: 0.3,
-    };
-    document.zones.push(zone(
-        "slow",
-        polygon(&[(0.5, 5.0), (3.0, 5.0), (1.0, 7.0)]),
-        slow,
-    ));
+    document.zones.push(zone("comb", polygon(&comb), ZoneRule::KeepOut));
+    let slow = ZoneRule::Speed { max_linear_mps: 0.3 };
+    document.zones.push(zone("slow", polygon(&[(0.5, 5.0), (3.0, 5.0), (1.0, 7.0)]), slow));
     let mut gate = Gate::new(&verified(document));
     let robot = robot();
     let before = calls();
@@ -76,10 +63,7 @@ fn no_tick_allocates_or_frees() {
             y: 4.0 + 5.0 * (turn / 71.0).cos(),
             yaw: turn,
         };
-        let mut wishes = skill(
-            now,
-            Twist::new(1.5 * (turn / 13.0).sin(), (turn / 17.0).cos()),
-        );
+        let mut wishes = skill(now, Twist::new(1.5 * (turn / 13.0).sin(), (turn / 17.0).cos()));
         wishes.emergency_stop = tick % 41 == 0;
         if tick % 7 == 0 {
             wishes = Wishes::default();
@@ -95,8 +79,5 @@ fn no_tick_allocates_or_frees() {
         }
     }
     assert_eq!(calls() - before, 0);
-    assert!(
-        writes > 4_000 && stops > 100,
-        "{writes} writes, {stops} stops"
-    );
+    assert!(writes > 4_000 && stops > 100, "{writes} writes, {stops} stops");
 }

@@ -1,5 +1,6 @@
 //! In a closed loop with the worst base that the policy allows, whatever is wished, the
 //! footprint's circle never leaves where it must stay.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -9,7 +10,7 @@ use nooterra_policy::{Action, Gate};
 use nooterra_protocol::geometry::{Point, Pose, Twist, wrap_angle};
 use nooterra_protocol::policy::{PolicyDocument, ZoneRule};
 use nooterra_protocol::time::MonoNanos;
-use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assume, proptest};
+use proptest::prelude::{Just, Strategy, any, prop, prop_assert, proptest};
 use std::time::Duration;
 
 /// One run: a policy, a start, what is wished one after the other, and how bad the odometry is.
@@ -63,21 +64,13 @@ fn distance(corners: &[Point], at: Point) -> f64 {
             across.abs()
         });
     }
-    if winding.abs() > std::f64::consts::PI {
-        -nearest
-    } else {
-        nearest
-    }
+    if winding.abs() > std::f64::consts::PI { -nearest } else { nearest }
 }
 
 impl Oracle {
     fn new(document: &PolicyDocument) -> Self {
-        let mut oracle = Self {
-            keep_in: vec![],
-            keep_out: vec![],
-            radius: radius(document),
-            slow: vec![],
-        };
+        let mut oracle =
+            Self { keep_in: vec![], keep_out: vec![], radius: radius(document), slow: vec![] };
         for zone in &document.zones {
             let corners = zone.polygon.clone();
             match zone.rule {
@@ -123,11 +116,7 @@ fn run(episode: &Episode, brakes: f64) -> Report {
     base.limits.max_decel_mps2 *= brakes;
     let mut plant = Plant::new(&base, episode.start);
     let mut now = MonoNanos(1_000_000_000);
-    let mut report = Report {
-        least_m: f64::INFINITY,
-        over_mps: f64::NEG_INFINITY,
-        speed: 0.0,
-    };
+    let mut report = Report { least_m: f64::INFINITY, over_mps: f64::NEG_INFINITY, speed: 0.0 };
     let mut tick = 0;
     let age = Duration::from_millis(episode.age_ms);
     for wish in &episode.wishes {
@@ -152,19 +141,11 @@ fn run(episode: &Episode, brakes: f64) -> Report {
             inputs.pose.at = MonoNanos(now.0 - u64::try_from(age.as_nanos()).unwrap());
             inputs.twist.at = inputs.pose.at;
             let outcome = gate.tick(&inputs);
-            assert!(
-                matches!(outcome.action, Action::Write(_)),
-                "{:?}",
-                outcome.verdicts
-            );
+            assert!(matches!(outcome.action, Action::Write(_)), "{:?}", outcome.verdicts);
             plant.write(outcome.allowed);
         }
     }
-    Report {
-        pose: plant.pose,
-        speed: plant.twist.linear.abs(),
-        ..report
-    }
+    Report { speed: plant.twist.linear.abs(), ..report }
 }
 
 fn corner() -> impl Strategy<Value = (f64, f64)> {
@@ -172,93 +153,55 @@ fn corner() -> impl Strategy<Value = (f64, f64)> {
 }
 
 fn episode() -> impl Strategy<Value = Episode> {
-    let limits = (
-        0.3..2.0,
-        0.0..0.6,
-        0.2..1.5,
-        0.4..2.0,
-        0.5..2.5,
-        0.8..5.0,
-        0_u32..300,
-    );
+    let limits = (0.3..2.0, 0.0..0.6, 0.2..1.5, 0.4..2.0, 0.5..2.5, 0.8..5.0, 0_u32..300);
     let triangles = prop::collection::vec((corner(), corner(), corner()), 0..4);
-    let start = (0.5..7.5, 0.5..5.5, -3.1..3.1);
+    let start = (0.6..7.4, 0.6..5.4, -3.1..3.1);
     let wishes = prop::collection::vec((-1.0..3.0, -3.0..3.0), 1..8);
     let odometry = (0.02..0.1, 0.0..1.0, 0_u64..20, any::<u32>());
-    (
-        limits,
-        triangles,
-        start,
-        wishes,
-        odometry,
-        0.1..0.5,
-        prop::bool::weighted(0.5),
+    (limits, triangles, start, wishes, odometry, 0.1..0.5, prop::bool::weighted(0.5)).prop_map(
+        |(limits, triangles, start, wishes, odometry, slow, straight)| {
+            let mut document = document();
+            let to = &mut document.limits;
+            (to.max_linear_mps, to.max_reverse_mps, to.max_linear_accel_mps2) =
+                (limits.0, limits.1, limits.2);
+            (to.max_decel_mps2, to.max_angular_radps, to.max_angular_accel_radps2) =
+                (limits.3, limits.4, limits.5);
+            to.reaction_ms = limits.6;
+            document.footprint.margin_m = odometry.0;
+            document.zones =
+                vec![zone("room", rectangle((0.0, 0.0), (8.0, 6.0)), ZoneRule::KeepIn)];
+            for (index, (a, b, c)) in triangles.into_iter().enumerate() {
+                let corners = polygon(&[a, b, c]);
+                // The start is free of all of them.
+                let free = radius(&document) + 2.0 * odometry.0 + 0.01;
+                let at = Point::new(start.0, start.1);
+                if Polygon::new(&corners).is_ok() && distance(&corners, at) > free {
+                    let rule = if index == 0 {
+                        ZoneRule::Speed { max_linear_mps: slow }
+                    } else {
+                        ZoneRule::KeepOut
+                    };
+                    document.zones.push(zone(&format!("z{index}"), corners, rule));
+                }
+            }
+            let bend = if straight { 0.1 } else { 1.0 };
+            Episode {
+                document,
+                age_ms: odometry.2,
+                noise: odometry.1,
+                seed: odometry.3,
+                start: Pose { x: start.0, y: start.1, yaw: start.2 },
+                wishes: wishes.into_iter().map(|(v, w)| Twist::new(v, w * bend)).collect(),
+            }
+        },
     )
-        .prop_map(
-            |(limits, triangles, start, wishes, odometry, slow, straight)| {
-                let mut document = document();
-                let to = &mut document.limits;
-                (
-                    to.max_linear_mps,
-                    to.max_reverse_mps,
-                    to.max_linear_accel_mps2,
-                ) = (limits.0, limits.1, limits.2);
-                (
-                    to.max_decel_mps2,
-                    to.max_angular_radps,
-                    to.max_angular_accel_radps2,
-                ) = (limits.3, limits.4, limits.5);
-                to.reaction_ms = limits.6;
-                document.footprint.margin_m = odometry.0;
-                document.zones = vec![zone(
-                    "room",
-                    rectangle((0.0, 0.0), (8.0, 6.0)),
-                    ZoneRule::KeepIn,
-                )];
-                for (index, (a, b, c)) in triangles.into_iter().enumerate() {
-                    let corners = polygon(&[a, b, c]);
-                    if Polygon::new(&corners).is_ok() {
-                        let rule = if index == 0 {
-                            ZoneRule::Speed {
-                                max_linear_mps: slow,
-                            }
-                        } else {
-                            ZoneRule::KeepOut
-                        };
-                        document
-                            .zones
-                            .push(zone(&format!("z{index}"), corners, rule));
-                    }
-                }
-                let bend = if straight { 0.1 } else { 1.0 };
-                Episode {
-                    document,
-                    age_ms: odometry.2,
-                    noise: odometry.1,
-                    seed: odometry.3,
-                    start: Pose {
-                        x: start.0,
-                        y: start.1,
-                        yaw: start.2,
-                    },
-                    wishes: wishes
-                        .into_iter()
-                        .map(|(v, w)| Twist::new(v, w * bend))
-                        .collect(),
-                }
-            },
-        )
 }
 
 proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(192))]
-
     #[test]
     fn no_wish_takes_the_footprint_across_an_edge_or_too_fast_through_a_zone(
         episode in episode()
     ) {
-        let margin = 2.0 * episode.document.footprint.margin_m + 0.01;
-        prop_assume!(Oracle::new(&episode.document).clearance(episode.start) > margin);
         let report = run(&episode, 1.0);
         prop_assert!(report.least_m >= 0.0, "{report:?}");
         prop_assert!(report.over_mps <= 1e-3, "{report:?}");
@@ -299,11 +242,7 @@ fn head_on() -> Episode {
         age_ms: 10,
         noise: 0.0,
         seed: 1,
-        start: Pose {
-            x: 1.5,
-            y: 4.0,
-            yaw: 0.0,
-        },
+        start: Pose { x: 1.5, y: 4.0, yaw: 0.0 },
         wishes: vec![Twist::new(0.8, 0.0); 8],
     }
 }
@@ -314,10 +253,7 @@ fn a_full_wish_at_an_edge_ends_at_rest_close_before_it() {
     assert!(report.speed < 2e-3, "{report:?}");
     let margin = head_on().document.footprint.margin_m;
     let left = report.least_m - margin;
-    assert!(
-        (0.0..0.03).contains(&left),
-        "{left} m left of the margin's edge"
-    );
+    assert!((0.0..0.03).contains(&left), "{left} m left of the margin's edge");
 }
 
 #[test]

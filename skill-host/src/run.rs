@@ -57,8 +57,8 @@ pub enum End {
 
 /// A skill that runs.
 ///
-/// Dropping it stops the skill and waits for its thread, in general for less than a
-/// millisecond and for 50 ms at most; after that the thread is left to end by itself, which
+/// Dropping it stops the skill and waits for its thread, in general for about a
+/// millisecond, and for 50 ms at most; after that the thread is left to end by itself, which
 /// it does before its next call into the ports.
 #[derive(Debug)]
 pub struct Running {

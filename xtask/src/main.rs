@@ -1,1 +1,58 @@
-fn main() {}
+//! The developer's commands, as `cargo xtask COMMAND`.
+//!
+//! - [`demo`]: one signed job, end to end, against the embedded cloud and a simulated robot;
+//!   leaves `report.html` and `summary.json`.
+//! - [`test`]: installs what the tests need, runs all of them, counts.
+//! - [`ci`]: formatting, lints, licences, docs, the direction of the dependencies, the tests.
+//!
+//! # What it never does
+//! It links neither the agent nor the cloud: it drives the two programs as a user would, by
+//! command line and HTTP, and checks their claims with code of its own.
+
+mod ci;
+mod demo;
+mod process;
+mod progress;
+mod report;
+mod test;
+mod toolchain;
+mod truth;
+mod world;
+mod zones;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// The developer's commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything that a change must pass: format, lints, licences, docs, tests.
+    Ci,
+    /// One signed job, end to end, on a simulated robot; leaves report.html and summary.json.
+    Demo(demo::Options),
+    /// Install what the tests need and run all of them.
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Ci => ci::run(),
+        Command::Demo(options) => demo::run(&options),
+        Command::Test(options) => test::run(&options),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

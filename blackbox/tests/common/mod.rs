@@ -1,5 +1,5 @@
 //! What the tests of the journal share: a clock that is set by hand, a key, entries.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, missing_debug_implementations, clippy::unwrap_used)]
 
 use nooterra_blackbox::{Clock, Journal, JournalHandle, Opened, Options};
 use nooterra_protocol::codec::{Blob, Digest};
@@ -20,8 +20,7 @@ pub struct HandClock(AtomicU64);
 
 impl HandClock {
     pub fn advance(&self, span: Duration) {
-        self.0
-            .fetch_add(u64::try_from(span.as_nanos()).unwrap(), Ordering::SeqCst);
+        self.0.fetch_add(u64::try_from(span.as_nanos()).unwrap(), Ordering::SeqCst);
     }
 
     pub fn now(&self) -> MonoNanos {
@@ -33,11 +32,7 @@ impl Clock for HandClock {
     fn stamp(&self) -> Stamp {
         let mono = self.now();
         let wall = WallMillis(1_795_000_000_000 + i64::try_from(mono.0 / 1_000_000).unwrap());
-        Stamp {
-            mono,
-            trust: ClockTrust::Network,
-            wall,
-        }
+        Stamp { mono, trust: ClockTrust::Network, wall }
     }
 }
 
@@ -53,12 +48,7 @@ impl Key {
     pub fn new(seed: u8) -> Arc<Self> {
         let key = Es256Key::from_seed([seed; 32]).unwrap();
         let (held, released) = (Mutex::new(false), Condvar::new());
-        Arc::new(Self {
-            key,
-            held,
-            released,
-            waiting: AtomicU64::new(0),
-        })
+        Arc::new(Self { key, held, released, waiting: AtomicU64::new(0) })
     }
 
     pub fn hold(&self) {
@@ -105,12 +95,7 @@ impl Bench {
         let (clock, key) = (Arc::new(HandClock::default()), Key::new(7));
         clock.advance(Duration::from_secs(5));
         let options = Options::new(clock.clone(), key.clone(), Digest::of(b"policy"));
-        Self {
-            clock,
-            dir: tempfile::tempdir().unwrap(),
-            key,
-            options,
-        }
+        Self { clock, dir: tempfile::tempdir().unwrap(), key, options }
     }
 
     pub fn path(&self) -> PathBuf {
@@ -125,10 +110,7 @@ impl Bench {
 /// A normal record of about `size` bytes.
 pub fn log(text: &str, size: usize) -> Entry {
     let message = format!("{text}{}", ".".repeat(size.saturating_sub(text.len())));
-    Entry::SkillLog(SkillLog {
-        message,
-        skill: SkillId::new("patrol").unwrap(),
-    })
+    Entry::SkillLog(SkillLog { message, skill: SkillId::new("patrol").unwrap() })
 }
 
 /// A critical record: bytes that stand for a signed fact.
@@ -152,11 +134,7 @@ pub fn sample_at(x: f64) -> Sample {
         asked: AskedTwist::from(Twist::new(f64::NAN, 0.1)),
         battery: Some(0.75),
         limit_mps: 0.8,
-        pose: Pose {
-            x,
-            y: 0.25,
-            yaw: 1.0,
-        },
+        pose: Pose { x, y: 0.25, yaw: 1.0 },
         source: Source::Skill,
         twist: Twist::new(0.4, 0.1),
     }
@@ -166,10 +144,7 @@ pub fn sample_at(x: f64) -> Sample {
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let since = Instant::now();
     while !holds() {
-        assert!(
-            since.elapsed() < Duration::from_secs(20),
-            "not within 20 s: {what}"
-        );
+        assert!(since.elapsed() < Duration::from_secs(20), "not within 20 s: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -210,9 +185,7 @@ impl Dice {
 
 /// From the environment, so that a failure can be run again; otherwise from the clock.
 pub fn seed() -> u64 {
-    let seed = std::env::var("NOOTERRA_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok());
+    let seed = std::env::var("NOOTERRA_SEED").ok().and_then(|text| text.parse().ok());
     let seed = seed.unwrap_or_else(|| {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         u64::try_from(since.unwrap().as_nanos() & 0xffff_ffff).unwrap()

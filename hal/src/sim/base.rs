@@ -50,8 +50,13 @@ impl Base {
         self.last_order = Some(now);
         self.abandoned = false;
         if matches!(order, Order::Stop(_)) {
-            // What was on its way is void; a stop is never overtaken by what it stops.
-            self.pending.clear();
+            // What was on its way is void: a stop is never overtaken by what it stops. One that
+            // is on its way or in force stays, or a stop in every tick would never arrive.
+            self.pending.retain(|(_, pending)| *pending == order);
+            let newest = self.pending.back().map_or(self.order, |(_, newest)| *newest);
+            if newest == order {
+                return;
+            }
         }
         if self.pending.len() == MOST_PENDING
             && let Some((_, early)) = self.pending.pop_front()
@@ -87,10 +92,7 @@ impl Base {
             self.order = order;
             self.pending.pop_front();
         }
-        let silence = self
-            .last_order
-            .and_then(|last| now.since(last))
-            .unwrap_or_default();
+        let silence = self.last_order.and_then(|last| now.since(last)).unwrap_or_default();
         if silence > WRITE_WATCHDOG && matches!(self.order, Order::Drive(_)) {
             self.abandoned = true;
             self.pending.clear();
@@ -122,11 +124,8 @@ impl Base {
     /// Each axis towards the target as fast as its drive allows.
     fn approach(&self, target: Twist, step_s: f64) -> Twist {
         let braking = self.current.linear * (target.linear - self.current.linear) < 0.0;
-        let linear = if braking {
-            self.config.max_decel_mps2
-        } else {
-            self.config.max_linear_accel_mps2
-        };
+        let linear =
+            if braking { self.config.max_decel_mps2 } else { self.config.max_linear_accel_mps2 };
         let towards = |from: f64, to: f64, most: f64| from + (to - from).clamp(-most, most);
         Twist::new(
             towards(self.current.linear, target.linear, linear * step_s),
@@ -142,10 +141,6 @@ impl Base {
     fn slow(&self, decel_mps2: f64, step_s: f64) -> Twist {
         let seconds = (self.current.linear.abs() / decel_mps2)
             .max(self.current.angular.abs() / self.config.max_angular_accel_radps2);
-        if seconds <= step_s {
-            Twist::ZERO
-        } else {
-            self.current.scaled(1.0 - step_s / seconds)
-        }
+        if seconds <= step_s { Twist::ZERO } else { self.current.scaled(1.0 - step_s / seconds) }
     }
 }

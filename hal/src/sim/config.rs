@@ -144,12 +144,7 @@ pub struct LidarConfig {
 
 impl Default for LidarConfig {
     fn default() -> Self {
-        Self {
-            beams: 90,
-            noise_m: 0.01,
-            range_m: 12.0,
-            rate_hz: 10.0,
-        }
+        Self { beams: 90, noise_m: 0.01, range_m: 12.0, rate_hz: 10.0 }
     }
 }
 
@@ -276,19 +271,8 @@ impl SimConfig {
             let at = pose.point();
             let free = pose.is_finite()
                 && -room.signed_distance(at) >= radius_m
-                && obstacles
-                    .iter()
-                    .all(|obstacle| obstacle.signed_distance(at) >= radius_m);
-            if free {
-                Ok(())
-            } else {
-                Err(ConfigError::Place {
-                    key,
-                    x: at.x,
-                    y: at.y,
-                    radius_m,
-                })
-            }
+                && obstacles.iter().all(|obstacle| obstacle.signed_distance(at) >= radius_m);
+            if free { Ok(()) } else { Err(ConfigError::Place { key, x: at.x, y: at.y, radius_m }) }
         };
         if let Some(dock) = &self.dock {
             fits("dock.pose", dock.pose)?;
@@ -298,44 +282,22 @@ impl SimConfig {
 
     /// Where the robot begins.
     pub(crate) fn begin(&self) -> Option<Pose> {
-        self.start
-            .or_else(|| self.dock.as_ref().map(|dock| dock.pose))
+        self.start.or_else(|| self.dock.as_ref().map(|dock| dock.pose))
     }
 
     fn check_numbers(&self) -> Result<(), ConfigError> {
-        let Self {
-            base,
-            battery,
-            lidar,
-            odometry,
-            ..
-        } = self;
+        let Self { base, battery, lidar, odometry, .. } = self;
         let dock_reach_m = self.dock.as_ref().map_or(0.1, |dock| dock.reach_m);
         for (key, found, least, most) in [
             ("base.coast_decel_mps2", base.coast_decel_mps2, 0.05, 50.0),
-            (
-                "base.max_angular_accel_radps2",
-                base.max_angular_accel_radps2,
-                0.05,
-                200.0,
-            ),
+            ("base.max_angular_accel_radps2", base.max_angular_accel_radps2, 0.05, 200.0),
             ("base.max_angular_radps", base.max_angular_radps, 0.05, 20.0),
             ("base.max_decel_mps2", base.max_decel_mps2, 0.05, 50.0),
-            (
-                "base.max_linear_accel_mps2",
-                base.max_linear_accel_mps2,
-                0.05,
-                50.0,
-            ),
+            ("base.max_linear_accel_mps2", base.max_linear_accel_mps2, 0.05, 50.0),
             ("base.max_linear_mps", base.max_linear_mps, 0.05, 10.0),
             ("base.max_wheel_mps", base.max_wheel_mps, 0.05, 20.0),
             ("base.radius_m", base.radius_m, 0.05, 5.0),
-            (
-                "base.reaction_ms",
-                f64::from(base.reaction_ms),
-                0.0,
-                1_000.0,
-            ),
+            ("base.reaction_ms", f64::from(base.reaction_ms), 0.0, 1_000.0),
             ("base.track_m", base.track_m, 0.05, 5.0),
             ("battery.capacity_wh", battery.capacity_wh, 0.001, 1e6),
             ("battery.charge_w", battery.charge_w, 0.0, 1e6),
@@ -347,29 +309,14 @@ impl SimConfig {
             ("lidar.noise_m", lidar.noise_m, 0.0, 0.5),
             ("lidar.range_m", lidar.range_m, 0.1, 200.0),
             ("lidar.rate_hz", lidar.rate_hz, 0.1, 100.0),
-            (
-                "odometry.angular_noise_radps",
-                odometry.angular_noise_radps,
-                0.0,
-                0.2,
-            ),
-            (
-                "odometry.linear_noise_mps",
-                odometry.linear_noise_mps,
-                0.0,
-                0.2,
-            ),
+            ("odometry.angular_noise_radps", odometry.angular_noise_radps, 0.0, 0.2),
+            ("odometry.linear_noise_mps", odometry.linear_noise_mps, 0.0, 0.2),
             ("odometry.pose_noise_m", odometry.pose_noise_m, 0.0, 0.01),
             ("odometry.yaw_noise_rad", odometry.yaw_noise_rad, 0.0, 0.1),
         ] {
             // `contains` is false for NaN.
             if !(least..=most).contains(&found) {
-                return Err(ConfigError::Range {
-                    key,
-                    found,
-                    least,
-                    most,
-                });
+                return Err(ConfigError::Range { key, found, least, most });
             }
         }
         Ok(())
@@ -385,15 +332,9 @@ fn check_polygon(key: &str, corners: &[Point]) -> Result<Polygon, ConfigError> {
         });
     }
     // The physics is in single precision: 1 km from the origin it still resolves 0.1 mm.
-    if corners
-        .iter()
-        .any(|corner| corner.x.abs() > 1_000.0 || corner.y.abs() > 1_000.0)
-    {
+    if corners.iter().any(|corner| corner.x.abs() > 1_000.0 || corner.y.abs() > 1_000.0) {
         let fault = "a corner is more than 1000 m from the origin".to_owned();
-        return Err(ConfigError::Polygon {
-            key: key.to_owned(),
-            fault,
-        });
+        return Err(ConfigError::Polygon { key: key.to_owned(), fault });
     }
     Polygon::new(corners).map_err(|fault| ConfigError::Polygon {
         key: key.to_owned(),

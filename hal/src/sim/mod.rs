@@ -115,44 +115,30 @@ impl SimBase {
 
     /// Brings the world up to `now`, to within a step.
     fn advance(&mut self, now: MonoNanos) -> Result<MonoNanos, HalError> {
-        let mut clock = self.clock.unwrap_or(Clock {
-            called: now,
-            scan_due: now,
-            world: now,
-        });
+        let mut clock = self.clock.unwrap_or(Clock { called: now, scan_due: now, world: now });
         if now < clock.called {
             return Err(HalError::Clock(clock.called.0 - now.0));
         }
         clock.called = now;
         let behind = now.since(clock.world).unwrap_or_default();
         if let Some(skipped) = behind.checked_sub(LONGEST_CATCH_UP) {
-            self.battery
-                .pass(skipped.as_secs_f64(), 0.0, self.is_docked());
+            self.battery.pass(skipped.as_secs_f64(), 0.0, self.is_docked());
             clock.world = clock.world.plus(skipped);
             clock.scan_due = clock.world;
         }
         if self.scan.is_none() {
-            self.scan = Some(Timed {
-                at: clock.world,
-                value: self.look(),
-            });
+            self.scan = Some(Timed { at: clock.world, value: self.look() });
             clock.scan_due = clock.world.plus(self.config.lidar.period());
         }
         while clock.world.plus(STEP) <= now {
             clock.world = clock.world.plus(STEP);
             let step_s = STEP.as_secs_f64();
-            let twist = self
-                .base
-                .advance(clock.world, step_s, self.battery.is_empty());
+            let twist = self.base.advance(clock.world, step_s, self.battery.is_empty());
             self.world.step(twist);
-            self.battery
-                .pass(step_s, twist.linear.abs(), self.is_docked());
+            self.battery.pass(step_s, twist.linear.abs(), self.is_docked());
             if clock.scan_due <= clock.world {
                 clock.scan_due = clock.scan_due.plus(self.config.lidar.period());
-                self.scan = Some(Timed {
-                    at: clock.world,
-                    value: self.look(),
-                });
+                self.scan = Some(Timed { at: clock.world, value: self.look() });
             }
         }
         self.clock = Some(clock);
@@ -190,21 +176,12 @@ impl Robot for SimBase {
         let docked = self.is_docked();
         let odometry = &self.config.odometry;
         Ok(Observation {
-            battery: Some(Timed {
-                at,
-                value: self.battery.read(docked),
-            }),
+            battery: Some(Timed { at, value: self.battery.read(docked) }),
             docked,
             emergency_stop: self.base.is_power_cut(),
-            pose: Timed {
-                at,
-                value: self.noise.pose(self.world.pose(), odometry),
-            },
+            pose: Timed { at, value: self.noise.pose(self.world.pose(), odometry) },
             scan: self.scan.clone(),
-            twist: Timed {
-                at,
-                value: self.noise.twist(self.world.twist(), odometry),
-            },
+            twist: Timed { at, value: self.noise.twist(self.world.twist(), odometry) },
         })
     }
 

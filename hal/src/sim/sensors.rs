@@ -57,12 +57,7 @@ pub(super) fn scan(lidar: &LidarConfig, world: &World, noise: &mut Noise) -> Sca
             None => single(lidar.range_m),
         }
     });
-    Scan {
-        angle_min: -PI,
-        angle_step,
-        range_max: lidar.range_m,
-        ranges: ranges.collect(),
-    }
+    Scan { angle_min: -PI, angle_step, range_max: lidar.range_m, ranges: ranges.collect() }
 }
 
 /// A battery as an integral of power.
@@ -75,11 +70,7 @@ pub(super) struct Cell {
 
 impl Cell {
     pub(super) const fn new(config: BatteryConfig) -> Self {
-        Self {
-            fraction: config.start_fraction,
-            load_w: config.idle_w,
-            config,
-        }
+        Self { fraction: config.start_fraction, load_w: config.idle_w, config }
     }
 
     /// Lets time pass at a speed, on the dock or off it.
@@ -98,10 +89,6 @@ impl Cell {
         // A 24 V pack of eight lithium iron phosphate cells: 21 V empty, 27.2 V full, and a
         // few tenths less under load.
         let volts = 21.0 + 6.2 * self.fraction - 0.002 * self.load_w;
-        Battery {
-            charging: docked && self.config.charge_w > 0.0,
-            fraction: self.fraction,
-            volts,
-        }
+        Battery { charging: docked && self.config.charge_w > 0.0, fraction: self.fraction, volts }
     }
 }

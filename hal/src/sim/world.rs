@@ -35,9 +35,7 @@ impl World {
                 .pose(BodyPose::new(vector(begin.point()), single(begin.yaw)))
                 .can_sleep(false)
                 .ccd_enabled(true),
-            ColliderBuilder::ball(single(config.base.radius_m))
-                .friction(0.3)
-                .density(200.0),
+            ColliderBuilder::ball(single(config.base.radius_m)).friction(0.3).density(200.0),
         );
         // A ray sees what the last step has sorted in; nothing moves in this one.
         physics.step();
@@ -47,11 +45,7 @@ impl World {
     pub(super) fn pose(&self) -> Pose {
         let body = &self.physics.bodies[self.body];
         let (at, yaw) = (body.translation(), body.rotation().angle());
-        Pose {
-            x: f64::from(at.x),
-            y: f64::from(at.y),
-            yaw: wrap_angle(f64::from(yaw)),
-        }
+        Pose { x: f64::from(at.x), y: f64::from(at.y), yaw: wrap_angle(f64::from(yaw)) }
     }
 
     pub(super) fn twist(&self) -> Twist {
@@ -69,10 +63,7 @@ impl World {
         let turn = wheels.angular * STEP.as_secs_f64() / 2.0;
         let heading = body.rotation().angle() + single(turn);
         let speed = single(wheels.linear);
-        body.set_linvel(
-            Vector::new(speed * heading.cos(), speed * heading.sin()),
-            true,
-        );
+        body.set_linvel(Vector::new(speed * heading.cos(), speed * heading.sin()), true);
         body.set_angvel(single(wheels.angular), true);
         self.physics.step();
     }
@@ -95,9 +86,7 @@ impl World {
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World")
-            .field("pose", &self.pose())
-            .finish_non_exhaustive()
+        f.debug_struct("World").field("pose", &self.pose()).finish_non_exhaustive()
     }
 }
 
@@ -107,10 +96,6 @@ fn vector(point: Point) -> Vector {
 
 /// A closed line around the corners.
 fn outline(corners: &[Point]) -> ColliderBuilder {
-    let vertices = corners
-        .iter()
-        .chain(corners.first())
-        .map(|corner| vector(*corner))
-        .collect();
+    let vertices = corners.iter().chain(corners.first()).map(|corner| vector(*corner)).collect();
     ColliderBuilder::polyline(vertices, None).friction(0.3)
 }

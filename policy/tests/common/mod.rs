@@ -1,7 +1,7 @@
 //! A policy to test with, and a base that does what it is told as late and as weakly as the
 //! policy says it may.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
 
 use nooterra_policy::{Inputs, VerifiedPolicy, Wish, Wishes};
 use nooterra_protocol::command::StopProfile;
@@ -34,25 +34,14 @@ pub fn rectangle(from: (f64, f64), to: (f64, f64)) -> Vec<Point> {
 }
 
 pub fn zone(id: &str, polygon: Vec<Point>, rule: ZoneRule) -> Zone {
-    Zone {
-        id: ZoneId::new(id).unwrap(),
-        polygon,
-        rule,
-    }
+    Zone { id: ZoneId::new(id).unwrap(), polygon, rule }
 }
 
 /// A base of 0.5 by 0.4 m in a room of 12 by 8 m with a forbidden island.
 pub fn document() -> PolicyDocument {
     PolicyDocument {
-        footprint: Footprint {
-            margin_m: 0.05,
-            outline: rectangle((-0.25, -0.2), (0.25, 0.2)),
-        },
-        freshness: Freshness {
-            command_ms: 300,
-            journal_ms: 100,
-            odometry_ms: 100,
-        },
+        footprint: Footprint { margin_m: 0.05, outline: rectangle((-0.25, -0.2), (0.25, 0.2)) },
+        freshness: Freshness { command_ms: 300, journal_ms: 100, odometry_ms: 100 },
         id: PolicyId::new("hall").unwrap(),
         limits: Limits {
             max_angular_accel_radps2: 3.0,
@@ -68,11 +57,7 @@ pub fn document() -> PolicyDocument {
         version: 1,
         zones: vec![
             zone("room", rectangle((0.0, 0.0), (12.0, 8.0)), ZoneRule::KeepIn),
-            zone(
-                "island",
-                rectangle((4.0, 2.6), (7.5, 5.0)),
-                ZoneRule::KeepOut,
-            ),
+            zone("island", rectangle((4.0, 2.6), (7.5, 5.0)), ZoneRule::KeepOut),
         ],
     }
 }
@@ -87,25 +72,13 @@ pub fn verified(document: PolicyDocument) -> VerifiedPolicy {
 
 /// Radius of the circle around the outline, without margin.
 pub fn radius(document: &PolicyDocument) -> f64 {
-    document
-        .footprint
-        .outline
-        .iter()
-        .map(|p| p.x.hypot(p.y))
-        .fold(0.0, f64::max)
+    document.footprint.outline.iter().map(|p| p.x.hypot(p.y)).fold(0.0, f64::max)
 }
 
 /// A fresh wish of the skill.
 pub fn skill(now: MonoNanos, twist: Twist) -> Wishes {
     let until = now.plus(Duration::from_secs(1));
-    Wishes {
-        skill: Some(Wish {
-            at: now,
-            twist,
-            until,
-        }),
-        ..Wishes::default()
-    }
+    Wishes { skill: Some(Wish { at: now, twist, until }), ..Wishes::default() }
 }
 
 /// Inputs with everything fresh.
@@ -113,15 +86,9 @@ pub fn inputs(tick: u64, now: MonoNanos, pose: Pose, twist: Twist, wishes: Wishe
     Inputs {
         journal_age: Duration::ZERO,
         now,
-        pose: Timed {
-            at: now,
-            value: pose,
-        },
+        pose: Timed { at: now, value: pose },
         tick,
-        twist: Timed {
-            at: now,
-            value: twist,
-        },
+        twist: Timed { at: now, value: twist },
         wishes,
     }
 }
@@ -169,11 +136,7 @@ impl Plant {
             let change = to.linear - from.linear;
             let slows = change * from.linear < 0.0;
             // Speeds up at once, which is worse than any real base; brakes as promised.
-            let linear = if slows {
-                self.limits.max_decel_mps2 * 1e-3
-            } else {
-                f64::INFINITY
-            };
+            let linear = if slows { self.limits.max_decel_mps2 * 1e-3 } else { f64::INFINITY };
             let angular = self.limits.max_angular_accel_radps2 * 1e-3;
             self.twist = Twist::new(
                 from.linear + change.clamp(-linear, linear),

@@ -104,7 +104,7 @@ fn recurse(depth: u64) -> u64 {
 fn attach() -> Status {
     let half = vec![7; 32 * 1024];
     let verdicts = [
-        evidence::attach("0", "application/octet-stream", &[7; 64 * 1024 + 1]),
+        evidence::attach("0", "application/octet-stream", &vec![7; 64 * 1024 + 1]),
         evidence::attach("a", "application/octet-stream", &half),
         evidence::attach("b", "application/octet-stream", &half),
         evidence::attach("c", "application/octet-stream", &[7]),

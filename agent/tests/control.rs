@@ -1,0 +1,265 @@
+//! The control loop over a simulated robot and a real journal.
+
+mod common;
+
+use common::{Site, robot};
+use nooterra_agent::control::{ControlLoop, ControlThread, Desk, Exit, Goal, Lease, View};
+use nooterra_blackbox::{Journal, JournalHandle};
+use nooterra_hal::sim::{SimBase, SimConfig};
+use nooterra_hal::{HalError, Robot};
+use nooterra_policy::Gated;
+use nooterra_protocol::command::{Command, Source, StopProfile};
+use nooterra_protocol::entry::{Class, Entry, Rule, Verdict};
+use nooterra_protocol::geometry::{Point, Pose, Twist};
+use nooterra_protocol::ids::EnvelopeId;
+use nooterra_protocol::observation::{Capabilities, Observation};
+use nooterra_protocol::time::MonoNanos;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const TICK: u64 = 20_000_000;
+
+/// A loop whose time is ours.
+struct Rig {
+    control: ControlLoop,
+    desk: Arc<Desk>,
+    handle: JournalHandle,
+    _journal: Journal,
+    now: u64,
+    pose: Arc<Mutex<Pose>>,
+    view: Arc<View>,
+}
+
+/// The simulated base, and where it truly is.
+struct Watched {
+    base: SimBase,
+    truth: Arc<Mutex<Pose>>,
+}
+
+impl Robot for Watched {
+    fn capabilities(&self) -> Capabilities {
+        self.base.capabilities()
+    }
+    fn read(&mut self, now: MonoNanos) -> Result<Observation, HalError> {
+        let seen = self.base.read(now);
+        *self.truth.lock().unwrap() = self.base.truth();
+        seen
+    }
+    fn write(&mut self, now: MonoNanos, tick: u64, c: Gated<Command>) -> Result<(), HalError> {
+        self.base.write(now, tick, c)
+    }
+    fn stop(&mut self, now: MonoNanos, profile: StopProfile) -> Result<(), HalError> {
+        self.base.stop(now, profile)
+    }
+}
+
+fn base(site: &Site) -> SimBase {
+    let text = std::fs::read_to_string(site.path("world.toml")).unwrap();
+    let world: SimConfig = toml::from_str(&text).unwrap();
+    SimBase::new(robot(), world, 1).unwrap()
+}
+
+impl Rig {
+    fn new(site: &Site) -> Self {
+        let pose = Arc::new(Mutex::new(Pose::default()));
+        let robot = Watched { base: base(site), truth: Arc::clone(&pose) };
+        let (journal, handle) = site.journal();
+        let desk = Arc::new(Desk::new(handle.clone(), &site.policy()));
+        let view = Arc::new(View::default());
+        let control = ControlLoop::new(
+            Box::new(robot),
+            &site.policy(),
+            Arc::clone(&desk),
+            handle.control_queue(),
+            Arc::clone(&view),
+        );
+        Self { control, desk, handle, _journal: journal, now: 1_000_000_000, pose, view }
+    }
+
+    /// Ticks for so long, with `each` before every tick. The clock is ours and the disk is
+    /// not, so each tick waits until its records are durable.
+    fn run(&mut self, seconds: f64, mut each: impl FnMut(&Desk, MonoNanos)) {
+        let ticks = (seconds * 1e9 / TICK as f64) as u64;
+        for _ in 0..ticks {
+            self.now += TICK;
+            let now = MonoNanos(self.now);
+            each(&self.desk, now);
+            self.control.tick(now);
+            while self.handle.oldest_uncommitted_age(now.plus(Duration::from_secs(1))) > Duration::ZERO {
+                std::thread::sleep(Duration::from_micros(300));
+            }
+        }
+    }
+
+    fn pose(&self) -> Pose {
+        *self.pose.lock().unwrap()
+    }
+
+    fn speed(&self) -> f64 {
+        self.view.observation().unwrap().twist.value.linear.abs()
+    }
+
+    fn verdicts(&self) -> Vec<Verdict> {
+        let mut found = Vec::new();
+        for (_, bytes) in self.handle.read_from(Class::Normal, 0, 1 << 22).unwrap() {
+            if let Some(Entry::Verdict(verdict)) =
+                nooterra_evidence::Record::decode(&bytes).unwrap().entry().unwrap()
+            {
+                found.push(verdict);
+            }
+        }
+        found
+    }
+}
+
+#[test]
+fn an_operator_who_aims_through_the_press_is_stopped_before_it() {
+    let site = Site::new();
+    let mut rig = Rig::new(&site);
+    let until = MonoNanos(rig.now + 20_000_000_000);
+    let goal = Goal::GoTo { speed_mps: 1.0, to: Point::new(5.0, 4.0), yaw: None };
+    let lease = Lease { goal, holds: true, renewed: MonoNanos(rig.now), until };
+    rig.desk.set_operator(lease, EnvelopeId::new("env_1").unwrap());
+    rig.run(12.0, |_, _| {});
+    let pose = rig.pose();
+    assert!(pose.x > 2.5, "it went as far as it may: {pose:?}");
+    // The press zone begins at x = 4, y = 2.6; the footprint's circle has 0.43 m.
+    let corner = Point::new(4.0, 2.6);
+    assert!(pose.point().distance(corner) > 0.43, "{pose:?}");
+    assert!(rig.speed() < 0.05);
+    let verdicts = rig.verdicts();
+    let stopped = verdicts.iter().find(|v| v.rule == Rule::ZoneKeepOut).expect("a verdict");
+    assert_eq!(stopped.zone.as_ref().unwrap().as_str(), "press");
+    assert_eq!(stopped.command.as_ref().unwrap().as_str(), "env_1");
+    assert_eq!(stopped.source, Source::Operator);
+}
+
+#[test]
+fn a_skill_that_falls_silent_leaves_the_robot_at_rest() {
+    let site = Site::new();
+    let mut rig = Rig::new(&site);
+    let lease = |now: MonoNanos| Lease {
+        goal: Goal::Drive(Twist::new(1.0, 0.0)),
+        holds: false,
+        renewed: now,
+        until: now.plus(Duration::from_secs(2)),
+    };
+    rig.run(2.0, |desk, now| desk.set_skill(Some(lease(now))));
+    assert!(rig.speed() > 0.5, "it drives while the skill speaks");
+    rig.run(1.8, |_, _| {});
+    assert!(rig.speed() < 0.05, "{} m/s", rig.speed());
+    assert!(rig.verdicts().iter().any(|verdict| verdict.rule == Rule::SourceStale));
+}
+
+#[test]
+fn a_request_that_is_no_number_stops_the_robot() {
+    let site = Site::new();
+    let mut rig = Rig::new(&site);
+    rig.run(1.0, |desk, now| {
+        let goal = Goal::Drive(Twist::new(f64::NAN, 0.0));
+        let until = now.plus(Duration::from_secs(1));
+        desk.set_skill(Some(Lease { goal, holds: false, renewed: now, until }));
+    });
+    assert!(rig.speed() < 0.02);
+    let verdicts = rig.verdicts();
+    let refused = verdicts.iter().find(|v| v.rule == Rule::InputNan).expect("a verdict");
+    assert_eq!(refused.asked.linear, None);
+    assert_eq!(refused.allowed, Twist::ZERO);
+}
+
+#[test]
+fn an_emergency_stop_overrules_everybody_until_it_is_lifted() {
+    let site = Site::new();
+    let mut rig = Rig::new(&site);
+    let drive = |desk: &Desk, now: MonoNanos| {
+        let until = now.plus(Duration::from_secs(1));
+        let goal = Goal::Drive(Twist::new(0.5, 0.0));
+        desk.set_skill(Some(Lease { goal, holds: false, renewed: now, until }));
+    };
+    rig.run(1.0, drive);
+    rig.desk.set_emergency_stop(true);
+    rig.run(1.5, drive);
+    assert!(rig.speed() < 0.02);
+    rig.desk.set_emergency_stop(false);
+    rig.run(1.0, drive);
+    assert!(rig.speed() > 0.2);
+}
+
+/// A mock: a robot that fails in a chosen way, around the simulated one.
+struct Failing {
+    base: SimBase,
+    panics_at: u32,
+    reads: u32,
+    stops: Arc<AtomicU32>,
+}
+
+impl Robot for Failing {
+    fn capabilities(&self) -> Capabilities {
+        self.base.capabilities()
+    }
+    fn read(&mut self, now: MonoNanos) -> Result<Observation, HalError> {
+        self.reads += 1;
+        assert!(self.reads != self.panics_at, "the driver is broken on purpose");
+        if self.panics_at == 0 {
+            return Err(HalError::Device("unplugged".into()));
+        }
+        self.base.read(now)
+    }
+    fn write(&mut self, now: MonoNanos, tick: u64, c: Gated<Command>) -> Result<(), HalError> {
+        self.base.write(now, tick, c)
+    }
+    fn stop(&mut self, now: MonoNanos, profile: StopProfile) -> Result<(), HalError> {
+        self.stops.fetch_add(1, Ordering::Relaxed);
+        self.base.stop(now, profile)
+    }
+}
+
+fn failing(site: &Site, panics_at: u32) -> (Journal, ControlLoop, Arc<AtomicU32>) {
+    let stops = Arc::new(AtomicU32::new(0));
+    let robot = Failing { base: base(site), panics_at, reads: 0, stops: Arc::clone(&stops) };
+    let (journal, handle) = site.journal();
+    let desk = Arc::new(Desk::new(handle.clone(), &site.policy()));
+    let view = Arc::new(View::default());
+    let queue = handle.control_queue();
+    let control = ControlLoop::new(Box::new(robot), &site.policy(), desk, queue, view);
+    (journal, control, stops)
+}
+
+fn stop_reasons(journal: &Journal) -> Vec<String> {
+    std::thread::sleep(Duration::from_millis(60));
+    let records = journal.handle().read_from(Class::Critical, 0, 1 << 20).unwrap();
+    records
+        .into_iter()
+        .filter_map(|(_, bytes)| {
+            match nooterra_evidence::Record::decode(&bytes).unwrap().entry().unwrap() {
+                Some(Entry::Stop(stop)) => Some(stop.reason),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn a_panic_in_a_tick_ends_in_a_stop_that_is_recorded() {
+    let site = Site::new();
+    let (journal, control, stops) = failing(&site, 5);
+    let thread = ControlThread::spawn(control, &site.config().control).unwrap();
+    while !thread.is_over() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(thread.end(), Exit::Panicked);
+    assert!(stops.load(Ordering::Relaxed) >= 1);
+    assert_eq!(stop_reasons(&journal), ["the control loop panicked"]);
+}
+
+#[test]
+fn a_robot_that_cannot_be_read_is_stopped_and_that_is_said_once() {
+    let site = Site::new();
+    let (journal, mut control, stops) = failing(&site, 0);
+    for tick in 1..=20 {
+        control.tick(MonoNanos(tick * TICK));
+    }
+    assert_eq!(stops.load(Ordering::Relaxed), 20, "told again at every tick");
+    assert_eq!(stop_reasons(&journal), ["the robot cannot be read"]);
+}

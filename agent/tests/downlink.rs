@@ -1,0 +1,199 @@
+//! What is refused at the robot's door, although it arrives on the robot's own channel.
+
+mod common;
+
+use common::{Site, robot};
+use nooterra_agent::clock::{SystemClock, wall};
+use nooterra_agent::config::Link;
+use nooterra_agent::control::Desk;
+use nooterra_agent::jobs::Jobs;
+use nooterra_agent::link::{Downlink, Taken};
+use nooterra_blackbox::{Journal, JournalHandle};
+use nooterra_protocol::command::{Ask, RemoteCommand};
+use nooterra_protocol::entry::{Class, Entry};
+use nooterra_protocol::envelope::Signed;
+use nooterra_protocol::geometry::{Point, Twist};
+use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, RobotId};
+use nooterra_protocol::keys::{Ed25519Key, Signer as _};
+use nooterra_protocol::plan::Plan;
+use nooterra_protocol::time::WallMillis;
+use std::sync::Arc;
+use std::time::Duration;
+
+struct Door {
+    _journal: Journal,
+    desk: Arc<Desk>,
+    downlink: Downlink,
+    handle: JournalHandle,
+    // Keeps the runner's end open.
+    _inbox: nooterra_agent::jobs::Inbox,
+}
+
+fn cloud() -> Ed25519Key {
+    Ed25519Key::from_seed([1; 32])
+}
+
+fn open(site: &Site) -> Door {
+    let (journal, handle) = site.journal();
+    let desk = Arc::new(Desk::new(handle.clone(), &site.policy()));
+    let (jobs, inbox) = Jobs::new();
+    let downlink = Downlink::new(
+        robot(),
+        cloud().verifying_key(),
+        &Link::default(),
+        Arc::new(SystemClock::new(WallMillis(0))),
+        handle.clone(),
+        Arc::clone(&desk),
+        jobs,
+    );
+    Door { _journal: journal, desk, downlink, handle, _inbox: inbox }
+}
+
+fn drive_to(x: f64) -> Ask {
+    Ask::DriveTo { lease_ms: 2_000, speed_mps: 0.5, to: Point::new(x, 1.0) }
+}
+
+fn command(id: &str, ask: Ask) -> RemoteCommand {
+    let now = wall();
+    RemoteCommand {
+        audience: robot(),
+        body: ask,
+        expires_at: now.plus(Duration::from_secs(5)),
+        id: EnvelopeId::new(id).unwrap(),
+        issued_at: now,
+        issuer: ActorId::new("operator-1").unwrap(),
+        v: 1,
+    }
+}
+
+fn sign(command: RemoteCommand) -> Vec<u8> {
+    Signed::sign(command, &cloud()).unwrap().bytes().to_vec()
+}
+
+impl Door {
+    fn moves(&self) -> bool {
+        self.desk.try_intent().unwrap().operator.is_some()
+    }
+
+    /// Refused, nothing moved, and the journal says why.
+    fn refuses(&self, bytes: &[u8], why: &str) {
+        let Taken::Refused(reason) = self.downlink.take(bytes) else { panic!("it was taken") };
+        assert!(reason.contains(why), "{reason:?} does not say {why:?}");
+        assert!(!self.moves(), "the robot was moved by a refused command");
+        assert!(self.refusals().iter().any(|recorded| *recorded == reason), "not in the journal");
+    }
+
+    fn refusals(&self) -> Vec<String> {
+        // What is appended without waiting is durable some 10 ms later.
+        std::thread::sleep(Duration::from_millis(60));
+        let records = self.handle.read_from(Class::Critical, 0, 1 << 20).unwrap();
+        records
+            .into_iter()
+            .filter_map(|(_, bytes)| {
+                match nooterra_evidence::Record::decode(&bytes).unwrap().entry().unwrap() {
+                    Some(Entry::CommandRefused(refused)) => Some(refused.reason),
+                    _ => None,
+                }
+            })
+            .collect()
+    }
+}
+
+#[test]
+fn a_genuine_command_is_journalled_and_acted_on() {
+    let site = Site::new();
+    let door = open(&site);
+    let id = EnvelopeId::new("env_1").unwrap();
+    let taken = door.downlink.take(&sign(command("env_1", drive_to(3.0))));
+    assert_eq!(taken, Taken::Accepted(id));
+    assert!(door.moves());
+    let records = door.handle.read_from(Class::Critical, 0, 1 << 20).unwrap();
+    let record = nooterra_evidence::Record::decode(&records[0].1).unwrap();
+    assert_eq!(record.kind, "command_received");
+}
+
+#[test]
+fn a_wrong_signature_is_refused() {
+    let site = Site::new();
+    let door = open(&site);
+    let stranger = Ed25519Key::from_seed([2; 32]);
+    let forged = Signed::sign(command("env_1", drive_to(3.0)), &stranger).unwrap();
+    door.refuses(forged.bytes(), "unknown key");
+    let mut altered = sign(command("env_2", drive_to(3.0)));
+    let last = altered.len() - 1;
+    altered[last] ^= 1;
+    door.refuses(&altered, "altered or forged");
+    door.refuses(b"rubbish", "not canonical CBOR");
+    door.refuses(&[], "not canonical CBOR");
+}
+
+#[test]
+fn a_command_for_another_robot_is_refused() {
+    let site = Site::new();
+    let door = open(&site);
+    let mut other = command("env_1", drive_to(3.0));
+    other.audience = RobotId::new("amr-2").unwrap();
+    door.refuses(&sign(other), "for robot amr-2");
+}
+
+#[test]
+fn an_expired_command_is_refused_but_a_late_stop_still_stops() {
+    let site = Site::new();
+    let door = open(&site);
+    let late = |id, ask| {
+        let mut command = command(id, ask);
+        command.issued_at = WallMillis(command.issued_at.0 - 60_000);
+        command.expires_at = WallMillis(command.expires_at.0 - 60_000);
+        sign(command)
+    };
+    door.refuses(&late("env_1", drive_to(3.0)), "it expired");
+    let stop = Ask::EmergencyStop { reason: "somebody fell".to_owned() };
+    assert!(matches!(door.downlink.take(&late("env_2", stop)), Taken::Accepted(_)));
+    assert!(door.desk.emergency_stop());
+}
+
+#[test]
+fn a_command_counts_once_even_across_a_restart() {
+    let site = Site::new();
+    let bytes = sign(command("env_1", Ask::EmergencyStop { reason: "drill".to_owned() }));
+    let door = open(&site);
+    assert!(matches!(door.downlink.take(&bytes), Taken::Accepted(_)));
+    door.desk.set_emergency_stop(false);
+    assert!(matches!(door.downlink.take(&bytes), Taken::Refused(_)));
+    drop(door);
+    let door = open(&site);
+    let Taken::Refused(reason) = door.downlink.take(&bytes) else { panic!("it was replayed") };
+    assert!(reason.contains("received before"), "{reason}");
+    assert!(!door.desk.emergency_stop());
+}
+
+#[test]
+fn numbers_that_are_none_and_leases_without_end_are_refused() {
+    let site = Site::new();
+    let door = open(&site);
+    let drive = |twist| Ask::Drive { lease_ms: 500, twist };
+    let nan = Twist::new(f64::NAN, 0.0);
+    door.refuses(&sign(command("env_1", drive(nan))), "`twist` is not a finite number");
+    door.refuses(&sign(command("env_2", drive_to(f64::INFINITY))), "`to` is not a finite");
+    let long = Ask::Drive { lease_ms: 60_000, twist: Twist::ZERO };
+    door.refuses(&sign(command("env_3", long)), "a lease of 60000 ms");
+    let empty = Ask::StartJob { job: JobId::new("job-1").unwrap(), plan: Plan { steps: vec![] } };
+    door.refuses(&sign(command("env_4", empty)), "a plan has 1 to");
+    let unknown =
+        Ask::CancelJob { job: JobId::new("job-9").unwrap(), reason: "no more".to_owned() };
+    door.refuses(&sign(command("env_5", unknown)), "not under way");
+}
+
+#[test]
+fn a_flood_of_long_lived_commands_is_bounded_and_a_stop_still_passes() {
+    let site = Site::new();
+    let door = open(&site);
+    // Replays count once, so the memory is filled by different ones.
+    for number in 0..256 {
+        let bytes = sign(command(&format!("env_{number}"), Ask::ReleaseStop));
+        assert!(matches!(door.downlink.take(&bytes), Taken::Accepted(_)));
+    }
+    door.refuses(&sign(command("env_x", drive_to(3.0))), "commands are still unexpired");
+    let stop = Ask::EmergencyStop { reason: "drill".to_owned() };
+    assert!(matches!(door.downlink.take(&sign(command("env_y", stop))), Taken::Accepted(_)));
+}

@@ -1,0 +1,180 @@
+//! Refusals and failures as clients see them.
+
+use crate::ca::CaError;
+use crate::commands::CommandError;
+use crate::jobs::JobError;
+use crate::store::StoreError;
+use axum::Json;
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// An answer that is not what was asked for.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    code: &'static str,
+    hint: String,
+    message: String,
+    status: StatusCode,
+}
+
+/// The body of every answer from 400 on.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ErrorBody {
+    /// The error.
+    error: ErrorDetail,
+}
+
+/// What went wrong.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ErrorDetail {
+    /// Stable; for programs.
+    code: &'static str,
+    /// What to do; for people.
+    hint: String,
+    /// What is wrong; for people.
+    message: String,
+}
+
+impl ApiError {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self { code, hint: hint.into(), message: message.into(), status }
+    }
+
+    /// 400.
+    pub(crate) fn bad(
+        code: &'static str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message, hint)
+    }
+
+    /// 404.
+    pub(crate) fn missing(
+        code: &'static str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, message, hint)
+    }
+
+    /// 422.
+    pub(crate) fn unfit(
+        code: &'static str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message, hint)
+    }
+
+    pub(crate) fn method_not_allowed(method: &Method, path: &str) -> Self {
+        let message = format!("{path} does not take {method}");
+        let hint = "GET /v1/openapi.json lists every path with its methods";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message, hint)
+    }
+
+    fn internal(error: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%error, "request failed");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            error.to_string(),
+            "the cloud's log says more; what was not confirmed was not done",
+        )
+    }
+}
+
+/// For a path that is none of ours.
+pub(crate) async fn not_found_route(uri: Uri) -> ApiError {
+    let hint = "GET /v1/openapi.json lists every path";
+    ApiError::missing("no_such_path", format!("there is no {}", uri.path()), hint)
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let Self { code, hint, message, status } = self;
+        let body = ErrorBody { error: ErrorDetail { code, hint, message } };
+        (status, Json(body)).into_response()
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<CaError> for ApiError {
+    fn from(error: CaError) -> Self {
+        match error {
+            CaError::Request(_) => Self::bad(
+                "bad_csr",
+                error.to_string(),
+                "send a PKCS#10 request in PEM, over a P-256 key and signed by it with SHA-256",
+            ),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<CommandError> for ApiError {
+    fn from(error: CommandError) -> Self {
+        let message = error.to_string();
+        match error {
+            CommandError::Lifetime => {
+                Self::unfit("bad_ttl", message, "choose ttl_ms within that range")
+            }
+            CommandError::NotFinite(_) => Self::unfit("not_finite", message, "send finite numbers"),
+            CommandError::TooLarge(_) => {
+                Self::unfit("command_too_large", message, "split the plan into several jobs")
+            }
+            CommandError::Entropy(error) => Self::internal(&error),
+            CommandError::Sign(error) => Self::internal(&error),
+            CommandError::Store(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<JobError> for ApiError {
+    fn from(error: JobError) -> Self {
+        let message = error.to_string();
+        match error {
+            JobError::Action(..) => {
+                Self::unfit("unknown_action", message, "the skill's manifest lists its actions")
+            }
+            JobError::Command(error) => error.into(),
+            JobError::Entropy(error) => Self::internal(&error),
+            JobError::NotPossible(refused) => Self::new(
+                StatusCode::CONFLICT,
+                "wrong_state",
+                message,
+                format!("the next call is: {}", crate::jobs::next_call(refused.state)),
+            ),
+            JobError::Plan(_) => Self::unfit("bad_plan", message, "correct that step"),
+            JobError::Sign(_) => {
+                Self::unfit("plan_too_large", message, "split the plan into several jobs")
+            }
+            JobError::Skill(_) => Self::unfit(
+                "unknown_skill",
+                message,
+                "publish the bundle first (POST /v1/skills) and name its digest, id and version",
+            ),
+            JobError::Store(error) => Self::internal(&error),
+            JobError::UnknownJob(_) => {
+                Self::missing("no_such_job", message, "GET /v1/jobs lists the jobs")
+            }
+            JobError::UnknownRobot(_) => Self::unfit(
+                "unknown_robot",
+                message,
+                "enrol it first: POST /v1/claim-codes, then `nooterra-agent enroll` on the robot",
+            ),
+        }
+    }
+}

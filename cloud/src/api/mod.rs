@@ -1,0 +1,245 @@
+//! The HTTP API: every endpoint, its fields, and how the two ends know each other.
+//!
+//! # How the two ends know each other
+//! Both ports speak TLS 1.3 only. The cloud has one private root (ECDSA P-256, made at the
+//! first start). Its server certificate is issued directly by that root and renewed at each
+//! start; **the chain it sends is leaf, then root**. Its subject alternative names are
+//! `localhost`, `127.0.0.1`, `::1`, the addresses it listens on, and every `--host`.
+//!
+//! * *Before enrolment* an agent knows only the claim code, `noot1.{secret}.{root_sha256_hex}`:
+//!   it accepts the connection when one certificate of the chain has that SHA-256 (over its
+//!   DER) and the leaf verifies against it as the only root, for the host name or IP address
+//!   that was dialled (which is also the SNI, where it is a name).
+//! * *After enrolment* it verifies against `ca_pem`, again for the host that it dials: the
+//!   host of its `https` URL, or the host of `mqtt`.
+//!
+//! A **robot's certificate** is an X.509 v3 leaf over the P-256 key of the agent's CSR.
+//! Subject `CN={robot}`, one subject alternative name of type URI, `urn:nooterra:robot:{robot}`,
+//! key usage digitalSignature (critical), extended key usage clientAuth, not a CA, not before
+//! five minutes ago, not after in seven days unless configured otherwise. Nothing of the CSR
+//! is taken but its key, after its self-signature was checked. The same P-256 key is the
+//! device key: it signs the robot's facts. A connection ends at its certificate's `notAfter`.
+//! A robot that enrols again with another key closes its older certificates.
+//!
+//! # The MQTT endpoint
+//! MQTT 5, topics of `nooterra_protocol::topic`. The client id must be the robot's id; user
+//! name and password are ignored; a last will may only go to the robot's own `state`. Keep
+//! alive is 1 to 60 s (others are set to 60 by `Server Keep Alive`), packets have at most
+//! 128 KiB, at most 16 QoS 1 publications may be unacknowledged, QoS 2 is not offered, nothing
+//! is retained, no session is kept (`session present` is always 0). A second connection of the
+//! same robot ends the first.
+//!
+//! `up/{class}` takes an `uplink::Batch` of records of that class, ascending. `PUBACK` 0x00 and
+//! then `uplink::Ack` on `ack` (QoS 0, only if subscribed before) follow the commit; 0x99 means
+//! that the batch is damaged and nothing of it was kept, 0x87 that the topic is not the robot's.
+//! `state` takes an `uplink::State`. `cmd` carries one signed `command::RemoteCommand` (at most
+//! 40 KiB) as its payload, QoS 1; each is sent again on every connection until a record
+//! `command_received` or `command_refused` names it, or it expires.
+//!
+//! # Who may call
+//! *admin*: `Authorization: Bearer {token}`, the token being the one line of `admin_token` in
+//! the data directory. *robot*: the TLS client certificate. *code*: a claim code in the body.
+//!
+//! # Conventions
+//! Request and response bodies are JSON; unknown request keys are refused. Times (`…_at`,
+//! `last_seen`, `at`) are integers, milliseconds since 1970-01-01T00:00:00Z. Digests are 64
+//! lower-case hexadecimal digits. Errors are
+//! `{"error":{"code":"…","message":"…","hint":"…"}}` with a status in 400..=599; `code` is
+//! stable, the other two are for people.
+//!
+//! # Endpoints
+//! ```text
+//! GET  /healthz                          -> 200 {"status":"ok","version"}
+//! GET  /v1/openapi.json                  -> 200 the OpenAPI document
+//!
+//! POST /v1/claim-codes          admin  {"robot","ttl_s"?}
+//!                                        -> 201 {"code","expires_at","robot"}
+//! POST /v1/enrolments           code   {"code","csr_pem"}
+//!                                        -> 201 {"certificate_pem","ca_pem","robot","mqtt",
+//!                                                "command_key","expires_at"}
+//! POST /v1/robots/{id}/certificate
+//!                               robot  {"csr_pem"}      (same key as enrolled)
+//!                                        -> 201 as for enrolments
+//!
+//! GET  /v1/robots               admin    -> 200 {"robots":[Robot]}
+//! GET  /v1/robots/{id}          admin    -> 200 Robot
+//!      Robot = {"id","online","last_seen"|null,"enrolled_at","device_key",
+//!               "health": uplink::Health|null, "capabilities": observation::Capabilities|null}
+//! GET  /v1/robots/{id}/records  admin  ?after=CURSOR&kind=K&class=C&limit=N(<=1000, 200)
+//!                                        -> 200 {"records":[Record],"next":CURSOR}
+//!      Record = {"cursor","journal","seq","class","kind","boot","at":time::Stamp,"body",
+//!                "note"|null}       ascending by cursor; `after` is exclusive, 0 for all
+//! GET  /v1/robots/{id}/verdicts admin    the same with kind=verdict
+//!
+//! POST /v1/robots/{id}/commands admin  {"ask": command::Ask, "ttl_ms"?}   (30000)
+//!                                        -> 202 Command
+//! GET  /v1/robots/{id}/commands admin    -> 200 {"commands":[Command]}    newest first, 200
+//! GET  /v1/robots/{id}/commands/{cid}
+//!                               admin    -> 200 Command
+//!      Command = {"id","robot","ask": command::Ask,"state":"sent"|"accepted"|"refused"|
+//!                 "expired","reason"|null,"issued_at","expires_at","job"|null,
+//!                 "verdicts":[{"cursor","journal","seq","at","verdict": entry::Verdict}]}
+//!      (`verdicts` is filled in the answer for one command, empty in the list)
+//!
+//! POST /v1/skills               admin  {"bundle_base64","signature"}  (text of the .minisig)
+//!                                        -> 201, or 200 if known, {"digest","id","version"}
+//! GET  /v1/skills               admin|robot
+//!                                        -> 200 {"skills":[{"digest","id","version",
+//!                                               "published_at","manifest"}]}
+//! GET  /v1/skills/{digest}/bundle     admin|robot  -> 200 application/octet-stream
+//! GET  /v1/skills/{digest}/signature  admin|robot  -> 200 text/plain
+//!
+//! POST /v1/jobs                 admin  {"robot","plan": plan::Plan,"requester"?}
+//!                                        -> 201 Job                         (CREATED)
+//! POST /v1/jobs/{id}/quote      admin  {"amount_minor"?,"currency"?} or no body
+//!                                        -> 200 Job                         (QUOTED)
+//! POST /v1/jobs/{id}/book       admin    -> 200 Job                         (BOOKED)
+//! POST /v1/jobs/{id}/dispatch   admin  {"ttl_ms"?} or no body (600000)
+//!                                        -> 200 Job   (MATCHED, SKILL_LICENSED…, RESERVED;
+//!                                                      `command` names the StartJob envelope)
+//! POST /v1/jobs/{id}/cancel     admin  {"reason"?} or no body
+//!                                        -> 200 Job   (ABORTED or ABORTING_SAFE_EXIT)
+//! GET  /v1/jobs                 admin    -> 200 {"jobs":[Job]}              newest first, 200
+//! GET  /v1/jobs/{id}            admin    -> 200 Job
+//!      Job = {"id","robot","requester","state","plan","progress"(0..1),"stage"|null,
+//!             "created_at","updated_at","command"|null,"events"(count)}
+//! GET  /v1/jobs/{id}/events     admin  ?after=SEQ
+//!                                        -> 200 {"events":[Event]}          ascending
+//!      Event = {"stream","seq","prev_hash","hash","late","id","type",
+//!               "actor":{"type","id"},"actor_seq","at":time::Stamp,"job"|null,"payload",
+//!               "payload_hash","key_id","received_at","signed"(base64, the COSE_Sign1)}
+//! GET  /v1/robots/{id}/events   admin    the robot's own stream: facts of no known job
+//! ```
+//! A command to an offline robot is kept and sent when it connects, until it expires.
+
+mod auth;
+mod commands;
+mod enrol;
+mod error;
+mod extract;
+mod jobs;
+mod json;
+mod robots;
+mod serve;
+mod skills;
+
+pub(crate) use serve::serve;
+
+use crate::core::Core;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderMap, Method, Uri};
+use axum::{Extension, Json, Router, middleware};
+use error::{ApiError, not_found_route};
+use extract::BodyLimit;
+use serde::Serialize;
+use std::sync::Arc;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{InfoBuilder, OpenApiBuilder};
+use utoipa::{Modify, OpenApi, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// The largest request body except for a skill's, in bytes.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// The OpenAPI document of this release, as pretty JSON with a final line break. The copy in
+/// `cloud/openapi.json` is made from it: `cargo run -p nooterra-cloud -- openapi`.
+///
+/// # Errors
+/// When the document has no JSON form, which would be a defect of this release.
+pub fn openapi_json() -> Result<String, serde_json::Error> {
+    let mut text = serde_json::to_string_pretty(&document(routes().to_openapi()))?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// The whole API over `core`.
+pub(crate) fn router(core: Arc<Core>) -> Router {
+    let (router, paths) = routes().split_for_parts();
+    let document = Arc::new(document(paths));
+    let serve_document = move || {
+        let document = document.clone();
+        async move { Json((*document).clone()) }
+    };
+    router
+        .route("/v1/openapi.json", axum::routing::get(serve_document))
+        .fallback(not_found_route)
+        .method_not_allowed_fallback(async |method: Method, uri: Uri, _: HeaderMap| {
+            ApiError::method_not_allowed(&method, uri.path())
+        })
+        .layer(middleware::from_fn(serve::within_time))
+        .with_state(core)
+}
+
+fn routes() -> OpenApiRouter<Arc<Core>> {
+    let skills = OpenApiRouter::new()
+        .routes(routes!(skills::publish, skills::list))
+        .layer(DefaultBodyLimit::max(skills::MAX_BODY_BYTES))
+        .layer(Extension(BodyLimit(skills::MAX_BODY_BYTES)));
+    OpenApiRouter::new()
+        .routes(routes!(health))
+        .routes(routes!(enrol::claim_code))
+        .routes(routes!(enrol::enrol))
+        .routes(routes!(enrol::renew))
+        .routes(routes!(robots::list))
+        .routes(routes!(robots::show))
+        .routes(routes!(robots::records))
+        .routes(routes!(robots::verdicts))
+        .routes(routes!(robots::events))
+        .routes(routes!(commands::send, commands::list))
+        .routes(routes!(commands::show))
+        .routes(routes!(skills::bundle))
+        .routes(routes!(skills::signature))
+        .routes(routes!(jobs::create, jobs::list))
+        .routes(routes!(jobs::show))
+        .routes(routes!(jobs::quote))
+        .routes(routes!(jobs::book))
+        .routes(routes!(jobs::dispatch))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(jobs::events))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(Extension(BodyLimit(MAX_BODY_BYTES)))
+        .merge(skills)
+}
+
+fn document(paths: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    struct Schemes;
+    impl Modify for Schemes {
+        fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+            let components = document.components.get_or_insert_default();
+            let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+            components.add_security_scheme("admin", SecurityScheme::Http(bearer));
+            let mutual = SecurityScheme::MutualTls {
+                deprecated: None,
+                description: Some("the robot's certificate".to_owned()),
+                extensions: None,
+            };
+            components.add_security_scheme("robot", mutual);
+        }
+    }
+    #[derive(OpenApi)]
+    #[openapi(modifiers(&Schemes), components(schemas(error::ErrorBody)))]
+    struct Base;
+    let info = InfoBuilder::new()
+        .title("Nooterra cloud")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some("Robots, skills, jobs and signed commands."));
+    let mut document = OpenApiBuilder::from(Base::openapi()).info(info.build()).build();
+    document.merge(paths);
+    document
+}
+
+/// The process is up.
+#[derive(Serialize, ToSchema)]
+struct Health {
+    /// Always `ok`.
+    status: &'static str,
+    /// Of this release.
+    version: &'static str,
+}
+
+/// Whether the process answers.
+#[utoipa::path(get, operation_id = "health", path = "/healthz", responses((status = 200, description = "the process answers", body = Health)))]
+async fn health() -> Json<Health> {
+    Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
+}

@@ -1,0 +1,313 @@
+//! Published skill bundles.
+//!
+//! The cloud keeps bundles and hands them out; it does not vouch for them. It checks the shape
+//! of a bundle so that a mistake shows at publishing, but a robot trusts only the signature,
+//! by keys that its owner configured.
+
+use super::auth::{Admin, AdminOrRobot};
+use super::error::{ApiError, ErrorBody};
+use super::extract::{Body, bundle_digest};
+use crate::core::Core;
+use crate::store::{StoreError, skills};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use nooterra_protocol::codec::Digest;
+use nooterra_protocol::ids::SkillId;
+use nooterra_protocol::skill::{
+    COMPONENT_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, ManifestError, SkillManifest,
+};
+use nooterra_protocol::time::WallMillis;
+use serde::{Deserialize, Serialize};
+use std::io::Read as _;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// A bundle in base64, its signature and the JSON around them.
+pub(crate) const MAX_BODY_BYTES: usize = MAX_BUNDLE_BYTES / 3 * 4 + 64 * 1024;
+
+/// The largest manifest that is read, bytes.
+const MAX_MANIFEST_BYTES: u64 = 64 * 1024;
+
+/// The largest signature file that is kept, bytes; minisign's has about 300.
+const MAX_SIGNATURE_BYTES: usize = 4 * 1024;
+
+/// A bundle to be published.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SkillRequest {
+    /// The tar archive, base64.
+    bundle_base64: String,
+    /// The text of its `.minisig` file.
+    signature: String,
+}
+
+/// What was published.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Published {
+    /// SHA-256 of the bundle; what plans name.
+    #[schema(value_type = String)]
+    digest: Digest,
+    /// From the manifest.
+    #[schema(value_type = String)]
+    id: SkillId,
+    /// From the manifest.
+    version: String,
+}
+
+/// A published skill.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Skill)]
+pub(crate) struct SkillJson {
+    /// SHA-256 of the bundle.
+    #[schema(value_type = String)]
+    digest: Digest,
+    /// From the manifest.
+    #[schema(value_type = String)]
+    id: SkillId,
+    /// The whole manifest.
+    #[schema(value_type = Object)]
+    manifest: SkillManifest,
+    /// Milliseconds since 1970.
+    #[schema(value_type = i64)]
+    published_at: WallMillis,
+    /// From the manifest.
+    version: String,
+}
+
+/// Published skills, oldest first.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SkillList {
+    skills: Vec<SkillJson>,
+}
+
+/// Why a bundle is not published.
+#[derive(Debug, thiserror::Error)]
+enum BundleError {
+    #[error("{COMPONENT_FILE} has SHA-256 {found}, {MANIFEST_FILE} says {claimed}")]
+    Component { claimed: Digest, found: Digest },
+    #[error("the bundle is not a tar archive: {0}")]
+    Archive(#[from] std::io::Error),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error(
+        "the bundle holds `{0}`; a bundle holds {MANIFEST_FILE} and {COMPONENT_FILE}, each once"
+    )]
+    Member(String),
+    #[error("the bundle has {0} bytes, at most {MAX_BUNDLE_BYTES} are kept")]
+    TooLarge(usize),
+    #[error("the bundle lacks {0}")]
+    Lacks(&'static str),
+}
+
+/// Publishes a bundle; publishing it again changes nothing.
+#[utoipa::path(
+    post, operation_id = "publish_skill", path = "/v1/skills", tag = "skills", security(("admin" = [])),
+    request_body = SkillRequest,
+    responses(
+        (status = 201, description = "published", body = Published), (status = 200, description = "it was published already", body = Published),
+        (status = "4XX", description = "refused, with the reason", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn publish(
+    _: Admin,
+    State(core): State<Arc<Core>>,
+    Body(request): Body<SkillRequest>,
+) -> Result<(StatusCode, Json<Published>), ApiError> {
+    let SkillRequest { bundle_base64, signature } = request;
+    if signature.len() > MAX_SIGNATURE_BYTES || !signature.starts_with("untrusted comment:") {
+        let message = "`signature` is not the text of a .minisig file";
+        let hint = "sign the bundle with minisign, or with `xtask`, and send that file's text";
+        return Err(ApiError::unfit("bad_signature", message, hint));
+    }
+    // Decoding and hashing megabytes would hold up the other connections of this thread.
+    let read = tokio::task::spawn_blocking(move || {
+        let bundle = STANDARD.decode(bundle_base64).map_err(|error| {
+            let message = format!("`bundle_base64` is not base64: {error}");
+            ApiError::bad("bad_base64", message, "use the standard alphabet with padding")
+        })?;
+        let manifest = read_manifest(&bundle).map_err(|error| {
+            let hint = "pack the bundle anew from its manifest and component";
+            ApiError::unfit("bad_bundle", error.to_string(), hint)
+        })?;
+        Ok::<_, ApiError>((Digest::of(&bundle), manifest, bundle))
+    });
+    let (digest, manifest, bundle) = read.await.map_err(|_| StoreError::Stopping)??;
+    let published =
+        Published { digest, id: manifest.id.clone(), version: manifest.version.clone() };
+    let now = core.clock.wall();
+    let added = core
+        .store
+        .write(move |tx| skills::add(tx, &digest, &manifest, &signature, &bundle, now))
+        .await?;
+    tracing::info!(skill = %published.id, version = published.version, %digest, added, "published");
+    Ok((if added { StatusCode::CREATED } else { StatusCode::OK }, Json(published)))
+}
+
+/// All published skills.
+#[utoipa::path(
+    get, operation_id = "list_skills", path = "/v1/skills", tag = "skills", security(("admin" = []), ("robot" = [])),
+    responses((status = 200, description = "the skills", body = SkillList), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+)]
+pub(crate) async fn list(
+    _: AdminOrRobot,
+    State(core): State<Arc<Core>>,
+) -> Result<Json<SkillList>, ApiError> {
+    let rows = core.store.read(skills::all).await?;
+    let skills = rows.into_iter().map(|row| SkillJson {
+        digest: row.digest,
+        id: row.id,
+        manifest: row.manifest,
+        published_at: row.published_at,
+        version: row.version,
+    });
+    Ok(Json(SkillList { skills: skills.collect() }))
+}
+
+/// The bundle itself.
+#[utoipa::path(
+    get, operation_id = "download_bundle", path = "/v1/skills/{digest}/bundle", tag = "skills",
+    security(("admin" = []), ("robot" = [])),
+    params(("digest" = String, Path, description = "SHA-256 of the bundle")),
+    responses(
+        (status = 200, description = "the tar archive", content_type = "application/octet-stream", body = Vec<u8>),
+        (status = "4XX", description = "refused, with the reason", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn bundle(
+    _: AdminOrRobot,
+    State(core): State<Arc<Core>>,
+    Path(digest): Path<String>,
+) -> Result<impl IntoResponse, ApiError> {
+    let wanted = bundle_digest(&digest)?;
+    let bundle = core.store.read(move |tx| skills::bundle(tx, &wanted)).await?;
+    let bundle = bundle.ok_or_else(|| missing(&digest))?;
+    Ok(([(CONTENT_TYPE, "application/octet-stream")], bundle))
+}
+
+/// The text of the bundle's signature file.
+#[utoipa::path(
+    get, operation_id = "download_signature", path = "/v1/skills/{digest}/signature", tag = "skills",
+    security(("admin" = []), ("robot" = [])),
+    params(("digest" = String, Path, description = "SHA-256 of the bundle")),
+    responses((status = 200, description = "the text of the .minisig file", body = String), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+)]
+pub(crate) async fn signature(
+    _: AdminOrRobot,
+    State(core): State<Arc<Core>>,
+    Path(digest): Path<String>,
+) -> Result<String, ApiError> {
+    let wanted = bundle_digest(&digest)?;
+    let signature = core.store.read(move |tx| skills::signature(tx, &wanted)).await?;
+    signature.ok_or_else(|| missing(&digest))
+}
+
+fn missing(digest: &str) -> ApiError {
+    let message = format!("no skill with bundle {digest} is published");
+    ApiError::missing("no_such_skill", message, "GET /v1/skills lists the skills")
+}
+
+fn read_manifest(bundle: &[u8]) -> Result<SkillManifest, BundleError> {
+    if bundle.len() > MAX_BUNDLE_BYTES {
+        return Err(BundleError::TooLarge(bundle.len()));
+    }
+    let (mut manifest, mut component) = (None, None);
+    for entry in tar::Archive::new(bundle).entries()? {
+        let entry = entry?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let regular = entry.header().entry_type().is_file();
+        if regular && name == MANIFEST_FILE && manifest.is_none() {
+            let mut text = Vec::new();
+            entry.take(MAX_MANIFEST_BYTES + 1).read_to_end(&mut text)?;
+            manifest = Some(text);
+        } else if regular && name == COMPONENT_FILE && component.is_none() {
+            let mut bytes = Vec::new();
+            // An entry never yields more than the archive holds.
+            entry.take(MAX_BUNDLE_BYTES as u64).read_to_end(&mut bytes)?;
+            component = Some(Digest::of(&bytes));
+        } else {
+            return Err(BundleError::Member(name));
+        }
+    }
+    let manifest = manifest.ok_or(BundleError::Lacks(MANIFEST_FILE))?;
+    let found = component.ok_or(BundleError::Lacks(COMPONENT_FILE))?;
+    if manifest.len() as u64 > MAX_MANIFEST_BYTES {
+        return Err(BundleError::Member(format!("{MANIFEST_FILE} of too many bytes")));
+    }
+    let manifest: SkillManifest =
+        serde_json::from_slice(&manifest).map_err(|e| ManifestError::Json(e.to_string()))?;
+    manifest.check()?;
+    if manifest.component_sha256 != found {
+        return Err(BundleError::Component { claimed: manifest.component_sha256, found });
+    }
+    Ok(manifest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(component: &[u8]) -> String {
+        let sha = Digest::of(component);
+        format!(
+            r#"{{"actions":["patrol"],"capabilities":["drive"],"component_sha256":"{sha}",
+            "developer":"d","id":"patrol","licence":"MIT","memory_mib":8,"name":"Patrol",
+            "period_ms":100,"tier":"dev","v":1,"version":"1.0.0","wit":"nooterra:skill@0.1.0"}}"#
+        )
+    }
+
+    fn pack(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, content) in members {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            header.set_cksum();
+            builder.append_data(&mut header, name, *content).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn a_bundle_with_its_manifest_and_component_is_read() {
+        let manifest = manifest(b"component");
+        let bundle = pack(&[(MANIFEST_FILE, manifest.as_bytes()), (COMPONENT_FILE, b"component")]);
+        assert_eq!(read_manifest(&bundle).unwrap().version, "1.0.0");
+    }
+
+    #[test]
+    fn a_bundle_that_lacks_repeats_or_changes_a_member_is_refused() {
+        let text = manifest(b"component");
+        let (m, c) = ((MANIFEST_FILE, text.as_bytes()), (COMPONENT_FILE, &b"component"[..]));
+        for members in [
+            &[m][..],
+            &[c],
+            &[m, m, c],
+            &[m, c, c],
+            &[m, c, ("extra", b"")],
+            &[m, (COMPONENT_FILE, b"other")],
+            &[(MANIFEST_FILE, b"{}"), c],
+            &[],
+        ] {
+            assert!(read_manifest(&pack(members)).is_err(), "{members:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_damaged_bundle_never_panics(at in 0_usize..4096, byte: u8, cut in 0_usize..4096) {
+            let text = manifest(b"component");
+            let mut bundle =
+                pack(&[(MANIFEST_FILE, text.as_bytes()), (COMPONENT_FILE, b"component")]);
+            let at = at % bundle.len();
+            bundle[at] = byte;
+            let _ = read_manifest(&bundle);
+            bundle.truncate(cut);
+            let _ = read_manifest(&bundle);
+        }
+    }
+}

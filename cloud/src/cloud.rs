@@ -1,0 +1,347 @@
+//! Starting and stopping.
+
+use crate::api;
+use crate::ca::{Ca, CaError};
+use crate::config::Config;
+use crate::core::Core;
+use crate::endpoint::{self, Registry};
+use crate::files;
+use crate::jobs::{Server, new_id};
+use crate::store::{Store, StoreError};
+use crate::tls::{self, ClientAuth, ServerCertificate};
+use nooterra_protocol::codec::Digest;
+use nooterra_protocol::ids::{ActorId, JournalId};
+use nooterra_protocol::keys::Ed25519Key;
+use std::fmt;
+use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How often the server's certificate is made anew.
+const RENEWAL: Duration = Duration::from_secs(24 * 3600);
+
+/// The name under which the cloud acts, on facts and envelopes.
+const ACTOR: &str = "cloud";
+
+/// Why the cloud does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The certificate authority's files, or a host name that no certificate can carry.
+    #[error("certificate authority: {0}")]
+    Ca(#[from] CaError),
+    /// The data directory cannot be made, read or written.
+    #[error("{path}: {source}; choose a data directory that this user can write")]
+    DataDir {
+        /// Which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The system gave no random bytes.
+    #[error("no random bytes: {0}")]
+    Entropy(#[from] getrandom::Error),
+    /// Another process runs on the same data directory.
+    #[error("{0} is in use by another nooterra-cloud; stop it, or choose another directory")]
+    InUse(PathBuf),
+    /// A file of ours holds something else than we write there.
+    #[error("{path}: {why}; restore it from a backup")]
+    Key {
+        /// Which file.
+        path: PathBuf,
+        /// In which way.
+        why: String,
+    },
+    /// Another program listens there, or the port needs rights that this user lacks.
+    #[error(
+        "cannot listen for {port} on {address}: {source}; choose another address with --{port}"
+    )]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// `http` or `mqtt`.
+        port: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The database.
+    #[error("{path}: {source}")]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: StoreError,
+    },
+}
+
+/// A running cloud. Dropping it stops it too, without waiting for connections to end.
+pub struct Cloud {
+    admin_token: String,
+    admin_token_file: PathBuf,
+    http_addr: SocketAddr,
+    /// Held as long as this process uses the data directory.
+    _lock: File,
+    mqtt_addr: SocketAddr,
+    root_pem: String,
+    root_sha256: Digest,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Cloud {
+    /// Opens the data directory, makes what is missing there, and listens on both ports.
+    ///
+    /// # Errors
+    /// [`StartError`], with what to do about it.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let dir = &config.data_dir;
+        files::make_private_dir(dir).map_err(|e| data_dir(dir, e))?;
+        let lock = lock(dir)?;
+        let now = config.clock.wall();
+
+        let ca = Ca::open(dir, now)?;
+        let key = command_key(&dir.join("command_key.pem"))?;
+        let admin_token_file = dir.join("admin_token");
+        let admin_token = admin_token(&admin_token_file)?;
+        let (store, journal) = open_store(&dir.join("cloud.sqlite"))?;
+
+        let (http, http_addr) = listen("http", config.http).await?;
+        let (mqtt, mqtt_addr) = listen("mqtt", config.mqtt).await?;
+        let hosts = hosts(&config, [http_addr, mqtt_addr]);
+        let certificate = Arc::new(ServerCertificate::new(&ca, &hosts, now)?);
+        let http_tls = tls::server_config(&ca, &config.clock, &certificate, ClientAuth::Optional)?;
+        let mqtt_tls = tls::server_config(&ca, &config.clock, &certificate, ClientAuth::Demanded)?;
+
+        let actor = ActorId::new(ACTOR).map_err(|e| key_error(&dir.join("cloud.sqlite"), &e))?;
+        let server = Server::new(actor, journal, key, config.clock.clone());
+        let (root_sha256, root_pem) = (ca.fingerprint(), ca.root_pem().to_owned());
+        let core = Arc::new(Core {
+            admin: Digest::of(admin_token.as_bytes()),
+            ca,
+            claim_code_lifetime: config.claim_code_lifetime,
+            clock: config.clock.clone(),
+            mqtt: advertised(&config, mqtt_addr),
+            registry: Registry::default(),
+            robot_certificate_lifetime: config.robot_certificate_lifetime,
+            server: Arc::new(server),
+            store,
+        });
+
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let (shared, until) = (core.clone(), stopped.clone());
+        tasks.spawn(tls::accept("mqtt", mqtt, Arc::new(mqtt_tls), stopped.clone(), move |it| {
+            endpoint::serve(shared.clone(), it, until.clone())
+        }));
+        let (shared, until, router) = (core.clone(), stopped.clone(), api::router(core.clone()));
+        tasks.spawn(tls::accept("http", http, Arc::new(http_tls), stopped.clone(), move |it| {
+            api::serve(shared.clone(), router.clone(), it, until.clone())
+        }));
+        tasks.spawn(renew(core, certificate, hosts, stopped));
+        tracing::info!(%http_addr, %mqtt_addr, root_sha256 = %root_sha256, "cloud started");
+        Ok(Self {
+            admin_token,
+            admin_token_file,
+            http_addr,
+            _lock: lock,
+            mqtt_addr,
+            root_pem,
+            root_sha256,
+            stop,
+            tasks,
+        })
+    }
+
+    /// What `Authorization: Bearer` takes.
+    #[must_use]
+    pub fn admin_token(&self) -> &str {
+        &self.admin_token
+    }
+
+    /// Where the token is kept.
+    #[must_use]
+    pub fn admin_token_file(&self) -> &Path {
+        &self.admin_token_file
+    }
+
+    /// Where the HTTP API listens.
+    #[must_use]
+    pub const fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Where the MQTT endpoint listens.
+    #[must_use]
+    pub const fn mqtt_addr(&self) -> SocketAddr {
+        self.mqtt_addr
+    }
+
+    /// The root certificate, PEM.
+    #[must_use]
+    pub fn root_pem(&self) -> &str {
+        &self.root_pem
+    }
+
+    /// SHA-256 over the root certificate's DER; every claim code ends with it.
+    #[must_use]
+    pub const fn root_sha256(&self) -> Digest {
+        self.root_sha256
+    }
+
+    /// Tells every connection, waits a few seconds for them to end, and returns when the data
+    /// directory is free.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        while let Some(done) = self.tasks.join_next().await {
+            if let Err(error) = done {
+                tracing::error!(%error, "a task of the cloud failed");
+            }
+        }
+        tracing::info!("cloud stopped");
+    }
+}
+
+impl fmt::Debug for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cloud")
+            .field("http_addr", &self.http_addr)
+            .field("mqtt_addr", &self.mqtt_addr)
+            .finish_non_exhaustive()
+    }
+}
+
+fn data_dir(path: &Path, source: std::io::Error) -> StartError {
+    StartError::DataDir { path: path.to_owned(), source }
+}
+
+fn key_error(path: &Path, why: &dyn fmt::Display) -> StartError {
+    StartError::Key { path: path.to_owned(), why: why.to_string() }
+}
+
+/// One process at a time: the system releases the lock when the process ends, however it ends.
+fn lock(dir: &Path) -> Result<File, StartError> {
+    let path = dir.join("lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|e| data_dir(&path, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(error)) => Err(data_dir(&path, error)),
+    }
+}
+
+fn command_key(path: &Path) -> Result<Ed25519Key, StartError> {
+    if let Some(pem) = files::read(path).map_err(|e| data_dir(path, e))? {
+        return Ed25519Key::from_pem(&pem).map_err(|e| key_error(path, &e));
+    }
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)?;
+    let key = Ed25519Key::from_seed(seed);
+    let pem = key.to_pem().map_err(|e| key_error(path, &e))?;
+    files::write_private(path, &pem).map_err(|e| data_dir(path, e))?;
+    Ok(key)
+}
+
+fn admin_token(path: &Path) -> Result<String, StartError> {
+    if let Some(text) = files::read(path).map_err(|e| data_dir(path, e))? {
+        let token = text.trim();
+        return if token.len() >= 32 {
+            Ok(token.to_owned())
+        } else {
+            Err(key_error(path, &"holds no token of at least 32 characters"))
+        };
+    }
+    let token = new_id("admin")?;
+    files::write_private(path, &format!("{token}\n")).map_err(|e| data_dir(path, e))?;
+    Ok(token)
+}
+
+fn open_store(path: &Path) -> Result<(Store, JournalId), StartError> {
+    let failed = |source| StartError::Store { path: path.to_owned(), source };
+    let store = Store::open(path).map_err(failed)?;
+    let fresh = new_id("cloud")?;
+    let journal = store.setting("journal", || fresh).map_err(failed)?;
+    let journal = JournalId::new(journal)
+        .map_err(|error| failed(StoreError::damaged("its own journal id", error)))?;
+    Ok((store, journal))
+}
+
+async fn listen(
+    port: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, port, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Every name under which a client on this machine or one that was told `--host` may dial.
+fn hosts(config: &Config, listening: [SocketAddr; 2]) -> Vec<String> {
+    let local = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let addresses = listening
+        .iter()
+        .map(SocketAddr::ip)
+        .filter(|address| !address.is_unspecified())
+        .map(|address| address.to_string());
+    let mut hosts = Vec::new();
+    for host in config.hosts.iter().cloned().chain(local).chain(addresses) {
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+    }
+    hosts
+}
+
+/// Where robots are told to connect: the first `--host`, else the address listened on.
+fn advertised(config: &Config, mqtt: SocketAddr) -> String {
+    match config.hosts.first() {
+        Some(host) if host.contains(':') => format!("[{host}]:{}", mqtt.port()),
+        Some(host) => format!("{host}:{}", mqtt.port()),
+        None if mqtt.ip().is_unspecified() => format!("localhost:{}", mqtt.port()),
+        None => mqtt.to_string(),
+    }
+}
+
+async fn renew(
+    core: Arc<Core>,
+    certificate: Arc<ServerCertificate>,
+    hosts: Vec<String>,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        tokio::select! {
+            () = tls::stopping(&mut stop) => return,
+            () = tokio::time::sleep(RENEWAL) => {}
+        }
+        if let Err(error) = certificate.renew(&core.ca, &hosts, core.clock.wall()) {
+            tracing::error!(%error, "the server's certificate was not renewed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn robots_are_told_an_address_that_they_can_dial() {
+        let mut config = Config::new("x");
+        let any: SocketAddr = "0.0.0.0:8883".parse().unwrap();
+        assert_eq!(advertised(&config, any), "localhost:8883");
+        assert_eq!(advertised(&config, "10.0.0.7:1".parse().unwrap()), "10.0.0.7:1");
+        config.hosts = vec!["fd00::7".to_owned()];
+        assert_eq!(advertised(&config, any), "[fd00::7]:8883");
+        config.hosts = vec!["cloud.example".to_owned()];
+        assert_eq!(advertised(&config, any), "cloud.example:8883");
+        assert_eq!(hosts(&config, [any, any])[0], "cloud.example");
+    }
+}

@@ -1,0 +1,25 @@
+//! What the API, the endpoint and the background tasks share.
+
+use crate::ca::Ca;
+use crate::clock::Clock;
+use crate::endpoint::Registry;
+use crate::jobs::Server;
+use crate::store::Store;
+use nooterra_protocol::codec::Digest;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One running cloud, from the inside.
+pub(crate) struct Core {
+    /// SHA-256 of the admin token: comparing digests tells nothing about the token.
+    pub(crate) admin: Digest,
+    pub(crate) ca: Ca,
+    pub(crate) claim_code_lifetime: Duration,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// `host:port` that robots are told to connect to.
+    pub(crate) mqtt: String,
+    pub(crate) registry: Registry,
+    pub(crate) robot_certificate_lifetime: Duration,
+    pub(crate) server: Arc<Server>,
+    pub(crate) store: Store,
+}

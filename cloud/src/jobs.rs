@@ -1,0 +1,553 @@
+//! Jobs: what the server states about them, and what robots' facts make of them.
+//!
+//! A job is its stream. Each fact that gets a place steps the state by the one table of
+//! `nooterra_protocol::job`; the row in `jobs` is that fold, kept in the same transaction.
+
+use crate::clock::Clock;
+use crate::commands::{self, CommandError};
+use crate::store::jobs::{JobRow, NewFact, append, robot_stream, signed_of, stream_of};
+use crate::store::{StoreError, jobs, robots, skills};
+use nooterra_protocol::codec;
+use nooterra_protocol::command::Ask;
+use nooterra_protocol::envelope::{Signed, SignedError};
+use nooterra_protocol::event::{Actor, ActorKind, EventType, Fact, Heartbeat, Statement};
+use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, JournalId, RobotId};
+use nooterra_protocol::job::{JobState, NotPossible, Step, step};
+use nooterra_protocol::keys::{Ed25519Key, Signer as _, VerifyingKey};
+use nooterra_protocol::plan::{Plan, PlanError, SkillRef};
+use nooterra_protocol::time::WallMillis;
+use rusqlite::Connection;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why a job does not move.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JobError {
+    #[error("skill {0} has no action `{1}`")]
+    Action(String, String),
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error("no random bytes: {0}")]
+    Entropy(#[from] getrandom::Error),
+    #[error(transparent)]
+    NotPossible(#[from] NotPossible),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error("the fact cannot be signed: {0}")]
+    Sign(#[from] SignedError),
+    #[error("{0}")]
+    Skill(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("there is no job {0}")]
+    UnknownJob(JobId),
+    #[error("robot {0} is not enrolled")]
+    UnknownRobot(RobotId),
+}
+
+impl From<rusqlite::Error> for JobError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// The server as an actor: its key signs commands and its own facts.
+#[derive(Debug)]
+pub(crate) struct Server {
+    actor: Actor,
+    clock: Arc<dyn Clock>,
+    journal: JournalId,
+    key: Ed25519Key,
+}
+
+impl Server {
+    /// `journal` is one life of this data directory, as a robot's journal is of its own.
+    pub(crate) const fn new(
+        actor: ActorId,
+        journal: JournalId,
+        key: Ed25519Key,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { actor: Actor { id: actor, kind: ActorKind::Server }, clock, journal, key }
+    }
+
+    /// Who it is, on envelopes and facts.
+    pub(crate) const fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    /// The key that robots learn at enrolment.
+    pub(crate) fn public_key(&self) -> VerifyingKey {
+        self.key.verifying_key()
+    }
+
+    /// The key itself.
+    pub(crate) const fn key(&self) -> &Ed25519Key {
+        &self.key
+    }
+
+    pub(crate) fn now(&self) -> WallMillis {
+        self.clock.wall()
+    }
+
+    /// States a fact about a job: the next of its own count, which is part of the transaction.
+    fn state<P: Serialize>(
+        &self,
+        tx: &Connection,
+        job: &JobId,
+        kind: EventType,
+        payload: &P,
+    ) -> Result<Signed<Fact>, JobError> {
+        let count: i64 = tx
+            .prepare_cached(
+                "UPDATE counters SET value = value + 1 WHERE name = 'actor_seq' RETURNING value",
+            )?
+            .query_row([], |row| row.get(0))?;
+        let statement = Statement {
+            actor: &self.actor,
+            actor_seq: u64::try_from(count).map_err(|e| StoreError::damaged("a counter", e))?,
+            at: self.clock.stamp(),
+            job: Some(job),
+            journal: &self.journal,
+            kind,
+        };
+        Ok(Fact::sign(&statement, payload, &self.key)?)
+    }
+
+    /// States `kind` in the job's stream and steps the job; refused where the table says so.
+    fn advance<P: Serialize>(
+        &self,
+        tx: &Connection,
+        job: &JobId,
+        kind: EventType,
+        payload: &P,
+    ) -> Result<JobRow, JobError> {
+        let before = load(tx, job)?;
+        let step = step(before.state, kind)?;
+        let signed = self.state(tx, job, kind, payload)?;
+        let fact = NewFact {
+            event: &signed.body().id,
+            kind,
+            late: false,
+            signed: signed.bytes(),
+            stream: &stream_of(job)?,
+        };
+        append(tx, &fact, self.now())?;
+        if let Step::To(state) = step {
+            jobs::set_state(tx, job, state, self.now())?;
+        }
+        load(tx, job)
+    }
+
+    /// `JOB_CREATED`, after the plan was checked against the published skills.
+    pub(crate) fn create(
+        &self,
+        tx: &Connection,
+        robot: &RobotId,
+        plan: &Plan,
+        requester: &ActorId,
+    ) -> Result<JobRow, JobError> {
+        #[derive(Serialize)]
+        struct Created<'a> {
+            plan: &'a Plan,
+            requester: &'a ActorId,
+            robot: &'a RobotId,
+        }
+        plan.check()?;
+        if robots::find(tx, robot)?.is_none() {
+            return Err(JobError::UnknownRobot(robot.clone()));
+        }
+        check_skills(tx, plan)?;
+        let id = new_id("job")?;
+        let id = JobId::new(id).map_err(|e| StoreError::damaged("a job id", e))?;
+        jobs::create(tx, &id, robot, requester, plan, self.now())?;
+        let payload = Created { plan, requester, robot };
+        let signed = self.state(tx, &id, EventType::JobCreated, &payload)?;
+        let fact = NewFact {
+            event: &signed.body().id,
+            kind: EventType::JobCreated,
+            late: false,
+            signed: signed.bytes(),
+            stream: &stream_of(&id)?,
+        };
+        append(tx, &fact, self.now())?;
+        load(tx, &id)
+    }
+
+    /// `QUOTE_PROPOSED`.
+    pub(crate) fn quote(
+        &self,
+        tx: &Connection,
+        job: &JobId,
+        amount_minor: u64,
+        currency: &str,
+    ) -> Result<JobRow, JobError> {
+        #[derive(Serialize)]
+        struct Quote<'a> {
+            amount_minor: u64,
+            currency: &'a str,
+        }
+        self.advance(tx, job, EventType::QuoteProposed, &Quote { amount_minor, currency })
+    }
+
+    /// `BOOKED`.
+    pub(crate) fn book(&self, tx: &Connection, job: &JobId) -> Result<JobRow, JobError> {
+        self.advance(tx, job, EventType::Booked, &Nothing {})
+    }
+
+    /// `MATCHED`, a `SKILL_LICENSED` for each skill, `RESERVED`, and the envelope that starts
+    /// the job at the robot: all of it or none.
+    pub(crate) fn dispatch(
+        &self,
+        tx: &Connection,
+        job: &JobId,
+        ttl: Duration,
+    ) -> Result<JobRow, JobError> {
+        #[derive(Serialize)]
+        struct Matched<'a> {
+            robot: &'a RobotId,
+        }
+        #[derive(Serialize)]
+        struct Reserved<'a> {
+            command: &'a EnvelopeId,
+            robot: &'a RobotId,
+        }
+        let JobRow { robot, plan, .. } = load(tx, job)?;
+        self.advance(tx, job, EventType::Matched, &Matched { robot: &robot })?;
+        for skill in plan.skills() {
+            self.advance(tx, job, EventType::SkillLicensed, skill)?;
+        }
+        let ask = Ask::StartJob { job: job.clone(), plan };
+        let command = commands::issue(tx, self, &robot, &ask, ttl, Some(job))?;
+        let reserved = Reserved { command: &command, robot: &robot };
+        self.advance(tx, job, EventType::Reserved, &reserved)?;
+        jobs::set_command(tx, job, &command)?;
+        load(tx, job)
+    }
+
+    /// `CANCELLED`; a robot that may have the job is told to give it up.
+    pub(crate) fn cancel(
+        &self,
+        tx: &Connection,
+        job: &JobId,
+        reason: &str,
+        ttl: Duration,
+    ) -> Result<JobRow, JobError> {
+        #[derive(Serialize)]
+        struct Cancelled<'a> {
+            reason: &'a str,
+        }
+        let before = load(tx, job)?;
+        let after = self.advance(tx, job, EventType::Cancelled, &Cancelled { reason })?;
+        if before.command.is_some() {
+            let ask = Ask::CancelJob { job: job.clone(), reason: reason.to_owned() };
+            commands::issue(tx, self, &before.robot, &ask, ttl, Some(job))?;
+        }
+        Ok(after)
+    }
+}
+
+/// Takes a fact from a robot's journal. Every genuine one gets a place: in its job's stream,
+/// marked late where the state could not take it, or in the robot's own stream. What is not
+/// genuine is described in a line for the record that carries it.
+pub(crate) fn take_from_robot(
+    tx: &Connection,
+    robot: &RobotId,
+    bytes: &[u8],
+    now: WallMillis,
+) -> Result<Option<String>, StoreError> {
+    let keys = robots::keys(tx, robot)?;
+    let signed = match Signed::<Fact>::verify(bytes, |id| keys.iter().find(|k| k.key_id() == id)) {
+        Ok(signed) => signed,
+        Err(error) => return Ok(Some(format!("not taken as a fact: {error}"))),
+    };
+    let fact = signed.body();
+    if let Err(error) = fact.check() {
+        return Ok(Some(format!("not taken as a fact: {error}")));
+    }
+    if fact.actor.kind != ActorKind::Robot || fact.actor.id.as_str() != robot.as_str() {
+        return Ok(Some("not taken as a fact: its actor is not the robot that signed".to_owned()));
+    }
+    if let Some(known) = signed_of(tx, &fact.id)? {
+        let note = "not taken as a fact: another one has its id and place already";
+        return Ok((known != bytes).then(|| note.to_owned()));
+    }
+    let job = fact.job.as_ref().map(|id| jobs::find(tx, id)).transpose()?.flatten();
+    let job = job.filter(|job| job.robot == *robot);
+    let (stream, step) = match &job {
+        Some(job) => (stream_of(&job.id)?, step(job.state, fact.kind)),
+        // Nothing here says what state it should meet: it is kept, and changes nothing.
+        None => (robot_stream(robot)?, Ok(Step::Beside)),
+    };
+    let late = step.is_err();
+    let place = NewFact { event: &fact.id, kind: fact.kind, late, signed: bytes, stream: &stream };
+    append(tx, &place, now)?;
+    if let Some(job) = &job {
+        match step {
+            Ok(Step::To(state)) => jobs::set_state(tx, &job.id, state, now)?,
+            Ok(Step::Beside) => heartbeat(tx, job, fact, now)?,
+            Err(reason) => {
+                tracing::info!(%robot, job = %job.id, %reason, "a late fact was kept and marked");
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn heartbeat(
+    tx: &Connection,
+    job: &JobRow,
+    fact: &Fact,
+    now: WallMillis,
+) -> Result<(), StoreError> {
+    if fact.kind != EventType::Heartbeat || job.state.is_over() {
+        return Ok(());
+    }
+    // A heartbeat of a later release may say more than this one reads.
+    let Ok(heartbeat) = codec::from_value::<Heartbeat>(fact.payload.clone()) else {
+        return Ok(());
+    };
+    if !(0.0..=1.0).contains(&heartbeat.progress) {
+        return Ok(());
+    }
+    jobs::set_progress(tx, &job.id, heartbeat.progress, heartbeat.stage.as_ref(), now)
+}
+
+/// 16 random bytes as the text of an id.
+pub(crate) fn new_id(prefix: &str) -> Result<String, getrandom::Error> {
+    let mut entropy = [0; 16];
+    getrandom::fill(&mut entropy)?;
+    Ok(nooterra_protocol::ids::from_entropy(prefix, entropy))
+}
+
+fn load(tx: &Connection, job: &JobId) -> Result<JobRow, JobError> {
+    jobs::find(tx, job)?.ok_or_else(|| JobError::UnknownJob(job.clone()))
+}
+
+fn check_skills(tx: &Connection, plan: &Plan) -> Result<(), JobError> {
+    for plan_step in &plan.steps {
+        let SkillRef { bundle, id, version } = &plan_step.skill;
+        let Some(manifest) = skills::manifest(tx, bundle)? else {
+            return Err(JobError::Skill(format!(
+                "step {}: no skill with bundle {bundle} is published",
+                plan_step.id
+            )));
+        };
+        if manifest.id != *id || manifest.version != *version {
+            return Err(JobError::Skill(format!(
+                "step {}: bundle {bundle} is {} {}, the plan says {id} {version}",
+                plan_step.id, manifest.id, manifest.version
+            )));
+        }
+        if !manifest.actions.contains(&plan_step.action) {
+            return Err(JobError::Action(id.to_string(), plan_step.action.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// The payload of a fact that says all by its type.
+#[derive(Serialize)]
+struct Nothing {}
+
+/// Whether a job in this state can still be cancelled, for hints.
+pub(crate) const fn next_call(state: JobState) -> &'static str {
+    match state {
+        JobState::Created => "quote",
+        JobState::Quoted => "book",
+        JobState::Booked => "dispatch",
+        _ => "none: the robot moves it from here, or cancel ends it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::store::Store;
+    use nooterra_protocol::codec::Digest;
+    use nooterra_protocol::event::Place;
+    use nooterra_protocol::ids::StreamId;
+    use nooterra_protocol::keys::Es256Key;
+    use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+    use serde_json::json;
+    use std::collections::BTreeSet;
+
+    /// What a model run does next. A robot's report may be sent again, and late.
+    #[derive(Clone, Debug)]
+    enum Act {
+        Book,
+        Cancel,
+        Dispatch,
+        Quote,
+        Report(EventType),
+        /// One of the earlier reports, once more.
+        Repeat(usize),
+    }
+
+    fn acts() -> impl Strategy<Value = Vec<Act>> {
+        let report = proptest::sample::select(EventType::ALL.to_vec()).prop_map(Act::Report);
+        let on_the_way = proptest::sample::select(vec![
+            EventType::EnRoute,
+            EventType::AccessGranted,
+            EventType::ExecutionStarted,
+            EventType::ExecutionCompleted,
+            EventType::ExecutionAborted,
+        ])
+        .prop_map(Act::Report);
+        let one = prop_oneof![
+            2 => Just(Act::Quote), 2 => Just(Act::Book), 2 => Just(Act::Dispatch),
+            1 => Just(Act::Cancel), 3 => report, 6 => on_the_way,
+            2 => any::<usize>().prop_map(Act::Repeat),
+        ];
+        proptest::collection::vec(one, 1..40)
+    }
+
+    struct World {
+        job: JobId,
+        key: Es256Key,
+        robot: RobotId,
+        server: Server,
+        store: Store,
+        _dir: tempfile::TempDir,
+    }
+
+    fn world() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("cloud.sqlite")).unwrap();
+        let server = Server::new(
+            ActorId::new("cloud").unwrap(),
+            JournalId::new("cloud_1").unwrap(),
+            Ed25519Key::from_seed([1; 32]),
+            Arc::new(SystemClock::default()),
+        );
+        let key = Es256Key::from_seed([2; 32]).unwrap();
+        let robot = RobotId::new("amr-1").unwrap();
+        let manifest = serde_json::from_value(json!({
+            "actions": ["patrol"], "capabilities": [], "component_sha256": Digest::of(b"c"),
+            "developer": "d", "id": "patrol", "licence": "MIT", "memory_mib": 1, "name": "P",
+            "period_ms": 100, "tier": "dev", "v": 1, "version": "1.0.0",
+            "wit": nooterra_protocol::skill::WIT,
+        }))
+        .unwrap();
+        let plan = serde_json::from_value(json!({ "steps": [{
+            "action": "patrol", "id": "s1", "timeout_s": 60,
+            "skill": { "bundle": Digest::of(b"b"), "id": "patrol", "version": "1.0.0" },
+        }]}))
+        .unwrap();
+        let job = store.with(|tx| {
+            let now = server.now();
+            robots::enrol(tx, &robot, &key.verifying_key(), now).unwrap();
+            skills::add(tx, &Digest::of(b"b"), &manifest, "", b"b", now).unwrap();
+            server.create(tx, &robot, &plan, &ActorId::new("me").unwrap()).unwrap().id
+        });
+        World { job, key, robot, server, store, _dir: dir }
+    }
+
+    impl World {
+        fn report(&self, kind: EventType, count: u64) -> Vec<u8> {
+            let actor =
+                Actor { id: ActorId::new(self.robot.as_str()).unwrap(), kind: ActorKind::Robot };
+            let statement = Statement {
+                actor: &actor,
+                actor_seq: count,
+                at: self.server.clock.stamp(),
+                job: Some(&self.job),
+                journal: &JournalId::new("journal-1").unwrap(),
+                kind,
+            };
+            Fact::sign(&statement, &json!({}), &self.key).unwrap().bytes().to_vec()
+        }
+    }
+
+    /// The state by folding the stream alone, and the events in it.
+    fn replay(tx: &Connection, stream: &StreamId) -> (JobState, Vec<(EventType, bool)>) {
+        let (mut state, mut prev, mut events) = (JobState::Created, Digest::ZERO, Vec::new());
+        for (i, row) in jobs::facts(tx, stream, 0, 1000).unwrap().into_iter().enumerate() {
+            assert_eq!(row.place.seq, i as u64 + 1);
+            assert_eq!(row.place.prev_hash, prev);
+            prev = Place::hash_of(&prev, &row.signed);
+            assert_eq!(row.place.hash, prev);
+            let parts: codec::Value = codec::from_slice(&row.signed).unwrap();
+            let codec::Value::Array(parts) = parts else { panic!() };
+            let codec::Value::Bytes(payload) = &parts[2] else { panic!() };
+            let fact: Fact = codec::from_slice(payload).unwrap();
+            match step(state, fact.kind) {
+                Ok(Step::To(next)) => {
+                    assert!(!row.place.late);
+                    state = next;
+                }
+                Ok(Step::Beside) => assert!(!row.place.late),
+                Err(_) => assert!(row.place.late, "{} in {state} is not marked", fact.kind),
+            }
+            events.push((fact.kind, row.place.late));
+        }
+        (state, events)
+    }
+
+    proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+        #[test]
+        fn whatever_comes_in_whatever_order_the_state_is_the_fold_and_no_fact_is_lost(
+            acts in acts(),
+        ) {
+            let world = world();
+            let World { job, robot, server, store, .. } = &world;
+            let stream = stream_of(job).unwrap();
+            let mut reports: Vec<Vec<u8>> = Vec::new();
+            let mut kept = BTreeSet::new();
+            for act in acts {
+                let before = store.with(|tx| load(tx, job).unwrap());
+                let refused = match act {
+                    Act::Quote => store.attempt(|tx| server.quote(tx, job, 1, "EUR")).err(),
+                    Act::Book => store.attempt(|tx| server.book(tx, job)).err(),
+                    Act::Dispatch => {
+                        let ttl = Duration::from_secs(60);
+                        store.attempt(|tx| server.dispatch(tx, job, ttl)).err()
+                    }
+                    Act::Cancel => {
+                        let ttl = Duration::from_secs(60);
+                        store.attempt(|tx| server.cancel(tx, job, "why", ttl)).err()
+                    }
+                    Act::Report(kind) => {
+                        let bytes = world.report(kind, reports.len() as u64 + 1);
+                        let now = server.now();
+                        let note =
+                            store.with(|tx| take_from_robot(tx, robot, &bytes, now)).unwrap();
+                        let may = nooterra_protocol::job::signers(kind);
+                        assert_eq!(note.is_none(), may.contains(&ActorKind::Robot), "{kind}");
+                        if note.is_none() {
+                            kept.insert(bytes.clone());
+                        }
+                        reports.push(bytes);
+                        None
+                    }
+                    Act::Repeat(which) => {
+                        if let Some(bytes) = reports.get(which % reports.len().max(1)) {
+                            let now = server.now();
+                            store.with(|tx| take_from_robot(tx, robot, bytes, now)).unwrap();
+                            let after = store.with(|tx| load(tx, job).unwrap());
+                            assert_eq!(after.state, before.state);
+                        }
+                        None
+                    }
+                };
+                if let Some(error) = refused {
+                    assert!(matches!(error, JobError::NotPossible(_)), "{error}");
+                    let after = store.with(|tx| load(tx, job).unwrap());
+                    assert_eq!((after.state, after.events), (before.state, before.events));
+                }
+            }
+            let (after, (folded, _)) =
+                store.with(|tx| (load(tx, job).unwrap(), replay(tx, &stream)));
+            assert_eq!(after.state, folded);
+            let stored: BTreeSet<_> = store.with(|tx| {
+                let facts = jobs::facts(tx, &stream, 0, 1000).unwrap();
+                facts.into_iter().map(|row| row.signed).collect()
+            });
+            assert!(kept.is_subset(&stored));
+            assert_eq!(stored.len() as u64, after.events);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The cloud from outside: real TLS on both ports, nothing of its inside but its start.
+//!
+//! One crate, so that it is linked once.
+
+// clippy.toml allows it in test functions; what they share is no less a test.
+#![allow(clippy::unwrap_used)]
+
+mod api;
+mod cli;
+mod enrol;
+mod jobs;
+mod link;
+mod rig;

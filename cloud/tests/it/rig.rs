@@ -1,0 +1,564 @@
+//! What the tests share: a cloud, a robot's keys and journal, an HTTP and an MQTT client.
+
+use mqtt_protocol_core::mqtt::common::Cursor;
+use mqtt_protocol_core::mqtt::connection::Event;
+use mqtt_protocol_core::mqtt::packet::{
+    GenericPacketTrait as _, Packet, Qos, SubEntry, SubOpts, v5_0,
+};
+use mqtt_protocol_core::mqtt::result_code::{ConnectReasonCode, PubackReasonCode};
+use mqtt_protocol_core::mqtt::{Connection, Version, role};
+use nooterra_cloud::{Cloud, Config};
+use nooterra_evidence::Record;
+use nooterra_protocol::codec::{self, Blob, Digest};
+use nooterra_protocol::entry::{Class, Entry};
+use nooterra_protocol::event::{Actor, ActorKind, EventType, Fact, Statement};
+use nooterra_protocol::ids::{ActorId, JobId, JournalId, RobotId};
+use nooterra_protocol::keys::{Es256Key, VerifyingKey};
+use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
+use nooterra_protocol::uplink::{Ack, Batch};
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// How long anything that must happen may take here.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running cloud and what it takes to talk to it.
+pub(crate) struct Rig {
+    cloud: Option<Cloud>,
+    pub(crate) dir: TempDir,
+    pub(crate) http: SocketAddr,
+    pub(crate) mqtt: SocketAddr,
+    pub(crate) root_pem: String,
+    pub(crate) runtime: Runtime,
+    pub(crate) token: String,
+}
+
+impl Rig {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::on(tempfile::tempdir().unwrap(), change)
+    }
+
+    fn on(dir: TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let mut config = Config::for_test(dir.path().join("cloud"));
+        change(&mut config);
+        let cloud = runtime.block_on(Cloud::start(config)).unwrap();
+        Self {
+            http: cloud.http_addr(),
+            mqtt: cloud.mqtt_addr(),
+            root_pem: cloud.root_pem().to_owned(),
+            token: cloud.admin_token().to_owned(),
+            cloud: Some(cloud),
+            dir,
+            runtime,
+        }
+    }
+
+    /// Stops the cloud and starts another on the same data.
+    pub(crate) fn restart(mut self) -> Self {
+        if let Some(cloud) = self.cloud.take() {
+            self.runtime.block_on(cloud.stop());
+        }
+        Self::on(self.dir, |_| {})
+    }
+
+    pub(crate) fn stop(&mut self) {
+        if let Some(cloud) = self.cloud.take() {
+            self.runtime.block_on(cloud.stop());
+        }
+    }
+
+    /// A request as the administrator.
+    pub(crate) fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        self.ask(method, path, body.map(|b| b.to_string().into_bytes()), Some(&self.token), None)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Value {
+        let (status, body) = self.call("GET", path, None);
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    pub(crate) fn post(&self, path: &str, body: Value) -> Value {
+        let (status, answer) = self.call("POST", path, Some(body));
+        assert!((200..300).contains(&status), "{path}: {status} {answer}");
+        answer
+    }
+
+    /// Any request: with or without a token, with or without a certificate.
+    pub(crate) fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Vec<u8>>,
+        token: Option<&str>,
+        device: Option<&Device>,
+    ) -> (u16, Value) {
+        let (status, body) = self.raw(method, path, body, token, device);
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    pub(crate) fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Vec<u8>>,
+        token: Option<&str>,
+        device: Option<&Device>,
+    ) -> (u16, Vec<u8>) {
+        let mut tls = dial(self.http, &tls_config(&self.root_pem, device));
+        let body = body.unwrap_or_default();
+        let mut head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n",
+            body.len()
+        );
+        if let Some(token) = token {
+            head.push_str(&format!("authorization: Bearer {token}\r\n"));
+        }
+        head.push_str("\r\n");
+        tls.write_all(head.as_bytes()).unwrap();
+        // A server that refuses a large body may close before all of it is sent.
+        let _ = tls.write_all(&body);
+        let _ = tls.flush();
+        let mut answer = Vec::new();
+        let _ = tls.read_to_end(&mut answer);
+        let split = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("no answer") + 4;
+        let head = String::from_utf8_lossy(&answer[..split]).into_owned();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer[split..].to_vec())
+    }
+
+    /// Claims and enrols a robot.
+    pub(crate) fn enrol(&self, robot: &str) -> Device {
+        let claim = self.post("/v1/claim-codes", json!({ "robot": robot }));
+        let key = KeyPair::generate().unwrap();
+        let body = json!({ "code": claim["code"], "csr_pem": csr(&key) });
+        let (status, answer) = self.ask("POST", "/v1/enrolments", Some(bytes(&body)), None, None);
+        assert_eq!(status, 201, "{answer}");
+        Device::new(robot, key, &answer)
+    }
+
+    /// Publishes a skill with one action, `patrol`; the `skill` of a plan's step.
+    pub(crate) fn publish_skill(&self) -> Value {
+        let (bundle, signature) = skill_bundle(b"component");
+        use base64::Engine as _;
+        let bundle_base64 = base64::engine::general_purpose::STANDARD.encode(&bundle);
+        let body = json!({ "bundle_base64": bundle_base64, "signature": signature });
+        let answer = self.post("/v1/skills", body);
+        json!({ "bundle": answer["digest"], "id": answer["id"], "version": answer["version"] })
+    }
+
+    /// A job in CREATED.
+    pub(crate) fn create_job(&self, robot: &str) -> JobId {
+        let plan = plan(&self.publish_skill());
+        let answer = self.post("/v1/jobs", json!({ "robot": robot, "plan": plan }));
+        assert_eq!(answer["state"], "CREATED");
+        JobId::new(answer["id"].as_str().unwrap()).unwrap()
+    }
+
+    /// A job in RESERVED.
+    pub(crate) fn dispatch_job(&self, robot: &str) -> JobId {
+        let job = self.create_job(robot);
+        for (call, state) in [("quote", "QUOTED"), ("book", "BOOKED"), ("dispatch", "RESERVED")] {
+            let answer = self.call("POST", &format!("/v1/jobs/{job}/{call}"), None);
+            assert_eq!((answer.0, &answer.1["state"]), (200, &json!(state)), "{}", answer.1);
+        }
+        job
+    }
+
+    /// Polls until `path` satisfies `good`.
+    pub(crate) fn wait(&self, path: &str, good: impl Fn(&Value) -> bool) -> Value {
+        let start = Instant::now();
+        loop {
+            let body = self.get(path);
+            if good(&body) {
+                return body;
+            }
+            assert!(start.elapsed() < PATIENCE, "{path} stays {body}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+pub(crate) fn bytes(body: &Value) -> Vec<u8> {
+    body.to_string().into_bytes()
+}
+
+pub(crate) fn csr(key: &KeyPair) -> String {
+    CertificateParams::default().serialize_request(key).unwrap().pem().unwrap()
+}
+
+/// A one-step plan of `skill`.
+pub(crate) fn plan(skill: &Value) -> Value {
+    json!({ "steps": [
+        { "action": "patrol", "id": "s1", "params": { "speed": 0.5 }, "skill": skill, "timeout_s": 60 }
+    ]})
+}
+
+pub(crate) fn skill_bundle(component: &[u8]) -> (Vec<u8>, String) {
+    let manifest = json!({
+        "actions": ["patrol"], "capabilities": ["drive"],
+        "component_sha256": Digest::of(component).to_string(), "developer": "dev", "id": "patrol",
+        "licence": "MIT", "memory_mib": 8, "name": "Patrol", "period_ms": 100, "tier": "dev",
+        "v": 1, "version": "1.0.0", "wit": "nooterra:skill@0.1.0"
+    })
+    .to_string();
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, content) in [("manifest.json", manifest.as_bytes()), ("component.wasm", component)] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        builder.append_data(&mut header, name, content).unwrap();
+    }
+    (builder.into_inner().unwrap(), "untrusted comment: test\nRWQ\n".to_owned())
+}
+
+/// A robot as its keys and its journal.
+pub(crate) struct Device {
+    actor_seq: u64,
+    pub(crate) certificate_pem: String,
+    pub(crate) command_key: VerifyingKey,
+    pub(crate) journal: JournalId,
+    pub(crate) key: Es256Key,
+    pub(crate) pair: KeyPair,
+    pub(crate) robot: RobotId,
+    seq: u64,
+}
+
+impl Device {
+    pub(crate) fn new(robot: &str, pair: KeyPair, enrolment: &Value) -> Self {
+        Self {
+            actor_seq: 0,
+            certificate_pem: enrolment["certificate_pem"].as_str().unwrap().to_owned(),
+            command_key: enrolment["command_key"].as_str().unwrap().parse().unwrap(),
+            journal: JournalId::new("journal-1").unwrap(),
+            key: Es256Key::from_pem(&pair.serialize_pem()).unwrap(),
+            pair,
+            robot: RobotId::new(robot).unwrap(),
+            seq: 0,
+        }
+    }
+
+    pub(crate) fn topic(&self, end: &str) -> String {
+        format!("noot/1/{}/{end}", self.robot)
+    }
+
+    /// The next record of the journal.
+    pub(crate) fn record(&mut self, entry: &Entry) -> Blob {
+        // Places in between belong to other classes.
+        self.seq += 3;
+        let record = Record::of_entry(entry, entry.class(), self.seq, 1, stamp(self.seq)).unwrap();
+        Blob(record.encode().unwrap())
+    }
+
+    /// A signed fact as a record.
+    pub(crate) fn fact<P: Serialize>(
+        &mut self,
+        kind: EventType,
+        job: Option<&JobId>,
+        payload: &P,
+    ) -> Blob {
+        let robot = self.robot.to_string();
+        self.fact_of(&robot, kind, job, payload)
+    }
+
+    pub(crate) fn fact_of<P: Serialize>(
+        &mut self,
+        actor: &str,
+        kind: EventType,
+        job: Option<&JobId>,
+        payload: &P,
+    ) -> Blob {
+        self.actor_seq += 1;
+        let actor = Actor { id: ActorId::new(actor).unwrap(), kind: ActorKind::Robot };
+        let statement = Statement {
+            actor: &actor,
+            actor_seq: self.actor_seq,
+            at: stamp(self.actor_seq),
+            job,
+            journal: &self.journal,
+            kind,
+        };
+        let signed = Fact::sign(&statement, payload, &self.key).unwrap();
+        self.record(&Entry::Fact(Blob(signed.bytes().to_vec())))
+    }
+
+    pub(crate) fn batch(&self, records: Vec<Blob>) -> Vec<u8> {
+        codec::to_vec(&Batch { journal: self.journal.clone(), records }).unwrap()
+    }
+}
+
+pub(crate) fn stamp(seq: u64) -> Stamp {
+    Stamp {
+        mono: MonoNanos(seq * 1_000_000),
+        trust: ClockTrust::Network,
+        wall: WallMillis(1_795_000_000_000),
+    }
+}
+
+pub(crate) fn tls_config(root_pem: &str, device: Option<&Device>) -> Arc<ClientConfig> {
+    let identity = device.map(|device| {
+        let certificate = CertificateDer::from_pem_slice(device.certificate_pem.as_bytes());
+        let key = PrivateKeyDer::try_from(device.pair.serialize_der()).unwrap();
+        (vec![certificate.unwrap()], key)
+    });
+    tls_config_with(root_pem, identity)
+}
+
+pub(crate) fn tls_config_with(
+    root_pem: &str,
+    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(root_pem.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots);
+    Arc::new(match identity {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).unwrap(),
+        None => builder.with_no_client_auth(),
+    })
+}
+
+pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+pub(crate) fn dial(address: SocketAddr, config: &Arc<ClientConfig>) -> Tls {
+    let tcp = TcpStream::connect(address).unwrap();
+    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    tcp.set_nodelay(true).unwrap();
+    let name = ServerName::from(address.ip());
+    StreamOwned::new(ClientConnection::new(config.clone(), name).unwrap(), tcp)
+}
+
+/// An MQTT 5 client that does what it is told, sensible or not.
+pub(crate) struct Mqtt {
+    inbox: VecDeque<Packet>,
+    mqtt: Connection<role::Client>,
+    tls: Tls,
+}
+
+impl Mqtt {
+    /// TLS done, CONNECT not yet sent.
+    pub(crate) fn dial(rig: &Rig, device: &Device) -> Self {
+        let tls = dial(rig.mqtt, &tls_config(&rig.root_pem, Some(device)));
+        Self { inbox: VecDeque::new(), mqtt: Connection::new(Version::V5_0), tls }
+    }
+
+    /// Connected, and subscribed to both of its topics.
+    pub(crate) fn connect(rig: &Rig, device: &Device) -> Self {
+        let mut client = Self::dial(rig, device);
+        let code = client.hello(device.robot.as_str(), None);
+        assert_eq!(code, Some(ConnectReasonCode::Success));
+        let codes = client.subscribe(&[&device.topic("ack"), &device.topic("cmd")]);
+        assert!(codes.iter().all(|code| *code < 0x80), "{codes:?}");
+        client
+    }
+
+    /// Sends CONNECT; the answer's code, or `None` when the connection was closed.
+    pub(crate) fn hello(
+        &mut self,
+        client_id: &str,
+        will: Option<&str>,
+    ) -> Option<ConnectReasonCode> {
+        let mut connect =
+            v5_0::Connect::builder().client_id(client_id).unwrap().clean_start(true).keep_alive(30);
+        if let Some(topic) = will {
+            connect = connect.will_message(topic, b"x", Qos::AtLeastOnce, false).unwrap();
+        }
+        let events = self.mqtt.checked_send(connect.build().unwrap());
+        self.send(events);
+        match self.next(PATIENCE)? {
+            Packet::V5_0Connack(connack) => Some(connack.reason_code()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn subscribe(&mut self, filters: &[&str]) -> Vec<u8> {
+        let id = self.mqtt.acquire_packet_id().unwrap();
+        let entries = filters
+            .iter()
+            .map(|f| SubEntry::new(*f, SubOpts::new().set_qos(Qos::AtLeastOnce)).unwrap())
+            .collect::<Vec<_>>();
+        let packet = v5_0::Subscribe::builder().packet_id(id).entries(entries).build().unwrap();
+        let events = self.mqtt.checked_send(packet);
+        self.send(events);
+        self.until(|packet| match packet {
+            Packet::V5_0Suback(suback) => {
+                Some(suback.reason_codes().into_iter().map(|code| code as u8).collect())
+            }
+            _ => None,
+        })
+        .expect("no SUBACK")
+    }
+
+    /// Publishes with QoS 1; the code of the PUBACK, or `None` when the connection was closed.
+    pub(crate) fn publish(&mut self, topic: &str, payload: &[u8]) -> Option<PubackReasonCode> {
+        let id = self.mqtt.acquire_packet_id().unwrap();
+        let packet = v5_0::Publish::builder()
+            .topic_name(topic)
+            .unwrap()
+            .qos(Qos::AtLeastOnce)
+            .packet_id(id)
+            .payload(payload)
+            .build()
+            .unwrap();
+        let events = self.mqtt.checked_send(packet);
+        self.send(events);
+        self.until(|packet| match packet {
+            Packet::V5_0Puback(puback) => {
+                Some(puback.reason_code().unwrap_or(PubackReasonCode::Success))
+            }
+            _ => None,
+        })
+    }
+
+    pub(crate) fn publish_qos0(&mut self, topic: &str, payload: &[u8]) {
+        let packet = v5_0::Publish::builder().topic_name(topic).unwrap().payload(payload);
+        let events = self.mqtt.checked_send(packet.build().unwrap());
+        self.send(events);
+    }
+
+    /// The next acknowledgement of the cloud.
+    pub(crate) fn ack(&mut self) -> Ack {
+        self.until(|packet| match packet {
+            Packet::V5_0Publish(publish) if publish.topic_name().ends_with("/ack") => {
+                Some(codec::from_slice(publish.payload().as_slice()).unwrap())
+            }
+            _ => None,
+        })
+        .expect("no ack")
+    }
+
+    /// The next command, acknowledged to the cloud.
+    pub(crate) fn command(&mut self) -> Vec<u8> {
+        let (id, payload) = self
+            .until(|packet| match packet {
+                Packet::V5_0Publish(publish) if publish.topic_name().ends_with("/cmd") => {
+                    let payload = publish.payload().as_slice().to_vec();
+                    Some((publish.packet_id().unwrap(), payload))
+                }
+                _ => None,
+            })
+            .expect("no command");
+        let puback = v5_0::Puback::builder().packet_id(id).build().unwrap();
+        let events = self.mqtt.checked_send(puback);
+        self.send(events);
+        payload
+    }
+
+    /// Whether the cloud ends the connection in time; what it sends before is dropped.
+    pub(crate) fn is_closed_within(&mut self, patience: Duration) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < patience {
+            if self.next(patience).is_none() {
+                return start.elapsed() < patience;
+            }
+        }
+        false
+    }
+
+    /// Whether nothing comes for a while.
+    pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
+        self.inbox.is_empty() && self.read(time).is_none() && self.inbox.is_empty()
+    }
+
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
+        let _ = self.tls.write_all(bytes);
+        let _ = self.tls.flush();
+    }
+
+    fn send(&mut self, events: Vec<Event>) {
+        for event in events {
+            match event {
+                Event::RequestSendPacket { packet, .. } => {
+                    let bytes = packet.to_continuous_buffer();
+                    self.send_raw(&bytes);
+                }
+                Event::NotifyPacketReceived(packet) => self.inbox.push_back(packet),
+                Event::NotifyError(error) => panic!("{error:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes the first packet that `wanted` likes; others stay.
+    fn until<T>(&mut self, wanted: impl Fn(&Packet) -> Option<T>) -> Option<T> {
+        loop {
+            if let Some((at, found)) =
+                self.inbox.iter().enumerate().find_map(|(at, p)| Some((at, wanted(p)?)))
+            {
+                self.inbox.remove(at);
+                return Some(found);
+            }
+            self.read(PATIENCE)?;
+        }
+    }
+
+    fn next(&mut self, patience: Duration) -> Option<Packet> {
+        loop {
+            if let Some(packet) = self.inbox.pop_front() {
+                return Some(packet);
+            }
+            self.read(patience)?;
+        }
+    }
+
+    /// Reads once; `None` when the connection is over or nothing came in time.
+    fn read(&mut self, patience: Duration) -> Option<()> {
+        self.tls.sock.set_read_timeout(Some(patience)).unwrap();
+        let mut buffer = [0; 16 * 1024];
+        let n = match self.tls.read(&mut buffer) {
+            Ok(0) | Err(_) => return None,
+            Ok(n) => n,
+        };
+        let mut cursor = Cursor::new(&buffer[..n]);
+        while cursor.position() < n as u64 {
+            for event in self.mqtt.recv(&mut cursor) {
+                if let Event::NotifyPacketReceived(packet) = event {
+                    self.inbox.push_back(packet);
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+/// An identity that another authority made, for the same name.
+pub(crate) fn foreign_identity(
+    dir: &Path,
+    device: &Device,
+) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let other = Rig::on(TempDir::new_in(dir).unwrap(), |_| {});
+    let twin = other.enrol(device.robot.as_str());
+    let certificate = CertificateDer::from_pem_slice(twin.certificate_pem.as_bytes()).unwrap();
+    (vec![certificate], PrivateKeyDer::try_from(twin.pair.serialize_der()).unwrap())
+}
+
+/// A class by its topic.
+pub(crate) fn up(class: Class) -> String {
+    format!("up/{}", class.name())
+}

@@ -1,0 +1,359 @@
+//! `cargo xtask ci`: what a change must pass, in the order of what fails fastest.
+
+use crate::process;
+use crate::test;
+use crate::toolchain::{self, WASM_TARGET};
+use anyhow::{Context as _, Result};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+/// The cargo-deny that the checks were written against.
+const CARGO_DENY: &str = "0.20.2";
+
+/// What must never be in the cloud's tree: it neither runs skills nor keeps a robot's journal.
+const NOT_IN_CLOUD: [&str; 2] = ["wasmtime", "sled"];
+
+/// What also builds for a browser: anyone can verify evidence there.
+const PORTABLE: [&str; 2] = ["nooterra-protocol", "nooterra-evidence"];
+
+/// How a check came out.
+enum Outcome {
+    Failed { advice: String },
+    Passed,
+    Skipped { why: String },
+}
+
+type Check = fn() -> Result<Outcome>;
+
+/// Every check but the tests, which come last.
+const CHECKS: &[(&str, Check)] = &[
+    ("the Rust target for skills", target),
+    ("format", format),
+    ("direction of the dependencies", direction),
+    ("clippy", clippy),
+    ("clippy, skills", clippy_skills),
+    ("protocol and evidence for wasm32", portable),
+    ("docs", docs),
+    ("licences, bans, sources", deny),
+    ("advisories", advisories),
+];
+
+/// Runs all checks; false at the first that fails.
+pub(crate) fn run() -> Result<bool> {
+    let total = CHECKS.len() + 1;
+    for (index, (name, check)) in CHECKS.iter().enumerate() {
+        println!("[{}/{total}] {name} ...", index + 1);
+        let began = Instant::now();
+        let outcome = check().with_context(|| format!("check `{name}`"))?;
+        let took = began.elapsed().as_secs_f64();
+        match outcome {
+            Outcome::Passed => println!("[{}/{total}] {name}: ok ({took:.1} s)", index + 1),
+            Outcome::Skipped { why } => {
+                println!(
+                    "[{}/{total}] {name}: skipped, {why} ({took:.1} s)",
+                    index + 1
+                );
+            }
+            Outcome::Failed { advice } => {
+                println!("[{}/{total}] {name}: FAILED ({took:.1} s)", index + 1);
+                println!("what to do: {advice}");
+                return Ok(false);
+            }
+        }
+    }
+    println!("[{total}/{total}] tests ...");
+    // Its last line is the count, and stays the last line of this command too.
+    test::run(&test::Options::all())
+}
+
+fn target() -> Result<Outcome> {
+    if toolchain::ensure_wasm_target()? {
+        println!("      added {WASM_TARGET}");
+    }
+    Ok(Outcome::Passed)
+}
+
+fn format() -> Result<Outcome> {
+    let advice = "run `cargo fmt --all`, and again in examples/skills";
+    let workspace = process::pass_through(toolchain::cargo().args(["fmt", "--all", "--check"]))?;
+    let skills = process::pass_through(skills().args(["fmt", "--all", "--check"]))?;
+    Ok(passed(workspace && skills, advice))
+}
+
+fn clippy() -> Result<Outcome> {
+    let clean = process::pass_through(toolchain::cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    Ok(passed(
+        clean,
+        "mend what clippy names above; an `allow` needs its reason beside it",
+    ))
+}
+
+fn clippy_skills() -> Result<Outcome> {
+    let clean = process::pass_through(skills().args([
+        "clippy",
+        "--workspace",
+        "--target",
+        WASM_TARGET,
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    Ok(passed(
+        clean,
+        "mend what clippy names above in examples/skills",
+    ))
+}
+
+fn docs() -> Result<Outcome> {
+    let clean = process::pass_through(
+        toolchain::cargo()
+            .args([
+                "doc",
+                "--workspace",
+                "--no-deps",
+                "--document-private-items",
+            ])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    Ok(passed(
+        clean,
+        "mend what rustdoc names above, often a link to something renamed",
+    ))
+}
+
+fn portable() -> Result<Outcome> {
+    let mut command = toolchain::cargo();
+    command.args(["check", "--target", WASM_TARGET]);
+    for package in PORTABLE {
+        command.args(["--package", package]);
+    }
+    let builds = process::pass_through(&mut command)?;
+    Ok(passed(
+        builds,
+        "these two crates must not use anything that needs an operating system",
+    ))
+}
+
+fn direction() -> Result<Outcome> {
+    for package in NOT_IN_CLOUD {
+        if is_in_tree("nooterra-cloud", package)? {
+            let why = format!("cargo tree --package nooterra-cloud --edges normal -i {package}");
+            return Ok(Outcome::Failed {
+                advice: format!("the cloud must not depend on {package}; see who brings it: {why}"),
+            });
+        }
+    }
+    if let Some((package, forbidden)) = upward_edges(&tree_of_ours()?).first() {
+        let advice = format!("{package} depends on {forbidden}, which lies above it");
+        return Ok(Outcome::Failed {
+            advice: format!("{advice}; state a trait instead"),
+        });
+    }
+    Ok(Outcome::Passed)
+}
+
+/// `inner` is among the normal dependencies of `package`.
+fn is_in_tree(package: &str, inner: &str) -> Result<bool> {
+    let tree = process::succeed(
+        toolchain::cargo()
+            .args(["tree", "--package", package, "--edges", "normal"])
+            .args(["--prefix", "none", "--format", "{p}", "--target", "all"]),
+    )?;
+    Ok(tree
+        .lines()
+        .any(|line| line.split(' ').next() == Some(inner)))
+}
+
+/// Which of our crates each of our crates may use.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("nooterra-protocol", &[]),
+    ("nooterra-policy", &["nooterra-protocol"]),
+    ("nooterra-hal", &["nooterra-policy", "nooterra-protocol"]),
+    ("nooterra-evidence", &["nooterra-protocol"]),
+    (
+        "nooterra-blackbox",
+        &["nooterra-evidence", "nooterra-protocol"],
+    ),
+    ("nooterra-skill-host", &["nooterra-protocol"]),
+    (
+        "nooterra-agent",
+        &[
+            "nooterra-blackbox",
+            "nooterra-evidence",
+            "nooterra-hal",
+            "nooterra-policy",
+            "nooterra-protocol",
+            "nooterra-skill-host",
+        ],
+    ),
+    (
+        "nooterra-cloud",
+        &["nooterra-evidence", "nooterra-protocol"],
+    ),
+    ("nooterra-xtask", &["nooterra-protocol"]),
+];
+
+/// Our crates and which of ours they name as dependencies.
+fn tree_of_ours() -> Result<Vec<(String, String)>> {
+    let text = process::succeed(toolchain::cargo().args([
+        "metadata",
+        "--no-deps",
+        "--format-version",
+        "1",
+    ]))?;
+    let metadata: serde_json::Value =
+        serde_json::from_str(&text).context("cargo metadata is not JSON")?;
+    let mut edges = Vec::new();
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let (Some(from), Some(to)) = (package["name"].as_str(), dependency["name"].as_str())
+            else {
+                continue;
+            };
+            // Tests may look further up: a cloud embedded in a test of the agent.
+            if to.starts_with("nooterra-") && dependency["kind"].is_null() {
+                edges.push((from.to_owned(), to.to_owned()));
+            }
+        }
+    }
+    Ok(edges)
+}
+
+fn upward_edges(edges: &[(String, String)]) -> Vec<(&str, &str)> {
+    let allowed = |from: &str, to: &str| {
+        MAY_USE
+            .iter()
+            .find(|(name, _)| *name == from)
+            .is_none_or(|(_, below)| below.contains(&to))
+    };
+    edges
+        .iter()
+        .filter(|(from, to)| !allowed(from, to))
+        .map(|(from, to)| (from.as_str(), to.as_str()))
+        .collect()
+}
+
+fn deny() -> Result<Outcome> {
+    let clean =
+        process::pass_through(cargo_deny()?.args(["check", "bans", "licenses", "sources"]))?;
+    Ok(passed(
+        clean,
+        "replace the dependency, or state in deny.toml why it is acceptable",
+    ))
+}
+
+/// The database of advisories is fetched over the network, which a builder may not have.
+fn advisories() -> Result<Outcome> {
+    let output = process::output(cargo_deny()?.args(["check", "advisories"]))?;
+    if output.status.success() {
+        return Ok(Outcome::Passed);
+    }
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if is_out_of_reach(&said) {
+        return Ok(Outcome::Skipped {
+            why: "the advisory database is out of reach".to_owned(),
+        });
+    }
+    eprintln!("{said}");
+    Ok(passed(
+        false,
+        "update the crate, or state in deny.toml why the advisory does not apply",
+    ))
+}
+
+fn is_out_of_reach(said: &str) -> bool {
+    [
+        "failed to fetch advisory database",
+        "failed to load advisory database",
+        "failed to clone",
+    ]
+    .iter()
+    .any(|sign| said.contains(sign))
+}
+
+/// `cargo deny`, installed when it is missing.
+fn cargo_deny() -> Result<Command> {
+    let present = process::output(toolchain::cargo().args(["deny", "--version"]))?
+        .status
+        .success();
+    if !present {
+        println!("      installing cargo-deny {CARGO_DENY} (about two minutes, once)");
+        process::succeed(toolchain::cargo().args([
+            "install",
+            "--locked",
+            "--version",
+            CARGO_DENY,
+            "cargo-deny",
+        ]))
+        .context("cargo-deny is missing and could not be installed")?;
+    }
+    let mut command = toolchain::cargo();
+    command.arg("deny");
+    Ok(command)
+}
+
+fn passed(success: bool, advice: &str) -> Outcome {
+    if success {
+        Outcome::Passed
+    } else {
+        Outcome::Failed {
+            advice: advice.to_owned(),
+        }
+    }
+}
+
+fn skills_dir() -> PathBuf {
+    toolchain::root().join("examples/skills")
+}
+
+/// Cargo in the workspace of the example skills.
+fn skills() -> Command {
+    let mut command = toolchain::cargo();
+    command.current_dir(skills_dir());
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edge(from: &str, to: &str) -> (String, String) {
+        (from.to_owned(), to.to_owned())
+    }
+
+    #[test]
+    fn a_crate_that_reaches_up_is_found() {
+        let edges = [
+            edge("nooterra-hal", "nooterra-policy"),
+            edge("nooterra-policy", "nooterra-blackbox"),
+            edge("nooterra-agent", "nooterra-blackbox"),
+        ];
+        assert_eq!(
+            upward_edges(&edges),
+            [("nooterra-policy", "nooterra-blackbox")]
+        );
+    }
+
+    #[test]
+    fn this_workspace_points_one_way() {
+        let edges = tree_of_ours().unwrap();
+        assert!(!edges.is_empty());
+        assert_eq!(upward_edges(&edges), []);
+    }
+
+    #[test]
+    fn a_missing_database_is_told_from_an_advisory() {
+        assert!(is_out_of_reach(
+            "error: failed to fetch advisory database https://example.org"
+        ));
+        assert!(!is_out_of_reach("error[vulnerability]: RUSTSEC-2020-0001"));
+    }
+}

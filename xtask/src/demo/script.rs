@@ -1,0 +1,648 @@
+//! The steps of the demo, in order.
+
+use super::Options;
+use super::cloud::{Cloud, Ready};
+use super::facts::{self, Axis, JobEvent, Record};
+use super::plan;
+use super::robot::{self, ROBOT, Robot};
+use super::summary::{BlackBox, Job, Moment, Skill, Summary};
+use crate::process::{Service, wait_for};
+use crate::progress::{Progress, Step};
+use crate::report::Run;
+use crate::toolchain::{self, WASM_TARGET};
+use crate::{truth, world, zones};
+use anyhow::{Context as _, Result, bail};
+use nooterra_protocol::entry::{Sample, Verdict, VerdictPhase};
+use nooterra_protocol::event::EventType;
+use nooterra_protocol::geometry::Pose;
+use nooterra_protocol::job::JobState;
+use nooterra_protocol::plan::SkillRef;
+use nooterra_protocol::policy::PolicyDocument;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How many there are.
+pub(crate) const STEPS: usize = 8;
+
+/// For a program to be ready, or to see what the other one did.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// For the whole job.
+const JOB_PATIENCE: Duration = Duration::from_secs(180);
+
+/// Between two looks at the job.
+const JOB_POLL: Duration = Duration::from_millis(150);
+
+/// The uplink is quiet when nothing came for so long.
+const QUIET: Duration = Duration::from_millis(1_500);
+
+/// What the build made.
+struct Built {
+    agent: PathBuf,
+    cloud: PathBuf,
+    component: PathBuf,
+    manifest: PathBuf,
+}
+
+/// Plays the demo and gathers what it showed.
+pub(crate) fn play(options: &Options, out: &Path, progress: &mut Progress) -> Result<Run> {
+    let built = build(progress)?;
+    let began = Instant::now();
+    let (mut cloud_service, ready, cloud) = start_cloud(options, &built, out, progress)?;
+    let robot = prepare_robot(&built, out, &ready, &cloud, progress)?;
+    let mut agent = connect(options, &robot, &cloud, &mut cloud_service, progress)?;
+    let (skill_ref, skill) = publish(&built, &robot, &cloud, progress)?;
+    let world = world::read(&robot.dir().join("world.toml"))?;
+    let dock = world.dock.context("the world has no dock to return to")?;
+    let job = run_job(
+        &skill_ref,
+        dock,
+        &cloud,
+        &mut agent,
+        &mut cloud_service,
+        progress,
+    )?;
+
+    let step = progress.step("the journal: drain, stop, verify, flip a byte, verify again");
+    step.now("waiting for the uplink to drain");
+    drain(&cloud)?;
+    let health = cloud
+        .robot(ROBOT)?
+        .map(|robot| robot["health"].clone())
+        .unwrap_or_default();
+    agent.stop(PATIENCE)?;
+    let facts = Facts::gather(&job, &robot, &cloud, world)?;
+    let blackbox = try_journal(&robot, out, &facts, &step)?;
+    step.done(&format!(
+        "{} records intact; one byte flipped in record {}, found at {}",
+        blackbox.records,
+        blackbox.flipped_in,
+        blackbox
+            .tamper_found_at
+            .map_or_else(|| "none".to_owned(), |seq| seq.to_string()),
+    ));
+
+    let step = progress.step("checking the claims against the true path");
+    let mut run = facts.judge(options.seed, blackbox, skill, &health);
+    step.done(&format!(
+        "{} true poses, {} exits",
+        run.zone_samples(),
+        run.summary.zone_exits
+    ));
+    let durations = &mut run.summary.durations;
+    durations.extend(
+        progress
+            .durations()
+            .iter()
+            .map(|(name, took)| (name.clone(), took.as_secs_f64())),
+    );
+    durations.insert(
+        "total_after_build".to_owned(),
+        began.elapsed().as_secs_f64(),
+    );
+    run.summary.judge();
+
+    if options.keep {
+        // The agent was stopped for its journal to be closed; it goes on where it was.
+        let agent = robot.run_again(options.seed)?;
+        super::note_left_running(out, &[agent.id(), cloud_service.id()])?;
+        say_how_to_play(
+            progress,
+            &robot,
+            &ready,
+            out,
+            &[agent.id(), cloud_service.id()],
+        );
+        agent.release();
+        cloud_service.release();
+    } else {
+        cloud_service.stop(PATIENCE)?;
+    }
+    Ok(run)
+}
+
+fn build(progress: &mut Progress) -> Result<Built> {
+    let mut step = progress.step("building agent, cloud and skill");
+    if toolchain::ensure_wasm_target()? {
+        step.note(&format!(
+            "added the Rust target {WASM_TARGET}, which skills are built for"
+        ));
+    }
+    step.hand_over_terminal();
+    let programs = toolchain::build(toolchain::cargo().args([
+        "build",
+        "-p",
+        "nooterra-agent",
+        "-p",
+        "nooterra-cloud",
+    ]))?;
+    let skills = toolchain::root().join("examples/skills");
+    let components = toolchain::build(toolchain::cargo().current_dir(&skills).args([
+        "build",
+        "--release",
+        "--target",
+        WASM_TARGET,
+        "-p",
+        "patrol",
+    ]))?;
+    let built = Built {
+        agent: toolchain::named(&programs, "nooterra-agent")?,
+        cloud: toolchain::named(&programs, "nooterra-cloud")?,
+        component: toolchain::named(&components, "patrol.wasm")?,
+        manifest: skills.join("patrol/manifest.json"),
+    };
+    step.done("ready");
+    Ok(built)
+}
+
+fn start_cloud(
+    options: &Options,
+    built: &Built,
+    out: &Path,
+    progress: &mut Progress,
+) -> Result<(Service, Ready, Cloud)> {
+    let step = progress.step("the cloud makes its CA and opens its ports");
+    let data = out.join("cloud");
+    let mut command = Command::new(&built.cloud);
+    command.args(["serve", "--data"]).arg(&data).args([
+        "--http",
+        "127.0.0.1:0",
+        "--mqtt",
+        "127.0.0.1:0",
+        "--json",
+    ]);
+    let mut service = Service::start("cloud", &mut command, out, options.keep)?;
+    let ready_file = out.join("cloud.out");
+    let ready: Ready = wait_for("the cloud to be ready", PATIENCE, || {
+        service.check()?;
+        let text = std::fs::read_to_string(&ready_file).unwrap_or_default();
+        let Some((line, _)) = text.split_once('\n') else {
+            return Ok(None);
+        };
+        serde_json::from_str(line)
+            .map(Some)
+            .with_context(|| format!("the cloud's first line is not its readiness: {line}"))
+    })?;
+    let cloud = Cloud::connect(&ready, &data)?;
+    step.note(&format!(
+        "HTTP API {}   MQTT 5 over TLS 1.3 {}",
+        ready.http, ready.mqtt
+    ));
+    step.note(&format!("root certificate {}", short(&ready.root_sha256)));
+    step.done("ready");
+    Ok((service, ready, cloud))
+}
+
+fn prepare_robot(
+    built: &Built,
+    out: &Path,
+    ready: &Ready,
+    cloud: &Cloud,
+    progress: &mut Progress,
+) -> Result<Robot> {
+    let step = progress.step("the robot gets its policy, its skill key and its identity");
+    let robot = Robot::create(&built.agent, out)?;
+    robot.sign_policy()?;
+    step.note("policy signed with the owner's key");
+    robot.sign_skill(&built.manifest, &built.component)?;
+    step.note("skill packed and signed in the minisign format");
+    step.now("enrolling");
+    let code = cloud.claim_code(ROBOT)?;
+    robot.enroll(&ready.http, &code)?;
+    step.done("enrolled with a claim code: device key, CSR, short-lived certificate");
+    Ok(robot)
+}
+
+fn connect(
+    options: &Options,
+    robot: &Robot,
+    cloud: &Cloud,
+    cloud_service: &mut Service,
+    progress: &mut Progress,
+) -> Result<Service> {
+    let step = progress.step("the robot connects");
+    let mut agent = robot.run(options.seed, options.keep)?;
+    let known = wait_for("the robot to be online", PATIENCE, || {
+        agent.check()?;
+        cloud_service.check()?;
+        let known = cloud.robot(ROBOT)?;
+        Ok(known.filter(|known| {
+            known["online"] == true
+                && !known["health"].is_null()
+                && !known["capabilities"].is_null()
+        }))
+    })?;
+    let names: Vec<&str> = known["capabilities"]["names"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    step.note(&format!("advertises: {}", names.join(", ")));
+    step.done("online, with health and capabilities");
+    Ok(agent)
+}
+
+fn publish(
+    built: &Built,
+    robot: &Robot,
+    cloud: &Cloud,
+    progress: &mut Progress,
+) -> Result<(SkillRef, Skill)> {
+    let step = progress.step("the skill is published; a tampered copy is refused");
+    let bundle_file = robot.bundle();
+    let bundle = std::fs::read(&bundle_file)
+        .with_context(|| format!("cannot read {}", bundle_file.display()))?;
+    let signature = std::fs::read_to_string(robot.signature())
+        .with_context(|| format!("cannot read {}", robot.signature().display()))?;
+    let skill_ref = plan::skill_ref(&built.manifest, &bundle)?;
+    cloud.publish_skill(&bundle, &signature)?;
+    step.note(&format!("published {} {}", skill_ref.id, skill_ref.version));
+
+    let genuine = robot.verify_skill(&bundle_file)?;
+    if !genuine.accepted {
+        bail!("the agent refuses the genuine skill: {}", genuine.reason);
+    }
+    let tampered_file = bundle_file.with_file_name("tampered.noot");
+    std::fs::write(&tampered_file, &bundle)
+        .with_context(|| format!("cannot write {}", tampered_file.display()))?;
+    robot::flip(&tampered_file, bundle.len() as u64 / 2)?;
+    let tampered = robot.verify_skill(&tampered_file)?;
+    step.note(&format!("tampered copy: {}", tampered.reason));
+    step.done(if tampered.accepted {
+        "the tampered copy was TAKEN"
+    } else {
+        "refused"
+    });
+    let skill = Skill {
+        digest: skill_ref.bundle,
+        id: skill_ref.id.to_string(),
+        reason: tampered.reason,
+        tampered_refused: !tampered.accepted,
+        version: skill_ref.version.clone(),
+    };
+    Ok((skill_ref, skill))
+}
+
+/// The job's id and its events.
+struct RanJob {
+    events: Vec<JobEvent>,
+    id: String,
+}
+
+fn run_job(
+    skill: &SkillRef,
+    dock: Pose,
+    cloud: &Cloud,
+    agent: &mut Service,
+    cloud_service: &mut Service,
+    progress: &mut Progress,
+) -> Result<RanJob> {
+    let step = progress.step("one job: undock, patrol, inspect, return");
+    let id = cloud.create_job(&json!({ "robot": ROBOT, "plan": plan::plan(skill, dock)? }))?;
+    for action in ["quote", "book", "dispatch"] {
+        cloud.job_action(&id, action)?;
+    }
+    let mut follow = Follow {
+        cloud,
+        command: None,
+        events: Vec::new(),
+        id: &id,
+        shown: BTreeSet::new(),
+    };
+    let state = wait_for("the job to end", JOB_PATIENCE, || {
+        agent.check()?;
+        cloud_service.check()?;
+        let state = follow.look(&step)?;
+        if state.is_none() {
+            std::thread::sleep(JOB_POLL);
+        }
+        Ok(state)
+    })?;
+    follow.look_at_command(&step)?;
+    let events = follow.events;
+    step.done(state.name());
+    Ok(RanJob { events, id })
+}
+
+/// Follows a job while it runs.
+struct Follow<'a> {
+    cloud: &'a Cloud,
+    /// The command through the keep-out zone, once it was sent.
+    command: Option<String>,
+    events: Vec<JobEvent>,
+    id: &'a str,
+    /// Journal numbers of the command's verdicts that were shown.
+    shown: BTreeSet<u64>,
+}
+
+impl Follow<'_> {
+    /// Shows what is new; the state once the job is over.
+    fn look(&mut self, step: &Step<'_>) -> Result<Option<JobState>> {
+        let after = self.events.last().map_or(0, |event| event.seq);
+        for value in self.cloud.job_events(self.id, after)? {
+            let event = JobEvent::read(value)?;
+            self.show(&event, step)?;
+            self.events.push(event);
+        }
+        self.look_at_command(step)?;
+        let job = self.cloud.job(self.id)?;
+        let state: JobState = serde_json::from_value(job["state"].clone())
+            .with_context(|| format!("the cloud's job has no state: {job}"))?;
+        let stage = job["stage"].as_str().unwrap_or_default();
+        step.part(
+            job["progress"].as_f64().unwrap_or(0.0),
+            &format!("{state} {stage}"),
+        );
+        // The events that made it so may have come between the two questions.
+        let ended = self.events.iter().any(|event| {
+            matches!(
+                event.kind,
+                EventType::ExecutionCompleted | EventType::ExecutionAborted
+            )
+        });
+        Ok((state.is_over() && ended).then_some(state))
+    }
+
+    fn show(&mut self, event: &JobEvent, step: &Step<'_>) -> Result<()> {
+        match event.checkpoint() {
+            Some(name) => {
+                step.note(&format!("checkpoint {name}"));
+                if name == plan::COMMAND_AT && self.command.is_none() {
+                    step.note("the cloud commands: drive straight through the keep-out zone");
+                    self.command = Some(self.cloud.command(ROBOT, &plan::command())?);
+                }
+            }
+            None if !matches!(event.kind, EventType::Heartbeat | EventType::SkillUsed) => {
+                step.note(&format!("{} by {}", event.kind, event.actor.id));
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Shows the verdicts on the command that are new.
+    fn look_at_command(&mut self, step: &Step<'_>) -> Result<()> {
+        let Some(id) = &self.command else {
+            return Ok(());
+        };
+        let status = self.cloud.command_status(ROBOT, id)?;
+        for shown in status["verdicts"].as_array().into_iter().flatten() {
+            let Ok(verdict) = serde_json::from_value::<Verdict>(shown["verdict"].clone()) else {
+                bail!("the cloud shows a verdict that is none: {shown}");
+            };
+            let is_new = self.shown.insert(shown["seq"].as_u64().unwrap_or_default());
+            if is_new && verdict.phase == VerdictPhase::Began {
+                step.note(&sentence(&verdict));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A verdict in one line.
+fn sentence(verdict: &Verdict) -> String {
+    let asked = verdict
+        .asked
+        .linear
+        .map_or("no number".to_owned(), |mps| format!("{mps:.2} m/s"));
+    let zone = verdict
+        .zone
+        .as_ref()
+        .map(|zone| format!(" ({zone})"))
+        .unwrap_or_default();
+    format!(
+        "verdict {}{zone}: limit {:.2} {}, asked {asked}, allowed {:.2} m/s",
+        verdict.rule,
+        verdict.limit,
+        super::summary::unit(verdict.rule),
+        verdict.allowed.linear,
+    )
+}
+
+/// Waits until all that the robot wrote before now is at the cloud.
+fn drain(cloud: &Cloud) -> Result<()> {
+    let over = wall_now();
+    let (mut cursor, mut changed, mut caught_up) = (0, Instant::now(), false);
+    let drained = wait_for("the uplink to drain", PATIENCE, || {
+        let (page, next) = cloud.arrivals(ROBOT, cursor)?;
+        if !page.is_empty() {
+            (cursor, changed) = (next, Instant::now());
+        }
+        // Samples are sent last: one that is younger than this wait means that all before it
+        // has arrived. A robot that writes none while it stands falls silent instead.
+        caught_up |= page.iter().any(|record| {
+            record["kind"] == "sample" && record["at"]["wall"].as_i64() >= Some(over)
+        });
+        Ok((caught_up || changed.elapsed() >= QUIET).then_some(()))
+    });
+    drained.context("the robot still has records that the cloud has not")
+}
+
+fn wall_now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since
+        .ok()
+        .and_then(|since| i64::try_from(since.as_millis()).ok())
+        .unwrap_or(0)
+}
+
+/// Verifies the journal; then a copy in which one byte differs.
+fn try_journal(robot: &Robot, out: &Path, facts: &Facts, step: &Step<'_>) -> Result<BlackBox> {
+    step.now("verifying the journal");
+    let journal = robot.journal();
+    let whole = robot.verify_journal(&journal)?;
+    let records = whole.answer["records"].as_u64().unwrap_or(0);
+    if !whole.intact || records == 0 {
+        bail!("the journal does not verify: {}", whole.message);
+    }
+    step.note(&format!("{records} records intact"));
+
+    // An interesting record to alter: the verdict on the command through the keep-out zone.
+    let target = facts.verdict_on_command().unwrap_or(records / 2);
+    let copy = out.join("tampered-journal");
+    robot::copy_dir(&journal, &copy)?;
+    let place = robot.locate(&copy, target)?;
+    robot::flip(&place.file, place.offset + place.len / 2)?;
+    step.now("verifying the altered copy");
+    let altered = robot.verify_journal(&copy)?;
+    step.note(&altered.message);
+    let found = if altered.intact {
+        None
+    } else {
+        altered.answer["first_bad"]["seq"].as_u64()
+    };
+    Ok(BlackBox {
+        checkpoints: whole.answer["checkpoints"].as_u64(),
+        flipped_in: target,
+        records,
+        tamper_found_at: found,
+        tamper_message: altered.message,
+        verified: whole.intact,
+        verified_through: whole.answer["verified_through"].as_u64(),
+    })
+}
+
+/// Everything that was gathered, before it is judged.
+struct Facts {
+    events: Vec<JobEvent>,
+    job: String,
+    policy: PolicyDocument,
+    samples: Vec<Record<Sample>>,
+    state: String,
+    truth: Vec<truth::Truth>,
+    verdicts: Vec<Record<Verdict>>,
+    world: world::World,
+}
+
+impl Facts {
+    fn gather(job: &RanJob, robot: &Robot, cloud: &Cloud, world: world::World) -> Result<Self> {
+        let policy_file = robot.dir().join("policy.json");
+        let policy = std::fs::read_to_string(&policy_file)
+            .with_context(|| format!("cannot read {}", policy_file.display()))?;
+        let state = cloud.job(&job.id)?["state"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        // Again from the first: what was queued behind the end is in the stream by now.
+        let events = cloud.job_events(&job.id, 0)?;
+        let events = events
+            .into_iter()
+            .map(JobEvent::read)
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            events: if events.len() >= job.events.len() {
+                events
+            } else {
+                job.events.clone()
+            },
+            job: job.id.clone(),
+            policy: serde_json::from_str(&policy)
+                .with_context(|| format!("{} is no policy", policy_file.display()))?,
+            samples: facts::records(cloud.records(ROBOT, "sample")?)?,
+            state,
+            truth: truth::read(&robot.truth())?,
+            verdicts: facts::records(cloud.records(ROBOT, "verdict")?)?,
+            world,
+        })
+    }
+
+    /// Journal number of the first verdict on a signed command.
+    fn verdict_on_command(&self) -> Option<u64> {
+        self.verdicts
+            .iter()
+            .find(|record| record.body.command.is_some())
+            .map(|record| record.seq)
+    }
+
+    /// One axis for both clocks; its origin is the robot's departure.
+    fn axis(&self) -> Option<Axis> {
+        let reference = self
+            .samples
+            .first()
+            .map(|record| record.at)
+            .or_else(|| self.verdicts.first().map(|record| record.at))?;
+        let departure = self
+            .events
+            .iter()
+            .find(|event| event.kind == EventType::EnRoute);
+        Some(Axis::new(
+            departure.map_or(reference.wall, |event| event.at.wall),
+            reference,
+        ))
+    }
+
+    fn judge(self, seed: u64, blackbox: BlackBox, skill: Skill, health: &Value) -> Run {
+        let axis = self.axis();
+        let (clamps, timeline, samples): (_, Vec<Moment>, _) = match &axis {
+            Some(axis) => (
+                facts::clamps(&self.verdicts, axis),
+                facts::moments(&self.events, axis),
+                facts::samples(&self.samples, axis),
+            ),
+            None => (Vec::new(), Vec::new(), Vec::new()),
+        };
+        let zones = zones::check(&self.policy, &self.truth);
+        let max_speed_mps = self
+            .truth
+            .iter()
+            .map(|sample| sample.linear_mps.abs())
+            .fold(0.0, f64::max);
+        let truth = match &axis {
+            Some(axis) => self
+                .truth
+                .iter()
+                .map(|truth| (axis.of_mono(truth.mono_ns), *truth))
+                .collect(),
+            None => Vec::new(),
+        };
+        Run {
+            samples,
+            summary: Summary {
+                blackbox,
+                claims: Vec::new(),
+                clamps,
+                durations: BTreeMap::new(),
+                job: Job {
+                    id: self.job,
+                    state: self.state,
+                    timeline,
+                },
+                max_speed_limit_mps: self.policy.limits.max_linear_mps,
+                max_speed_mps,
+                policy_hash: health["policy_hash"].as_str().map(str::to_owned),
+                robot: ROBOT.to_owned(),
+                seed,
+                skill,
+                zone_exits: zones.exits,
+                zones,
+            },
+            policy: self.policy,
+            truth,
+            waypoints: plan::WAYPOINTS
+                .iter()
+                .map(|(name, point)| ((*name).to_owned(), *point))
+                .collect(),
+            world: self.world,
+        }
+    }
+}
+
+fn say_how_to_play(progress: &Progress, robot: &Robot, ready: &Ready, out: &Path, ids: &[u32]) {
+    let agent = robot.agent();
+    let agent = std::iter::once(agent.get_program())
+        .chain(agent.get_args())
+        .map(std::ffi::OsStr::to_string_lossy)
+        .collect::<Vec<_>>()
+        .join(" ");
+    let root = out.join("cloud/ca.pem");
+    let call = format!(
+        "curl --cacert {} -H \"Authorization: Bearer $(cat {})\"",
+        root.display(),
+        ready.admin_token_file
+    );
+    let command = json!({"ask": {"type": "drive", "twist": {"linear": 3.0, "angular": 0.0}, "lease_ms": 2000}});
+    let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+    for line in [
+        String::new(),
+        "The cloud and the robot go on running. To play with them:".to_owned(),
+        format!("  {call} {}/v1/robots/{ROBOT}", ready.http),
+        format!(
+            "  {call} -H 'content-type: application/json' -d '{command}' {}/v1/robots/{ROBOT}/commands",
+            ready.http
+        ),
+        format!("  {call} {}/v1/robots/{ROBOT}/verdicts", ready.http),
+        format!("  {agent} --help"),
+        format!("  tail -f {}", out.join("agent.log").display()),
+        format!("  kill {}", ids.join(" ")),
+    ] {
+        progress.say(&line);
+    }
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..16).unwrap_or(hash)
+}

@@ -1,0 +1,180 @@
+//! `cargo xtask test`: installs what the tests need, runs all of them, counts.
+
+use crate::toolchain::{self, Package};
+use anyhow::{Context as _, Result};
+use std::io::{BufRead as _, BufReader, Write};
+use std::process::{Command, Stdio};
+
+/// What the tests need beyond cargo and a C compiler.
+const PACKAGES: &[Package] = &[
+    Package {
+        name: "dbus",
+        path: "/usr/bin/dbus-daemon",
+        why: "systemd-run speaks over it in the test of the shipped unit",
+    },
+    Package {
+        name: "systemd",
+        path: "/lib/systemd/systemd",
+        why: "the shipped unit is started under a real systemd in a namespace",
+    },
+    Package {
+        name: "util-linux",
+        path: "/usr/bin/unshare",
+        why: "makes that namespace",
+    },
+];
+
+/// Of `cargo xtask test`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Options {
+    /// Only tests whose name contains this; may be given more than once.
+    #[arg(long, value_name = "TEXT")]
+    filter: Vec<String>,
+}
+
+impl Options {
+    /// Every test.
+    pub(crate) const fn all() -> Self {
+        Self { filter: Vec::new() }
+    }
+}
+
+/// Runs the tests; false when one failed, or when there were none.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    toolchain::ensure_packages(PACKAGES)?;
+    if toolchain::ensure_wasm_target()? {
+        println!(
+            "added the Rust target {}, which skills are built for",
+            toolchain::WASM_TARGET
+        );
+    }
+    let mut command = toolchain::cargo();
+    command.args(["test", "--workspace", "--no-fail-fast"]);
+    if !options.filter.is_empty() {
+        command.arg("--").args(&options.filter);
+    }
+    let (counts, success) = stream(&mut command, &mut std::io::stdout())?;
+    let counts = counts.judged(success);
+    println!("{counts}");
+    Ok(success && counts.failed == 0)
+}
+
+/// Runs a test command, passes its output on to `out`, and sums up its results.
+fn stream(command: &mut Command, out: &mut dyn Write) -> Result<(Counts, bool)> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?;
+    let mut counts = Counts::default();
+    if let Some(stdout) = child.stdout.take() {
+        let mut reader = BufReader::new(stdout);
+        let mut line = Vec::new();
+        // By bytes: what a test prints need not be UTF-8.
+        while reader
+            .read_until(b'\n', &mut line)
+            .context("cannot read cargo's output")?
+            > 0
+        {
+            out.write_all(&line)
+                .and_then(|()| out.flush())
+                .context("cannot pass the output on")?;
+            counts.add_line(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    Ok((counts, status.success()))
+}
+
+/// How many tests came out how.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Counts {
+    failed: u64,
+    passed: u64,
+    skipped: u64,
+}
+
+impl Counts {
+    /// Adds a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
+    fn add_line(&mut self, line: &str) {
+        let Some(result) = line.trim().strip_prefix("test result: ") else {
+            return;
+        };
+        let summary = result.split_once(". ").map_or(result, |(_, rest)| rest);
+        for part in summary.split("; ") {
+            let Some((number, what)) = part.trim().split_once(' ') else {
+                continue;
+            };
+            let Ok(number) = number.parse::<u64>() else {
+                continue;
+            };
+            match what {
+                "failed" => self.failed += number,
+                "ignored" => self.skipped += number,
+                "passed" => self.passed += number,
+                _ => {}
+            }
+        }
+    }
+
+    /// A run that failed without naming a test (it did not compile, or it crashed), and one
+    /// that ran nothing, count as one failure.
+    fn judged(mut self, success: bool) -> Self {
+        if self.failed == 0 && (!success || self.passed == 0) {
+            self.failed = 1;
+        }
+        self
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_summed_over_all_programs() {
+        let mut counts = Counts::default();
+        for line in [
+            "running 3 tests",
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 9 filtered out; finished in 0.01s\n",
+            "test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s",
+            "test a::b ... ok",
+        ] {
+            counts.add_line(line);
+        }
+        assert_eq!(counts.to_string(), "13 passed, 2 failed, 1 skipped");
+    }
+
+    #[test]
+    fn no_tests_at_all_and_a_build_that_failed_are_failures() {
+        assert_eq!(Counts::default().judged(true).failed, 1);
+        let some = Counts {
+            failed: 0,
+            passed: 4,
+            skipped: 0,
+        };
+        assert_eq!(some.judged(true).failed, 0);
+        assert_eq!(some.judged(false).failed, 1);
+    }
+
+    #[test]
+    fn output_is_counted_and_the_exit_code_is_kept() {
+        let script = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured'; exit 1";
+        let mut passed_on = Vec::new();
+        let (counts, success) =
+            stream(Command::new("sh").args(["-c", script]), &mut passed_on).unwrap();
+        assert_eq!((counts.passed, success), (2, false));
+        assert!(passed_on.starts_with(b"test result: ok. 2 passed"));
+    }
+}

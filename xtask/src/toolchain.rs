@@ -1,0 +1,172 @@
+//! The workspace on the disk, cargo, rustup and apt: what is there, and what is added.
+
+use crate::process;
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The target that skills are compiled for.
+pub(crate) const WASM_TARGET: &str = "wasm32-unknown-unknown";
+
+/// The root of the repository.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// Cargo, as it started us, in the root of the repository.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(cargo_program());
+    command.current_dir(root());
+    command
+}
+
+fn cargo_program() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"))
+}
+
+/// Adds the skill target when it is missing; true when it was.
+pub(crate) fn ensure_wasm_target() -> Result<bool> {
+    let sysroot = process::succeed(Command::new("rustc").args(["--print", "sysroot"]))
+        .context("rustc is missing: install rustup from https://rustup.rs")?;
+    let installed = Path::new(sysroot.trim())
+        .join("lib/rustlib")
+        .join(WASM_TARGET)
+        .join("lib");
+    if installed.is_dir() {
+        return Ok(false);
+    }
+    process::succeed(Command::new("rustup").args(["target", "add", WASM_TARGET])).with_context(
+        || {
+            format!(
+                "skills need the Rust target {WASM_TARGET}, which is missing and could not be \
+                 added; with network, run: rustup target add {WASM_TARGET}"
+            )
+        },
+    )?;
+    Ok(true)
+}
+
+/// Builds and returns the files that came of it: programs, and WebAssembly modules.
+pub(crate) fn build(command: &mut Command) -> Result<Vec<PathBuf>> {
+    command.arg("--message-format=json-render-diagnostics");
+    let line = process::shown(command);
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!("`{line}` failed; its errors are above");
+    }
+    Ok(artifacts(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// The files in cargo's messages that can be run.
+fn artifacts(messages: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for line in messages.lines() {
+        let Ok(message) = serde_json::from_str::<Value>(line) else {
+            continue;
+        };
+        if message["reason"] != "compiler-artifact" {
+            continue;
+        }
+        if let Some(program) = message["executable"].as_str() {
+            found.push(PathBuf::from(program));
+        }
+        for file in message["filenames"].as_array().into_iter().flatten() {
+            if let Some(file) = file.as_str().filter(|file| file.ends_with(".wasm")) {
+                found.push(PathBuf::from(file));
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// The one of `files` with this name.
+pub(crate) fn named(files: &[PathBuf], name: &str) -> Result<PathBuf> {
+    files
+        .iter()
+        .find(|file| file.file_name().is_some_and(|found| found == name))
+        .cloned()
+        .with_context(|| format!("the build made no file `{name}`"))
+}
+
+/// A Debian package that provides `path`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Package {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// A file that is there when it is installed.
+    pub(crate) path: &'static str,
+    /// What needs it.
+    pub(crate) why: &'static str,
+}
+
+/// Installs the packages that are missing, as root; says what and why. Where that is not
+/// possible it says what to type, and goes on: the tests that need them say so themselves.
+pub(crate) fn ensure_packages(packages: &[Package]) -> Result<()> {
+    let missing: Vec<&Package> = packages
+        .iter()
+        .filter(|package| !Path::new(package.path).exists())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    for package in &missing {
+        println!("missing: {} ({})", package.name, package.why);
+    }
+    let install = format!(
+        "apt-get install -y --no-install-recommends {}",
+        names.join(" ")
+    );
+    if !nix::unistd::geteuid().is_root() || !Path::new("/usr/bin/apt-get").exists() {
+        println!("not root, or no apt: to install them, run as root: {install}");
+        return Ok(());
+    }
+    println!("installing: {}", names.join(" "));
+    process::succeed(Command::new("apt-get").arg("update"))?;
+    process::succeed(
+        Command::new("apt-get")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["install", "-y", "--no-install-recommends"])
+            .args(&names),
+    )?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_and_modules_are_read_from_cargos_messages() {
+        let messages = r#"{"reason":"compiler-artifact","executable":null,"filenames":["/t/libx.rlib"]}
+not json
+{"reason":"compiler-artifact","executable":"/t/debug/nooterra-agent","filenames":["/t/debug/nooterra-agent"]}
+{"reason":"compiler-artifact","executable":null,"filenames":["/t/patrol.wasm"]}
+{"reason":"build-finished","success":true}"#;
+        let files = artifacts(messages);
+        assert_eq!(
+            named(&files, "patrol.wasm").unwrap(),
+            Path::new("/t/patrol.wasm")
+        );
+        assert_eq!(
+            named(&files, "nooterra-agent").unwrap().parent(),
+            Some(Path::new("/t/debug"))
+        );
+        assert!(named(&files, "absent").is_err());
+        assert_eq!(files.len(), 2);
+    }
+
+    #[test]
+    fn the_root_is_the_workspace() {
+        assert!(root().join("protocol/src/lib.rs").is_file());
+    }
+}
