@@ -266,6 +266,8 @@ fn admin_token(path: &Path) -> Result<String, StartError> {
 
 fn open_store(path: &Path) -> Result<(Store, JournalId), StartError> {
     let failed = |source| StartError::Store { path: path.to_owned(), source };
+    // SQLite gives its other files the mode of the first.
+    files::touch_private(path).map_err(|e| data_dir(path, e))?;
     let store = Store::open(path).map_err(failed)?;
     let fresh = new_id("cloud")?;
     let journal = store.setting("journal", || fresh).map_err(failed)?;

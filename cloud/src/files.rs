@@ -23,6 +23,11 @@ pub(crate) fn write_private(path: &Path, content: &str) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
+/// Makes an empty `path` with mode 0600, unless it is there.
+pub(crate) fn touch_private(path: &Path) -> io::Result<()> {
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(drop)
+}
+
 /// The content of `path`, or `None` when there is no such file.
 pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
     match fs::read_to_string(path) {

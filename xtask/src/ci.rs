@@ -50,10 +50,7 @@ pub(crate) fn run() -> Result<bool> {
         match outcome {
             Outcome::Passed => println!("[{}/{total}] {name}: ok ({took:.1} s)", index + 1),
             Outcome::Skipped { why } => {
-                println!(
-                    "[{}/{total}] {name}: skipped, {why} ({took:.1} s)",
-                    index + 1
-                );
+                println!("[{}/{total}] {name}: skipped, {why} ({took:.1} s)", index + 1);
             }
             Outcome::Failed { advice } => {
                 println!("[{}/{total}] {name}: FAILED ({took:.1} s)", index + 1);
@@ -90,10 +87,7 @@ fn clippy() -> Result<Outcome> {
         "-D",
         "warnings",
     ]))?;
-    Ok(passed(
-        clean,
-        "mend what clippy names above; an `allow` needs its reason beside it",
-    ))
+    Ok(passed(clean, "mend what clippy names above; an `allow` needs its reason beside it"))
 }
 
 fn clippy_skills() -> Result<Outcome> {
@@ -106,27 +100,16 @@ fn clippy_skills() -> Result<Outcome> {
         "-D",
         "warnings",
     ]))?;
-    Ok(passed(
-        clean,
-        "mend what clippy names above in examples/skills",
-    ))
+    Ok(passed(clean, "mend what clippy names above in examples/skills"))
 }
 
 fn docs() -> Result<Outcome> {
     let clean = process::pass_through(
         toolchain::cargo()
-            .args([
-                "doc",
-                "--workspace",
-                "--no-deps",
-                "--document-private-items",
-            ])
+            .args(["doc", "--workspace", "--no-deps", "--document-private-items"])
             .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
-    Ok(passed(
-        clean,
-        "mend what rustdoc names above, often a link to something renamed",
-    ))
+    Ok(passed(clean, "mend what rustdoc names above, often a link to something renamed"))
 }
 
 fn portable() -> Result<Outcome> {
@@ -136,10 +119,7 @@ fn portable() -> Result<Outcome> {
         command.args(["--package", package]);
     }
     let builds = process::pass_through(&mut command)?;
-    Ok(passed(
-        builds,
-        "these two crates must not use anything that needs an operating system",
-    ))
+    Ok(passed(builds, "these two crates must not use anything that needs an operating system"))
 }
 
 fn direction() -> Result<Outcome> {
@@ -153,9 +133,7 @@ fn direction() -> Result<Outcome> {
     }
     if let Some((package, forbidden)) = upward_edges(&tree_of_ours()?).first() {
         let advice = format!("{package} depends on {forbidden}, which lies above it");
-        return Ok(Outcome::Failed {
-            advice: format!("{advice}; state a trait instead"),
-        });
+        return Ok(Outcome::Failed { advice: format!("{advice}; state a trait instead") });
     }
     Ok(Outcome::Passed)
 }
@@ -167,9 +145,7 @@ fn is_in_tree(package: &str, inner: &str) -> Result<bool> {
             .args(["tree", "--package", package, "--edges", "normal"])
             .args(["--prefix", "none", "--format", "{p}", "--target", "all"]),
     )?;
-    Ok(tree
-        .lines()
-        .any(|line| line.split(' ').next() == Some(inner)))
+    Ok(tree.lines().any(|line| line.split(' ').next() == Some(inner)))
 }
 
 /// Which of our crates each of our crates may use.
@@ -178,10 +154,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("nooterra-policy", &["nooterra-protocol"]),
     ("nooterra-hal", &["nooterra-policy", "nooterra-protocol"]),
     ("nooterra-evidence", &["nooterra-protocol"]),
-    (
-        "nooterra-blackbox",
-        &["nooterra-evidence", "nooterra-protocol"],
-    ),
+    ("nooterra-blackbox", &["nooterra-evidence", "nooterra-protocol"]),
     ("nooterra-skill-host", &["nooterra-protocol"]),
     (
         "nooterra-agent",
@@ -194,10 +167,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "nooterra-skill-host",
         ],
     ),
-    (
-        "nooterra-cloud",
-        &["nooterra-evidence", "nooterra-protocol"],
-    ),
+    ("nooterra-cloud", &["nooterra-evidence", "nooterra-protocol"]),
     ("nooterra-xtask", &["nooterra-protocol"]),
 ];
 
@@ -229,10 +199,7 @@ fn tree_of_ours() -> Result<Vec<(String, String)>> {
 
 fn upward_edges(edges: &[(String, String)]) -> Vec<(&str, &str)> {
     let allowed = |from: &str, to: &str| {
-        MAY_USE
-            .iter()
-            .find(|(name, _)| *name == from)
-            .is_none_or(|(_, below)| below.contains(&to))
+        MAY_USE.iter().find(|(name, _)| *name == from).is_none_or(|(_, below)| below.contains(&to))
     };
     edges
         .iter()
@@ -244,10 +211,7 @@ fn upward_edges(edges: &[(String, String)]) -> Vec<(&str, &str)> {
 fn deny() -> Result<Outcome> {
     let clean =
         process::pass_through(cargo_deny()?.args(["check", "bans", "licenses", "sources"]))?;
-    Ok(passed(
-        clean,
-        "replace the dependency, or state in deny.toml why it is acceptable",
-    ))
+    Ok(passed(clean, "replace the dependency, or state in deny.toml why it is acceptable"))
 }
 
 /// The database of advisories is fetched over the network, which a builder may not have.
@@ -258,32 +222,21 @@ fn advisories() -> Result<Outcome> {
     }
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if is_out_of_reach(&said) {
-        return Ok(Outcome::Skipped {
-            why: "the advisory database is out of reach".to_owned(),
-        });
+        return Ok(Outcome::Skipped { why: "the advisory database is out of reach".to_owned() });
     }
     eprintln!("{said}");
-    Ok(passed(
-        false,
-        "update the crate, or state in deny.toml why the advisory does not apply",
-    ))
+    Ok(passed(false, "update the crate, or state in deny.toml why the advisory does not apply"))
 }
 
 fn is_out_of_reach(said: &str) -> bool {
-    [
-        "failed to fetch advisory database",
-        "failed to load advisory database",
-        "failed to clone",
-    ]
-    .iter()
-    .any(|sign| said.contains(sign))
+    ["failed to fetch advisory database", "failed to load advisory database", "failed to clone"]
+        .iter()
+        .any(|sign| said.contains(sign))
 }
 
 /// `cargo deny`, installed when it is missing.
 fn cargo_deny() -> Result<Command> {
-    let present = process::output(toolchain::cargo().args(["deny", "--version"]))?
-        .status
-        .success();
+    let present = process::output(toolchain::cargo().args(["deny", "--version"]))?.status.success();
     if !present {
         println!("      installing cargo-deny {CARGO_DENY} (about two minutes, once)");
         process::succeed(toolchain::cargo().args([
@@ -301,13 +254,7 @@ fn cargo_deny() -> Result<Command> {
 }
 
 fn passed(success: bool, advice: &str) -> Outcome {
-    if success {
-        Outcome::Passed
-    } else {
-        Outcome::Failed {
-            advice: advice.to_owned(),
-        }
-    }
+    if success { Outcome::Passed } else { Outcome::Failed { advice: advice.to_owned() } }
 }
 
 fn skills_dir() -> PathBuf {
@@ -336,10 +283,7 @@ mod tests {
             edge("nooterra-policy", "nooterra-blackbox"),
             edge("nooterra-agent", "nooterra-blackbox"),
         ];
-        assert_eq!(
-            upward_edges(&edges),
-            [("nooterra-policy", "nooterra-blackbox")]
-        );
+        assert_eq!(upward_edges(&edges), [("nooterra-policy", "nooterra-blackbox")]);
     }
 
     #[test]
@@ -351,9 +295,7 @@ mod tests {
 
     #[test]
     fn a_missing_database_is_told_from_an_advisory() {
-        assert!(is_out_of_reach(
-            "error: failed to fetch advisory database https://example.org"
-        ));
+        assert!(is_out_of_reach("error: failed to fetch advisory database https://example.org"));
         assert!(!is_out_of_reach("error[vulnerability]: RUSTSEC-2020-0001"));
     }
 }

@@ -39,10 +39,7 @@ impl Service {
         let create = |path: &Path| {
             File::create(path).with_context(|| format!("cannot write {}", path.display()))
         };
-        command
-            .stdin(Stdio::null())
-            .stdout(create(&out)?)
-            .stderr(create(&log)?);
+        command.stdin(Stdio::null()).stdout(create(&out)?).stderr(create(&log)?);
         // A group of its own: what it starts in turn ends with it.
         command.process_group(0);
         if !outlive {
@@ -51,12 +48,7 @@ impl Service {
         let child = command
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        Ok(Self {
-            child,
-            log,
-            name,
-            released: false,
-        })
+        Ok(Self { child, log, name, released: false })
     }
 
     /// Process id.
@@ -66,18 +58,10 @@ impl Service {
 
     /// Still running; otherwise an error with the end of its log.
     pub(crate) fn check(&mut self) -> Result<()> {
-        match self
-            .child
-            .try_wait()
-            .context("cannot ask for a child's state")?
-        {
+        match self.child.try_wait().context("cannot ask for a child's state")? {
             None => Ok(()),
             Some(status) => {
-                bail!(
-                    "{} ended early ({status}); its log is {}",
-                    self.name,
-                    self.log.display()
-                )
+                bail!("{} ended early ({status}); its log is {}", self.name, self.log.display())
             }
         }
     }
@@ -94,11 +78,7 @@ impl Service {
             std::thread::sleep(POLL);
         }
         self.kill();
-        Err(anyhow!(
-            "{} did not stop within {} s of SIGTERM",
-            self.name,
-            patience.as_secs()
-        ))
+        Err(anyhow!("{} did not stop within {} s of SIGTERM", self.name, patience.as_secs()))
     }
 
     /// Lets it run on after this program has ended.
@@ -157,11 +137,7 @@ pub(crate) fn succeed(command: &mut Command) -> Result<String> {
         return Ok(text);
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    bail!(
-        "`{line}` failed ({}):\n{}",
-        output.status,
-        indented(&format!("{text}{said}"))
-    );
+    bail!("`{line}` failed ({}):\n{}", output.status, indented(&format!("{text}{said}")));
 }
 
 /// Runs a program that shares our terminal; false when it fails.
@@ -175,9 +151,7 @@ pub(crate) fn pass_through(command: &mut Command) -> Result<bool> {
 
 /// A command line as a person would type it.
 pub(crate) fn shown(command: &Command) -> String {
-    let program = Path::new(command.get_program())
-        .file_name()
-        .unwrap_or(command.get_program());
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     std::iter::once(program)
         .chain(command.get_args())
         .map(OsStr::to_string_lossy)
@@ -192,16 +166,9 @@ pub(crate) fn tail(log: &Path) -> String {
 }
 
 fn indented(text: &str) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let first = lines.len().saturating_sub(TAIL_LINES);
-    lines[first..]
-        .iter()
-        .map(|line| format!("    {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    lines[first..].iter().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// Looks at `look` until it gives a value; an error after `patience`.
@@ -250,9 +217,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut service =
             Service::start("brief", &mut Command::new("false"), dir.path(), false).unwrap();
-        let error = wait_for("its end", Duration::from_secs(10), || {
-            Ok(service.check().err())
-        });
+        let error = wait_for("its end", Duration::from_secs(10), || Ok(service.check().err()));
         assert!(error.unwrap().to_string().contains("brief.log"));
     }
 
@@ -263,10 +228,7 @@ mod tests {
         let text: String = (0..100).map(|n| format!("line {n}\n\n")).collect();
         std::fs::write(&log, text).unwrap();
         let shown = tail(&log);
-        assert!(
-            shown.ends_with("    line 99") && shown.starts_with("    line 80"),
-            "{shown}"
-        );
+        assert!(shown.ends_with("    line 99") && shown.starts_with("    line 80"), "{shown}");
     }
 
     #[test]

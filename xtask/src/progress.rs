@@ -24,7 +24,15 @@ pub(crate) struct Progress {
 struct Screen {
     live: bool,
     shared: Arc<Mutex<Live>>,
-    to_stderr: bool,
+    sink: Sink,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Sink {
+    #[cfg(test)]
+    Nowhere,
+    Stderr,
+    Stdout,
 }
 
 #[derive(Debug, Default)]
@@ -59,31 +67,20 @@ impl Progress {
             screen: Screen {
                 live: terminal && !plain,
                 shared,
-                to_stderr,
+                sink: if to_stderr { Sink::Stderr } else { Sink::Stdout },
             },
             total,
         }
     }
 
-    /// Begins a step. `quiet` steps let another program draw on the terminal meanwhile.
+    /// Begins a step.
     pub(crate) fn step(&mut self, name: &'static str) -> Step<'_> {
         let number = self.durations.len() + 1;
-        let spinner = self
-            .screen
-            .live
-            .then(|| self.screen.spin(self.heading(number, name)));
+        let spinner = self.screen.live.then(|| self.screen.spin(self.heading(number, name)));
         if spinner.is_none() {
-            self.screen
-                .print(&format!("{} ...", self.heading(number, name)));
+            self.screen.print(&format!("{} ...", self.heading(number, name)));
         }
-        Step {
-            began: Instant::now(),
-            name,
-            number,
-            owner: self,
-            spinner,
-            open: true,
-        }
+        Step { began: Instant::now(), name, number, owner: self, spinner, open: true }
     }
 
     /// Prints a line outside any step.
@@ -134,10 +131,7 @@ impl Step<'_> {
         self.stop_spinner();
         let took = self.began.elapsed();
         let heading = self.owner.heading(self.number, self.name);
-        self.owner.screen.print(&format!(
-            "{heading}: {result} ({:.1} s)",
-            took.as_secs_f64()
-        ));
+        self.owner.screen.print(&format!("{heading}: {result} ({:.1} s)", took.as_secs_f64()));
         self.owner.durations.push((self.name.to_owned(), took));
         self.open = false;
         took
@@ -158,9 +152,7 @@ impl Drop for Step<'_> {
             self.stop_spinner();
             let heading = self.owner.heading(self.number, self.name);
             let took = self.began.elapsed().as_secs_f64();
-            self.owner
-                .screen
-                .print(&format!("{heading}: FAILED ({took:.1} s)"));
+            self.owner.screen.print(&format!("{heading}: FAILED ({took:.1} s)"));
         }
     }
 }
@@ -169,29 +161,25 @@ impl Screen {
     fn print(&self, text: &str) {
         // Held while printing, so that the spinner does not draw into the line.
         let live = lock(&self.shared);
-        let clear = if self.live && live.running {
-            "\r\x1b[2K"
-        } else {
-            ""
-        };
+        let clear = if self.live && live.running { "\r\x1b[2K" } else { "" };
         self.write(&format!("{clear}{text}\n"));
     }
 
     /// A closed pipe is not this program's failure.
     fn write(&self, text: &str) {
-        let _ = if self.to_stderr {
-            std::io::stderr().write_all(text.as_bytes())
-        } else {
-            let mut out = std::io::stdout().lock();
-            out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        let _ = match self.sink {
+            #[cfg(test)]
+            Sink::Nowhere => Ok(()),
+            Sink::Stderr => std::io::stderr().write_all(text.as_bytes()),
+            Sink::Stdout => {
+                let mut out = std::io::stdout().lock();
+                out.write_all(text.as_bytes()).and_then(|()| out.flush())
+            }
         };
     }
 
     fn spin(&self, first: String) -> JoinHandle<()> {
-        *lock(&self.shared) = Live {
-            line: Some(first),
-            running: true,
-        };
+        *lock(&self.shared) = Live { line: Some(first), running: true };
         let screen = self.clone();
         std::thread::spawn(move || {
             let began = Instant::now();
@@ -204,10 +192,8 @@ impl Screen {
                     }
                     let line = live.line.as_deref().unwrap_or_default();
                     let seconds = began.elapsed().as_secs();
-                    let text: String = format!("{frame} {line} {seconds} s")
-                        .chars()
-                        .take(110)
-                        .collect();
+                    let text: String =
+                        format!("{frame} {line} {seconds} s").chars().take(110).collect();
                     screen.write(&format!("\r\x1b[2K{text}"));
                 }
                 std::thread::sleep(FRAME);
@@ -219,9 +205,8 @@ impl Screen {
 /// A bar of `#` and `.` for a part of 0 to 1.
 fn bar(part: f64) -> String {
     let cell = |index: usize| (index as f64 + 0.5) / BAR_CELLS as f64;
-    let cells: String = (0..BAR_CELLS)
-        .map(|index| if cell(index) <= part { '#' } else { '.' })
-        .collect();
+    let cells: String =
+        (0..BAR_CELLS).map(|index| if cell(index) <= part { '#' } else { '.' }).collect();
     format!("[{cells}]")
 }
 
@@ -244,6 +229,7 @@ mod tests {
     #[test]
     fn a_finished_step_leaves_its_duration_and_an_abandoned_one_does_not() {
         let mut progress = Progress::new(2, true, true);
+        progress.screen.sink = Sink::Nowhere;
         progress.step("first").done("ready");
         drop(progress.step("second"));
         assert_eq!(progress.durations().len(), 1);

@@ -17,11 +17,7 @@ const PACKAGES: &[Package] = &[
         path: "/lib/systemd/systemd",
         why: "the shipped unit is started under a real systemd in a namespace",
     },
-    Package {
-        name: "util-linux",
-        path: "/usr/bin/unshare",
-        why: "makes that namespace",
-    },
+    Package { name: "util-linux", path: "/usr/bin/unshare", why: "makes that namespace" },
 ];
 
 /// Of `cargo xtask test`.
@@ -43,10 +39,7 @@ impl Options {
 pub(crate) fn run(options: &Options) -> Result<bool> {
     toolchain::ensure_packages(PACKAGES)?;
     if toolchain::ensure_wasm_target()? {
-        println!(
-            "added the Rust target {}, which skills are built for",
-            toolchain::WASM_TARGET
-        );
+        println!("added the Rust target {}, which skills are built for", toolchain::WASM_TARGET);
     }
     let mut command = toolchain::cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]);
@@ -71,14 +64,8 @@ fn stream(command: &mut Command, out: &mut dyn Write) -> Result<(Counts, bool)> 
         let mut reader = BufReader::new(stdout);
         let mut line = Vec::new();
         // By bytes: what a test prints need not be UTF-8.
-        while reader
-            .read_until(b'\n', &mut line)
-            .context("cannot read cargo's output")?
-            > 0
-        {
-            out.write_all(&line)
-                .and_then(|()| out.flush())
-                .context("cannot pass the output on")?;
+        while reader.read_until(b'\n', &mut line).context("cannot read cargo's output")? > 0 {
+            out.write_all(&line).and_then(|()| out.flush()).context("cannot pass the output on")?;
             counts.add_line(&String::from_utf8_lossy(&line));
             line.clear();
         }
@@ -130,11 +117,7 @@ impl Counts {
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} passed, {} failed, {} skipped",
-            self.passed, self.failed, self.skipped
-        )
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }
 
@@ -159,11 +142,7 @@ mod tests {
     #[test]
     fn no_tests_at_all_and_a_build_that_failed_are_failures() {
         assert_eq!(Counts::default().judged(true).failed, 1);
-        let some = Counts {
-            failed: 0,
-            passed: 4,
-            skipped: 0,
-        };
+        let some = Counts { failed: 0, passed: 4, skipped: 0 };
         assert_eq!(some.judged(true).failed, 0);
         assert_eq!(some.judged(false).failed, 1);
     }

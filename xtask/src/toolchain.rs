@@ -31,10 +31,7 @@ fn cargo_program() -> OsString {
 pub(crate) fn ensure_wasm_target() -> Result<bool> {
     let sysroot = process::succeed(Command::new("rustc").args(["--print", "sysroot"]))
         .context("rustc is missing: install rustup from https://rustup.rs")?;
-    let installed = Path::new(sysroot.trim())
-        .join("lib/rustlib")
-        .join(WASM_TARGET)
-        .join("lib");
+    let installed = Path::new(sysroot.trim()).join("lib/rustlib").join(WASM_TARGET).join("lib");
     if installed.is_dir() {
         return Ok(false);
     }
@@ -111,10 +108,8 @@ pub(crate) struct Package {
 /// Installs the packages that are missing, as root; says what and why. Where that is not
 /// possible it says what to type, and goes on: the tests that need them say so themselves.
 pub(crate) fn ensure_packages(packages: &[Package]) -> Result<()> {
-    let missing: Vec<&Package> = packages
-        .iter()
-        .filter(|package| !Path::new(package.path).exists())
-        .collect();
+    let missing: Vec<&Package> =
+        packages.iter().filter(|package| !Path::new(package.path).exists()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -122,10 +117,7 @@ pub(crate) fn ensure_packages(packages: &[Package]) -> Result<()> {
     for package in &missing {
         println!("missing: {} ({})", package.name, package.why);
     }
-    let install = format!(
-        "apt-get install -y --no-install-recommends {}",
-        names.join(" ")
-    );
+    let install = format!("apt-get install -y --no-install-recommends {}", names.join(" "));
     if !nix::unistd::geteuid().is_root() || !Path::new("/usr/bin/apt-get").exists() {
         println!("not root, or no apt: to install them, run as root: {install}");
         return Ok(());
@@ -153,14 +145,8 @@ not json
 {"reason":"compiler-artifact","executable":null,"filenames":["/t/patrol.wasm"]}
 {"reason":"build-finished","success":true}"#;
         let files = artifacts(messages);
-        assert_eq!(
-            named(&files, "patrol.wasm").unwrap(),
-            Path::new("/t/patrol.wasm")
-        );
-        assert_eq!(
-            named(&files, "nooterra-agent").unwrap().parent(),
-            Some(Path::new("/t/debug"))
-        );
+        assert_eq!(named(&files, "patrol.wasm").unwrap(), Path::new("/t/patrol.wasm"));
+        assert_eq!(named(&files, "nooterra-agent").unwrap().parent(), Some(Path::new("/t/debug")));
         assert!(named(&files, "absent").is_err());
         assert_eq!(files.len(), 2);
     }

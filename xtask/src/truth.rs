@@ -33,18 +33,12 @@ fn parse(text: &str) -> Result<Vec<Truth>> {
     let mut lines = whole.lines().enumerate();
     match lines.next() {
         Some((_, header)) if header.trim() == HEADER => {}
-        other => bail!(
-            "expected the header `{HEADER}`, found {:?}",
-            other.map(|(_, line)| line)
-        ),
+        other => bail!("expected the header `{HEADER}`, found {:?}", other.map(|(_, line)| line)),
     }
     let mut samples: Vec<Truth> = Vec::new();
     for (index, line) in lines {
         let sample = parse_line(line).with_context(|| format!("line {}: `{line}`", index + 1))?;
-        if samples
-            .last()
-            .is_some_and(|last| last.mono_ns > sample.mono_ns)
-        {
+        if samples.last().is_some_and(|last| last.mono_ns > sample.mono_ns) {
             bail!("line {}: time runs backwards", index + 1);
         }
         samples.push(sample);
@@ -59,19 +53,11 @@ fn parse_line(line: &str) -> Result<Truth> {
     };
     let number = |text: &str| -> Result<f64> {
         let number: f64 = text.trim().parse().with_context(|| format!("`{text}`"))?;
-        if number.is_finite() {
-            Ok(number)
-        } else {
-            bail!("`{text}` is not finite")
-        }
+        if number.is_finite() { Ok(number) } else { bail!("`{text}` is not finite") }
     };
     Ok(Truth {
         mono_ns: mono.trim().parse().with_context(|| format!("`{mono}`"))?,
-        pose: Pose {
-            x: number(x)?,
-            y: number(y)?,
-            yaw: number(yaw)?,
-        },
+        pose: Pose { x: number(x)?, y: number(y)?, yaw: number(yaw)? },
         linear_mps: number(linear)?,
         angular_radps: number(angular)?,
     })
@@ -99,19 +85,11 @@ mod tests {
             ("ten,1,2,0.5,0.1,0", "ten"),
         ] {
             let error = format!("{:#}", parse(&format!("{HEADER}\n{line}\n")).unwrap_err());
-            assert!(
-                error.contains("line 2") && error.contains(expected),
-                "{error}"
-            );
+            assert!(error.contains("line 2") && error.contains(expected), "{error}");
         }
         assert!(parse("x,y\n1,2\n").is_err());
         assert!(parse("").is_err());
         let backwards = format!("{HEADER}\n20,1,2,0,0,0\n10,1,2,0,0,0\n");
-        assert!(
-            parse(&backwards)
-                .unwrap_err()
-                .to_string()
-                .contains("backwards")
-        );
+        assert!(parse(&backwards).unwrap_err().to_string().contains("backwards"));
     }
 }

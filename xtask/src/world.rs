@@ -43,10 +43,7 @@ fn shown(table: &Table) -> World {
 
 fn walk(key: &str, value: &Value, world: &mut World) {
     if let Some(points) = polyline(value).or_else(|| span(value)) {
-        world.shapes.push(Shape {
-            name: key.to_owned(),
-            points,
-        });
+        world.shapes.push(Shape { name: key.to_owned(), points });
         return;
     }
     match value {
@@ -55,17 +52,10 @@ fn walk(key: &str, value: &Value, world: &mut World) {
                 let inner = table.get("pose").unwrap_or(value);
                 world.dock = pose(inner);
             }
-            let own = table
-                .get("id")
-                .or_else(|| table.get("name"))
-                .and_then(Value::as_str);
+            let own = table.get("id").or_else(|| table.get("name")).and_then(Value::as_str);
             for (inner, value) in table {
                 // A shape goes by the name of the thing that it outlines.
-                let name = if value.is_array() {
-                    own.unwrap_or(inner)
-                } else {
-                    inner
-                };
+                let name = if value.is_array() { own.unwrap_or(inner) } else { inner };
                 walk(name, value, world);
             }
         }
@@ -92,12 +82,7 @@ fn span(value: &Value) -> Option<Vec<Point>> {
     }
     if let (Some(low), Some(high)) = (table.get("min"), table.get("max")) {
         let (low, high) = (point(low)?, point(high)?);
-        return Some(vec![
-            low,
-            Point::new(high.x, low.y),
-            high,
-            Point::new(low.x, high.y),
-        ]);
+        return Some(vec![low, Point::new(high.x, low.y), high, Point::new(low.x, high.y)]);
     }
     None
 }
@@ -115,11 +100,7 @@ fn point(value: &Value) -> Option<Point> {
 fn pose(value: &Value) -> Option<Pose> {
     if let Value::Array(three) = value {
         let [x, y, yaw] = &three[..] else { return None };
-        return Some(Pose {
-            x: number(x)?,
-            y: number(y)?,
-            yaw: number(yaw)?,
-        });
+        return Some(Pose { x: number(x)?, y: number(y)?, yaw: number(yaw)? });
     }
     let Point { x, y } = point(value)?;
     let yaw = value.get("yaw").and_then(number).unwrap_or(0.0);
@@ -157,23 +138,10 @@ mod tests {
             to = [3, 2]
         "#;
         let world = shown(&toml::from_str(text).unwrap());
-        assert_eq!(
-            world.dock,
-            Some(Pose {
-                x: 1.0,
-                y: 2.0,
-                yaw: 1.5
-            })
-        );
-        let names: Vec<(&str, usize)> = world
-            .shapes
-            .iter()
-            .map(|shape| (shape.name.as_str(), shape.points.len()))
-            .collect();
-        assert!(
-            names.contains(&("press", 3)) && names.contains(&("outline", 4)),
-            "{names:?}"
-        );
+        assert_eq!(world.dock, Some(Pose { x: 1.0, y: 2.0, yaw: 1.5 }));
+        let names: Vec<(&str, usize)> =
+            world.shapes.iter().map(|shape| (shape.name.as_str(), shape.points.len())).collect();
+        assert!(names.contains(&("press", 3)) && names.contains(&("outline", 4)), "{names:?}");
         assert!(names.contains(&("walls", 2)), "{names:?}");
     }
 

@@ -70,22 +70,15 @@ pub(crate) fn check(policy: &PolicyDocument, truth: &[Truth]) -> ZoneCheck {
                 }
                 ZoneRule::KeepOut => {
                     let touches = touch(&zone.polygon, &robot);
-                    let clearance = if touches {
-                        0.0
-                    } else {
-                        gap(&zone.polygon, &robot)
-                    };
+                    let clearance = if touches { 0.0 } else { gap(&zone.polygon, &robot) };
                     lower(&mut result.keep_out_clearance_m, clearance);
                     if touches {
                         exit = Some(Some(zone.id.clone()));
                     }
                 }
                 ZoneRule::Speed { max_linear_mps } => {
-                    let speed = if touch(&zone.polygon, &robot) {
-                        sample.linear_mps.abs()
-                    } else {
-                        0.0
-                    };
+                    let speed =
+                        if touch(&zone.polygon, &robot) { sample.linear_mps.abs() } else { 0.0 };
                     note_speed(&mut result.speed_zones, &zone.id, max_linear_mps, speed);
                 }
             }
@@ -122,11 +115,7 @@ pub(crate) fn outline_at(outline: &[Point], pose: Pose) -> Vec<Point> {
 fn note_speed(zones: &mut Vec<SpeedZone>, id: &ZoneId, limit_mps: f64, speed_mps: f64) {
     match zones.iter_mut().find(|zone| zone.zone == *id) {
         Some(zone) => zone.max_mps = zone.max_mps.max(speed_mps),
-        None => zones.push(SpeedZone {
-            limit_mps,
-            max_mps: speed_mps,
-            zone: id.clone(),
-        }),
+        None => zones.push(SpeedZone { limit_mps, max_mps: speed_mps, zone: id.clone() }),
     }
 }
 
@@ -135,10 +124,7 @@ fn lower(least: &mut Option<f64>, value: f64) {
 }
 
 fn edges(polygon: &[Point]) -> impl Iterator<Item = (Point, Point)> + '_ {
-    polygon
-        .iter()
-        .copied()
-        .zip(polygon.iter().copied().cycle().skip(1))
+    polygon.iter().copied().zip(polygon.iter().copied().cycle().skip(1))
 }
 
 /// Twice the signed area of a triangle: positive when `c` lies left of a → b.
@@ -155,9 +141,7 @@ fn touch(a: &[Point], b: &[Point]) -> bool {
 
 /// `inner` lies in `outer`; it may touch its border from inside.
 fn contains(outer: &[Point], inner: &[Point]) -> bool {
-    inner
-        .iter()
-        .all(|point| is_inside(*point, outer) || border_gap(*point, outer) <= 0.0)
+    inner.iter().all(|point| is_inside(*point, outer) || border_gap(*point, outer) <= 0.0)
         && !edges(outer).any(|(p, q)| edges(inner).any(|(r, s)| cross_properly(p, q, r, s)))
 }
 
@@ -187,19 +171,14 @@ fn gap(a: &[Point], b: &[Point]) -> f64 {
 }
 
 fn border_gap(point: Point, polygon: &[Point]) -> f64 {
-    edges(polygon)
-        .map(|(a, b)| point_gap(point, a, b))
-        .fold(f64::INFINITY, f64::min)
+    edges(polygon).map(|(a, b)| point_gap(point, a, b)).fold(f64::INFINITY, f64::min)
 }
 
 fn segment_gap(p: Point, q: Point, r: Point, s: Point) -> f64 {
     if cross_properly(p, q, r, s) {
         return 0.0;
     }
-    point_gap(p, r, s)
-        .min(point_gap(q, r, s))
-        .min(point_gap(r, p, q))
-        .min(point_gap(s, p, q))
+    point_gap(p, r, s).min(point_gap(q, r, s)).min(point_gap(r, p, q)).min(point_gap(s, p, q))
 }
 
 /// Distance from a point to a segment.
@@ -220,12 +199,7 @@ mod tests {
     use std::f64::consts::FRAC_PI_4;
 
     fn rectangle(x0: f64, y0: f64, x1: f64, y1: f64) -> Vec<Point> {
-        vec![
-            Point::new(x0, y0),
-            Point::new(x1, y0),
-            Point::new(x1, y1),
-            Point::new(x0, y1),
-        ]
+        vec![Point::new(x0, y0), Point::new(x1, y0), Point::new(x1, y1), Point::new(x0, y1)]
     }
 
     fn policy() -> PolicyDocument {
@@ -251,12 +225,7 @@ mod tests {
     }
 
     fn at(x: f64, y: f64, yaw: f64, linear_mps: f64) -> Truth {
-        Truth {
-            mono_ns: 7,
-            pose: Pose { x, y, yaw },
-            linear_mps,
-            angular_radps: 0.0,
-        }
+        Truth { mono_ns: 7, pose: Pose { x, y, yaw }, linear_mps, angular_radps: 0.0 }
     }
 
     #[test]
@@ -280,10 +249,7 @@ mod tests {
 
     #[test]
     fn a_corner_through_the_wall_is_an_exit() {
-        let result = check(
-            &policy(),
-            &[at(0.52, 4.0, 0.0, 0.0), at(0.52, 4.0, FRAC_PI_4, 0.0)],
-        );
+        let result = check(&policy(), &[at(0.52, 4.0, 0.0, 0.0), at(0.52, 4.0, FRAC_PI_4, 0.0)]);
         assert_eq!(result.exits, 1);
         assert_eq!(result.first_exit.unwrap().zone, None);
     }
@@ -308,14 +274,8 @@ mod tests {
             (0.0, 8.0),
         ];
         let u_shape: Vec<Point> = u_shape.iter().map(|(x, y)| Point::new(*x, *y)).collect();
-        let across = outline_at(
-            &rectangle(-0.5, -0.3, 0.5, 0.3),
-            Pose {
-                x: 5.0,
-                y: 4.0,
-                yaw: 0.0,
-            },
-        );
+        let across =
+            outline_at(&rectangle(-0.5, -0.3, 0.5, 0.3), Pose { x: 5.0, y: 4.0, yaw: 0.0 });
         // Every corner is inside, the notch between them is not.
         assert!(across.iter().all(|corner| is_inside(*corner, &u_shape)));
         assert!(!contains(&u_shape, &across));
@@ -323,11 +283,7 @@ mod tests {
 
     #[test]
     fn the_fastest_moment_in_a_speed_zone_is_kept() {
-        let samples = [
-            at(6.6, 1.5, 0.0, 0.45),
-            at(8.0, 1.5, 0.0, -0.5),
-            at(2.0, 1.5, 0.0, 1.2),
-        ];
+        let samples = [at(6.6, 1.5, 0.0, 0.45), at(8.0, 1.5, 0.0, -0.5), at(2.0, 1.5, 0.0, 1.2)];
         let result = check(&policy(), &samples);
         assert_eq!(result.speed_zones.len(), 1);
         assert!((result.speed_zones[0].max_mps - 0.5).abs() < 1e-12);

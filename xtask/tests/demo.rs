@@ -24,17 +24,11 @@ fn one_signed_job_runs_end_to_end_and_every_claim_holds() {
     assert_eq!(summary["job"]["state"], "COMPLETED", "{said}");
     assert_eq!(summary["seed"], 7);
     assert_eq!(summary["zone_exits"], 0);
-    assert!(
-        summary["zones"]["samples"].as_u64().unwrap() > 500,
-        "hardly any true poses"
-    );
+    assert!(summary["zones"]["samples"].as_u64().unwrap() > 500, "hardly any true poses");
 
     let clamps = summary["clamps"].as_array().unwrap();
     let with = |rule: &'static str| clamps.iter().filter(move |clamp| clamp["rule"] == rule);
-    assert!(
-        with("speed.linear").any(|clamp| clamp["source"] == "skill"),
-        "{said}"
-    );
+    assert!(with("speed.linear").any(|clamp| clamp["source"] == "skill"), "{said}");
     let through_the_zone = with("zone.keep_out").find(|clamp| !clamp["command"].is_null());
     let clamp = through_the_zone.expect("the command through the keep-out zone was clamped");
     for key in ["limit", "asked", "allowed", "zone", "pose", "at"] {
@@ -61,10 +55,7 @@ fn one_signed_job_runs_end_to_end_and_every_claim_holds() {
 
     let report = std::fs::read_to_string(out.join("report.html")).unwrap();
     assert_eq!(report.matches("id=\"clamp-").count(), clamps.len());
-    assert!(
-        !report.contains("https://") && !report.contains("http://"),
-        "it loads something"
-    );
+    assert!(!report.contains("https://") && !report.contains("http://"), "it loads something");
 
     // No process has the demo's directory on its command line.
     let out = out.to_string_lossy().into_owned();

@@ -42,7 +42,8 @@ struct Coded {
 
 impl std::fmt::Display for Coded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.error.fmt(f)
+        // With its causes: to whoever prints, this is one error.
+        write!(f, "{:#}", self.error)
     }
 }
 

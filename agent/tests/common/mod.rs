@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A robot's folder: configuration, world, signed policy, an empty folder of skill keys.
-pub struct Site {
-    pub dir: tempfile::TempDir,
+pub(crate) struct Site {
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Site {
     /// The example robot.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/robots/amr");
         for file in ["agent.toml", "policy.json", "world.toml"] {
@@ -36,39 +36,39 @@ impl Site {
     }
 
     /// A file of the folder.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Its policy, unsigned.
-    pub fn document(&self) -> PolicyDocument {
+    pub(crate) fn document(&self) -> PolicyDocument {
         let text = std::fs::read_to_string(self.path("policy.json")).unwrap();
         serde_json::from_str(&text).unwrap()
     }
 
     /// Puts a signed policy in its place.
-    pub fn sign_policy(&self, document: &PolicyDocument, owner: &dyn Signer) {
+    pub(crate) fn sign_policy(&self, document: &PolicyDocument, owner: &dyn Signer) {
         let signed = Signed::sign(document.clone(), owner).unwrap();
         std::fs::write(self.path("policy.cbor"), signed.bytes()).unwrap();
     }
 
     /// Replaces a text in a file.
-    pub fn edit(&self, file: &str, from: &str, to: &str) {
+    pub(crate) fn edit(&self, file: &str, from: &str, to: &str) {
         let text = std::fs::read_to_string(self.path(file)).unwrap();
         assert!(text.contains(from), "{file} has no {from:?}");
         std::fs::write(self.path(file), text.replace(from, to)).unwrap();
     }
 
-    pub fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         Config::load(&self.path("agent.toml")).unwrap()
     }
 
-    pub fn policy(&self) -> VerifiedPolicy {
+    pub(crate) fn policy(&self) -> VerifiedPolicy {
         nooterra_agent::envelope::load(&self.config()).unwrap()
     }
 
     /// A journal in the folder; closed when it is dropped.
-    pub fn journal(&self) -> (Journal, JournalHandle) {
+    pub(crate) fn journal(&self) -> (Journal, JournalHandle) {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(WallMillis(0)));
         let signer: Arc<dyn Signer> = Arc::new(Es256Key::from_seed([3; 32]).unwrap());
         let options = Options::new(clock, signer, self.policy().digest());
@@ -78,6 +78,6 @@ impl Site {
     }
 }
 
-pub fn robot() -> RobotId {
+pub(crate) fn robot() -> RobotId {
     RobotId::new("amr-1").unwrap()
 }

@@ -6,6 +6,9 @@
 //! Quality of service is at most 1; nothing is retained; there is no session to resume: what
 //! is undelivered is in the store, and is sent again on the next connection.
 //!
+//! A robot is online while it is connected: a last will is checked (it may only go to the
+//! robot's own `state`) and then has nothing to add, since the connection itself is the news.
+//!
 //! `PUBACK` and the acknowledgement on `ack` leave only after the commit. The acknowledgement
 //! itself is sent with QoS 0: it is cumulative, and a lost connection brings a new one.
 

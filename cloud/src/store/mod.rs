@@ -127,7 +127,10 @@ impl Store {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = connection.transaction().unwrap();
         let outcome = work(&transaction);
-        if outcome.is_ok() { transaction.commit() } else { transaction.rollback() }.unwrap();
+        // Dropped, it rolls back what is still to be rolled back: a full disk did so already.
+        if outcome.is_ok() {
+            transaction.commit().unwrap();
+        }
         outcome
     }
 
@@ -225,5 +228,31 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(value, 0);
+    }
+
+    #[test]
+    fn a_full_disk_refuses_the_write_and_keeps_what_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("cloud.sqlite")).unwrap();
+        let limit = |pages: u32| {
+            store.with(|tx| tx.pragma_update(None, "max_page_count", pages).unwrap());
+        };
+        let put = |name: String| {
+            store.attempt(|tx| {
+                let value = "x".repeat(10_000);
+                tx.execute("INSERT INTO settings (name, value) VALUES (?1, ?2)", (name, value))
+            })
+        };
+        let count = || -> i64 {
+            store
+                .with(|tx| tx.query_row("SELECT count(*) FROM settings", [], |r| r.get(0)).unwrap())
+        };
+        limit(60);
+        let kept = (0..60).take_while(|i| put(format!("s{i}")).is_ok()).count();
+        assert!((1..60).contains(&kept), "{kept}");
+        assert_eq!(usize::try_from(count()).unwrap(), kept);
+        limit(1000);
+        put("after".to_owned()).unwrap();
+        assert_eq!(usize::try_from(count()).unwrap(), kept + 1);
     }
 }

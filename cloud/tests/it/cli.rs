@@ -68,6 +68,13 @@ fn the_ready_line_says_where_and_sigterm_ends_it_in_order() {
     assert_eq!(running.ready["ready"], true);
     assert_eq!(running.ready["root_sha256"].as_str().unwrap().len(), 64);
     assert!(running.ready["mqtt"].as_str().unwrap().starts_with("127.0.0.1:"));
+    for file in std::fs::read_dir(dir.path().join("data")).unwrap() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = file.unwrap();
+        let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+        let name = file.file_name().into_string().unwrap();
+        assert!(mode == 0o600 || name == "lock", "{name} has mode {mode:o}");
+    }
     assert_eq!(running.signal(Signal::SIGTERM), Some(0));
 }
 

@@ -73,10 +73,7 @@ impl Cloud {
     /// Publishes a bundle with its signature.
     pub(crate) fn publish_skill(&self, bundle: &[u8], signature: &str) -> Result<Value> {
         let bundle = base64::engine::general_purpose::STANDARD.encode(bundle);
-        self.post(
-            "/v1/skills",
-            &json!({ "bundle_base64": bundle, "signature": signature }),
-        )
+        self.post("/v1/skills", &json!({ "bundle_base64": bundle, "signature": signature }))
     }
 
     /// Creates a job and returns its id.
@@ -103,10 +100,7 @@ impl Cloud {
 
     /// The events of a job after a position in its stream, in order.
     pub(crate) fn job_events(&self, job: &str, after: u64) -> Result<Vec<Value>> {
-        list(
-            self.get(&format!("/v1/jobs/{job}/events?after={after}"))?,
-            "events",
-        )
+        list(self.get(&format!("/v1/jobs/{job}/events?after={after}"))?, "events")
     }
 
     /// Sends a signed command to a robot and returns its id.
@@ -143,9 +137,7 @@ impl Cloud {
 
     fn page(&self, robot: &str, query: &str) -> Result<(Vec<Value>, u64)> {
         let answer = self.get(&format!("/v1/robots/{robot}/records?{query}&limit={PAGE}"))?;
-        let next = answer["next"]
-            .as_u64()
-            .context("the cloud's answer has no `next`")?;
+        let next = answer["next"].as_u64().context("the cloud's answer has no `next`")?;
         Ok((list(answer, "records")?, next))
     }
 
@@ -154,8 +146,7 @@ impl Cloud {
     }
 
     fn get(&self, path: &str) -> Result<Value> {
-        self.find(path)?
-            .ok_or_else(|| anyhow!("GET {path}: 404, the cloud does not know it"))
+        self.find(path)?.ok_or_else(|| anyhow!("GET {path}: 404, the cloud does not know it"))
     }
 
     fn find(&self, path: &str) -> Result<Option<Value>> {
@@ -231,9 +222,8 @@ fn root_certificate(data: &Path, sha256: &str) -> Result<Certificate<'static>> {
                 folders.push(path);
                 continue;
             }
-            let is_certificate = path
-                .extension()
-                .is_some_and(|end| end == "pem" || end == "crt" || end == "cer");
+            let is_certificate =
+                path.extension().is_some_and(|end| end == "pem" || end == "crt" || end == "cer");
             let Some(certificate) = is_certificate
                 .then(|| std::fs::read(&path).ok())
                 .flatten()
@@ -246,10 +236,7 @@ fn root_certificate(data: &Path, sha256: &str) -> Result<Certificate<'static>> {
             }
         }
     }
-    bail!(
-        "no certificate with SHA-256 {sha256} lies under {}",
-        data.display()
-    )
+    bail!("no certificate with SHA-256 {sha256} lies under {}", data.display())
 }
 
 #[cfg(test)]
@@ -258,16 +245,8 @@ mod tests {
 
     #[test]
     fn an_answer_without_its_list_is_an_error_and_not_an_empty_list() {
-        assert_eq!(
-            list(json!({"records": [1, 2]}), "records").unwrap().len(),
-            2
-        );
-        for answer in [
-            json!({"other": []}),
-            json!([1]),
-            json!("x"),
-            json!({"records": 3}),
-        ] {
+        assert_eq!(list(json!({"records": [1, 2]}), "records").unwrap().len(), 2);
+        for answer in [json!({"other": []}), json!([1]), json!("x"), json!({"records": 3})] {
             assert!(list(answer, "records").is_err());
         }
     }
@@ -276,9 +255,7 @@ mod tests {
     fn a_directory_without_the_named_root_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("root.pem"), "not a certificate").unwrap();
-        let error = root_certificate(dir.path(), &"0".repeat(64))
-            .unwrap_err()
-            .to_string();
+        let error = root_certificate(dir.path(), &"0".repeat(64)).unwrap_err().to_string();
         assert!(error.contains("no certificate"), "{error}");
     }
 }

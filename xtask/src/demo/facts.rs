@@ -1,6 +1,6 @@
 //! From what the cloud answers to what the report shows: clamps, samples, the job's moments.
 
-use super::summary::{Clamp, Moment, unit};
+use super::summary::{Clamp, Moment, SAME_RUN_S, unit};
 use anyhow::{Context as _, Result};
 use nooterra_protocol::entry::{Sample, Verdict, VerdictPhase};
 use nooterra_protocol::event::EventType;
@@ -67,33 +67,32 @@ fn seconds(millis: i64) -> f64 {
 /// Joins verdicts to runs: a rule that acts for many ticks is one clamp.
 pub(crate) fn clamps(verdicts: &[Record<Verdict>], axis: &Axis) -> Vec<Clamp> {
     let mut clamps: Vec<Clamp> = Vec::new();
-    let mut open: Vec<usize> = Vec::new();
     for record in verdicts {
         let verdict = &record.body;
         let t_s = axis.of_mono(record.at.mono.0);
-        let running = open.iter().position(|index| {
-            clamps[*index].rule == verdict.rule && clamps[*index].zone == verdict.zone
-        });
-        match (verdict.phase, running) {
-            (VerdictPhase::Holds, Some(_)) => {}
-            (VerdictPhase::Ended, Some(position)) => {
-                let clamp = &mut clamps[open.swap_remove(position)];
-                clamp.held_s = Some(t_s - clamp.t_s);
+        let last = clamps.iter_mut().rfind(|clamp| is_same(clamp, verdict));
+        let acts = verdict.phase != VerdictPhase::Ended;
+        match last.filter(|clamp| is_under_way(clamp, t_s)) {
+            Some(clamp) if acts => {
+                clamp.held_s = None;
+                clamp.least_allowed_mps = clamp.least_allowed_mps.min(verdict.allowed.linear.abs());
             }
-            // An end whose beginning was never seen has nothing to show.
-            (VerdictPhase::Ended, None) => {}
-            // `Holds` without a beginning: the beginning was lost, the intervention was not.
-            (VerdictPhase::Began | VerdictPhase::Holds, running) => {
-                if let Some(position) = running {
-                    open.swap_remove(position);
+            Some(clamp) => clamp.held_s = Some(t_s - clamp.t_s),
+            None if acts => {
+                // Another wish meets the same rule: what held for the one before is over.
+                let before = clamps
+                    .iter_mut()
+                    .rfind(|clamp| clamp.rule == verdict.rule && clamp.zone == verdict.zone);
+                if let Some(before) = before {
+                    before.held_s.get_or_insert(t_s - before.t_s);
                 }
-                open.push(clamps.len());
                 clamps.push(Clamp {
                     allowed: verdict.allowed,
                     asked: verdict.asked,
                     at: record.at.wall.to_string(),
                     command: verdict.command.clone(),
                     held_s: None,
+                    least_allowed_mps: verdict.allowed.linear.abs(),
                     limit: verdict.limit,
                     pose: verdict.pose,
                     rule: verdict.rule,
@@ -104,17 +103,28 @@ pub(crate) fn clamps(verdicts: &[Record<Verdict>], axis: &Axis) -> Vec<Clamp> {
                     zone: verdict.zone.clone(),
                 });
             }
+            // An end whose beginning was never seen has nothing to show.
+            None => {}
         }
     }
     clamps
 }
 
+/// The end of a run may carry the wish that follows it: only rule and zone are sure then.
+fn is_same(clamp: &Clamp, verdict: &Verdict) -> bool {
+    let same_wish = clamp.source == verdict.source && clamp.command == verdict.command;
+    clamp.rule == verdict.rule
+        && clamp.zone == verdict.zone
+        && (same_wish || verdict.phase == VerdictPhase::Ended)
+}
+
+fn is_under_way(clamp: &Clamp, t_s: f64) -> bool {
+    clamp.held_s.is_none_or(|held| t_s - (clamp.t_s + held) <= SAME_RUN_S)
+}
+
 /// Samples on the axis.
 pub(crate) fn samples(records: &[Record<Sample>], axis: &Axis) -> Vec<(f64, Sample)> {
-    records
-        .iter()
-        .map(|record| (axis.of_mono(record.at.mono.0), record.body))
-        .collect()
+    records.iter().map(|record| (axis.of_mono(record.at.mono.0), record.body)).collect()
 }
 
 /// An event of a job, as far as it is shown.
@@ -143,11 +153,7 @@ impl JobEvent {
 
     /// The name of the checkpoint that it reports.
     pub(crate) fn checkpoint(&self) -> Option<&str> {
-        if self.kind == EventType::CheckpointReached {
-            self.payload["name"].as_str()
-        } else {
-            None
-        }
+        if self.kind == EventType::CheckpointReached { self.payload["name"].as_str() } else { None }
     }
 
     /// What it says, in a few words.
@@ -159,11 +165,7 @@ impl JobEvent {
             EventType::Heartbeat => word("stage"),
             EventType::SkillUsed => {
                 let step = word("step")?;
-                Some(format!(
-                    "{} {} for {step}",
-                    word("skill")?,
-                    word("version")?
-                ))
+                Some(format!("{} {} for {step}", word("skill")?, word("version")?))
             }
             EventType::ExecutionCompleted => {
                 let count = self.payload["interventions"].as_u64()?;
@@ -206,11 +208,7 @@ mod tests {
 
     fn stamp(mono_s: u64) -> Stamp {
         let wall = WallMillis(1_000_000 + i64::try_from(mono_s).unwrap() * 1_000);
-        Stamp {
-            mono: MonoNanos(mono_s * 1_000_000_000),
-            trust: ClockTrust::Network,
-            wall,
-        }
+        Stamp { mono: MonoNanos(mono_s * 1_000_000_000), trust: ClockTrust::Network, wall }
     }
 
     fn axis() -> Axis {
@@ -224,11 +222,7 @@ mod tests {
             "policy_hash": "00".repeat(32), "pose": {"x": 1.0, "y": 2.0, "yaw": 0.0},
             "rule": rule, "source": "skill", "tick": 5, "zone": zone
         }));
-        Record {
-            at: stamp(mono_s),
-            body: body.unwrap(),
-            seq: mono_s,
-        }
+        Record { at: stamp(mono_s), body: body.unwrap(), seq: mono_s }
     }
 
     #[test]
@@ -251,13 +245,30 @@ mod tests {
         let shown: Vec<(Rule, Option<f64>)> = clamps.iter().map(|c| (c.rule, c.held_s)).collect();
         assert_eq!(
             shown,
-            [
-                (Rule::SpeedLinear, Some(3.0)),
-                (Rule::ZoneKeepOut, None),
-                (Rule::SpeedLinear, None)
-            ]
+            [(Rule::SpeedLinear, Some(3.0)), (Rule::ZoneKeepOut, None), (Rule::SpeedLinear, None)]
         );
         assert_eq!(clamps[0].seq, 3);
+    }
+
+    #[test]
+    fn rules_that_take_turns_are_one_run_each_and_another_wish_is_another_run() {
+        let mut verdicts = [
+            verdict(3, "zone.keep_out", "began", Some("press")),
+            verdict(4, "zone.keep_out", "ended", Some("press")),
+            verdict(4, "zone.keep_out", "began", Some("press")),
+            verdict(5, "zone.keep_out", "ended", Some("press")),
+            verdict(5, "zone.keep_out", "began", Some("press")),
+            verdict(6, "zone.keep_out", "ended", Some("press")),
+        ];
+        verdicts[2].body.allowed.linear = 0.25;
+        verdicts[4].body.source = nooterra_protocol::command::Source::Operator;
+        // The end of the first wish's run was not recorded: the second wish ends it.
+        let without_an_end = [&verdicts[..3], &verdicts[4..]].concat();
+        assert_eq!(clamps(&without_an_end, &axis())[0].held_s, Some(2.0));
+        let clamps = clamps(&verdicts, &axis());
+        let held: Vec<Option<f64>> = clamps.iter().map(|clamp| clamp.held_s).collect();
+        assert_eq!(held, [Some(2.0), Some(1.0)]);
+        assert!((clamps[0].least_allowed_mps - 0.25).abs() < 1e-9);
     }
 
     #[test]

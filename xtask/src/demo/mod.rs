@@ -48,10 +48,7 @@ const PROGRAMS: [&str; 2] = ["nooterra-agent", "nooterra-cloud"];
 
 /// Runs the demo; false when a claim does not hold.
 pub(crate) fn run(options: &Options) -> Result<bool> {
-    let out = options
-        .out
-        .clone()
-        .unwrap_or_else(|| toolchain::root().join("target/demo"));
+    let out = options.out.clone().unwrap_or_else(|| toolchain::root().join("target/demo"));
     let out =
         std::path::absolute(&out).with_context(|| format!("cannot use --out {}", out.display()))?;
     prepare(&out)?;
@@ -86,16 +83,10 @@ fn sum_up(progress: &Progress, run: &report::Run, out: &Path) {
     if failed == 0 {
         progress.say(&format!("All {} claims hold.", summary.claims.len()));
     } else {
-        progress.say(&format!(
-            "{failed} of {} claims do not hold.",
-            summary.claims.len()
-        ));
+        progress.say(&format!("{failed} of {} claims do not hold.", summary.claims.len()));
     }
     progress.say(&format!("  report   {}", out.join("report.html").display()));
-    progress.say(&format!(
-        "  summary  {}",
-        out.join("summary.json").display()
-    ));
+    progress.say(&format!("  summary  {}", out.join("summary.json").display()));
 }
 
 /// Shows the ends of the logs, and where the rest is.
@@ -120,10 +111,7 @@ fn prepare(out: &Path) -> Result<()> {
     let is_empty = std::fs::read_dir(out).map_or(true, |mut entries| entries.next().is_none());
     if !is_empty {
         let Ok(left_running) = std::fs::read_to_string(&marker) else {
-            bail!(
-                "{} is not empty and no earlier demo made it; name another --out",
-                out.display()
-            );
+            bail!("{} is not empty and no earlier demo made it; name another --out", out.display());
         };
         stop_left_running(&left_running)?;
         std::fs::remove_dir_all(out).with_context(|| format!("cannot remove {}", out.display()))?;
@@ -134,10 +122,7 @@ fn prepare(out: &Path) -> Result<()> {
 
 /// Ends what `--keep` left running. A process id that now belongs to something else stays.
 fn stop_left_running(ids: &str) -> Result<()> {
-    for id in ids
-        .split_whitespace()
-        .filter_map(|id| id.parse::<u32>().ok())
-    {
+    for id in ids.split_whitespace().filter_map(|id| id.parse::<u32>().ok()) {
         let is_ours = || {
             std::fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|program| {
                 // A program that was built anew since is shown as deleted.
@@ -173,12 +158,7 @@ mod tests {
     fn a_directory_that_no_demo_made_is_never_emptied() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("thesis.txt"), "years").unwrap();
-        assert!(
-            prepare(dir.path())
-                .unwrap_err()
-                .to_string()
-                .contains("--out")
-        );
+        assert!(prepare(dir.path()).unwrap_err().to_string().contains("--out"));
         assert!(dir.path().join("thesis.txt").exists());
     }
 

@@ -12,19 +12,21 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Where the patrol goes, in the `map` frame of `examples/robots/amr`.
-pub(crate) const WAYPOINTS: [(&str, Point); 3] = [
-    ("A", Point::new(9.0, 1.2)),
-    ("B", Point::new(10.5, 6.5)),
-    ("C", Point::new(2.0, 6.8)),
-];
+pub(crate) const WAYPOINTS: [(&str, Point); 3] =
+    [("A", Point::new(9.0, 1.2)), ("B", Point::new(10.5, 6.5)), ("C", Point::new(2.0, 6.8))];
 
 /// What the skill is told to ask for; the policy allows 1.2.
 const PATROL_SPEED_MPS: f64 = 2.0;
 
 const RETURN_SPEED_MPS: f64 = 1.2;
 
-/// How far off the dock it begins and ends, at the crawl that docking needs.
+/// How far off the dock it drives before the patrol, and where the last piece of the way back
+/// begins; both are driven at a crawl.
 const UNDOCK_M: f64 = 0.6;
+const APPROACH_M: f64 = 0.45;
+
+/// Half a turn is enough to look around: the scanner sees both sides.
+const INSPECT_RAD: f64 = std::f64::consts::PI;
 
 /// The command is sent when this checkpoint is reached.
 pub(crate) const COMMAND_AT: &str = "waypoint-1";
@@ -47,11 +49,7 @@ pub(crate) fn skill_ref(manifest: &Path, bundle: &[u8]) -> Result<SkillRef> {
         .with_context(|| format!("cannot read {}", manifest.display()))?;
     let (id, version) =
         id_and_version(&text).with_context(|| format!("{} is no manifest", manifest.display()))?;
-    Ok(SkillRef {
-        bundle: Digest::of(bundle),
-        id,
-        version,
-    })
+    Ok(SkillRef { bundle: Digest::of(bundle), id, version })
 }
 
 /// From a manifest, or from a template that leaves out what packing fills in.
@@ -61,10 +59,7 @@ fn id_and_version(text: &str) -> Result<(SkillId, String)> {
     }
     let manifest: Value = serde_json::from_str(text)?;
     let field = |key: &str| {
-        manifest[key]
-            .as_str()
-            .map(str::to_owned)
-            .with_context(|| format!("`{key}` is missing"))
+        manifest[key].as_str().map(str::to_owned).with_context(|| format!("`{key}` is missing"))
     };
     Ok((SkillId::new(field("id")?)?, field("version")?))
 }
@@ -73,8 +68,9 @@ fn id_and_version(text: &str) -> Result<(SkillId, String)> {
 pub(crate) fn plan(skill: &SkillRef, dock: Pose) -> Result<Plan> {
     let points = WAYPOINTS.iter().map(|(_, point)| *point).collect();
     let undock = BTreeMap::from([("distance_m".to_owned(), Param::Number(UNDOCK_M))]);
+    let look = BTreeMap::from([("turn_rad".to_owned(), Param::Number(INSPECT_RAD))]);
     let back = BTreeMap::from([
-        ("approach_m".to_owned(), Param::Number(UNDOCK_M)),
+        ("approach_m".to_owned(), Param::Number(APPROACH_M)),
         ("dock".to_owned(), Param::Points(vec![dock.point()])),
         ("dock_yaw_rad".to_owned(), Param::Number(dock.yaw)),
         ("speed_mps".to_owned(), Param::Number(RETURN_SPEED_MPS)),
@@ -96,7 +92,7 @@ pub(crate) fn plan(skill: &SkillRef, dock: Pose) -> Result<Plan> {
         steps: vec![
             step("undock", undock, 20)?,
             step("patrol", patrol, 90)?,
-            step("inspect", BTreeMap::new(), 30)?,
+            step("inspect", look, 30)?,
             step("return", back, 60)?,
         ],
     };
@@ -116,15 +112,7 @@ mod tests {
             id: SkillId::new("patrol").unwrap(),
             version: "0.1.0".to_owned(),
         };
-        let plan = plan(
-            &skill,
-            Pose {
-                x: 1.0,
-                y: 1.0,
-                yaw: 0.0,
-            },
-        )
-        .unwrap();
+        let plan = plan(&skill, Pose { x: 1.0, y: 1.0, yaw: 0.0 }).unwrap();
         assert!(plan.steps.len() >= 4);
         let json = serde_json::to_value(&plan).unwrap();
         assert_eq!(serde_json::from_value::<Plan>(json).unwrap(), plan);

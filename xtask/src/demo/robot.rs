@@ -49,10 +49,7 @@ pub(crate) struct Place {
 impl Robot {
     /// Makes the directory from the example.
     pub(crate) fn create(program: &Path, out: &Path) -> Result<Self> {
-        let robot = Self {
-            out: out.to_path_buf(),
-            program: program.to_path_buf(),
-        };
+        let robot = Self { out: out.to_path_buf(), program: program.to_path_buf() };
         let example = toolchain::root().join("examples/robots/amr");
         copy_dir(&example, &robot.dir())
             .with_context(|| format!("cannot copy {}", example.display()))?;
@@ -150,30 +147,21 @@ impl Robot {
                 .arg(self.bundle()),
         )?;
         process::succeed(
-            self.tool()
-                .args(["skill", "sign"])
-                .arg(self.bundle())
-                .arg("--key")
-                .arg(&secret),
+            self.tool().args(["skill", "sign"]).arg(self.bundle()).arg("--key").arg(&secret),
         )?;
         Ok(())
     }
 
     /// Turns a claim code into an identity.
     pub(crate) fn enroll(&self, cloud: &str, code: &str) -> Result<()> {
-        process::succeed(
-            self.agent()
-                .args(["enroll", "--cloud", cloud, "--code", code]),
-        )?;
+        process::succeed(self.agent().args(["enroll", "--cloud", cloud, "--code", code]))?;
         Ok(())
     }
 
     /// Starts the daemon.
     pub(crate) fn run(&self, seed: u64, outlive: bool) -> Result<Service> {
         let mut command = self.agent();
-        command
-            .args(["run", "--seed", &seed.to_string(), "--truth"])
-            .arg(self.truth());
+        command.args(["run", "--seed", &seed.to_string(), "--truth"]).arg(self.truth());
         Service::start("agent", &mut command, &self.out, outlive)
     }
 
@@ -196,10 +184,7 @@ impl Robot {
         )?;
         let (answer, said) = spoken(&output);
         let reason = first_text(&answer, &["reason", "error"]).unwrap_or(said);
-        Ok(SkillVerdict {
-            accepted: output.status.success(),
-            reason,
-        })
+        Ok(SkillVerdict { accepted: output.status.success(), reason })
     }
 
     /// Verifies a journal offline, against the device key.
@@ -214,20 +199,13 @@ impl Robot {
         )?;
         let (answer, said) = spoken(&output);
         let intact = output.status.success() && answer["intact"] == true;
-        let message = match (
-            answer["first_bad"]["seq"].as_u64(),
-            &answer["first_bad"]["why"],
-        ) {
+        let message = match (answer["first_bad"]["seq"].as_u64(), &answer["first_bad"]["why"]) {
             (Some(seq), Value::String(why)) => {
                 format!("record {seq} is not as it was written: {why}")
             }
             _ => first_text(&answer, &["error"]).unwrap_or(said),
         };
-        Ok(JournalVerdict {
-            intact,
-            answer,
-            message,
-        })
+        Ok(JournalVerdict { intact, answer, message })
     }
 
     /// Where a record of a journal lies on the disk.
@@ -239,19 +217,13 @@ impl Robot {
         ]))?;
         let answer: Value = serde_json::from_str(text.trim())
             .with_context(|| format!("`blackbox locate` did not answer in JSON: {text}"))?;
-        let (Some(file), Some(offset), Some(len)) = (
-            answer["file"].as_str(),
-            answer["offset"].as_u64(),
-            answer["len"].as_u64(),
-        ) else {
+        let (Some(file), Some(offset), Some(len)) =
+            (answer["file"].as_str(), answer["offset"].as_u64(), answer["len"].as_u64())
+        else {
             bail!("`blackbox locate` did not name file, offset and len: {answer}");
         };
         let file = Path::new(file);
-        let file = if file.is_absolute() {
-            file.to_path_buf()
-        } else {
-            journal.join(file)
-        };
+        let file = if file.is_absolute() { file.to_path_buf() } else { journal.join(file) };
         Ok(Place { file, len, offset })
     }
 }
@@ -263,10 +235,7 @@ fn spoken(output: &Output) -> (Value, String) {
     let answer = serde_json::from_str(stdout.trim())
         .or_else(|_| serde_json::from_str(stderr.trim()))
         .unwrap_or(Value::Null);
-    let said = stderr
-        .lines()
-        .chain(stdout.lines())
-        .find(|line| !line.trim().is_empty());
+    let said = stderr.lines().chain(stdout.lines()).find(|line| !line.trim().is_empty());
     (answer, said.unwrap_or_default().trim().to_owned())
 }
 
@@ -274,10 +243,7 @@ fn spoken(output: &Output) -> (Value, String) {
 fn first_text(answer: &Value, keys: &[&str]) -> Option<String> {
     keys.iter().find_map(|key| {
         let value = &answer[*key];
-        value
-            .as_str()
-            .or_else(|| value["message"].as_str())
-            .map(str::to_owned)
+        value.as_str().or_else(|| value["message"].as_str()).map(str::to_owned)
     })
 }
 
@@ -339,18 +305,12 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
         std::fs::write(dir.path().join("a/b/c"), "x").unwrap();
         copy_dir(&dir.path().join("a"), &dir.path().join("z")).unwrap();
-        assert_eq!(
-            std::fs::read_to_string(dir.path().join("z/b/c")).unwrap(),
-            "x"
-        );
+        assert_eq!(std::fs::read_to_string(dir.path().join("z/b/c")).unwrap(), "x");
     }
 
     #[test]
     fn a_reason_is_read_wherever_the_answer_holds_it() {
-        assert_eq!(
-            first_text(&json!({"reason": "bad"}), &["reason"]).unwrap(),
-            "bad"
-        );
+        assert_eq!(first_text(&json!({"reason": "bad"}), &["reason"]).unwrap(), "bad");
         let nested = json!({"error": {"message": "worse"}});
         assert_eq!(first_text(&nested, &["reason", "error"]).unwrap(), "worse");
         assert_eq!(first_text(&Value::Null, &["reason"]), None);

@@ -57,22 +57,12 @@ pub(crate) fn play(options: &Options, out: &Path, progress: &mut Progress) -> Re
     let (skill_ref, skill) = publish(&built, &robot, &cloud, progress)?;
     let world = world::read(&robot.dir().join("world.toml"))?;
     let dock = world.dock.context("the world has no dock to return to")?;
-    let job = run_job(
-        &skill_ref,
-        dock,
-        &cloud,
-        &mut agent,
-        &mut cloud_service,
-        progress,
-    )?;
+    let job = run_job(&skill_ref, dock, &cloud, &mut agent, &mut cloud_service, progress)?;
 
     let step = progress.step("the journal: drain, stop, verify, flip a byte, verify again");
     step.now("waiting for the uplink to drain");
     drain(&cloud)?;
-    let health = cloud
-        .robot(ROBOT)?
-        .map(|robot| robot["health"].clone())
-        .unwrap_or_default();
+    let health = cloud.robot(ROBOT)?.map(|robot| robot["health"].clone()).unwrap_or_default();
     agent.stop(PATIENCE)?;
     let facts = Facts::gather(&job, &robot, &cloud, world)?;
     let blackbox = try_journal(&robot, out, &facts, &step)?;
@@ -80,42 +70,23 @@ pub(crate) fn play(options: &Options, out: &Path, progress: &mut Progress) -> Re
         "{} records intact; one byte flipped in record {}, found at {}",
         blackbox.records,
         blackbox.flipped_in,
-        blackbox
-            .tamper_found_at
-            .map_or_else(|| "none".to_owned(), |seq| seq.to_string()),
+        blackbox.tamper_found_at.map_or_else(|| "none".to_owned(), |seq| seq.to_string()),
     ));
 
     let step = progress.step("checking the claims against the true path");
     let mut run = facts.judge(options.seed, blackbox, skill, &health);
-    step.done(&format!(
-        "{} true poses, {} exits",
-        run.zone_samples(),
-        run.summary.zone_exits
-    ));
+    step.done(&format!("{} true poses, {} exits", run.zone_samples(), run.summary.zone_exits));
     let durations = &mut run.summary.durations;
-    durations.extend(
-        progress
-            .durations()
-            .iter()
-            .map(|(name, took)| (name.clone(), took.as_secs_f64())),
-    );
-    durations.insert(
-        "total_after_build".to_owned(),
-        began.elapsed().as_secs_f64(),
-    );
+    durations
+        .extend(progress.durations().iter().map(|(name, took)| (name.clone(), took.as_secs_f64())));
+    durations.insert("total_after_build".to_owned(), began.elapsed().as_secs_f64());
     run.summary.judge();
 
     if options.keep {
         // The agent was stopped for its journal to be closed; it goes on where it was.
         let agent = robot.run_again(options.seed)?;
         super::note_left_running(out, &[agent.id(), cloud_service.id()])?;
-        say_how_to_play(
-            progress,
-            &robot,
-            &ready,
-            out,
-            &[agent.id(), cloud_service.id()],
-        );
+        say_how_to_play(progress, &robot, &ready, out, &[agent.id(), cloud_service.id()]);
         agent.release();
         cloud_service.release();
     } else {
@@ -127,9 +98,7 @@ pub(crate) fn play(options: &Options, out: &Path, progress: &mut Progress) -> Re
 fn build(progress: &mut Progress) -> Result<Built> {
     let mut step = progress.step("building agent, cloud and skill");
     if toolchain::ensure_wasm_target()? {
-        step.note(&format!(
-            "added the Rust target {WASM_TARGET}, which skills are built for"
-        ));
+        step.note(&format!("added the Rust target {WASM_TARGET}, which skills are built for"));
     }
     step.hand_over_terminal();
     let programs = toolchain::build(toolchain::cargo().args([
@@ -187,10 +156,7 @@ fn start_cloud(
             .with_context(|| format!("the cloud's first line is not its readiness: {line}"))
     })?;
     let cloud = Cloud::connect(&ready, &data)?;
-    step.note(&format!(
-        "HTTP API {}   MQTT 5 over TLS 1.3 {}",
-        ready.http, ready.mqtt
-    ));
+    step.note(&format!("HTTP API {}   MQTT 5 over TLS 1.3 {}", ready.http, ready.mqtt));
     step.note(&format!("root certificate {}", short(&ready.root_sha256)));
     step.done("ready");
     Ok((service, ready, cloud))
@@ -272,11 +238,7 @@ fn publish(
     robot::flip(&tampered_file, bundle.len() as u64 / 2)?;
     let tampered = robot.verify_skill(&tampered_file)?;
     step.note(&format!("tampered copy: {}", tampered.reason));
-    step.done(if tampered.accepted {
-        "the tampered copy was TAKEN"
-    } else {
-        "refused"
-    });
+    step.done(if tampered.accepted { "the tampered copy was TAKEN" } else { "refused" });
     let skill = Skill {
         digest: skill_ref.bundle,
         id: skill_ref.id.to_string(),
@@ -306,13 +268,8 @@ fn run_job(
     for action in ["quote", "book", "dispatch"] {
         cloud.job_action(&id, action)?;
     }
-    let mut follow = Follow {
-        cloud,
-        command: None,
-        events: Vec::new(),
-        id: &id,
-        shown: BTreeSet::new(),
-    };
+    let mut follow =
+        Follow { cloud, command: None, events: Vec::new(), id: &id, shown: BTreeSet::new() };
     let state = wait_for("the job to end", JOB_PATIENCE, || {
         agent.check()?;
         cloud_service.check()?;
@@ -353,16 +310,10 @@ impl Follow<'_> {
         let state: JobState = serde_json::from_value(job["state"].clone())
             .with_context(|| format!("the cloud's job has no state: {job}"))?;
         let stage = job["stage"].as_str().unwrap_or_default();
-        step.part(
-            job["progress"].as_f64().unwrap_or(0.0),
-            &format!("{state} {stage}"),
-        );
+        step.part(job["progress"].as_f64().unwrap_or(0.0), &format!("{state} {stage}"));
         // The events that made it so may have come between the two questions.
         let ended = self.events.iter().any(|event| {
-            matches!(
-                event.kind,
-                EventType::ExecutionCompleted | EventType::ExecutionAborted
-            )
+            matches!(event.kind, EventType::ExecutionCompleted | EventType::ExecutionAborted)
         });
         Ok((state.is_over() && ended).then_some(state))
     }
@@ -405,15 +356,8 @@ impl Follow<'_> {
 
 /// A verdict in one line.
 fn sentence(verdict: &Verdict) -> String {
-    let asked = verdict
-        .asked
-        .linear
-        .map_or("no number".to_owned(), |mps| format!("{mps:.2} m/s"));
-    let zone = verdict
-        .zone
-        .as_ref()
-        .map(|zone| format!(" ({zone})"))
-        .unwrap_or_default();
+    let asked = verdict.asked.linear.map_or("no number".to_owned(), |mps| format!("{mps:.2} m/s"));
+    let zone = verdict.zone.as_ref().map(|zone| format!(" ({zone})")).unwrap_or_default();
     format!(
         "verdict {}{zone}: limit {:.2} {}, asked {asked}, allowed {:.2} m/s",
         verdict.rule,
@@ -444,10 +388,7 @@ fn drain(cloud: &Cloud) -> Result<()> {
 
 fn wall_now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since
-        .ok()
-        .and_then(|since| i64::try_from(since.as_millis()).ok())
-        .unwrap_or(0)
+    since.ok().and_then(|since| i64::try_from(since.as_millis()).ok()).unwrap_or(0)
 }
 
 /// Verifies the journal; then a copy in which one byte differs.
@@ -470,11 +411,7 @@ fn try_journal(robot: &Robot, out: &Path, facts: &Facts, step: &Step<'_>) -> Res
     step.now("verifying the altered copy");
     let altered = robot.verify_journal(&copy)?;
     step.note(&altered.message);
-    let found = if altered.intact {
-        None
-    } else {
-        altered.answer["first_bad"]["seq"].as_u64()
-    };
+    let found = if altered.intact { None } else { altered.answer["first_bad"]["seq"].as_u64() };
     Ok(BlackBox {
         checkpoints: whole.answer["checkpoints"].as_u64(),
         flipped_in: target,
@@ -503,22 +440,12 @@ impl Facts {
         let policy_file = robot.dir().join("policy.json");
         let policy = std::fs::read_to_string(&policy_file)
             .with_context(|| format!("cannot read {}", policy_file.display()))?;
-        let state = cloud.job(&job.id)?["state"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        let state = cloud.job(&job.id)?["state"].as_str().unwrap_or_default().to_owned();
         // Again from the first: what was queued behind the end is in the stream by now.
         let events = cloud.job_events(&job.id, 0)?;
-        let events = events
-            .into_iter()
-            .map(JobEvent::read)
-            .collect::<Result<Vec<_>>>()?;
+        let events = events.into_iter().map(JobEvent::read).collect::<Result<Vec<_>>>()?;
         Ok(Self {
-            events: if events.len() >= job.events.len() {
-                events
-            } else {
-                job.events.clone()
-            },
+            events: if events.len() >= job.events.len() { events } else { job.events.clone() },
             job: job.id.clone(),
             policy: serde_json::from_str(&policy)
                 .with_context(|| format!("{} is no policy", policy_file.display()))?,
@@ -532,10 +459,7 @@ impl Facts {
 
     /// Journal number of the first verdict on a signed command.
     fn verdict_on_command(&self) -> Option<u64> {
-        self.verdicts
-            .iter()
-            .find(|record| record.body.command.is_some())
-            .map(|record| record.seq)
+        self.verdicts.iter().find(|record| record.body.command.is_some()).map(|record| record.seq)
     }
 
     /// One axis for both clocks; its origin is the robot's departure.
@@ -545,14 +469,8 @@ impl Facts {
             .first()
             .map(|record| record.at)
             .or_else(|| self.verdicts.first().map(|record| record.at))?;
-        let departure = self
-            .events
-            .iter()
-            .find(|event| event.kind == EventType::EnRoute);
-        Some(Axis::new(
-            departure.map_or(reference.wall, |event| event.at.wall),
-            reference,
-        ))
+        let departure = self.events.iter().find(|event| event.kind == EventType::EnRoute);
+        Some(Axis::new(departure.map_or(reference.wall, |event| event.at.wall), reference))
     }
 
     fn judge(self, seed: u64, blackbox: BlackBox, skill: Skill, health: &Value) -> Run {
@@ -566,17 +484,12 @@ impl Facts {
             None => (Vec::new(), Vec::new(), Vec::new()),
         };
         let zones = zones::check(&self.policy, &self.truth);
-        let max_speed_mps = self
-            .truth
-            .iter()
-            .map(|sample| sample.linear_mps.abs())
-            .fold(0.0, f64::max);
+        let max_speed_mps =
+            self.truth.iter().map(|sample| sample.linear_mps.abs()).fold(0.0, f64::max);
         let truth = match &axis {
-            Some(axis) => self
-                .truth
-                .iter()
-                .map(|truth| (axis.of_mono(truth.mono_ns), *truth))
-                .collect(),
+            Some(axis) => {
+                self.truth.iter().map(|truth| (axis.of_mono(truth.mono_ns), *truth)).collect()
+            }
             None => Vec::new(),
         };
         Run {
@@ -586,11 +499,7 @@ impl Facts {
                 claims: Vec::new(),
                 clamps,
                 durations: BTreeMap::new(),
-                job: Job {
-                    id: self.job,
-                    state: self.state,
-                    timeline,
-                },
+                job: Job { id: self.job, state: self.state, timeline },
                 max_speed_limit_mps: self.policy.limits.max_linear_mps,
                 max_speed_mps,
                 policy_hash: health["policy_hash"].as_str().map(str::to_owned),

@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 /// with its own dynamics, and the limit is on the setpoint.
 pub(crate) const SPEED_TOLERANCE_MPS: f64 = 0.05;
 
+/// See [`Clamp`], seconds.
+pub(crate) const SAME_RUN_S: f64 = 0.5;
+
 /// How long the demo may take once everything is built, seconds.
 pub(crate) const MAX_DEMO_S: f64 = 60.0;
 
@@ -58,7 +61,8 @@ pub(crate) struct Claim {
     pub(crate) name: &'static str,
 }
 
-/// A run of equal interventions of the gate, from its beginning to its end.
+/// A run of equal interventions of the gate, from its beginning to its end. Interruptions
+/// shorter than [`SAME_RUN_S`] do not end it: near a limit two rules take turns, tick by tick.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Clamp {
     /// What went to the robot when it began.
@@ -71,6 +75,8 @@ pub(crate) struct Clamp {
     pub(crate) command: Option<EnvelopeId>,
     /// How long it held, seconds; none when no end was recorded.
     pub(crate) held_s: Option<f64>,
+    /// The slowest that was allowed while it held, of what the journal shows, m/s.
+    pub(crate) least_allowed_mps: f64,
     /// In the unit of the rule.
     pub(crate) limit: f64,
     /// Where the robot believed itself.
@@ -177,10 +183,7 @@ impl Summary {
         let speed = count(&|clamp| {
             clamp.rule == Rule::SpeedLinear
                 && clamp.source == Source::Skill
-                && clamp
-                    .asked
-                    .linear
-                    .is_some_and(|asked| asked > clamp.allowed.linear)
+                && clamp.asked.linear.is_some_and(|asked| asked > clamp.allowed.linear)
         });
         let zone = count(&|clamp| clamp.rule == Rule::ZoneKeepOut && clamp.command.is_some());
         let tolerated = self.max_speed_limit_mps + SPEED_TOLERANCE_MPS;
@@ -191,29 +194,13 @@ impl Summary {
             .filter(|zone| zone.max_mps > zone.limit_mps + SPEED_TOLERANCE_MPS)
             .map(|zone| format!("{}: {:.2} m/s", zone.zone, zone.max_mps))
             .collect();
-        let checkpoints = self
-            .job
-            .timeline
-            .iter()
-            .filter(|moment| moment.event == "CHECKPOINT_REACHED")
-            .count();
+        let checkpoints =
+            self.job.timeline.iter().filter(|moment| moment.event == "CHECKPOINT_REACHED").count();
         let blackbox = &self.blackbox;
-        let total = self
-            .durations
-            .get("total_after_build")
-            .copied()
-            .unwrap_or(f64::INFINITY);
-        let claim = |name, holds, measured| Claim {
-            holds,
-            measured,
-            name,
-        };
+        let total = self.durations.get("total_after_build").copied().unwrap_or(f64::INFINITY);
+        let claim = |name, holds, measured| Claim { holds, measured, name };
         self.claims = vec![
-            claim(
-                "the job completes",
-                self.job.state == "COMPLETED",
-                self.job.state.clone(),
-            ),
+            claim("the job completes", self.job.state == "COMPLETED", self.job.state.clone()),
             claim(
                 "checkpoints flow back, signed by the robot",
                 checkpoints > 0,
@@ -232,27 +219,17 @@ impl Summary {
             claim(
                 "the whole footprint stays where it may be",
                 self.zones.exits == 0 && self.zones.samples > 0,
-                format!(
-                    "{} exits in {} true poses",
-                    self.zones.exits, self.zones.samples
-                ),
+                format!("{} exits in {} true poses", self.zones.exits, self.zones.samples),
             ),
             claim(
                 "the true speed keeps to the limit",
                 self.max_speed_mps <= tolerated && self.zones.samples > 0,
-                format!(
-                    "{:.2} of {:.2} m/s",
-                    self.max_speed_mps, self.max_speed_limit_mps
-                ),
+                format!("{:.2} of {:.2} m/s", self.max_speed_mps, self.max_speed_limit_mps),
             ),
             claim(
                 "the true speed keeps to the limit of each speed zone",
                 too_fast.is_empty(),
-                if too_fast.is_empty() {
-                    "none exceeded".to_owned()
-                } else {
-                    too_fast.join(", ")
-                },
+                if too_fast.is_empty() { "none exceeded".to_owned() } else { too_fast.join(", ") },
             ),
             claim(
                 "a tampered skill is refused",

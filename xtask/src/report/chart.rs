@@ -47,12 +47,7 @@ impl Scale {
         }
         let air = (high_mps - low_mps) * 0.06;
         let low_mps = if low_mps < 0.0 { low_mps - air } else { 0.0 };
-        Self {
-            from_s,
-            high_mps: high_mps + air,
-            low_mps,
-            to_s,
-        }
+        Self { from_s, high_mps: high_mps + air, low_mps, to_s }
     }
 
     fn x(&self, t_s: f64) -> f64 {
@@ -71,9 +66,7 @@ impl Scale {
 }
 
 fn in_span<T>(series: &[(f64, T)], from_s: f64, to_s: f64) -> impl Iterator<Item = &(f64, T)> {
-    series
-        .iter()
-        .filter(move |(t, _)| (from_s..=to_s).contains(t))
+    series.iter().filter(move |(t, _)| (from_s..=to_s).contains(t))
 }
 
 /// The drawing.
@@ -91,17 +84,11 @@ pub(crate) fn svg(run: &Run) -> String {
         px(WIDTH),
         px(height)
     );
-    envelope(&mut svg, run, &scale);
     axes(&mut svg, &scale, below, height);
+    envelope(&mut svg, run, &scale);
     lines(&mut svg, run, &scale);
     for (index, rule) in rules.iter().enumerate() {
-        lane(
-            &mut svg,
-            run,
-            &scale,
-            *rule,
-            below + AXIS + index as f64 * LANE,
-        );
+        lane(&mut svg, run, &scale, *rule, below + AXIS + index as f64 * LANE);
     }
     states(&mut svg, run, &scale, below + AXIS + (lanes - 1.0) * LANE);
     let _ = write!(
@@ -217,18 +204,12 @@ fn lines(svg: &mut String, run: &Run, scale: &Scale) {
         }
     }
     asked.push_str(&steps(&piece, scale, 'M'));
-    let allowed: Vec<(f64, f64)> = samples()
-        .map(|(t, sample)| (*t, sample.allowed.linear))
-        .collect();
+    let allowed: Vec<(f64, f64)> =
+        samples().map(|(t, sample)| (*t, sample.allowed.linear)).collect();
     let mut measured = String::new();
     for (index, (t, truth)) in run.path().iter().enumerate() {
         let command = if index == 0 { 'M' } else { 'L' };
-        let _ = write!(
-            measured,
-            "{command}{} {}",
-            px(scale.x(*t)),
-            px(scale.y(truth.linear_mps))
-        );
+        let _ = write!(measured, "{command}{} {}", px(scale.x(*t)), px(scale.y(truth.linear_mps)));
     }
     for (class, title, path) in [
         ("asked", "Asked", asked),
@@ -236,10 +217,8 @@ fn lines(svg: &mut String, run: &Run, scale: &Scale) {
         ("measured", "Measured: the simulator's true speed", measured),
     ] {
         if !path.is_empty() {
-            let _ = write!(
-                svg,
-                r#"<path class="{class}" d="{path}"><title>{title}</title></path>"#
-            );
+            let _ =
+                write!(svg, r#"<path class="{class}" d="{path}"><title>{title}</title></path>"#);
         }
     }
 }
@@ -296,11 +275,7 @@ fn states(svg: &mut String, run: &Run, scale: &Scale, top: f64) {
             let _ = write!(
                 svg,
                 r#"<g class="state {}"><title>{text}</title><rect x="{}" y="{}" width="{}" height="{}"/>"#,
-                if state == "COMPLETED" {
-                    "good"
-                } else {
-                    "running"
-                },
+                if state == "COMPLETED" { "good" } else { "running" },
                 px(from),
                 px(top + 3.0),
                 px(to - from - 1.0),
@@ -319,10 +294,7 @@ fn states(svg: &mut String, run: &Run, scale: &Scale, top: f64) {
         }
         index = end;
     }
-    for moment in timeline
-        .iter()
-        .filter(|moment| moment.event == "CHECKPOINT_REACHED")
-    {
+    for moment in timeline.iter().filter(|moment| moment.event == "CHECKPOINT_REACHED") {
         let name = moment.note.as_deref().unwrap_or("checkpoint");
         let _ = write!(
             svg,
@@ -347,15 +319,9 @@ mod tests {
         let svg = svg(&run);
         assert_well_formed(&svg);
         for class in ["asked", "allowed", "measured", "limit", "beyond"] {
-            assert!(
-                svg.contains(&format!(r#"<path class="{class}""#)),
-                "no {class}"
-            );
+            assert!(svg.contains(&format!(r#"<path class="{class}""#)), "no {class}");
         }
-        assert_eq!(
-            svg.matches("<a class=\"clamp").count(),
-            run.summary.clamps.len()
-        );
+        assert_eq!(svg.matches("<a class=\"clamp").count(), run.summary.clamps.len());
         for label in ["speed.linear", "zone.keep_out", "accel.linear", "EXECUTING"] {
             assert!(svg.contains(label), "no {label}");
         }
@@ -392,11 +358,7 @@ mod tests {
         for (to_s, expected) in [(5.0, 1.0), (40.0, 5.0), (100.0, 10.0)] {
             scale.from_s = 0.0;
             scale.to_s = to_s;
-            assert!(
-                (tick(&scale) - expected).abs() < 1e-9,
-                "{to_s}: {}",
-                tick(&scale)
-            );
+            assert!((tick(&scale) - expected).abs() < 1e-9, "{to_s}: {}", tick(&scale));
         }
     }
 

@@ -31,22 +31,10 @@ impl Frame {
             Point::new(f64::INFINITY, f64::INFINITY),
             Point::new(f64::NEG_INFINITY, f64::NEG_INFINITY),
         );
-        let zones = run
-            .policy
-            .zones
-            .iter()
-            .flat_map(|zone| zone.polygon.iter().copied());
-        let shapes = run
-            .world
-            .shapes
-            .iter()
-            .flat_map(|shape| shape.points.iter().copied());
+        let zones = run.policy.zones.iter().flat_map(|zone| zone.polygon.iter().copied());
+        let shapes = run.world.shapes.iter().flat_map(|shape| shape.points.iter().copied());
         let path = run.truth.iter().map(|(_, truth)| truth.pose.point());
-        for point in zones
-            .chain(shapes)
-            .chain(path)
-            .filter(|point| point.is_finite())
-        {
+        for point in zones.chain(shapes).chain(path).filter(|point| point.is_finite()) {
             low = Point::new(low.x.min(point.x), low.y.min(point.y));
             high = Point::new(high.x.max(point.x), high.y.max(point.y));
         }
@@ -55,12 +43,7 @@ impl Frame {
         }
         let scale = WIDTH / (high.x - low.x + 2.0 * PAD_M).max(1.0);
         let height = (high.y - low.y + 2.0 * PAD_M).max(1.0) * scale;
-        Self {
-            height,
-            left: low.x - PAD_M,
-            scale,
-            top: high.y + PAD_M,
-        }
+        Self { height, left: low.x - PAD_M, scale, top: high.y + PAD_M }
     }
 
     /// Metres to pixels.
@@ -123,21 +106,13 @@ fn grid(svg: &mut String, frame: &Frame) {
     let mut x = frame.left.ceil();
     while frame.x(x) <= WIDTH {
         let at = px(frame.x(x));
-        let _ = write!(
-            svg,
-            r#"<line x1="{at}" y1="0" x2="{at}" y2="{}"/>"#,
-            px(frame.height)
-        );
+        let _ = write!(svg, r#"<line x1="{at}" y1="0" x2="{at}" y2="{}"/>"#, px(frame.height));
         x += 1.0;
     }
     let mut y = frame.top.floor();
     while frame.y(y) <= frame.height {
         let at = px(frame.y(y));
-        let _ = write!(
-            svg,
-            r#"<line x1="0" y1="{at}" x2="{}" y2="{at}"/>"#,
-            px(WIDTH)
-        );
+        let _ = write!(svg, r#"<line x1="0" y1="{at}" x2="{}" y2="{at}"/>"#, px(WIDTH));
         y -= 1.0;
     }
     svg.push_str("</g>");
@@ -145,21 +120,13 @@ fn grid(svg: &mut String, frame: &Frame) {
 
 fn world(svg: &mut String, frame: &Frame, run: &Run) {
     svg.push_str(r#"<g class="world">"#);
-    let largest = run
-        .world
-        .shapes
-        .iter()
-        .map(|shape| area(&shape.points))
-        .fold(0.0, f64::max);
-    for shape in &run.world.shapes {
-        // The largest outline is the room that all the rest stands in.
-        let is_room = shape.points.len() > 2 && area(&shape.points) >= largest;
-        let class = if is_room { "room" } else { "solid" };
-        let tag = if shape.points.len() > 2 {
-            "polygon"
-        } else {
-            "polyline"
-        };
+    // The largest outline is the room that all the rest stands in: it comes first, below.
+    let mut shapes: Vec<_> = run.world.shapes.iter().collect();
+    shapes.sort_by(|a, b| area(&b.points).total_cmp(&area(&a.points)));
+    for (index, shape) in shapes.into_iter().enumerate() {
+        let is_closed = shape.points.len() > 2;
+        let class = if index == 0 && is_closed { "room" } else { "solid" };
+        let tag = if is_closed { "polygon" } else { "polyline" };
         let _ = write!(
             svg,
             r#"<{tag} class="{class}" points="{}"><title>{}</title></{tag}>"#,
@@ -173,13 +140,7 @@ fn world(svg: &mut String, frame: &Frame, run: &Run) {
 /// Absolute area of a polygon.
 fn area(points: &[Point]) -> f64 {
     let next = points.iter().cycle().skip(1);
-    points
-        .iter()
-        .zip(next)
-        .map(|(a, b)| a.x * b.y - b.x * a.y)
-        .sum::<f64>()
-        .abs()
-        / 2.0
+    points.iter().zip(next).map(|(a, b)| a.x * b.y - b.x * a.y).sum::<f64>().abs() / 2.0
 }
 
 fn zones(svg: &mut String, frame: &Frame, run: &Run) {
@@ -198,22 +159,13 @@ fn zones(svg: &mut String, frame: &Frame, run: &Run) {
             esc(&label),
             frame.points(&zone.polygon)
         );
-        let corner = zone
-            .polygon
-            .iter()
-            .fold(None, |best: Option<Point>, point| match best {
-                Some(best) if best.y - best.x >= point.y - point.x => Some(best),
-                _ => Some(*point),
-            });
+        let corner = zone.polygon.iter().fold(None, |best: Option<Point>, point| match best {
+            Some(best) if best.y - best.x >= point.y - point.x => Some(best),
+            _ => Some(*point),
+        });
         if let (Some(corner), false) = (corner, matches!(zone.rule, ZoneRule::KeepIn)) {
             let (x, y) = (frame.x(corner.x) + 8.0, frame.y(corner.y) + 20.0);
-            let _ = write!(
-                svg,
-                r#"<text x="{}" y="{}">{}</text>"#,
-                px(x),
-                px(y),
-                esc(&label)
-            );
+            let _ = write!(svg, r#"<text x="{}" y="{}">{}</text>"#, px(x), px(y), esc(&label));
         }
         svg.push_str("</g>");
     }
@@ -236,10 +188,7 @@ fn footprints(svg: &mut String, frame: &Frame, run: &Run, path: &[(f64, Truth)])
 fn shade(run: &Run, truth: &Truth) -> u8 {
     let part = truth.linear_mps.abs() / run.summary.max_speed_limit_mps;
     // Compared rather than cast: a part that is no number gets the slowest shade.
-    (1..SHADES)
-        .rev()
-        .find(|shade| part >= f64::from(*shade) / f64::from(SHADES))
-        .unwrap_or(0)
+    (1..SHADES).rev().find(|shade| part >= f64::from(*shade) / f64::from(SHADES)).unwrap_or(0)
 }
 
 fn track(svg: &mut String, frame: &Frame, run: &Run, path: &[(f64, Truth)]) {
@@ -252,15 +201,8 @@ fn track(svg: &mut String, frame: &Frame, run: &Run, path: &[(f64, Truth)]) {
         while end + 1 < path.len() && shade(run, &path[end].1) == colour {
             end += 1;
         }
-        let points: Vec<Point> = path[index..=end]
-            .iter()
-            .map(|(_, t)| t.pose.point())
-            .collect();
-        let _ = write!(
-            svg,
-            r#"<polyline class="s{colour}" points="{}"/>"#,
-            frame.points(&points)
-        );
+        let points: Vec<Point> = path[index..=end].iter().map(|(_, t)| t.pose.point()).collect();
+        let _ = write!(svg, r#"<polyline class="s{colour}" points="{}"/>"#, frame.points(&points));
         index = end;
     }
     svg.push_str("</g>");
@@ -279,14 +221,18 @@ fn places(svg: &mut String, frame: &Frame, run: &Run) {
         );
     }
     for (name, point) in &run.waypoints {
+        // The badge stands beside the point: on it are the path, a flag and clamps.
         let (x, y) = (frame.x(point.x), frame.y(point.y));
+        let (badge_x, badge_y) = (x + 24.0, y + 20.0);
         let _ = write!(
             svg,
-            r#"<g class="waypoint"><title>Waypoint {0}</title><circle cx="{1}" cy="{2}" r="11"/><text x="{1}" y="{3}">{0}</text></g>"#,
+            r#"<g class="waypoint"><title>Waypoint {0}</title><path d="M{1} {2}L{3} {4}"/><circle cx="{3}" cy="{4}" r="11"/><text x="{3}" y="{5}">{0}</text></g>"#,
             esc(name),
             px(x),
             px(y),
-            px(y + 4.5)
+            px(badge_x),
+            px(badge_y),
+            px(badge_y + 4.5)
         );
     }
     for moment in &run.summary.job.timeline {
@@ -336,21 +282,9 @@ fn robot(svg: &mut String, frame: &Frame, run: &Run, path: &[(f64, Truth)]) {
         .footprint
         .outline
         .iter()
-        .map(|corner| {
-            format!(
-                "{},{}",
-                px(corner.x * frame.scale),
-                px(-corner.y * frame.scale)
-            )
-        })
+        .map(|corner| format!("{},{}", px(corner.x * frame.scale), px(-corner.y * frame.scale)))
         .collect();
-    let nose = run
-        .policy
-        .footprint
-        .outline
-        .iter()
-        .map(|corner| corner.x)
-        .fold(0.0, f64::max);
+    let nose = run.policy.footprint.outline.iter().map(|corner| corner.x).fold(0.0, f64::max);
     let Pose { x, y, yaw } = first.pose;
     let _ = write!(
         svg,
@@ -402,19 +336,13 @@ mod tests {
         ] {
             assert!(svg.contains(part), "no {part}");
         }
-        assert_eq!(
-            svg.matches("<a class=\"clamp").count(),
-            run.summary.clamps.len()
-        );
+        assert_eq!(svg.matches("<a class=\"clamp").count(), run.summary.clamps.len());
     }
 
     #[test]
     fn names_from_outside_are_escaped() {
         let svg = svg(&small_run());
-        assert!(
-            !svg.contains("<script>") && !svg.contains("<img"),
-            "a name broke out"
-        );
+        assert!(!svg.contains("<script>") && !svg.contains("<img"), "a name broke out");
         assert!(svg.contains("&lt;script&gt;"));
     }
 
@@ -429,10 +357,7 @@ mod tests {
     #[test]
     fn a_faster_piece_has_a_darker_shade_and_nonsense_has_the_first() {
         let run = small_run();
-        let at = |linear_mps| Truth {
-            linear_mps,
-            ..run.truth[0].1
-        };
+        let at = |linear_mps| Truth { linear_mps, ..run.truth[0].1 };
         assert_eq!(shade(&run, &at(0.0)), 0);
         assert_eq!(shade(&run, &at(-1.2)), SHADES - 1);
         assert_eq!(shade(&run, &at(f64::NAN)), 0);

@@ -46,11 +46,7 @@ impl Run {
         let job = self.summary.job.timeline.iter().map(|moment| moment.t_s);
         let path = self.truth.last().map(|(t, _)| *t);
         let end = job.fold(f64::NEG_INFINITY, f64::max);
-        let end = if end.is_finite() {
-            end + 1.0
-        } else {
-            path.unwrap_or(1.0)
-        };
+        let end = if end.is_finite() { end + 1.0 } else { path.unwrap_or(1.0) };
         (-1.0, end.max(1.0))
     }
 
@@ -135,11 +131,7 @@ impl Family {
             ),
             Self::Speed => format!(r#"<circle cx="{}" cy="{}" r="6"/>"#, px(x), px(y)),
             Self::Accel => {
-                format!(
-                    r#"<rect x="{}" y="{}" width="6" height="6"/>"#,
-                    px(x - 3.0),
-                    px(y - 3.0)
-                )
+                format!(r#"<rect x="{}" y="{}" width="6" height="6"/>"#, px(x - 3.0), px(y - 3.0))
             }
             Self::Other => format!(
                 r#"<path d="M{} {}L{} {}L{} {}L{} {}Z"/>"#,
@@ -174,21 +166,30 @@ pub(crate) fn sentence(number: usize, clamp: &Clamp) -> String {
     if let Some(held) = clamp.held_s {
         let _ = write!(text, ", held {} s", fixed(held, 1));
     }
+    if goes_down(clamp) {
+        let _ = write!(text, ", down to {} m/s", fixed(clamp.least_allowed_mps, 2));
+    }
     text
 }
 
+/// Less was allowed later than at its beginning, so much that it shows.
+pub(crate) fn goes_down(clamp: &Clamp) -> bool {
+    clamp.allowed.linear.abs() - clamp.least_allowed_mps >= 0.005
+}
+
 /// What was asked, as text.
-pub(crate) fn asked(clamp: &Clamp) -> String {
-    match (clamp.asked.linear, clamp.asked.angular) {
-        (Some(linear), Some(angular)) => twist(linear, angular),
-        (Some(linear), None) => format!("{} m/s, turn not a number", fixed(linear, 2)),
-        (None, Some(angular)) => format!("speed not a number, {} rad/s", fixed(angular, 2)),
-        (None, None) => "not a number".to_owned(),
-    }
+fn asked(clamp: &Clamp) -> String {
+    let part = |number: Option<f64>, unit: &str| {
+        number.map_or_else(
+            || format!("no number for {unit}"),
+            |number| format!("{} {unit}", fixed(number, 2)),
+        )
+    };
+    format!("{}, {}", part(clamp.asked.linear, "m/s"), part(clamp.asked.angular, "rad/s"))
 }
 
 /// A twist as text.
-pub(crate) fn twist(linear: f64, angular: f64) -> String {
+fn twist(linear: f64, angular: f64) -> String {
     format!("{} m/s, {} rad/s", fixed(linear, 2), fixed(angular, 2))
 }
 
@@ -214,11 +215,7 @@ pub(crate) fn esc(text: &str) -> String {
 pub(crate) fn fixed(number: f64, decimals: usize) -> String {
     let text = format!("{number:.decimals$}");
     let is_zero = text.chars().all(|digit| matches!(digit, '-' | '0' | '.'));
-    if is_zero {
-        text.trim_start_matches('-').to_owned()
-    } else {
-        text
-    }
+    if is_zero { text.trim_start_matches('-').to_owned() } else { text }
 }
 
 /// A coordinate in an SVG: a tenth of a pixel is enough, and what is no number is 0.
@@ -259,11 +256,7 @@ pub(crate) mod tests {
         let truth: Vec<(f64, Truth)> = (0..200_u32)
             .map(|i| {
                 let t = f64::from(i) * 0.05;
-                let pose = nooterra_protocol::geometry::Pose {
-                    x: 1.0 + t * 0.5,
-                    y: 1.5,
-                    yaw: 0.0,
-                };
+                let pose = nooterra_protocol::geometry::Pose { x: 1.0 + t * 0.5, y: 1.5, yaw: 0.0 };
                 (
                     t,
                     Truth {
@@ -294,12 +287,9 @@ pub(crate) mod tests {
             at: "2026-11-21T08:00:00.000Z".to_owned(),
             command: None,
             held_s: (t_s < 5.0).then_some(1.5),
+            least_allowed_mps: 0.4,
             limit: 1.2,
-            pose: nooterra_protocol::geometry::Pose {
-                x: 1.0 + t_s,
-                y: 1.5,
-                yaw: 0.0,
-            },
+            pose: nooterra_protocol::geometry::Pose { x: 1.0 + t_s, y: 1.5, yaw: 0.0 },
             rule,
             seq: 40,
             source: nooterra_protocol::command::Source::Skill,
@@ -318,11 +308,7 @@ pub(crate) mod tests {
                 event: event.to_owned(),
                 late: false,
                 note: note.map(str::to_owned),
-                pose: note.map(|_| nooterra_protocol::geometry::Pose {
-                    x: 3.0,
-                    y: 1.5,
-                    yaw: 0.0,
-                }),
+                pose: note.map(|_| nooterra_protocol::geometry::Pose { x: 3.0, y: 1.5, yaw: 0.0 }),
                 signed_by: "amr-1".to_owned(),
                 state: state.to_owned(),
                 t_s,
@@ -331,12 +317,7 @@ pub(crate) mod tests {
             moment("JOB_CREATED", "CREATED", -0.4, None),
             moment("EN_ROUTE", "EN_ROUTE", 0.0, None),
             moment("EXECUTION_STARTED", "EXECUTING", 0.3, None),
-            moment(
-                "CHECKPOINT_REACHED",
-                "EXECUTING",
-                4.0,
-                Some("<script>alert(1)</script>"),
-            ),
+            moment("CHECKPOINT_REACHED", "EXECUTING", 4.0, Some("<script>alert(1)</script>")),
             moment("HEARTBEAT", "EXECUTING", 5.0, None),
             moment("EXECUTION_COMPLETED", "COMPLETED", 9.0, None),
         ];
@@ -378,11 +359,7 @@ pub(crate) mod tests {
         };
         summary.judge();
         let world = World {
-            dock: Some(nooterra_protocol::geometry::Pose {
-                x: 1.0,
-                y: 1.5,
-                yaw: 0.0,
-            }),
+            dock: Some(nooterra_protocol::geometry::Pose { x: 1.0, y: 1.5, yaw: 0.0 }),
             shapes: vec![crate::world::Shape {
                 name: "wall\"><img src=x>".to_owned(),
                 points: vec![Point::new(0.0, 0.0), Point::new(10.0, 0.0)],
@@ -410,18 +387,12 @@ pub(crate) mod tests {
                 rest = &rest[rest.find('>').expect("an open declaration")..];
                 continue;
             }
-            let end = rest
-                .find('>')
-                .unwrap_or_else(|| panic!("unclosed tag: {:.60}", rest));
+            let end = rest.find('>').unwrap_or_else(|| panic!("unclosed tag: {:.60}", rest));
             let tag = &rest[..end];
             assert_eq!(tag.matches('"').count() % 2, 0, "odd quotes in <{tag}>");
             rest = &rest[end + 1..];
             if let Some(name) = tag.strip_prefix('/') {
-                assert_eq!(
-                    open.pop(),
-                    Some(name),
-                    "</{name}> closes another; open: {open:?}"
-                );
+                assert_eq!(open.pop(), Some(name), "</{name}> closes another; open: {open:?}");
                 continue;
             }
             let name = tag.split([' ', '\n', '/']).next().unwrap();
@@ -440,10 +411,7 @@ pub(crate) mod tests {
 
     #[test]
     fn text_cannot_leave_its_place() {
-        assert_eq!(
-            esc("<a b='c'>&\"\u{7}"),
-            "&lt;a b=&#39;c&#39;&gt;&amp;&quot;\u{fffd}"
-        );
+        assert_eq!(esc("<a b='c'>&\"\u{7}"), "&lt;a b=&#39;c&#39;&gt;&amp;&quot;\u{fffd}");
     }
 
     #[test]
@@ -459,11 +427,7 @@ pub(crate) mod tests {
     fn the_path_is_thinned_but_keeps_its_ends() {
         let run = small_run();
         let path = run.path();
-        assert!(
-            path.len() < run.truth.len() && path.len() > 50,
-            "{}",
-            path.len()
-        );
+        assert!(path.len() < run.truth.len() && path.len() > 50, "{}", path.len());
         assert!(path[0].0 <= 0.0 + f64::EPSILON);
     }
 
@@ -471,12 +435,7 @@ pub(crate) mod tests {
     fn a_sentence_says_what_was_asked_and_what_was_allowed() {
         let run = small_run();
         let text = sentence(3, &run.summary.clamps[2]);
-        for part in [
-            "3. zone.keep_out (press)",
-            "asked 2.00 m/s",
-            "allowed 1.20 m/s",
-            "1.20 m",
-        ] {
+        for part in ["3. zone.keep_out (press)", "asked 2.00 m/s", "allowed 1.20 m/s", "1.20 m"] {
             assert!(text.contains(part), "{text}");
         }
     }

@@ -1,6 +1,6 @@
 //! The page around the drawings.
 
-use super::{Family, Run, asked, chart, esc, fixed, map, sentence, timeline, twist};
+use super::{Family, Run, chart, esc, fixed, goes_down, map, sentence, timeline};
 use nooterra_protocol::command::Source;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,10 +13,7 @@ pub(crate) fn render(run: &Run) -> String {
     let summary = &run.summary;
     let failed = summary.claims.iter().filter(|claim| !claim.holds).count();
     let verdict = if failed == 0 {
-        format!(
-            r#"<p class="verdict good">All {} claims hold</p>"#,
-            summary.claims.len()
-        )
+        format!(r#"<p class="verdict good">All {} claims hold</p>"#, summary.claims.len())
     } else {
         format!(
             r#"<p class="verdict bad">{failed} of {} claims do not hold</p>"#,
@@ -55,7 +52,7 @@ pub(crate) fn render(run: &Run) -> String {
 <p class="key"><span class="k asked">asked</span><span class="k allowed">allowed</span><span class="k measured">measured</span><span class="k limit">limit at this place</span></p>
 <figure class="wide">{chart}</figure></section>
 <section aria-labelledby="h-clamps"><h2 id="h-clamps">Every intervention of the gate</h2>
-<p class="quiet">One row for each run of equal interventions: where it began, what was asked and allowed there, and how long it held. The number of the journal record is the proof&#39;s address.</p>
+<p class="quiet">One row for each run of equal interventions: where it began, what was asked and allowed there, the slowest that was allowed while it held, and how long it held. A pause of less than half a second does not end a run, so these are fewer than the robot counted. The last column is the number of its record in the robot&#39;s journal.</p>
 {clamps}</section>
 <section aria-labelledby="h-job"><h2 id="h-job">The job, by signed facts</h2>
 {events}</section>
@@ -92,22 +89,14 @@ pub(crate) fn render(run: &Run) -> String {
 fn policy_name(run: &Run) -> String {
     let hash = run.summary.policy_hash.as_deref().unwrap_or("");
     let hash = hash.get(..12).unwrap_or(hash);
-    format!("{} v{} {hash}", run.policy.id, run.policy.version)
-        .trim()
-        .to_owned()
+    format!("{} v{} {hash}", run.policy.id, run.policy.version).trim().to_owned()
 }
 
 /// The headline: six numbers.
 fn facts(run: &Run) -> String {
     let summary = &run.summary;
-    let ended = summary
-        .job
-        .timeline
-        .iter()
-        .rfind(|moment| moment.event == "EXECUTION_COMPLETED");
-    let took = ended.map_or_else(String::new, |moment| {
-        format!("in {} s", fixed(moment.t_s, 1))
-    });
+    let ended = summary.job.timeline.iter().rfind(|moment| moment.event == "EXECUTION_COMPLETED");
+    let took = ended.map_or_else(String::new, |moment| format!("in {} s", fixed(moment.t_s, 1)));
     let clearance = summary.zones.keep_out_clearance_m.map_or_else(
         || "no keep-out zone".to_owned(),
         |metres| format!("closest to a keep-out zone: {} m", fixed(metres, 2)),
@@ -122,21 +111,10 @@ fn facts(run: &Run) -> String {
     }
     let by_rule: Vec<String> = Family::ALL
         .iter()
-        .filter_map(|family| {
-            Some(format!(
-                "{} {}",
-                by_rule.get(family.class())?,
-                family.class()
-            ))
-        })
+        .filter_map(|family| Some(format!("{} {}", by_rule.get(family.class())?, family.class())))
         .collect();
     let tiles = [
-        (
-            "Job",
-            summary.job.state.clone(),
-            took,
-            summary.job.state == "COMPLETED",
-        ),
+        ("Job", summary.job.state.clone(), took, summary.job.state == "COMPLETED"),
         (
             "Zone exits",
             summary.zone_exits.to_string(),
@@ -158,12 +136,7 @@ fn facts(run: &Run) -> String {
         ),
         (
             "Tampered skill",
-            if summary.skill.tampered_refused {
-                "refused"
-            } else {
-                "TAKEN"
-            }
-            .to_owned(),
+            if summary.skill.tampered_refused { "refused" } else { "TAKEN" }.to_owned(),
             summary.skill.reason.clone(),
             summary.skill.tampered_refused,
         ),
@@ -192,12 +165,8 @@ fn facts(run: &Run) -> String {
 fn filters(run: &Run) -> String {
     let mut html = r#"<fieldset class="filters"><legend>Interventions shown</legend>"#.to_owned();
     for family in Family::ALL {
-        let count = run
-            .summary
-            .clamps
-            .iter()
-            .filter(|clamp| Family::of(clamp.rule) == family)
-            .count();
+        let count =
+            run.summary.clamps.iter().filter(|clamp| Family::of(clamp.rule) == family).count();
         if count > 0 {
             let _ = write!(
                 html,
@@ -235,33 +204,50 @@ fn clamps(run: &Run) -> String {
     for (index, clamp) in run.summary.clamps.iter().enumerate() {
         let number = index + 1;
         let family = Family::of(clamp.rule);
-        let zone = clamp
-            .zone
-            .as_ref()
-            .map_or(String::new(), ToString::to_string);
+        let zone = clamp.zone.as_ref().map_or(String::new(), ToString::to_string);
         let by = match (&clamp.command, clamp.source) {
-            (Some(command), _) => format!("command {command}"),
-            (None, Source::Skill) => "skill".to_owned(),
-            (None, Source::Operator) => "operator".to_owned(),
-            (None, Source::EmergencyStop) => "emergency stop".to_owned(),
-            (None, Source::Idle) => "idle".to_owned(),
+            (Some(_), _) => "command",
+            (None, Source::Skill) => "skill",
+            (None, Source::Operator) => "operator",
+            (None, Source::EmergencyStop) => "emergency stop",
+            (None, Source::Idle) => "idle",
         };
-        let until = clamp.held_s.map_or_else(
-            || "to the end".to_owned(),
-            |held| format!("{} s", fixed(held, 1)),
-        );
+        let command = clamp.command.as_ref().map_or(String::new(), ToString::to_string);
+        let asked = |number: Option<f64>| number.map_or("none".to_owned(), |n| fixed(n, 2));
+        let mut allowed = fixed(clamp.allowed.linear, 2);
+        if goes_down(clamp) {
+            let _ = write!(allowed, " to {}", fixed(clamp.least_allowed_mps, 2));
+        }
+        let until = clamp
+            .held_s
+            .map_or_else(|| "to the end".to_owned(), |held| format!("{} s", fixed(held, 1)));
         let _ = write!(
             rows,
-            r#"<tr id="clamp-{number}" class="{family}" data-clamp="{number}" tabindex="-1"><td class="number">{number}</td><td class="number" title="{at}">{t}</td><td><svg class="glyph clamp {family}" viewBox="0 0 20 20" aria-hidden="true">{glyph}</svg><code>{rule}</code></td><td>{zone}</td><td>{by}</td><td class="number">{asked}</td><td class="number">{allowed}</td><td class="number">{limit} {unit}</td><td class="number">{until}</td><td class="number">{x}, {y}</td><td class="number">{seq}</td></tr>"#,
+            concat!(
+                r#"<tr id="clamp-{number}" class="{family}" data-clamp="{number}" tabindex="-1">"#,
+                r#"<td class="number">{number}</td><td class="number" title="{at}">{t}</td>"#,
+                r#"<td><svg class="glyph clamp {family}" viewBox="0 0 20 20" aria-hidden="true">"#,
+                r#"{glyph}</svg><code>{rule}</code></td><td>{zone}</td>"#,
+                r#"<td title="{command}">{by}</td><td class="number">{asked}</td>"#,
+                r#"<td class="number">{allowed}</td><td class="number">{asked_turn}</td>"#,
+                r#"<td class="number">{allowed_turn}</td><td class="number">{limit} {unit}</td>"#,
+                r#"<td class="number">{until}</td><td class="number">{x}, {y}</td>"#,
+                r#"<td class="number">{seq}</td></tr>"#,
+            ),
+            number = number,
+            by = by,
+            allowed = allowed,
+            until = until,
             family = family.class(),
             at = esc(&clamp.at),
             t = fixed(clamp.t_s, 1),
             glyph = family.glyph(10.0, 10.0),
             rule = clamp.rule,
             zone = esc(&zone),
-            by = esc(&by),
-            asked = esc(&asked(clamp)),
-            allowed = esc(&twist(clamp.allowed.linear, clamp.allowed.angular)),
+            command = esc(&command),
+            asked = asked(clamp.asked.linear),
+            asked_turn = asked(clamp.asked.angular),
+            allowed_turn = fixed(clamp.allowed.angular, 2),
             limit = fixed(clamp.limit, 2),
             unit = clamp.unit,
             x = fixed(clamp.pose.x, 2),
@@ -274,7 +260,10 @@ fn clamps(run: &Run) -> String {
             r#"<div class="wide"><table><thead><tr><th class="number" scope="col">#</th>"#,
             r#"<th class="number" scope="col">s</th><th scope="col">Rule</th>"#,
             r#"<th scope="col">Zone</th><th scope="col">Whose wish</th>"#,
-            r#"<th class="number" scope="col">Asked</th><th class="number" scope="col">Allowed</th>"#,
+            r#"<th class="number" scope="col">Asked m/s</th>"#,
+            r#"<th class="number" scope="col">Allowed m/s</th>"#,
+            r#"<th class="number" scope="col">Asked rad/s</th>"#,
+            r#"<th class="number" scope="col">Allowed rad/s</th>"#,
             r#"<th class="number" scope="col">Limit</th><th class="number" scope="col">Held</th>"#,
             r#"<th class="number" scope="col">At x, y</th><th class="number" scope="col">Record</th>"#,
             "</tr></thead><tbody>{}</tbody></table></div>",
@@ -286,11 +275,7 @@ fn clamps(run: &Run) -> String {
 fn claims(run: &Run) -> String {
     let mut html = r#"<ul class="claims">"#.to_owned();
     for claim in &run.summary.claims {
-        let (class, mark) = if claim.holds {
-            ("good", "holds")
-        } else {
-            ("bad", "FAILS")
-        };
+        let (class, mark) = if claim.holds { ("good", "holds") } else { ("bad", "FAILS") };
         let _ = write!(
             html,
             r#"<li class="{class}"><strong>{mark}</strong> {} <span class="quiet">{}</span></li>"#,
@@ -313,14 +298,7 @@ fn data(run: &Run) -> String {
         .path()
         .iter()
         .map(|(t, truth)| {
-            [
-                *t,
-                truth.pose.x,
-                truth.pose.y,
-                truth.pose.yaw,
-                truth.linear_mps,
-            ]
-            .map(short)
+            [*t, truth.pose.x, truth.pose.y, truth.pose.yaw, truth.linear_mps].map(short)
         })
         .collect();
     let samples: Vec<(f64, Option<f64>, f64, f64)> = run
@@ -329,12 +307,7 @@ fn data(run: &Run) -> String {
         .filter(|(t, _)| (from_s..=to_s).contains(t))
         .map(|(t, sample)| {
             let asked = sample.asked.linear.map(short);
-            (
-                short(*t),
-                asked,
-                short(sample.allowed.linear),
-                short(sample.limit_mps),
-            )
+            (short(*t), asked, short(sample.allowed.linear), short(sample.limit_mps))
         })
         .collect();
     let clamps: Vec<(f64, String)> = run
@@ -363,12 +336,8 @@ mod tests {
     fn the_page_is_one_well_formed_file_that_loads_nothing() {
         let html = render(&small_run());
         assert_well_formed(&html);
-        for outside in [
-            "http://", "https://", " src=\"", "@import", "url(h", "<link", "<img",
-        ] {
-            let found = html
-                .find(outside)
-                .map(|at| html.get(at.saturating_sub(60)..at + 60));
+        for outside in ["http://", "https://", " src=\"", "@import", "url(h", "<link", "<img"] {
+            let found = html.find(outside).map(|at| html.get(at.saturating_sub(60)..at + 60));
             assert_eq!(found, None, "{outside} loads something");
         }
         assert!(html.starts_with("<!DOCTYPE html>"));
@@ -398,13 +367,7 @@ mod tests {
     #[test]
     fn the_scripts_data_is_json_again() {
         let html = render(&small_run());
-        let data = html
-            .split(r#"id="run">"#)
-            .nth(1)
-            .unwrap()
-            .split("</script>")
-            .next()
-            .unwrap();
+        let data = html.split(r#"id="run">"#).nth(1).unwrap().split("</script>").next().unwrap();
         let data: serde_json::Value = serde_json::from_str(data).unwrap();
         assert_eq!(data["clamps"].as_array().unwrap().len(), 3);
         assert!(data["path"].as_array().unwrap().len() > 10);

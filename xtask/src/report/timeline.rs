@@ -17,10 +17,7 @@ pub(crate) fn events(run: &Run) -> String {
         rows.push_str(&row(moment, before));
         before = Some(&moment.state);
     }
-    let heartbeats = timeline
-        .iter()
-        .filter(|moment| moment.event == "HEARTBEAT")
-        .count();
+    let heartbeats = timeline.iter().filter(|moment| moment.event == "HEARTBEAT").count();
     format!(
         concat!(
             r#"<div class="wide"><table><thead><tr><th class="number" scope="col">s</th>"#,
@@ -38,11 +35,7 @@ fn row(moment: &Moment, before: Option<&str>) -> String {
     } else {
         format!(r#"<span class="pill">{}</span>"#, esc(&moment.state))
     };
-    let late = if moment.late {
-        " (late: kept beside the state)"
-    } else {
-        ""
-    };
+    let late = if moment.late { " (late: kept beside the state)" } else { "" };
     format!(
         r#"<tr><td class="number" title="{}">{}</td><td><code>{}</code>{late}</td><td>{state}</td><td>{}</td><td>{}</td></tr>"#,
         esc(&moment.at),
@@ -69,10 +62,7 @@ pub(crate) fn chain(blackbox: &BlackBox) -> String {
         let at = f64::from(cell);
         let class = if (at - cell_of(blackbox.flipped_in)).abs() < 0.5 {
             "altered"
-        } else if blackbox
-            .verified_through
-            .is_some_and(|seq| at <= cell_of(seq))
-        {
+        } else if blackbox.verified_through.is_some_and(|seq| at <= cell_of(seq)) {
             "sealed"
         } else {
             "tail"
@@ -99,23 +89,14 @@ pub(crate) fn chain(blackbox: &BlackBox) -> String {
         );
     };
     if let Some(through) = blackbox.verified_through {
-        label(
-            &mut svg,
-            through,
-            14.0,
-            "seal",
-            &format!("signed checkpoint over record {through}"),
-        );
+        label(&mut svg, through, 14.0, "seal", &format!("signed checkpoint over record {through}"));
     }
     label(
         &mut svg,
         blackbox.flipped_in,
         70.0,
         "alter",
-        &format!(
-            "one byte flipped in a copy of record {}",
-            blackbox.flipped_in
-        ),
+        &format!("one byte flipped in a copy of record {}", blackbox.flipped_in),
     );
     svg.push_str("</svg>");
     svg
@@ -130,9 +111,9 @@ pub(crate) fn verdicts(blackbox: &BlackBox) -> String {
         Some(seq) => format!("Record {seq} named"),
         None => "Not found".to_owned(),
     };
-    let checkpoints = blackbox.checkpoints.map_or_else(String::new, |count| {
-        format!("<dt>Checkpoints</dt><dd>{count}</dd>")
-    });
+    let checkpoints = blackbox
+        .checkpoints
+        .map_or_else(String::new, |count| format!("<dt>Checkpoints</dt><dd>{count}</dd>"));
     format!(
         concat!(
             "<dl><dt>Records</dt><dd>{}</dd><dt>As it was</dt><dd>{}</dd>",
@@ -140,11 +121,7 @@ pub(crate) fn verdicts(blackbox: &BlackBox) -> String {
             r#"<dt>With one byte flipped</dt><dd>{}<br/><span class="quiet">{}</span></dd></dl>"#,
         ),
         blackbox.records,
-        if blackbox.verified {
-            "intact"
-        } else {
-            "NOT INTACT"
-        },
+        if blackbox.verified { "intact" } else { "NOT INTACT" },
         through,
         checkpoints,
         found,
@@ -180,11 +157,7 @@ mod tests {
     #[test]
     fn a_short_journal_without_a_checkpoint_is_drawn_too() {
         let mut blackbox = small_run().summary.blackbox;
-        (
-            blackbox.records,
-            blackbox.flipped_in,
-            blackbox.verified_through,
-        ) = (0, 0, None);
+        (blackbox.records, blackbox.flipped_in, blackbox.verified_through) = (0, 0, None);
         blackbox.tamper_found_at = None;
         assert_well_formed(&chain(&blackbox));
         let html = verdicts(&blackbox);
