@@ -151,7 +151,7 @@ pub enum Realtime {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Link {
-    /// MQTT keep-alive, seconds, 5 to 600.
+    /// MQTT keep-alive, seconds, 5 to 60.
     pub keep_alive_s: u16,
     /// Longest pause between attempts to connect, seconds, 1 to 3600.
     pub max_backoff_s: u32,
@@ -284,7 +284,7 @@ impl Config {
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         range(path, "control.rate_hz", self.control.rate_hz, 10, 500)?;
         range(path, "control.realtime_priority", self.control.realtime_priority, 1, 99)?;
-        range(path, "link.keep_alive_s", self.link.keep_alive_s, 5, 600)?;
+        range(path, "link.keep_alive_s", self.link.keep_alive_s, 5, 60)?;
         range(path, "link.max_backoff_s", self.link.max_backoff_s, 1, 3_600)?;
         range(path, "link.max_lease_ms", self.link.max_lease_ms, 100, 60_000)?;
         let value = |key, what: &str| {

@@ -2,6 +2,10 @@
 //! and a journal to write to.
 #![allow(dead_code)] // Each test binary uses its part.
 
+#[path = "../../../skill-host/tests/common/guests.rs"]
+pub(crate) mod guests;
+pub(crate) mod rig;
+
 use nooterra_agent::clock::SystemClock;
 use nooterra_agent::config::Config;
 use nooterra_blackbox::{Clock, Journal, JournalHandle, Options};

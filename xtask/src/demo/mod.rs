@@ -53,8 +53,8 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         std::path::absolute(&out).with_context(|| format!("cannot use --out {}", out.display()))?;
     prepare(&out)?;
     let mut progress = Progress::new(script::STEPS, options.headless, options.json);
-    let run = match script::play(options, &out, &mut progress) {
-        Ok(run) => run,
+    let (run, hints) = match script::play(options, &out, &mut progress) {
+        Ok(played) => played,
         Err(error) => {
             explain(&progress, &out);
             return Err(error);
@@ -64,6 +64,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     write(&out.join("summary.json"), &json)?;
     write(&out.join("report.html"), &report::render(&run))?;
     sum_up(&progress, &run, &out);
+    for hint in hints {
+        progress.say(&hint);
+    }
     if options.json {
         println!("{json}");
     }

@@ -47,13 +47,21 @@ struct Built {
     manifest: PathBuf,
 }
 
-/// Plays the demo and gathers what it showed.
-pub(crate) fn play(options: &Options, out: &Path, progress: &mut Progress) -> Result<Run> {
+/// Plays the demo and gathers what it showed; with it, what to type where it was left running.
+pub(crate) fn play(
+    options: &Options,
+    out: &Path,
+    progress: &mut Progress,
+) -> Result<(Run, Vec<String>)> {
     let built = build(progress)?;
     let began = Instant::now();
     let (mut cloud_service, ready, cloud) = start_cloud(options, &built, out, progress)?;
     let robot = prepare_robot(&built, out, &ready, &cloud, progress)?;
     let mut agent = connect(options, &robot, &cloud, &mut cloud_service, progress)?;
+    if options.keep {
+        // Now, so that the next demo finds them even if this one is interrupted.
+        super::note_left_running(out, &[agent.id(), cloud_service.id()])?;
+    }
     let (skill_ref, skill) = publish(&built, &robot, &cloud, progress)?;
     let world = world::read(&robot.dir().join("world.toml"))?;
     let dock = world.dock.context("the world has no dock to return to")?;
@@ -86,13 +94,13 @@ pub(crate) fn play(options: &Options, out: &Path, progress: &mut Progress) -> Re
         // The agent was stopped for its journal to be closed; it goes on where it was.
         let agent = robot.run_again(options.seed)?;
         super::note_left_running(out, &[agent.id(), cloud_service.id()])?;
-        say_how_to_play(progress, &robot, &ready, out, &[agent.id(), cloud_service.id()]);
+        let hints = how_to_play(&robot, &ready, out, &[agent.id(), cloud_service.id()]);
         agent.release();
         cloud_service.release();
-    } else {
-        cloud_service.stop(PATIENCE)?;
+        return Ok((run, hints));
     }
-    Ok(run)
+    cloud_service.stop(PATIENCE)?;
+    Ok((run, Vec::new()))
 }
 
 fn build(progress: &mut Progress) -> Result<Built> {
@@ -520,7 +528,7 @@ impl Facts {
     }
 }
 
-fn say_how_to_play(progress: &Progress, robot: &Robot, ready: &Ready, out: &Path, ids: &[u32]) {
+fn how_to_play(robot: &Robot, ready: &Ready, out: &Path, ids: &[u32]) -> Vec<String> {
     let agent = robot.agent();
     let agent = std::iter::once(agent.get_program())
         .chain(agent.get_args())
@@ -535,7 +543,7 @@ fn say_how_to_play(progress: &Progress, robot: &Robot, ready: &Ready, out: &Path
     );
     let command = json!({"ask": {"type": "drive", "twist": {"linear": 3.0, "angular": 0.0}, "lease_ms": 2000}});
     let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
-    for line in [
+    vec![
         String::new(),
         "The cloud and the robot go on running. To play with them:".to_owned(),
         format!("  {call} {}/v1/robots/{ROBOT}", ready.http),
@@ -547,9 +555,7 @@ fn say_how_to_play(progress: &Progress, robot: &Robot, ready: &Ready, out: &Path
         format!("  {agent} --help"),
         format!("  tail -f {}", out.join("agent.log").display()),
         format!("  kill {}", ids.join(" ")),
-    ] {
-        progress.say(&line);
-    }
+    ]
 }
 
 fn short(hash: &str) -> &str {

@@ -1,0 +1,242 @@
+//! The shipped unit under a real systemd, booted in namespaces of its own.
+//!
+//! Needs root, systemd and dbus. Without root there is nothing to test with, and the test
+//! says so.
+
+mod common;
+
+use common::rig::{AGENT, CloudRig, wait_for};
+use common::{Site, guests};
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+use nooterra_skill_host::{keygen, pack, sign};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+/// The system below is this machine's own, so nothing that it writes may stay: /etc, /var and
+/// what is installed are overlays in memory, /run and /tmp are empty and its own, and of all
+/// that would start only the log and the bus are left. The unit is installed where a package
+/// would put it.
+const BOOT: &str = r#"
+set -e
+site=$1 agent=$2 unit=$3 users=$4
+mount --make-rprivate /
+cp "$agent" "$site/nooterra-agent"
+cp "$unit" "$site/nooterra-agent.service"
+cp "$users" "$site/nooterra-agent.conf"
+mount -t tmpfs tmpfs /run
+mkdir /run/site /run/over
+mount --bind "$site" /run/site
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /run/over
+for dir in etc var usr/bin usr/lib; do
+    mkdir -p "/run/over/$dir/upper" "/run/over/$dir/work"
+    mount -t overlay overlay \
+        -o "lowerdir=/$dir,upperdir=/run/over/$dir/upper,workdir=/run/over/$dir/work" "/$dir"
+done
+: > /etc/fstab
+system=/usr/lib/systemd/system
+rm -rf "$system"/*.wants /etc/systemd/system/*.wants /usr/lib/systemd/system-generators
+mkdir "$system/sysinit.target.wants" "$system/sockets.target.wants"
+ln -s ../systemd-journald.service "$system/sysinit.target.wants/"
+for socket in systemd-journald.socket systemd-journald-dev-log.socket dbus.socket; do
+    ln -s "../$socket" "$system/sockets.target.wants/"
+done
+cd /run/site
+rm -f /usr/bin/nooterra-agent
+cp nooterra-agent /usr/bin/
+cp nooterra-agent.service "$system/"
+mkdir -p /usr/lib/sysusers.d /etc/nooterra
+cp nooterra-agent.conf /usr/lib/sysusers.d/
+cp -r policy.cbor owner.pub skill-keys world.toml agent.toml /etc/nooterra/
+chmod -R a+rX /etc/nooterra
+systemd-sysusers nooterra-agent.conf
+exec /lib/systemd/systemd --system --unit=basic.target
+"#;
+
+/// A systemd with its own processes, mounts and control groups.
+struct Machine {
+    unshare: Child,
+}
+
+impl Machine {
+    fn boot(site: &Site) -> Self {
+        let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd");
+        let unshare = Command::new("unshare")
+            .args(["--pid", "--mount", "--fork", "--mount-proc", "--cgroup", "--uts", "--ipc"])
+            .args(["--kill-child", "sh", "-c", BOOT, "sh"])
+            .arg(site.dir.path())
+            .arg(AGENT)
+            .arg(tree.join("nooterra-agent.service"))
+            .arg(tree.join("nooterra-agent.sysusers"))
+            .env("container", "nooterra-test")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(site.path("boot.log")).unwrap())
+            .spawn()
+            .unwrap();
+        let machine = Self { unshare };
+        wait_for("systemd to boot", || {
+            let output = machine.run(&["systemctl", "is-system-running"])?;
+            let state = String::from_utf8_lossy(&output.stdout).into_owned();
+            ["running", "degraded"].contains(&state.trim()).then_some(())
+        });
+        machine
+    }
+
+    /// The machine's first process, seen from here.
+    fn init(&self) -> Option<u32> {
+        let id = self.unshare.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
+        children.split_whitespace().next()?.parse().ok()
+    }
+
+    fn run(&self, command: &[&str]) -> Option<Output> {
+        Command::new("nsenter")
+            .args(["--target", &self.init()?.to_string()])
+            .args(["--pid", "--mount", "--uts", "--ipc", "--cgroup", "--"])
+            .args(command)
+            .output()
+            .ok()
+    }
+
+    fn succeed(&self, command: &[&str]) -> String {
+        let output = self.run(command).unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {errors}\n{}", self.log());
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn show(&self, property: &str) -> String {
+        self.succeed(&["systemctl", "show", "--value", "-p", property, "nooterra-agent"])
+    }
+
+    fn log(&self) -> String {
+        let command = ["journalctl", "--no-pager", "-n", "40", "-u", "nooterra-agent"];
+        let output = self.run(&command);
+        output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default()
+    }
+
+    /// The agent's control thread, seen from here.
+    fn control_thread(&self) -> i32 {
+        let inside = self.show("MainPID");
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let status = entry.path().join("status");
+            let text = std::fs::read_to_string(status).unwrap_or_default();
+            let line = text.lines().find(|line| line.starts_with("NSpid:")).unwrap_or_default();
+            let is_agent = text.starts_with("Name:\tnooterra-agent");
+            if !is_agent || line.split_whitespace().nth(2) != Some(&inside) {
+                continue;
+            }
+            for task in std::fs::read_dir(entry.path().join("task")).unwrap().flatten() {
+                let name = std::fs::read_to_string(task.path().join("comm")).unwrap();
+                if name.trim() == "control" {
+                    return task.file_name().to_string_lossy().parse().unwrap();
+                }
+            }
+        }
+        panic!("the agent has no control thread");
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.unshare.kill();
+        let _ = self.unshare.wait();
+    }
+}
+
+/// Freezes one thread and nothing else of its process, until the process is gone.
+fn freeze(thread: i32) {
+    // ptrace(2) belongs to the thread that attached; it must also reap its tracee.
+    std::thread::spawn(move || {
+        let tracee = Pid::from_raw(thread);
+        ptrace::seize(tracee, ptrace::Options::empty()).unwrap();
+        ptrace::interrupt(tracee).unwrap();
+        loop {
+            match waitpid(tracee, Some(WaitPidFlag::__WALL)) {
+                Ok(status) if matches!(status, nix::sys::wait::WaitStatus::PtraceEvent(..)) => {}
+                Ok(nix::sys::wait::WaitStatus::Stopped(..)) => {}
+                _ => return,
+            }
+        }
+    });
+}
+
+fn publish_patrol(site: &Site, cloud: &CloudRig) -> Value {
+    use base64::Engine as _;
+    let keys = keygen(None).unwrap();
+    std::fs::write(site.path("skill-keys/test.pub"), &keys.public).unwrap();
+    let bundle = pack(&guests::template("patrol"), &guests::component("patrol")).unwrap();
+    let signature = sign(&bundle, &keys.secret, None, "a test").unwrap();
+    let bundle = base64::engine::general_purpose::STANDARD.encode(bundle);
+    cloud.post("/v1/skills", json!({ "bundle_base64": bundle, "signature": signature }))
+}
+
+fn undock(cloud: &CloudRig, skill: &Value) -> String {
+    let skill =
+        json!({ "bundle": skill["digest"], "id": skill["id"], "version": skill["version"] });
+    let step = json!({ "id": "s1", "action": "undock", "params": {}, "timeout_s": 60, "skill": skill });
+    let job = json!({ "robot": "amr-1", "plan": { "steps": [step] } });
+    let id = cloud.post("/v1/jobs", job)["id"].as_str().unwrap().to_owned();
+    for action in ["quote", "book", "dispatch"] {
+        cloud.post(&format!("/v1/jobs/{id}/{action}"), json!({}));
+    }
+    id
+}
+
+#[test]
+fn the_shipped_unit_runs_a_skill_and_its_watchdog_ends_a_frozen_control_loop() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: booting systemd in a namespace needs root");
+        return;
+    }
+    let site = Site::new();
+    site.edit("agent.toml", "dir = \"state\"", "dir = \"/var/lib/nooterra\"");
+    let cloud = CloudRig::start(&site, |_| {});
+    let skill = publish_patrol(&site, &cloud);
+    let machine = Machine::boot(&site);
+    let code = cloud.post("/v1/claim-codes", json!({ "robot": "amr-1" }))["code"].clone();
+    let code = code.as_str().unwrap();
+    machine.succeed(&["nooterra-agent", "enroll", "--cloud", &cloud.url(), "--code", code]);
+
+    // `start` of a Type=notify unit returns when the agent has said that it is ready.
+    machine.succeed(&["systemctl", "start", "nooterra-agent"]);
+    assert_eq!(machine.show("ActiveState"), "active");
+    assert_eq!(machine.show("StatusText"), "the control loop ticks");
+    wait_for("the robot", || cloud.is_online().then_some(()));
+    let job = undock(&cloud, &skill);
+    wait_for("the job", || {
+        let state = cloud.get(&format!("/v1/jobs/{job}"))["state"].clone();
+        assert_ne!(state, "ABORTED", "{}", machine.log());
+        (state == "COMPLETED").then_some(())
+    });
+    assert_eq!(machine.show("NRestarts"), "0");
+
+    freeze(machine.control_thread());
+    wait_for("the watchdog", || (machine.show("NRestarts") == "1").then_some(()));
+    wait_for("the agent to be ready again", || {
+        (machine.show("ActiveState") == "active").then_some(())
+    });
+    let log = machine.log();
+    assert!(log.contains("the watchdog is not fed"), "{log}");
+    assert!(log.to_lowercase().contains("watchdog timeout"), "{log}");
+    machine.succeed(&["systemctl", "stop", "nooterra-agent"]);
+    assert_eq!(machine.show("Result"), "success");
+}
+
+#[test]
+fn the_units_exposure_is_scored_below_2_5() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/nooterra-agent.service");
+    let output = Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--no-pager"])
+        .arg(unit)
+        .output()
+        .expect("systemd-analyze, of the package systemd");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find(|line| line.contains("Overall exposure level")).unwrap();
+    let score = line.split_whitespace().find_map(|word| word.parse::<f64>().ok()).unwrap();
+    assert!(score < 2.5, "{line}");
+}
