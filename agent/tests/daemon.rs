@@ -4,7 +4,7 @@
 mod common;
 
 use common::Site;
-use common::rig::{AGENT, Agent, CloudRig, enroll, wait_for};
+use common::rig::{AGENT, Agent, CloudRig, dispatch, enroll, publish_patrol, step, wait_for};
 use nooterra_blackbox::{TailFrom, tail, verify};
 use nooterra_protocol::entry::Class;
 use serde_json::json;
@@ -76,6 +76,74 @@ fn a_killed_agent_starts_again_with_its_journal_whole() {
         .map(|record| record["body"]["clean"] == true)
         .collect();
     assert_eq!(boots, [true, false, false]);
+}
+
+#[test]
+fn a_job_under_way_at_a_crash_goes_on_with_the_step_that_was_not_done() {
+    let site = Site::new();
+    let cloud = CloudRig::start(&site, |_| {});
+    let skill = publish_patrol(&cloud, Some(&site));
+    enroll(&site, &cloud);
+    let agent = Agent::run(&site);
+    wait_for("the robot", || cloud.is_online().then_some(()));
+    let waypoints = json!([{ "x": 4.0, "y": 1.2 }]);
+    let job = dispatch(&cloud, &[
+        step(&skill, "undock", json!({})),
+        step(&skill, "patrol", json!({ "waypoints": waypoints })),
+    ]);
+    let used = |step: &str| {
+        let events = cloud.events(&job);
+        events.iter().filter(|(kind, what)| kind == "SKILL_USED" && what["step"] == step).count()
+    };
+    wait_for("the second step", || (used("patrol") == 1).then_some(()));
+    agent.kill();
+    let agent = Agent::run(&site);
+    agent.says("taking up the job under way");
+    cloud.wait_for_state(&job, "COMPLETED");
+    assert_eq!((used("undock"), used("patrol")), (1, 2), "{:?}", cloud.events(&job));
+    let ends = cloud.events(&job).iter().filter(|(kind, _)| kind == "EXECUTION_COMPLETED").count();
+    assert_eq!(ends, 1);
+    assert!(agent.terminate().success());
+}
+
+#[test]
+fn a_skill_signed_by_a_stranger_aborts_the_job_before_anything_moves() {
+    let site = Site::new();
+    let cloud = CloudRig::start(&site, |_| {});
+    let skill = publish_patrol(&cloud, None);
+    enroll(&site, &cloud);
+    let agent = Agent::run(&site);
+    wait_for("the robot", || cloud.is_online().then_some(()));
+    let job = dispatch(&cloud, &[step(&skill, "undock", json!({}))]);
+    cloud.wait_for_state(&job, "ABORTED");
+    let events = cloud.events(&job);
+    assert!(events.iter().all(|(kind, _)| kind != "SKILL_USED"), "{events:?}");
+    let (_, aborted) = events.last().unwrap();
+    assert!(aborted["reason"].as_str().unwrap().contains("is refused"), "{aborted}");
+    let checked = cloud.records(Class::Critical).into_values();
+    let checked: Vec<_> = checked.filter(|record| record["kind"] == "skill_checked").collect();
+    assert_eq!(checked.len(), 1);
+    assert_eq!(checked[0]["body"]["accepted"], false);
+    assert!(agent.terminate().success());
+}
+
+#[test]
+fn a_cancelled_job_ends_in_a_safe_exit() {
+    let site = Site::new();
+    let cloud = CloudRig::start(&site, |_| {});
+    let skill = publish_patrol(&cloud, Some(&site));
+    enroll(&site, &cloud);
+    let agent = Agent::run(&site);
+    wait_for("the robot", || cloud.is_online().then_some(()));
+    let waypoints = json!([{ "x": 9.0, "y": 1.2 }]);
+    let job = dispatch(&cloud, &[step(&skill, "patrol", json!({ "waypoints": waypoints }))]);
+    cloud.wait_for_state(&job, "EXECUTING");
+    let answer = cloud.post(&format!("/v1/jobs/{job}/cancel"), json!({ "reason": "not needed" }));
+    assert_eq!(answer["state"], "ABORTING_SAFE_EXIT");
+    cloud.wait_for_state(&job, "ABORTED");
+    let (_, aborted) = cloud.events(&job).pop().unwrap();
+    assert_eq!(aborted["reason"], "cancelled: not needed");
+    assert!(agent.terminate().success());
 }
 
 #[test]

@@ -5,13 +5,12 @@
 
 mod common;
 
-use common::rig::{AGENT, CloudRig, wait_for};
-use common::{Site, guests};
+use common::Site;
+use common::rig::{AGENT, CloudRig, dispatch, publish_patrol, step, wait_for};
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
-use nooterra_skill_host::{keygen, pack, sign};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -165,28 +164,6 @@ fn freeze(thread: i32) {
     });
 }
 
-fn publish_patrol(site: &Site, cloud: &CloudRig) -> Value {
-    use base64::Engine as _;
-    let keys = keygen(None).unwrap();
-    std::fs::write(site.path("skill-keys/test.pub"), &keys.public).unwrap();
-    let bundle = pack(&guests::template("patrol"), &guests::component("patrol")).unwrap();
-    let signature = sign(&bundle, &keys.secret, None, "a test").unwrap();
-    let bundle = base64::engine::general_purpose::STANDARD.encode(bundle);
-    cloud.post("/v1/skills", json!({ "bundle_base64": bundle, "signature": signature }))
-}
-
-fn undock(cloud: &CloudRig, skill: &Value) -> String {
-    let skill =
-        json!({ "bundle": skill["digest"], "id": skill["id"], "version": skill["version"] });
-    let step = json!({ "id": "s1", "action": "undock", "params": {}, "timeout_s": 60, "skill": skill });
-    let job = json!({ "robot": "amr-1", "plan": { "steps": [step] } });
-    let id = cloud.post("/v1/jobs", job)["id"].as_str().unwrap().to_owned();
-    for action in ["quote", "book", "dispatch"] {
-        cloud.post(&format!("/v1/jobs/{id}/{action}"), json!({}));
-    }
-    id
-}
-
 #[test]
 fn the_shipped_unit_runs_a_skill_and_its_watchdog_ends_a_frozen_control_loop() {
     if !nix::unistd::geteuid().is_root() {
@@ -196,7 +173,7 @@ fn the_shipped_unit_runs_a_skill_and_its_watchdog_ends_a_frozen_control_loop() {
     let site = Site::new();
     site.edit("agent.toml", "dir = \"state\"", "dir = \"/var/lib/nooterra\"");
     let cloud = CloudRig::start(&site, |_| {});
-    let skill = publish_patrol(&site, &cloud);
+    let skill = publish_patrol(&cloud, Some(&site));
     let machine = Machine::boot(&site);
     let code = cloud.post("/v1/claim-codes", json!({ "robot": "amr-1" }))["code"].clone();
     let code = code.as_str().unwrap();
@@ -207,7 +184,7 @@ fn the_shipped_unit_runs_a_skill_and_its_watchdog_ends_a_frozen_control_loop() {
     assert_eq!(machine.show("ActiveState"), "active");
     assert_eq!(machine.show("StatusText"), "the control loop ticks");
     wait_for("the robot", || cloud.is_online().then_some(()));
-    let job = undock(&cloud, &skill);
+    let job = dispatch(&cloud, &[step(&skill, "undock", json!({}))]);
     wait_for("the job", || {
         let state = cloud.get(&format!("/v1/jobs/{job}"))["state"].clone();
         assert_ne!(state, "ABORTED", "{}", machine.log());

@@ -1,8 +1,10 @@
 //! An embedded cloud with a client, and the agent as a process.
 
-use super::Site;
+use super::{Site, guests};
+use base64::Engine as _;
 use nooterra_cloud::{Cloud, Config};
 use nooterra_protocol::entry::Class;
+use nooterra_skill_host::{keygen, pack, sign};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -105,6 +107,20 @@ impl CloudRig {
         self.get("/v1/robots/amr-1")["online"] == true
     }
 
+    /// The types of a job's events, in order, with their payloads.
+    pub(crate) fn events(&self, job: &str) -> Vec<(String, Value)> {
+        let answer = self.get(&format!("/v1/jobs/{job}/events"));
+        let events = answer["events"].as_array().unwrap().clone();
+        let name = |event: &Value| event["type"].as_str().unwrap().to_owned();
+        events.into_iter().map(|event| (name(&event), event["payload"].clone())).collect()
+    }
+
+    pub(crate) fn wait_for_state(&self, job: &str, state: &str) {
+        wait_for(&format!("job {job} to be {state}"), || {
+            (self.get(&format!("/v1/jobs/{job}"))["state"] == state).then_some(())
+        });
+    }
+
     /// All records of a class that the cloud has, by sequence number; each exactly once.
     pub(crate) fn records(&self, class: Class) -> BTreeMap<u64, Value> {
         let (mut all, mut after) = (BTreeMap::new(), 0);
@@ -187,4 +203,33 @@ pub(crate) fn enroll(site: &Site, cloud: &CloudRig) {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Publishes the patrol skill, signed by a new key that `trusted_by` trusts.
+pub(crate) fn publish_patrol(cloud: &CloudRig, trusted_by: Option<&Site>) -> Value {
+    let keys = keygen(None).unwrap();
+    if let Some(site) = trusted_by {
+        std::fs::write(site.path("skill-keys/test.pub"), &keys.public).unwrap();
+    }
+    let bundle = pack(&guests::template("patrol"), &guests::component("patrol")).unwrap();
+    let signature = sign(&bundle, &keys.secret, None, "a test").unwrap();
+    let bundle = base64::engine::general_purpose::STANDARD.encode(bundle);
+    cloud.post("/v1/skills", json!({ "bundle_base64": bundle, "signature": signature }))
+}
+
+/// One step of a plan, named after its action.
+pub(crate) fn step(skill: &Value, action: &str, params: Value) -> Value {
+    let skill =
+        json!({ "bundle": skill["digest"], "id": skill["id"], "version": skill["version"] });
+    json!({ "id": action, "action": action, "params": params, "timeout_s": 60, "skill": skill })
+}
+
+/// Sends a job to the robot and gives its id.
+pub(crate) fn dispatch(cloud: &CloudRig, steps: &[Value]) -> String {
+    let job = json!({ "robot": "amr-1", "plan": { "steps": steps } });
+    let id = cloud.post("/v1/jobs", job)["id"].as_str().unwrap().to_owned();
+    for action in ["quote", "book", "dispatch"] {
+        cloud.post(&format!("/v1/jobs/{id}/{action}"), json!({}));
+    }
+    id
 }
