@@ -1,14 +1,14 @@
 //! The daemon on the robot: composes gate, driver, journal and sandbox, and holds the channel
 //! to the cloud.
 //!
-//! - [`config`]: `agent.toml`.
-//! - [`identity`]: device key, certificate, enrolment.
-//! - [`control`]: the loop that alone moves the robot.
-//! - [`jobs`]: plans, skills, facts.
-//! - [`link`]: the channel; what goes up is read from the journal, what comes down is
+//! - [`config`] — `agent.toml`.
+//! - [`identity`] — device key, certificate, enrolment.
+//! - [`control`] — the loop that alone moves the robot.
+//! - [`jobs`] — plans, skills, facts.
+//! - [`link`] — the channel; what goes up is read from the journal, what comes down is
 //!   verified, journalled and then acted on.
-//! - [`run`]: which threads there are and where they meet.
-//! - [`cli`]: the commands.
+//! - [`run`] — which threads there are and where they meet.
+//! - [`cli`] — the commands.
 //!
 //! # What it never does
 //! It decides nothing about motion: every command passes the gate of `nooterra-policy`. It

@@ -1,5 +1,6 @@
 //! The command line as a script meets it: exit codes, one clear line, nothing on the wrong
 //! stream.
+#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
 mod common;
 

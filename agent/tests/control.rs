@@ -1,4 +1,5 @@
 //! The control loop over a simulated robot and a real journal.
+#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
 mod common;
 
@@ -79,8 +80,8 @@ impl Rig {
 
     /// Ticks for so long, with `each` before every tick. The clock is ours and the disk is
     /// not, so each tick waits until its records are durable.
-    fn run(&mut self, seconds: f64, mut each: impl FnMut(&Desk, MonoNanos)) {
-        let ticks = (seconds * 1e9 / TICK as f64) as u64;
+    fn run(&mut self, millis: u64, mut each: impl FnMut(&Desk, MonoNanos)) {
+        let ticks = millis * 1_000_000 / TICK;
         for _ in 0..ticks {
             self.now += TICK;
             let now = MonoNanos(self.now);
@@ -121,7 +122,7 @@ fn an_operator_who_aims_through_the_press_is_stopped_before_it() {
     let goal = Goal::GoTo { speed_mps: 1.0, to: Point::new(5.0, 4.0), yaw: None };
     let lease = Lease { goal, holds: true, renewed: MonoNanos(rig.now), until };
     rig.desk.set_operator(lease, EnvelopeId::new("env_1").unwrap());
-    rig.run(12.0, |_, _| {});
+    rig.run(12_000, |_, _| {});
     let pose = rig.pose();
     assert!(pose.x > 2.5, "it went as far as it may: {pose:?}");
     // The press zone begins at x = 4, y = 2.6; the footprint's circle has 0.43 m.
@@ -145,9 +146,9 @@ fn a_skill_that_falls_silent_leaves_the_robot_at_rest() {
         renewed: now,
         until: now.plus(Duration::from_secs(2)),
     };
-    rig.run(2.0, |desk, now| desk.set_skill(Some(lease(now))));
+    rig.run(2_000, |desk, now| desk.set_skill(Some(lease(now))));
     assert!(rig.speed() > 0.5, "it drives while the skill speaks");
-    rig.run(1.8, |_, _| {});
+    rig.run(1800, |_, _| {});
     assert!(rig.speed() < 0.05, "{} m/s", rig.speed());
     assert!(rig.verdicts().iter().any(|verdict| verdict.rule == Rule::SourceStale));
 }
@@ -156,7 +157,7 @@ fn a_skill_that_falls_silent_leaves_the_robot_at_rest() {
 fn a_request_that_is_no_number_stops_the_robot() {
     let site = Site::new();
     let mut rig = Rig::new(&site);
-    rig.run(1.0, |desk, now| {
+    rig.run(1_000, |desk, now| {
         let goal = Goal::Drive(Twist::new(f64::NAN, 0.0));
         let until = now.plus(Duration::from_secs(1));
         desk.set_skill(Some(Lease { goal, holds: false, renewed: now, until }));
@@ -177,12 +178,12 @@ fn an_emergency_stop_overrules_everybody_until_it_is_lifted() {
         let goal = Goal::Drive(Twist::new(0.5, 0.0));
         desk.set_skill(Some(Lease { goal, holds: false, renewed: now, until }));
     };
-    rig.run(1.0, drive);
+    rig.run(1_000, drive);
     rig.desk.set_emergency_stop(true);
-    rig.run(1.5, drive);
+    rig.run(1500, drive);
     assert!(rig.speed() < 0.02);
     rig.desk.set_emergency_stop(false);
-    rig.run(1.0, drive);
+    rig.run(1_000, drive);
     assert!(rig.speed() > 0.2);
 }
 

@@ -1,5 +1,6 @@
 //! The daemon as a process, against an embedded cloud: real handshakes, real disks, real
 //! signals.
+#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
 mod common;
 

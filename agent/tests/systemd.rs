@@ -2,13 +2,14 @@
 //!
 //! Needs root, systemd and dbus. Without root there is nothing to test with, and the test
 //! says so.
+#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
 mod common;
 
 use common::Site;
 use common::rig::{AGENT, CloudRig, dispatch, publish_patrol, step, wait_for};
 use nix::sys::ptrace;
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde_json::json;
 use std::path::Path;
@@ -156,8 +157,7 @@ fn freeze(thread: i32) {
         ptrace::interrupt(tracee).unwrap();
         loop {
             match waitpid(tracee, Some(WaitPidFlag::__WALL)) {
-                Ok(status) if matches!(status, nix::sys::wait::WaitStatus::PtraceEvent(..)) => {}
-                Ok(nix::sys::wait::WaitStatus::Stopped(..)) => {}
+                Ok(WaitStatus::PtraceEvent(..) | WaitStatus::Stopped(..)) => {}
                 _ => return,
             }
         }

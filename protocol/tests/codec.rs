@@ -1,4 +1,5 @@
 //! The laws of the codec, against an encoder that is not ours.
+#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
 use nooterra_protocol::codec::{self, Value};
 use proptest::prelude::*;

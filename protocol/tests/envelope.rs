@@ -1,4 +1,5 @@
 //! What a signature covers, and what a robot refuses although it is genuine.
+#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
 use nooterra_protocol::codec;
 use nooterra_protocol::command::{Ask, RemoteCommand};

@@ -1,5 +1,6 @@
 //! The formats, byte by byte. A golden file that changes is a new format version: robots in
 //! the field hold the old one. After a deliberate change: `UPDATE_GOLDEN=1 cargo test`.
+#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
 use nooterra_protocol::codec::{self, Blob, Digest};
 use nooterra_protocol::command::{Ask, RemoteCommand, Source};
