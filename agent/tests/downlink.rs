@@ -81,7 +81,7 @@ impl Door {
         let Taken::Refused(reason) = self.downlink.take(bytes) else { panic!("it was taken") };
         assert!(reason.contains(why), "{reason:?} does not say {why:?}");
         assert!(!self.moves(), "the robot was moved by a refused command");
-        assert!(self.refusals().iter().any(|recorded| *recorded == reason), "not in the journal");
+        assert!(self.refusals().contains(&reason), "not in the journal");
     }
 
     fn refusals(&self) -> Vec<String> {

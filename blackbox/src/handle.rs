@@ -316,6 +316,7 @@ fn weigh(entry: &Entry) -> usize {
         Entry::Checkpoint(blob) | Entry::Fact(blob) => blob.0.len(),
         Entry::CommandReceived(body) => body.signed.0.len() + body.ask.len(),
         Entry::CommandRefused(body) => body.reason.len(),
+        Entry::Gap(body) => body.reason.len(),
         Entry::Link(body) => body.reason.as_ref().map_or(0, String::len),
         Entry::SkillLog(body) => body.message.len(),
         Entry::SkillChecked(body) => body.reason.len(),

@@ -8,13 +8,12 @@ use crate::journal::{MARK_KEY, cursor_key};
 use crate::scan::Mark;
 use crate::store::StoreError;
 use nooterra_evidence::{
-    Checkpoint, GENESIS, Record, RecordError, checkpoint, cose, leaf_hash, link, record,
+    Checkpoint, GENESIS, Record, RecordError, checkpoint, cose, leaf_hash, link,
 };
-use nooterra_protocol::codec::{Digest, to_value};
-use nooterra_protocol::entry::{Class, Entry};
+use nooterra_protocol::codec::Digest;
+use nooterra_protocol::entry::{Class, Entry, Gap};
 use nooterra_protocol::event::Fact;
 use nooterra_protocol::time::{MonoNanos, Stamp, WallMillis};
-use serde::Serialize;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -51,23 +50,11 @@ impl Chain {
     }
 }
 
-/// A record of kind `gap`: control records that found their queue full.
-#[derive(Debug, Serialize)]
-struct Gap {
-    dropped: u64,
-    reason: &'static str,
-}
-
 type Reply<T> = SyncSender<Result<T, AppendError>>;
 
 /// What becomes a record.
-enum Content {
-    Entry(Box<Entry>),
-    Gap(u64),
-}
-
 struct Ready {
-    content: Content,
+    entry: Box<Entry>,
     reply: Option<Reply<u64>>,
     stamp: Stamp,
 }
@@ -156,7 +143,7 @@ impl Writer {
         for item in items {
             match item.what {
                 What::Entry { entry, reply, stamp } => {
-                    ready.push(Ready { content: Content::Entry(entry), reply, stamp });
+                    ready.push(Ready { entry, reply, stamp });
                 }
                 What::State { key, value, reply } => states.push((key, value, reply)),
             }
@@ -167,11 +154,13 @@ impl Writer {
             };
             let stamp = stamp_at(record.at(), now);
             let entry = Box::new(record.into_entry(&self.shared.contexts));
-            ready.push(Ready { content: Content::Entry(entry), reply: None, stamp });
+            ready.push(Ready { entry, reply: None, stamp });
         }
         if dropped > 0 {
             tracing::error!(dropped, "the control queue was full; verdicts are missing");
-            ready.push(Ready { content: Content::Gap(dropped), reply: None, stamp: now });
+            let reason = "the control queue was full".to_owned();
+            let entry = Box::new(Entry::Gap(Gap { dropped, reason }));
+            ready.push(Ready { entry, reply: None, stamp: now });
         }
         // Two queues, one order: that of the moments. Stable, so each queue keeps its own.
         ready.sort_by_key(|ready| ready.stamp.mono);
@@ -193,17 +182,11 @@ impl Writer {
 
     /// Puts one record into the draft; commits the draft first when it has no room.
     fn add(&mut self, ready: Ready, draft: &mut Draft) -> Result<(), StoreError> {
-        let Ready { content, reply, stamp } = ready;
+        let Ready { entry, reply, stamp } = ready;
         let (seq, boot) = (self.chain.last_seq + 1, self.chain.boot);
-        let covers =
-            matches!(&content, Content::Entry(entry) if matches!(**entry, Entry::Checkpoint(_)));
-        let (record, actor_seq) = match content {
-            Content::Entry(entry) => {
-                let actor_seq = self.actor_seq_of(&entry);
-                (Record::of_entry(&entry, entry.class(), seq, boot, stamp), actor_seq)
-            }
-            Content::Gap(dropped) => (gap(dropped, seq, boot, stamp), None),
-        };
+        let covers = matches!(*entry, Entry::Checkpoint(_));
+        let actor_seq = self.actor_seq_of(&entry);
+        let record = Record::of_entry(&entry, entry.class(), seq, boot, stamp);
         let encoded = record.and_then(|record| Ok((record.class, record.encode()?)));
         let (class, bytes) = match encoded {
             Ok(encoded) => encoded,
@@ -264,9 +247,8 @@ impl Writer {
         };
         match checkpoint.into_entry(options.signer.as_ref()) {
             Ok(entry) => {
-                let content = Content::Entry(Box::new(entry));
                 let before = self.chain.last_seq;
-                self.add(Ready { content, reply: None, stamp: now }, draft)?;
+                self.add(Ready { entry: Box::new(entry), reply: None, stamp: now }, draft)?;
                 if self.chain.last_seq > before {
                     self.chain.checkpoint_seq = self.chain.last_seq;
                 }
@@ -368,12 +350,6 @@ impl Writer {
         let fact: Fact = cose::danger_unverified(&blob.0).ok()?;
         (fact.journal == self.shared.id).then_some(fact.actor_seq)
     }
-}
-
-fn gap(dropped: u64, seq: u64, boot: u64, stamp: Stamp) -> Result<Record, RecordError> {
-    let body = to_value(&Gap { dropped, reason: "the control queue was full" })?;
-    let (class, kind) = (Class::Critical, "gap".to_owned());
-    Ok(Record { body, boot, class, kind, seq, stamp, v: record::VERSION })
 }
 
 fn refuse(item: Item, error: &AppendError) {

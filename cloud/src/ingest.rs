@@ -124,6 +124,7 @@ fn follow(
         },
         Entry::Boot(_)
         | Entry::Checkpoint(_)
+        | Entry::Gap(_)
         | Entry::Link(_)
         | Entry::SkillLog(_)
         | Entry::SkillChecked(_)

@@ -225,6 +225,8 @@ pub enum Entry {
     CommandRefused(CommandRefused),
     /// A signed fact, COSE_Sign1.
     Fact(Blob),
+    /// Records are missing here.
+    Gap(Gap),
     /// The channel to the cloud came up or went down.
     Link(Link),
     /// A line that a skill logged.
@@ -251,6 +253,7 @@ impl Entry {
             Self::CommandReceived(_) => "command_received",
             Self::CommandRefused(_) => "command_refused",
             Self::Fact(_) => "fact",
+            Self::Gap(_) => "gap",
             Self::Link(_) => "link",
             Self::SkillLog(_) => "skill_log",
             Self::SkillChecked(_) => "skill_checked",
@@ -269,6 +272,7 @@ impl Entry {
             | Self::CommandReceived(_)
             | Self::CommandRefused(_)
             | Self::Fact(_)
+            | Self::Gap(_)
             | Self::SkillChecked(_)
             | Self::Stop(_) => Class::Critical,
             Self::Checkpoint(_)
@@ -290,6 +294,7 @@ impl Entry {
             Self::Checkpoint(body) | Self::Fact(body) => codec::to_value(body),
             Self::CommandReceived(body) => codec::to_value(body),
             Self::CommandRefused(body) => codec::to_value(body),
+            Self::Gap(body) => codec::to_value(body),
             Self::Link(body) => codec::to_value(body),
             Self::SkillLog(body) => codec::to_value(body),
             Self::SkillChecked(body) => codec::to_value(body),
@@ -311,6 +316,7 @@ impl Entry {
             "command_received" => Self::CommandReceived(codec::from_value(body)?),
             "command_refused" => Self::CommandRefused(codec::from_value(body)?),
             "fact" => Self::Fact(codec::from_value(body)?),
+            "gap" => Self::Gap(codec::from_value(body)?),
             "link" => Self::Link(codec::from_value(body)?),
             "skill_log" => Self::SkillLog(codec::from_value(body)?),
             "skill_checked" => Self::SkillChecked(codec::from_value(body)?),
@@ -359,6 +365,16 @@ pub struct CommandRefused {
     pub digest: Digest,
     /// Its id, where the signature held and it could be read.
     pub id: Option<EnvelopeId>,
+    /// Why, in one line.
+    pub reason: String,
+}
+
+/// Records that should stand here were lost before they reached the disk.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gap {
+    /// How many.
+    pub dropped: u64,
     /// Why, in one line.
     pub reason: String,
 }
