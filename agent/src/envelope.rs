@@ -29,7 +29,9 @@ pub enum EnvelopeError {
         source: KeyError,
     },
     /// An older policy than one that was in force here: put back by mistake, or by somebody.
-    #[error("policy version {found} is older than {newest}, which was in force; sign a new version")]
+    #[error(
+        "policy version {found} is older than {newest}, which was in force; sign a new version"
+    )]
     Older {
         /// In the file.
         found: u32,

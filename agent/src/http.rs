@@ -161,9 +161,8 @@ impl Client {
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| answer(error.to_string()))?;
         let result = async {
-            let response = sender.send_request(request).await.map_err(|error| {
-                connect(error.to_string())
-            })?;
+            let response =
+                sender.send_request(request).await.map_err(|error| connect(error.to_string()))?;
             let status = response.status();
             let bytes = Limited::new(response.into_body(), max_bytes)
                 .collect()
@@ -198,7 +197,8 @@ mod tests {
 
     #[test]
     fn the_clouds_own_words_are_shown() {
-        let body = br#"{"error":{"code":"used","message":"this code was used","hint":"make another"}}"#;
+        let body =
+            br#"{"error":{"code":"used","message":"this code was used","hint":"make another"}}"#;
         assert_eq!(words(body), "this code was used; make another");
         assert_eq!(words(b"gateway broken"), "gateway broken");
     }

@@ -85,7 +85,9 @@ pub enum RunError {
     #[error(transparent)]
     Journal(#[from] OpenError),
     /// The journal no longer takes records: disk full, device failing.
-    #[error("the journal stopped: {0}; the robot stands until there is space and the agent is started again")]
+    #[error(
+        "the journal stopped: {0}; the robot stands until there is space and the agent is started again"
+    )]
     Poisoned(String),
     /// The state folder cannot be made.
     #[error("{}: {source}", path.display())]
@@ -202,12 +204,10 @@ impl Daemon {
             },
         );
         let queue = handle.control_queue();
-        let control =
-            ControlLoop::new(robot, policy, Arc::clone(&desk), queue, Arc::clone(&view));
+        let control = ControlLoop::new(robot, policy, Arc::clone(&desk), queue, Arc::clone(&view));
         let control = ControlThread::spawn(control, &config.control)?;
-        let runner = std::thread::Builder::new()
-            .name("jobs".to_owned())
-            .spawn(move || runner.run())?;
+        let runner =
+            std::thread::Builder::new().name("jobs".to_owned()).spawn(move || runner.run())?;
         let downlink = Arc::new(Downlink::new(
             config.robot.id.clone(),
             identity.cloud().command_key.clone(),

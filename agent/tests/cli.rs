@@ -37,8 +37,7 @@ fn the_example_robot_is_in_order() {
 
 #[test]
 fn the_shipped_template_names_every_key_there_is() {
-    let template =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/agent.toml");
+    let template = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/agent.toml");
     let text = std::fs::read_to_string(&template).unwrap();
     nooterra_agent::config::Config::parse(&text, &template).unwrap();
     let source = include_str!("../src/config.rs");
@@ -121,7 +120,13 @@ fn an_owner_signs_a_policy_and_a_key_is_never_overwritten() {
     let sign = [&sign[..], &["--out", cbor.to_str().unwrap()]].concat();
     assert!(agent(&site, &sign).status.success());
     assert!(agent(&site, &["check"]).status.success());
-    assert_eq!(Ed25519Key::from_pem(&std::fs::read_to_string(&key).unwrap()).unwrap().verifying_key().to_string(), std::fs::read_to_string(public).unwrap().trim());
+    assert_eq!(
+        Ed25519Key::from_pem(&std::fs::read_to_string(&key).unwrap())
+            .unwrap()
+            .verifying_key()
+            .to_string(),
+        std::fs::read_to_string(public).unwrap().trim()
+    );
 }
 
 #[test]
@@ -140,7 +145,16 @@ fn an_unsigned_and_a_tampered_bundle_are_refused_in_one_line() {
     ok(&["skill", "keygen", "--secret", &secret, "--public", &public]);
     let bundle = path("patrol.noot");
     let manifest = manifest.to_str().unwrap();
-    ok(&["skill", "pack", "--manifest", manifest, "--component", &path("empty.wasm"), "--out", &bundle]);
+    ok(&[
+        "skill",
+        "pack",
+        "--manifest",
+        manifest,
+        "--component",
+        &path("empty.wasm"),
+        "--out",
+        &bundle,
+    ]);
     refused(&site, &["skill", "verify", &bundle], 5, "a bundle without a signature is never run");
     ok(&["skill", "sign", &bundle, "--key", &secret]);
     ok(&["skill", "verify", &bundle]);

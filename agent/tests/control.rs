@@ -87,7 +87,9 @@ impl Rig {
             let now = MonoNanos(self.now);
             each(&self.desk, now);
             self.control.tick(now);
-            while self.handle.oldest_uncommitted_age(now.plus(Duration::from_secs(1))) > Duration::ZERO {
+            while self.handle.oldest_uncommitted_age(now.plus(Duration::from_secs(1)))
+                > Duration::ZERO
+            {
                 std::thread::sleep(Duration::from_micros(300));
             }
         }

@@ -39,7 +39,9 @@ fn a_cloud_that_is_gone_and_comes_back_misses_nothing_and_counts_nothing_twice()
     theirs.extend(cloud.records(Class::Bulk));
     let newest: BTreeMap<String, u64> = theirs
         .values()
-        .map(|record| (record["class"].as_str().unwrap().to_owned(), record["seq"].as_u64().unwrap()))
+        .map(|record| {
+            (record["class"].as_str().unwrap().to_owned(), record["seq"].as_u64().unwrap())
+        })
         .collect();
     for record in tail(&journal, TailFrom::Seq(1)).unwrap() {
         let read = record.record.unwrap();
@@ -88,10 +90,13 @@ fn a_job_under_way_at_a_crash_goes_on_with_the_step_that_was_not_done() {
     let agent = Agent::run(&site);
     wait_for("the robot", || cloud.is_online().then_some(()));
     let waypoints = json!([{ "x": 4.0, "y": 1.2 }]);
-    let job = dispatch(&cloud, &[
-        step(&skill, "undock", json!({})),
-        step(&skill, "patrol", json!({ "waypoints": waypoints })),
-    ]);
+    let job = dispatch(
+        &cloud,
+        &[
+            step(&skill, "undock", json!({})),
+            step(&skill, "patrol", json!({ "waypoints": waypoints })),
+        ],
+    );
     let used = |step: &str| {
         let events = cloud.events(&job);
         events.iter().filter(|(kind, what)| kind == "SKILL_USED" && what["step"] == step).count()

@@ -112,8 +112,7 @@ pub const TRANSITIONS: &[(EventType, &[JobState], JobState)] = &[
     (E::Settled, &[S::Completed, S::Aborted], S::Settled),
 ];
 
-const BEFORE_EN_ROUTE: &[JobState] =
-    &[S::Created, S::Quoted, S::Booked, S::Matched, S::Reserved];
+const BEFORE_EN_ROUTE: &[JobState] = &[S::Created, S::Quoted, S::Booked, S::Matched, S::Reserved];
 const UNDER_WAY: &[JobState] =
     &[S::EnRoute, S::AccessGranted, S::Executing, S::Assisted, S::Stalled];
 
@@ -218,8 +217,7 @@ mod tests {
     fn nothing_leaves_a_settled_job_and_only_settlement_leaves_a_finished_one() {
         for (event, from, _) in TRANSITIONS {
             assert!(!from.contains(&S::Settled), "{event} leaves SETTLED");
-            let leaves_a_finished_job =
-                from.contains(&S::Completed) || from.contains(&S::Aborted);
+            let leaves_a_finished_job = from.contains(&S::Completed) || from.contains(&S::Aborted);
             assert!(!leaves_a_finished_job || *event == E::Settled, "{event}");
         }
     }

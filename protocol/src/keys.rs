@@ -138,9 +138,8 @@ impl FromStr for VerifyingKey {
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let refuse = || KeyError::PublicForm(text.to_owned());
         let (kind, encoded) = text.split_once(':').ok_or_else(refuse)?;
-        let bytes = base64::engine::general_purpose::STANDARD
-            .decode(encoded)
-            .map_err(|_| refuse())?;
+        let bytes =
+            base64::engine::general_purpose::STANDARD.decode(encoded).map_err(|_| refuse())?;
         match kind {
             "ed25519" => ed25519_dalek::VerifyingKey::try_from(bytes.as_slice())
                 .map(Self::Ed25519)

@@ -96,8 +96,14 @@ mod tests {
     #[test]
     fn a_filter_or_a_foreign_topic_is_not_a_topic() {
         for name in [
-            "noot/1/+/cmd", "noot/1/amr-1/#", "noot/2/amr-1/cmd", "noot/1/amr-1/cmd/x", "$SYS/x",
-            "noot/1//cmd", "noot/1/amr-1/up/", "noot/1/amr-1/up/any",
+            "noot/1/+/cmd",
+            "noot/1/amr-1/#",
+            "noot/2/amr-1/cmd",
+            "noot/1/amr-1/cmd/x",
+            "$SYS/x",
+            "noot/1//cmd",
+            "noot/1/amr-1/up/",
+            "noot/1/amr-1/up/any",
         ] {
             assert_eq!(Topic::parse(name), None, "{name}");
         }

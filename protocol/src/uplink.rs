@@ -1,10 +1,10 @@
 //! What travels between the agent and the cloud beside signed commands.
 
 use crate::codec::{Blob, Digest};
+use crate::entry::Class;
+use crate::geometry::Pose;
 use crate::ids::{JobId, JournalId, PolicyId, RobotId};
 use crate::observation::{Battery, Capabilities};
-use crate::geometry::Pose;
-use crate::entry::Class;
 use serde::{Deserialize, Serialize};
 
 /// The largest batch, in bytes of records: small enough for a slow link to make progress.

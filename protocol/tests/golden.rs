@@ -6,9 +6,7 @@ use nooterra_protocol::codec::{self, Blob, Digest};
 use nooterra_protocol::command::{Ask, RemoteCommand, Source};
 use nooterra_protocol::entry::{Class, Rule, Sample, Verdict, VerdictPhase};
 use nooterra_protocol::envelope::{Signable, Signed};
-use nooterra_protocol::event::{
-    Actor, ActorKind, CheckpointReached, EventType, Fact, Statement,
-};
+use nooterra_protocol::event::{Actor, ActorKind, CheckpointReached, EventType, Fact, Statement};
 use nooterra_protocol::geometry::{Point, Pose, Twist};
 use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, JournalId, RobotId, StepId, ZoneId};
 use nooterra_protocol::job::{TRANSITIONS, signers};

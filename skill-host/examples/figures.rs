@@ -25,10 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (Some(component), Some(manifest)) = (args.next(), args.next()) else {
         return Err("usage: figures COMPONENT.wasm MANIFEST.json".into());
     };
-    let (component, manifest) = (
-        std::fs::read(component)?,
-        std::fs::read_to_string(manifest)?,
-    );
+    let (component, manifest) = (std::fs::read(component)?, std::fs::read_to_string(manifest)?);
     let keys = keygen(None)?;
     let bytes = pack(&manifest, &component)?;
     let signature = sign(&bytes, &keys.secret, None, "figures")?;
@@ -37,20 +34,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let (bundle, verifying) = timed(|| Bundle::verify(&bytes, &signature, &trusted));
     let bundle = bundle?;
-    println!(
-        "verify               {:>9.3} ms",
-        verifying.as_secs_f64() * 1e3
-    );
+    println!("verify               {:>9.3} ms", verifying.as_secs_f64() * 1e3);
 
     let before = memory_kib()?;
     let host = Host::new(HostOptions::default())?;
     report("host, nothing loaded", before, memory_kib()?);
     let (prepared, compiling) = timed(|| host.prepare(&bundle));
     prepared?;
-    println!(
-        "compile              {:>9.3} ms",
-        compiling.as_secs_f64() * 1e3
-    );
+    println!("compile              {:>9.3} ms", compiling.as_secs_f64() * 1e3);
     report("host, one compiled", before, memory_kib()?);
 
     let granted = bundle.manifest().capabilities.iter().copied().collect();
@@ -60,10 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     drop(open()??);
     let (session, opening) = timed(open);
     let mut session = session??;
-    println!(
-        "instantiate and init {:>9.3} us",
-        opening.as_secs_f64() * 1e6
-    );
+    println!("instantiate and init {:>9.3} us", opening.as_secs_f64() * 1e6);
     for beams in [0, 360] {
         let seen = observation(beams);
         let ((), stepping) = timed(|| {
@@ -86,15 +74,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let seen = observation(360);
     let ((), observing) =
         timed(|| (0..STEPS).for_each(|at| running.observe(MonoNanos(u64::from(at)), &seen)));
-    println!(
-        "observe, 360 beams   {:>9.3} us",
-        observing.as_secs_f64() * 1e6 / f64::from(STEPS)
-    );
+    println!("observe, 360 beams   {:>9.3} us", observing.as_secs_f64() * 1e6 / f64::from(STEPS));
     let ((), dropping) = timed(|| drop(running));
-    println!(
-        "stop and join        {:>9.3} ms",
-        dropping.as_secs_f64() * 1e3
-    );
+    println!("stop and join        {:>9.3} ms", dropping.as_secs_f64() * 1e3);
     report("after it", before, memory_kib()?);
     Ok(())
 }
@@ -111,15 +93,9 @@ fn observation(beams: u16) -> Observation {
         battery: None,
         docked: false,
         emergency_stop: false,
-        pose: Timed {
-            at,
-            value: Pose::default(),
-        },
+        pose: Timed { at, value: Pose::default() },
         scan: (beams > 0).then_some(Timed { at, value: scan }),
-        twist: Timed {
-            at,
-            value: Twist::ZERO,
-        },
+        twist: Timed { at, value: Twist::ZERO },
     }
 }
 
@@ -129,10 +105,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 }
 
 fn report(what: &str, before: (u64, u64), now: (u64, u64)) {
-    let (pss, mapped) = (
-        now.0.saturating_sub(before.0),
-        now.1.saturating_sub(before.1),
-    );
+    let (pss, mapped) = (now.0.saturating_sub(before.0), now.1.saturating_sub(before.1));
     println!("{what:<20} {pss:>9} KiB PSS more, {mapped} KiB mapped more");
 }
 
@@ -140,14 +113,8 @@ fn report(what: &str, before: (u64, u64), now: (u64, u64)) {
 fn memory_kib() -> Result<(u64, u64), Box<dyn Error>> {
     let field = |file: &str, name: &str| -> Result<u64, Box<dyn Error>> {
         let text = std::fs::read_to_string(file)?;
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .ok_or("no such line")?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     };
-    Ok((
-        field("/proc/self/smaps_rollup", "Pss:")?,
-        field("/proc/self/status", "VmSize:")?,
-    ))
+    Ok((field("/proc/self/smaps_rollup", "Pss:")?, field("/proc/self/status", "VmSize:")?))
 }

@@ -65,16 +65,10 @@ impl Bundle {
             return Err(BundleError::TooLarge(bytes.len()));
         }
         let signed_by = keys.check(bytes, minisig)?;
-        let Contents {
-            component,
-            manifest,
-        } = read(bytes)?;
+        let Contents { component, manifest } = read(bytes)?;
         let found = Digest::of(&bytes[component.clone()]);
         if found != manifest.component_sha256 {
-            return Err(BundleError::ComponentDigest {
-                claimed: manifest.component_sha256,
-                found,
-            });
+            return Err(BundleError::ComponentDigest { claimed: manifest.component_sha256, found });
         }
         Ok(Self {
             bytes: bytes.to_vec(),
@@ -166,10 +160,7 @@ fn read(bytes: &[u8]) -> Result<Contents, BundleError> {
         let header = entry.header();
         let name = header.path_bytes();
         if header.entry_type() != tar::EntryType::Regular {
-            return Err(shape(format!(
-                "`{}` is not a regular file",
-                name.escape_ascii()
-            )));
+            return Err(shape(format!("`{}` is not a regular file", name.escape_ascii())));
         }
         let content = usize::try_from(entry.raw_file_position())
             .ok()
@@ -200,9 +191,7 @@ fn read(bytes: &[u8]) -> Result<Contents, BundleError> {
         || !bytes.len().is_multiple_of(BLOCK)
         || rest.iter().any(|byte| *byte != 0)
     {
-        return Err(shape(
-            "it does not end in two empty blocks and nothing else".to_owned(),
-        ));
+        return Err(shape("it does not end in two empty blocks and nothing else".to_owned()));
     }
     if manifest.len() > MAX_MANIFEST_BYTES {
         return Err(shape(format!(
@@ -210,10 +199,7 @@ fn read(bytes: &[u8]) -> Result<Contents, BundleError> {
             manifest.len()
         )));
     }
-    Ok(Contents {
-        component,
-        manifest: parse_manifest(&bytes[manifest])?,
-    })
+    Ok(Contents { component, manifest: parse_manifest(&bytes[manifest])? })
 }
 
 fn shape(why: String) -> BundleError {

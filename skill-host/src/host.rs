@@ -44,10 +44,7 @@ pub struct HostOptions {
 
 impl Default for HostOptions {
     fn default() -> Self {
-        Self {
-            compiled: 8,
-            tick: Duration::from_millis(10),
-        }
+        Self { compiled: 8, tick: Duration::from_millis(10) }
     }
 }
 
@@ -138,9 +135,7 @@ pub struct Host {
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host")
-            .field("options", &self.options)
-            .finish_non_exhaustive()
+        f.debug_struct("Host").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
@@ -154,11 +149,7 @@ impl Host {
             return Err(HostError::Tick);
         }
         let engine = Engine::new(&config()).map_err(HostError::Engine)?;
-        Ok(Self {
-            compiled: Mutex::default(),
-            engine,
-            options,
-        })
+        Ok(Self { compiled: Mutex::default(), engine, options })
     }
 
     /// Call this every [`HostOptions::tick`], from any thread. It never blocks.
@@ -230,10 +221,7 @@ impl Host {
         }
         let asked: BTreeSet<_> = manifest.capabilities.iter().copied().collect();
         if let Some(&capability) = asked.difference(granted).next() {
-            return Err(StartError::Capability {
-                capability,
-                skill: manifest.id.to_string(),
-            });
+            return Err(StartError::Capability { capability, skill: manifest.id.to_string() });
         }
         Ok(Opening {
             action: action.to_owned(),
@@ -254,35 +242,23 @@ impl Host {
             return Ok(known);
         }
         let skill = || bundle.manifest().id.to_string();
-        let fault = |source| StartError::Component {
-            skill: skill(),
-            source,
-        };
+        let fault = |source| StartError::Component { skill: skill(), source };
         let component = Component::from_binary(&self.engine, bundle.component()).map_err(fault)?;
         let asked: BTreeSet<_> = bundle.manifest().capabilities.iter().copied().collect();
         for (import, _) in component.component_type().imports(&self.engine) {
             match Import::of(import) {
                 Import::Needs(capability) if !asked.contains(&capability) => {
-                    return Err(StartError::Undeclared {
-                        capability,
-                        skill: skill(),
-                    });
+                    return Err(StartError::Undeclared { capability, skill: skill() });
                 }
                 Import::Needs(_) | Import::Types => {}
                 Import::Unknown => {
-                    return Err(StartError::Import {
-                        import: import.to_owned(),
-                        skill: skill(),
-                    });
+                    return Err(StartError::Import { import: import.to_owned(), skill: skill() });
                 }
             }
         }
         let mut linker = Linker::new(&self.engine);
         session::link(&mut linker, &asked).map_err(fault)?;
-        let pre = linker
-            .instantiate_pre(&component)
-            .and_then(SkillPre::new)
-            .map_err(fault)?;
+        let pre = linker.instantiate_pre(&component).and_then(SkillPre::new).map_err(fault)?;
         let pre = Arc::new(pre);
         let mut compiled = self.lock();
         while compiled.len() >= self.options.compiled.max(1) {

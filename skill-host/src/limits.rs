@@ -48,10 +48,7 @@ impl fmt::Display for Halt {
                 write!(f, "{call} did not return within {} ms", limit.as_millis())
             }
             Self::Memory(mib) => {
-                write!(
-                    f,
-                    "it wanted more than the {mib} MiB of memory that its manifest asks for"
-                )
+                write!(f, "it wanted more than the {mib} MiB of memory that its manifest asks for")
             }
             Self::Stopped => f.write_str("it was stopped"),
             Self::Table => write!(f, "it wanted more than {MAX_TABLE_ENTRIES} table entries"),
@@ -81,11 +78,7 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) const fn new(memory_mib: u32) -> Self {
-        Self {
-            memory_bytes: 0,
-            memory_mib,
-            table_entries: 0,
-        }
+        Self { memory_bytes: 0, memory_mib, table_entries: 0 }
     }
 }
 
@@ -96,12 +89,8 @@ impl ResourceLimiter for Limits {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let total = self
-            .memory_bytes
-            .saturating_add(desired.saturating_sub(current));
-        let most = usize::try_from(self.memory_mib)
-            .unwrap_or(usize::MAX)
-            .saturating_mul(1 << 20);
+        let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
+        let most = usize::try_from(self.memory_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20);
         if total > most {
             return Err(Halt::Memory(self.memory_mib).into());
         }
@@ -115,9 +104,7 @@ impl ResourceLimiter for Limits {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let total = self
-            .table_entries
-            .saturating_add(desired.saturating_sub(current));
+        let total = self.table_entries.saturating_add(desired.saturating_sub(current));
         if total > MAX_TABLE_ENTRIES {
             return Err(Halt::Table.into());
         }
@@ -147,11 +134,7 @@ mod tests {
         let mut limits = Limits::new(1);
         assert!(limits.memory_growing(0, 512 << 10, None).is_ok());
         assert!(limits.memory_growing(0, 512 << 10, None).is_ok());
-        assert!(
-            limits
-                .memory_growing(512 << 10, (512 << 10) + 1, None)
-                .is_err()
-        );
+        assert!(limits.memory_growing(512 << 10, (512 << 10) + 1, None).is_err());
         assert!(limits.memory_growing(0, usize::MAX, None).is_err());
     }
 

@@ -18,9 +18,7 @@ pub struct Keys {
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keys")
-            .field("public", &self.public)
-            .finish_non_exhaustive()
+        f.debug_struct("Keys").field("public", &self.public).finish_non_exhaustive()
     }
 }
 
@@ -65,10 +63,7 @@ pub fn pack(template: &str, component: &[u8]) -> Result<Vec<u8>, PackError> {
     let Some(keys) = template.as_object_mut() else {
         return Err(ManifestError::Json("not an object".to_owned()).into());
     };
-    keys.insert(
-        "component_sha256".to_owned(),
-        Digest::of(component).to_string().into(),
-    );
+    keys.insert("component_sha256".to_owned(), Digest::of(component).to_string().into());
     let manifest = parse_manifest(template.to_string().as_bytes())?;
     let mut json = serde_json::to_vec_pretty(&manifest).map_err(json_error)?;
     json.push(b'\n');
@@ -79,10 +74,7 @@ pub fn pack(template: &str, component: &[u8]) -> Result<Vec<u8>, PackError> {
         return Err(PackError::TooLarge(total));
     }
     let mut bundle = Vec::with_capacity(total);
-    for (name, content) in [
-        (MANIFEST_FILE, json.as_slice()),
-        (COMPONENT_FILE, component),
-    ] {
+    for (name, content) in [(MANIFEST_FILE, json.as_slice()), (COMPONENT_FILE, component)] {
         bundle.extend_from_slice(&header(name, content.len()));
         bundle.extend_from_slice(content);
         bundle.resize(bundle.len().next_multiple_of(BLOCK), 0);
@@ -128,15 +120,9 @@ pub fn sign(
         None => sealed.into_unencrypted_secret_key(),
     }
     .map_err(PackError::Key)?;
-    minisign::sign(
-        None,
-        &key,
-        bytes,
-        Some(trusted_comment),
-        Some("signature of a Nooterra skill"),
-    )
-    .map(minisign::SignatureBox::into_string)
-    .map_err(PackError::Key)
+    minisign::sign(None, &key, bytes, Some(trusted_comment), Some("signature of a Nooterra skill"))
+        .map(minisign::SignatureBox::into_string)
+        .map_err(PackError::Key)
 }
 
 /// A ustar header with nothing in it that depends on who packs, where or when.

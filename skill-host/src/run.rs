@@ -86,10 +86,7 @@ impl Running {
     pub(crate) fn spawn(name: &str, opening: Opening, engine: Engine) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             inbox: ArrayQueue::new(1),
-            outcome: Mutex::new(Outcome {
-                latest: None,
-                state: RunState::Starting,
-            }),
+            outcome: Mutex::new(Outcome { latest: None, state: RunState::Starting }),
             stop: Arc::default(),
         });
         let scan = opening.capabilities.contains(&Capability::Scan);
@@ -105,21 +102,14 @@ impl Running {
                     )
                 }));
             })?;
-        Ok(Self {
-            engine,
-            scan,
-            shared,
-            thread: Some(thread),
-        })
+        Ok(Self { engine, scan, shared, thread: Some(thread) })
     }
 
     /// Gives the skill something to see; it makes one step for it. Call this once per period
     /// of the manifest. An observation that the skill has not taken yet is replaced. Never
     /// waits for the skill.
     pub fn observe(&self, at: MonoNanos, seen: &Observation) {
-        self.shared
-            .inbox
-            .force_push(world::observation(at, seen, self.scan));
+        self.shared.inbox.force_push(world::observation(at, seen, self.scan));
         self.wake();
     }
 
@@ -200,12 +190,7 @@ impl Shared {
                 Status::Running { .. } => {}
             }
             let observed_at = MonoNanos(seen.at_nanos);
-            let stepped = Arc::new(Stepped {
-                observed_at,
-                request,
-                status,
-                step,
-            });
+            let stepped = Arc::new(Stepped { observed_at, request, status, step });
             let replaced = self.outcome().latest.replace(stepped);
             // Freed here, not under the lock that the control loop may want.
             drop(replaced);

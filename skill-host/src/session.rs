@@ -72,9 +72,7 @@ pub(crate) struct Guest {
 
 impl fmt::Debug for Guest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guest")
-            .field("limits", &self.limits)
-            .finish_non_exhaustive()
+        f.debug_struct("Guest").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 
@@ -91,10 +89,7 @@ struct Budget {
 impl Budget {
     fn new(call: Call, limit: Duration, tick: Duration) -> Self {
         // One more than fits: the first tick may come right after the call began.
-        let ticks = limit
-            .as_nanos()
-            .div_ceil(tick.as_nanos().max(1))
-            .saturating_add(1);
+        let ticks = limit.as_nanos().div_ceil(tick.as_nanos().max(1)).saturating_add(1);
         Self {
             call,
             calls: MAX_CALLS_PER_STEP,
@@ -117,9 +112,7 @@ pub struct Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
-            .field("capabilities", &self.capabilities)
-            .finish_non_exhaustive()
+        f.debug_struct("Session").field("capabilities", &self.capabilities).finish_non_exhaustive()
     }
 }
 
@@ -138,23 +131,10 @@ pub(crate) struct Opening {
 impl Session {
     /// Instantiates the skill and calls its `init`.
     pub(crate) fn open(opening: Opening, stop: Arc<AtomicBool>) -> Result<Self, SkillError> {
-        let Opening {
-            action,
-            capabilities,
-            memory_mib,
-            params,
-            period,
-            ports,
-            pre,
-            tick,
-        } = opening;
+        let Opening { action, capabilities, memory_mib, params, period, ports, pre, tick } =
+            opening;
         let budget = Budget::new(Call::Init, INIT_LIMIT, tick);
-        let guest = Guest {
-            budget,
-            limits: Limits::new(memory_mib),
-            ports,
-            stop,
-        };
+        let guest = Guest { budget, limits: Limits::new(memory_mib), ports, stop };
         let mut store = Store::new(pre.engine(), guest);
         store.limiter(|guest| &mut guest.limits);
         store.set_hostcall_fuel(MAX_HANDED_OVER_BYTES);
@@ -162,22 +142,13 @@ impl Session {
         // With epochs on, a new store is past its deadline: set it before any guest code,
         // which instantiation may already run.
         begin(&mut store, budget)?;
-        let skill = pre
-            .instantiate(&mut store)
-            .map_err(|error| explain(&error))?;
+        let skill = pre.instantiate(&mut store).map_err(|error| explain(&error))?;
         skill
             .call_init(&mut store, &action, &world::params(&params))
             .map_err(|error| explain(&error))?
             .map_err(|reason| SkillError::Refused(world::cut(reason, world::MAX_REASON_BYTES)))?;
         let step_limit = period + STEP_PATIENCE;
-        Ok(Self {
-            capabilities,
-            over: false,
-            skill,
-            step_limit,
-            store,
-            tick,
-        })
+        Ok(Self { capabilities, over: false, skill, step_limit, store, tick })
     }
 
     /// One step. Once it has failed, or the skill has said that it is done or has failed, it
@@ -203,14 +174,9 @@ impl Session {
         }
         // Taken back only when everything went well.
         self.over = true;
-        begin(
-            &mut self.store,
-            Budget::new(Call::Step, self.step_limit, self.tick),
-        )?;
-        let (request, status) = self
-            .skill
-            .call_step(&mut self.store, seen)
-            .map_err(|error| explain(&error))?;
+        begin(&mut self.store, Budget::new(Call::Step, self.step_limit, self.tick))?;
+        let (request, status) =
+            self.skill.call_step(&mut self.store, seen).map_err(|error| explain(&error))?;
         let (request, status) = (Request::from(request), Status::from(status));
         if request.is_motion() && !self.capabilities.contains(&Capability::Drive) {
             return Err(SkillError::Ungranted(Capability::Drive));
@@ -226,14 +192,10 @@ pub(crate) fn link(
     capabilities: &BTreeSet<Capability>,
 ) -> wasmtime::Result<()> {
     if capabilities.contains(&Capability::Checkpoint) {
-        linker
-            .instance(CHECKPOINT)?
-            .func_wrap("reached", checkpoint_reached)?;
+        linker.instance(CHECKPOINT)?.func_wrap("reached", checkpoint_reached)?;
     }
     if capabilities.contains(&Capability::Evidence) {
-        linker
-            .instance(EVIDENCE)?
-            .func_wrap("attach", evidence_attach)?;
+        linker.instance(EVIDENCE)?.func_wrap("attach", evidence_attach)?;
     }
     if capabilities.contains(&Capability::Log) {
         linker.instance(LOG)?.func_wrap("line", log_line)?;
@@ -326,11 +288,7 @@ fn on_tick(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDead
         return Err(Halt::Stopped.into());
     }
     let Budget { call, limit, .. } = guest.budget;
-    guest.budget.ticks = guest
-        .budget
-        .ticks
-        .checked_sub(1)
-        .ok_or(Halt::Deadline(call, limit))?;
+    guest.budget.ticks = guest.budget.ticks.checked_sub(1).ok_or(Halt::Deadline(call, limit))?;
     Ok(UpdateDeadline::Continue(1))
 }
 

@@ -125,20 +125,16 @@ impl TrustedKeys {
         let line = minisig.lines().nth(1).ok_or(SignatureError::Malformed)?;
         let id = key_id(line).ok_or(SignatureError::Malformed)?;
         let key = self.0.get(&id).ok_or(SignatureError::UnknownKey(id))?;
-        key.verify(bytes, &signature, false)
-            .map(|()| id)
-            .map_err(|error| match error {
-                minisign_verify::Error::UnexpectedAlgorithm => SignatureError::Legacy,
-                _ => SignatureError::Broken(id),
-            })
+        key.verify(bytes, &signature, false).map(|()| id).map_err(|error| match error {
+            minisign_verify::Error::UnexpectedAlgorithm => SignatureError::Legacy,
+            _ => SignatureError::Broken(id),
+        })
     }
 }
 
 /// Keys and signatures both begin with an algorithm of two bytes and the id of eight.
 fn key_id(line: &str) -> Option<KeyId> {
-    let bytes = base64::engine::general_purpose::STANDARD
-        .decode(line.trim())
-        .ok()?;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(line.trim()).ok()?;
     Some(KeyId(bytes.get(2..10)?.try_into().ok()?))
 }
 
@@ -159,40 +155,22 @@ mod tests {
         let keys = TrustedKeys::from_texts([KEY]).unwrap();
         let id = keys.check(b"test", HASHED).unwrap();
         assert_eq!(id.to_string(), "E7620F1842B4E81F");
-        assert!(matches!(
-            keys.check(b"tess", HASHED),
-            Err(SignatureError::Broken(_))
-        ));
+        assert!(matches!(keys.check(b"tess", HASHED), Err(SignatureError::Broken(_))));
     }
 
     #[test]
     fn the_trusted_comment_is_signed_too() {
         let keys = TrustedKeys::from_texts([KEY]).unwrap();
         let changed = HASHED.replace("1633700835", "1633700836");
-        assert!(matches!(
-            keys.check(b"test", &changed),
-            Err(SignatureError::Broken(_))
-        ));
+        assert!(matches!(keys.check(b"test", &changed), Err(SignatureError::Broken(_))));
     }
 
     #[test]
     fn no_signature_and_a_foreign_one_are_told_apart() {
         let nobody = TrustedKeys::new();
-        assert!(matches!(
-            nobody.check(b"test", HASHED),
-            Err(SignatureError::UnknownKey(_))
-        ));
-        for text in [
-            "",
-            "\n\n\n\n",
-            "untrusted comment: x",
-            "RWQ",
-            &HASHED[..120],
-        ] {
-            assert!(matches!(
-                nobody.check(b"test", text),
-                Err(SignatureError::Malformed)
-            ));
+        assert!(matches!(nobody.check(b"test", HASHED), Err(SignatureError::UnknownKey(_))));
+        for text in ["", "\n\n\n\n", "untrusted comment: x", "RWQ", &HASHED[..120]] {
+            assert!(matches!(nobody.check(b"test", text), Err(SignatureError::Malformed)));
         }
     }
 
@@ -200,22 +178,11 @@ mod tests {
     fn a_public_key_is_read_with_and_without_its_comment() {
         let mut keys = TrustedKeys::new();
         let bare = keys.add(KEY).unwrap();
-        let file = keys
-            .add(&format!("untrusted comment: minisign public key\n{KEY}\n"))
-            .unwrap();
+        let file = keys.add(&format!("untrusted comment: minisign public key\n{KEY}\n")).unwrap();
         assert_eq!(bare, file);
         assert_eq!(keys.ids().count(), 1);
-        for text in [
-            "",
-            "untrusted comment: x",
-            "RWQ",
-            &format!("{KEY}\n{KEY}"),
-            HASHED,
-        ] {
-            assert!(
-                matches!(keys.add(text), Err(KeyError::Malformed)),
-                "{text:?} was taken"
-            );
+        for text in ["", "untrusted comment: x", "RWQ", &format!("{KEY}\n{KEY}"), HASHED] {
+            assert!(matches!(keys.add(text), Err(KeyError::Malformed)), "{text:?} was taken");
         }
     }
 

@@ -6,12 +6,7 @@ use nooterra_protocol::observation::Observation;
 use nooterra_protocol::plan::Param;
 use nooterra_protocol::time::MonoNanos;
 
-#[allow(
-    missing_docs,
-    missing_debug_implementations,
-    unreachable_pub,
-    clippy::all
-)]
+#[allow(missing_docs, missing_debug_implementations, unreachable_pub, clippy::all)]
 mod bindings {
     wasmtime::component::bindgen!({ path: "wit", world: "skill" });
 }
@@ -82,13 +77,7 @@ pub(crate) fn params(
                 Param::Flag(flag) => wit::Param::Flag(*flag),
                 Param::Number(number) => wit::Param::Number(*number),
                 Param::Points(points) => wit::Param::Points(
-                    points
-                        .iter()
-                        .map(|point| wit::Point {
-                            x: point.x,
-                            y: point.y,
-                        })
-                        .collect(),
+                    points.iter().map(|point| wit::Point { x: point.x, y: point.y }).collect(),
                 ),
                 Param::Text(text) => wit::Param::Text(text.clone()),
             };
@@ -106,21 +95,14 @@ pub(crate) fn observation(at: MonoNanos, seen: &Observation, scan: bool) -> wit:
             fraction: battery.value.fraction,
         }),
         docked: seen.docked,
-        pose: wit::Pose {
-            x: seen.pose.value.x,
-            y: seen.pose.value.y,
-            yaw: seen.pose.value.yaw,
-        },
+        pose: wit::Pose { x: seen.pose.value.x, y: seen.pose.value.y, yaw: seen.pose.value.yaw },
         scan: seen.scan.as_ref().filter(|_| scan).map(|scan| wit::Scan {
             angle_min: scan.value.angle_min,
             angle_step: scan.value.angle_step,
             range_max: scan.value.range_max,
             ranges: scan.value.ranges.clone(),
         }),
-        twist: wit::Twist {
-            angular: seen.twist.value.angular,
-            linear: seen.twist.value.linear,
-        },
+        twist: wit::Twist { angular: seen.twist.value.angular, linear: seen.twist.value.linear },
     }
 }
 
@@ -128,11 +110,9 @@ impl From<wit::Request> for Request {
     fn from(request: wit::Request) -> Self {
         match request {
             wit::Request::Drive(twist) => Self::Drive(Twist::new(twist.linear, twist.angular)),
-            wit::Request::GoTo(wit::Destination { to, yaw, speed_mps }) => Self::GoTo {
-                speed_mps,
-                to: Point::new(to.x, to.y),
-                yaw,
-            },
+            wit::Request::GoTo(wit::Destination { to, yaw, speed_mps }) => {
+                Self::GoTo { speed_mps, to: Point::new(to.x, to.y), yaw }
+            }
             wit::Request::Idle => Self::Idle,
             wit::Request::Stop => Self::Stop,
         }
@@ -146,11 +126,7 @@ impl From<wit::Status> for Status {
             wit::Status::Failed(reason) => Self::Failed(cut(reason, MAX_REASON_BYTES)),
             wit::Status::Running(wit::Progress { fraction, note }) => Self::Running {
                 note: cut(note, MAX_NOTE_BYTES),
-                progress: if fraction.is_nan() {
-                    0.0
-                } else {
-                    fraction.clamp(0.0, 1.0)
-                },
+                progress: if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) },
             },
         }
     }
@@ -182,63 +158,29 @@ mod tests {
             battery: None,
             docked: true,
             emergency_stop: false,
-            pose: Timed {
-                at,
-                value: Pose {
-                    x: 1.0,
-                    y: 2.0,
-                    yaw: 3.0,
-                },
-            },
-            scan: Some(Timed {
-                at,
-                value: Scan {
-                    ranges: vec![1.0],
-                    ..Scan::default()
-                },
-            }),
-            twist: Timed {
-                at,
-                value: Twist::new(4.0, 5.0),
-            },
+            pose: Timed { at, value: Pose { x: 1.0, y: 2.0, yaw: 3.0 } },
+            scan: Some(Timed { at, value: Scan { ranges: vec![1.0], ..Scan::default() } }),
+            twist: Timed { at, value: Twist::new(4.0, 5.0) },
         };
         assert!(observation(at, &seen, false).scan.is_none());
         let passed = observation(at, &seen, true);
         assert_eq!(passed.scan.map(|scan| scan.ranges), Some(vec![1.0]));
         assert_eq!((passed.at_nanos, passed.docked), (7, true));
-        assert_eq!(
-            (passed.pose.yaw, passed.twist.linear, passed.twist.angular),
-            (3.0, 4.0, 5.0)
-        );
+        assert_eq!((passed.pose.yaw, passed.twist.linear, passed.twist.angular), (3.0, 4.0, 5.0));
     }
 
     #[test]
     fn progress_is_brought_into_its_range_and_the_request_is_left_alone() {
-        for (said, kept) in [
-            (f64::NAN, 0.0),
-            (-1.0, 0.0),
-            (0.5, 0.5),
-            (f64::INFINITY, 1.0),
-        ] {
-            let status = wit::Status::Running(wit::Progress {
-                fraction: said,
-                note: String::new(),
-            });
+        for (said, kept) in [(f64::NAN, 0.0), (-1.0, 0.0), (0.5, 0.5), (f64::INFINITY, 1.0)] {
+            let status =
+                wit::Status::Running(wit::Progress { fraction: said, note: String::new() });
             assert_eq!(
                 Status::from(status),
-                Status::Running {
-                    note: String::new(),
-                    progress: kept
-                }
+                Status::Running { note: String::new(), progress: kept }
             );
         }
-        let request = wit::Request::Drive(wit::Twist {
-            linear: f64::NAN,
-            angular: f64::INFINITY,
-        });
-        let Request::Drive(twist) = Request::from(request) else {
-            panic!("another request")
-        };
+        let request = wit::Request::Drive(wit::Twist { linear: f64::NAN, angular: f64::INFINITY });
+        let Request::Drive(twist) = Request::from(request) else { panic!("another request") };
         assert!(twist.linear.is_nan() && twist.angular.is_infinite());
     }
 }

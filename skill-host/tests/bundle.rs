@@ -53,10 +53,7 @@ fn a_packed_and_signed_bundle_is_taken_as_it_is() {
 #[test]
 fn packing_twice_gives_the_same_bytes() {
     let (manifest, component) = (template("patrol"), component("patrol"));
-    assert_eq!(
-        pack(&manifest, &component).unwrap(),
-        pack(&manifest, &component).unwrap()
-    );
+    assert_eq!(pack(&manifest, &component).unwrap(), pack(&manifest, &component).unwrap());
     let reordered: serde_json::Value = serde_json::from_str(&manifest).unwrap();
     assert_eq!(
         pack(&manifest, &component).unwrap(),
@@ -88,10 +85,7 @@ fn a_changed_byte_anywhere_is_refused() {
         bad[at] ^= 1 << (at % 8);
         let refused = Bundle::verify(&bad, &signature, &trusted);
         assert!(
-            matches!(
-                refused,
-                Err(BundleError::Signature(SignatureError::Broken(_)))
-            ),
+            matches!(refused, Err(BundleError::Signature(SignatureError::Broken(_)))),
             "byte {at}: {refused:?}"
         );
     }
@@ -109,10 +103,7 @@ fn a_changed_character_of_the_signature_is_refused() {
         let mut bad = good.clone().into_bytes();
         bad[at] = if bad[at] == b'A' { b'B' } else { b'A' };
         let bad = String::from_utf8(bad).unwrap();
-        assert!(
-            Bundle::verify(bundle.bytes(), &bad, &trusted()).is_err(),
-            "character {at}: {bad}"
-        );
+        assert!(Bundle::verify(bundle.bytes(), &bad, &trusted()).is_err(), "character {at}: {bad}");
     }
 }
 
@@ -120,10 +111,7 @@ fn a_changed_character_of_the_signature_is_refused() {
 fn an_unsigned_bundle_is_refused() {
     let bundle = bundle("misbehave");
     let refused = Bundle::verify(bundle.bytes(), "", &trusted()).unwrap_err();
-    assert!(matches!(
-        refused,
-        BundleError::Signature(SignatureError::Malformed)
-    ));
+    assert!(matches!(refused, BundleError::Signature(SignatureError::Malformed)));
     assert!(refused.to_string().contains("minisign -Sm"), "{refused}");
 }
 
@@ -135,30 +123,16 @@ fn a_bundle_signed_by_a_key_that_nobody_trusts_is_refused() {
     let refused = Bundle::verify(bundle.bytes(), &signature, &trusted()).unwrap_err();
     let id = TrustedKeys::new().add(&foreign.public).unwrap();
     assert!(refused.to_string().contains(&id.to_string()), "{refused}");
-    assert!(matches!(
-        refused,
-        BundleError::Signature(SignatureError::UnknownKey(_))
-    ));
+    assert!(matches!(refused, BundleError::Signature(SignatureError::UnknownKey(_))));
 }
 
 #[test]
 fn a_key_with_a_password_signs_only_with_it() {
     let keys = keygen(Some("correct")).unwrap();
-    assert!(matches!(
-        sign(b"x", &keys.secret, None, ""),
-        Err(PackError::Key(_))
-    ));
-    assert!(matches!(
-        sign(b"x", &keys.secret, Some("wrong"), ""),
-        Err(PackError::Key(_))
-    ));
+    assert!(matches!(sign(b"x", &keys.secret, None, ""), Err(PackError::Key(_))));
+    assert!(matches!(sign(b"x", &keys.secret, Some("wrong"), ""), Err(PackError::Key(_))));
     let signature = sign(b"x", &keys.secret, Some("correct"), "by hand").unwrap();
-    assert!(
-        TrustedKeys::from_texts([&keys.public])
-            .unwrap()
-            .check(b"x", &signature)
-            .is_ok()
-    );
+    assert!(TrustedKeys::from_texts([&keys.public]).unwrap().check(b"x", &signature).is_ok());
 }
 
 #[test]
@@ -175,80 +149,31 @@ fn an_archive_of_any_other_shape_is_refused_even_when_signed() {
     let c: (&[u8], EntryType, &[u8]) = (COMPONENT_FILE.as_bytes(), FILE, &component);
     let long_name = [b"a/".repeat(60), b"\0".to_vec()].concat();
     let cases: Vec<(&str, Vec<u8>)> = vec![
-        (
-            "an extra file",
-            archive(&[m, c, (b"notes.txt", FILE, b"hello")]),
-        ),
-        (
-            "an extra file first",
-            archive(&[(b"notes.txt", FILE, b"hello"), m, c]),
-        ),
+        ("an extra file", archive(&[m, c, (b"notes.txt", FILE, b"hello")])),
+        ("an extra file first", archive(&[(b"notes.txt", FILE, b"hello"), m, c])),
         ("the other order", archive(&[c, m])),
         ("no component", archive(&[m])),
         ("no manifest", archive(&[c])),
         ("nothing", archive(&[])),
         ("two manifests", archive(&[m, m, c])),
         ("two components", archive(&[m, c, c])),
-        (
-            "a leading dot",
-            archive(&[(b"./manifest.json", FILE, &manifest), c]),
-        ),
-        (
-            "a parent",
-            archive(&[m, (b"../component.wasm", FILE, &component)]),
-        ),
-        (
-            "an absolute path",
-            archive(&[m, (b"/component.wasm", FILE, &component)]),
-        ),
-        (
-            "a trailing slash",
-            archive(&[m, (b"component.wasm/", FILE, &component)]),
-        ),
-        (
-            "another case",
-            archive(&[m, (b"Component.wasm", FILE, &component)]),
-        ),
-        (
-            "a backslash",
-            archive(&[m, (b"x\\component.wasm", FILE, &component)]),
-        ),
-        (
-            "a symbolic link",
-            archive(&[m, (b"component.wasm", EntryType::Symlink, b"")]),
-        ),
-        (
-            "a hard link",
-            archive(&[m, (b"component.wasm", EntryType::Link, b"")]),
-        ),
-        (
-            "a directory",
-            archive(&[(b"d/", EntryType::Directory, b""), m, c]),
-        ),
-        (
-            "a device",
-            archive(&[m, c, (b"null", EntryType::Char, b"")]),
-        ),
-        (
-            "a sparse file",
-            archive(&[m, (b"component.wasm", EntryType::GNUSparse, &component)]),
-        ),
-        (
-            "a GNU long name",
-            archive(&[(b"x", EntryType::GNULongName, &long_name), m, c]),
-        ),
+        ("a leading dot", archive(&[(b"./manifest.json", FILE, &manifest), c])),
+        ("a parent", archive(&[m, (b"../component.wasm", FILE, &component)])),
+        ("an absolute path", archive(&[m, (b"/component.wasm", FILE, &component)])),
+        ("a trailing slash", archive(&[m, (b"component.wasm/", FILE, &component)])),
+        ("another case", archive(&[m, (b"Component.wasm", FILE, &component)])),
+        ("a backslash", archive(&[m, (b"x\\component.wasm", FILE, &component)])),
+        ("a symbolic link", archive(&[m, (b"component.wasm", EntryType::Symlink, b"")])),
+        ("a hard link", archive(&[m, (b"component.wasm", EntryType::Link, b"")])),
+        ("a directory", archive(&[(b"d/", EntryType::Directory, b""), m, c])),
+        ("a device", archive(&[m, c, (b"null", EntryType::Char, b"")])),
+        ("a sparse file", archive(&[m, (b"component.wasm", EntryType::GNUSparse, &component)])),
+        ("a GNU long name", archive(&[(b"x", EntryType::GNULongName, &long_name), m, c])),
         (
             "an extended header",
-            archive(&[
-                (b"x", EntryType::XHeader, b"22 path=component.wasm\n"),
-                m,
-                c,
-            ]),
+            archive(&[(b"x", EntryType::XHeader, b"22 path=component.wasm\n"), m, c]),
         ),
-        (
-            "a global header",
-            archive(&[(b"x", EntryType::XGlobalHeader, b"13 size=9999\n"), m, c]),
-        ),
+        ("a global header", archive(&[(b"x", EntryType::XGlobalHeader, b"13 size=9999\n"), m, c])),
         ("something behind the end", {
             let mut bytes = archive(&[m, c]);
             bytes.extend_from_slice(&archive(&[m, c]));
@@ -270,22 +195,14 @@ fn an_archive_of_any_other_shape_is_refused_even_when_signed() {
     ];
     for (what, bytes) in cases {
         let refused = verify_signed(&bytes);
-        assert!(
-            matches!(refused, Err(BundleError::Shape(_))),
-            "{what}: {refused:?}"
-        );
+        assert!(matches!(refused, Err(BundleError::Shape(_))), "{what}: {refused:?}");
     }
 }
 
 #[test]
 fn a_size_that_is_not_there_is_refused() {
     let (manifest, component) = parts();
-    for size in [
-        component.len() as u64 + 4096,
-        1 << 33,
-        u64::MAX / 2,
-        u64::MAX,
-    ] {
+    for size in [component.len() as u64 + 4096, 1 << 33, u64::MAX / 2, u64::MAX] {
         for entry in [0, 1] {
             let mut bytes = archive(&[
                 (MANIFEST_FILE.as_bytes(), FILE, &manifest),
@@ -298,10 +215,7 @@ fn a_size_that_is_not_there_is_refused() {
             header.set_cksum();
             bytes[at..at + 512].copy_from_slice(header.as_bytes());
             let refused = verify_signed(&bytes);
-            assert!(
-                matches!(refused, Err(BundleError::Shape(_))),
-                "{size}: {refused:?}"
-            );
+            assert!(matches!(refused, Err(BundleError::Shape(_))), "{size}: {refused:?}");
         }
     }
 }
@@ -311,10 +225,7 @@ fn a_bundle_that_is_too_large_is_refused_before_it_is_hashed() {
     let refused = Bundle::verify(&vec![0; MAX_BUNDLE_BYTES + 1], "", &trusted());
     assert!(matches!(refused, Err(BundleError::TooLarge(_))));
     let huge = [b"\0asm\x0d\x00\x01\x00".to_vec(), vec![0; MAX_BUNDLE_BYTES]].concat();
-    assert!(matches!(
-        pack(&template("patrol"), &huge),
-        Err(PackError::TooLarge(_))
-    ));
+    assert!(matches!(pack(&template("patrol"), &huge), Err(PackError::TooLarge(_))));
 }
 
 #[test]
@@ -331,10 +242,7 @@ fn a_manifest_that_does_not_fit_is_refused() {
     };
     let other = Digest::of(b"another").to_string();
     let refused = with("component_sha256", other.into());
-    assert!(
-        matches!(refused, Err(BundleError::ComponentDigest { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(BundleError::ComponentDigest { .. })), "{refused:?}");
     for (key, value) in [
         ("actions", serde_json::json!([])),
         ("actions", serde_json::json!(["a", "a"])),
@@ -350,29 +258,15 @@ fn a_manifest_that_does_not_fit_is_refused() {
         ("wit", "nooterra:skill@0.2.0".into()),
     ] {
         let refused = with(key, value.clone());
-        assert!(
-            matches!(refused, Err(BundleError::Manifest(_))),
-            "{key} {value}: {refused:?}"
-        );
+        assert!(matches!(refused, Err(BundleError::Manifest(_))), "{key} {value}: {refused:?}");
     }
     let endless = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
-    for json in [
-        "",
-        "null",
-        "[]",
-        "{}",
-        "{\"id\":",
-        &endless,
-        &" ".repeat(70_000),
-    ] {
+    for json in ["", "null", "[]", "{}", "{\"id\":", &endless, &" ".repeat(70_000)] {
         let refused = verify_signed(&archive(&[
             (MANIFEST_FILE.as_bytes(), FILE, json.as_bytes()),
             (COMPONENT_FILE.as_bytes(), FILE, &component),
         ]));
-        let known = matches!(
-            refused,
-            Err(BundleError::Manifest(_) | BundleError::Shape(_))
-        );
+        let known = matches!(refused, Err(BundleError::Manifest(_) | BundleError::Shape(_)));
         assert!(known, "{refused:?}");
     }
 }
@@ -380,19 +274,10 @@ fn a_manifest_that_does_not_fit_is_refused() {
 #[test]
 fn only_a_component_with_a_sound_manifest_is_packed() {
     let component = component("misbehave");
-    assert!(matches!(
-        pack("{}", &component),
-        Err(PackError::Manifest(_))
-    ));
-    assert!(matches!(
-        pack("[]", &component),
-        Err(PackError::Manifest(_))
-    ));
+    assert!(matches!(pack("{}", &component), Err(PackError::Manifest(_))));
+    assert!(matches!(pack("[]", &component), Err(PackError::Manifest(_))));
     let module = b"\0asm\x01\0\0\0";
-    assert!(matches!(
-        pack(&template("misbehave"), module),
-        Err(PackError::Component)
-    ));
+    assert!(matches!(pack(&template("misbehave"), module), Err(PackError::Component)));
 }
 
 proptest! {

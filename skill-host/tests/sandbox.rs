@@ -21,26 +21,11 @@ fn host() -> Host {
 }
 
 fn open(host: &Host, bundle: &Bundle, action: &str, ports: &Listening) -> Session {
-    host.open(
-        bundle,
-        &everything(),
-        action,
-        &BTreeMap::new(),
-        ports.ports(),
-    )
-    .unwrap()
-    .unwrap()
+    host.open(bundle, &everything(), action, &BTreeMap::new(), ports.ports()).unwrap().unwrap()
 }
 
 fn start(host: &Host, bundle: &Bundle, action: &str, ports: &Listening) -> Running {
-    host.start(
-        bundle,
-        &everything(),
-        action,
-        &BTreeMap::new(),
-        ports.ports(),
-    )
-    .unwrap()
+    host.start(bundle, &everything(), action, &BTreeMap::new(), ports.ports()).unwrap()
 }
 
 /// One step of an action of `misbehave`.
@@ -48,10 +33,7 @@ fn once(action: &str) -> (Result<(Request, Status), SkillError>, Listening) {
     let (host, ports, toy) = (host(), Listening::default(), Toy::docked_at(0.0, 0.0, 0.0));
     let mut session = open(&host, &bundle("misbehave"), action, &ports);
     let outcome = session.step(toy.at(), &toy.seen());
-    assert!(
-        outcome.is_ok() || session.step(toy.at(), &toy.seen()).is_err(),
-        "it went on"
-    );
+    assert!(outcome.is_ok() || session.step(toy.at(), &toy.seen()).is_err(), "it went on");
     (outcome, ports)
 }
 
@@ -85,13 +67,8 @@ fn a_step_that_never_returns_is_ended_after_its_limit_and_leaves_no_request() {
     running.observe(toy.at(), &toy.seen());
     let ticks = until(Some(&host), || ended(&running).is_some());
     assert!(ticks >= 50, "ended after {ticks} ticks, before its 520 ms");
-    let Some(End::Failed(reason)) = ended(&running) else {
-        panic!("{:?}", running.state())
-    };
-    assert_eq!(
-        reason,
-        "the skill was ended: `step` did not return within 520 ms"
-    );
+    let Some(End::Failed(reason)) = ended(&running) else { panic!("{:?}", running.state()) };
+    assert_eq!(reason, "the skill was ended: `step` did not return within 520 ms");
     assert_eq!(running.latest(), None);
 }
 
@@ -101,13 +78,8 @@ fn an_init_that_never_returns_is_ended_too() {
     let running = start(&host, &bundle("misbehave"), "spin-init", &ports);
     let ticks = until(Some(&host), || ended(&running).is_some());
     assert!(ticks >= 200, "ended after {ticks} ticks, before its 2 s");
-    let Some(End::Failed(reason)) = ended(&running) else {
-        panic!("{:?}", running.state())
-    };
-    assert!(
-        reason.contains("`init` did not return within 2000 ms"),
-        "{reason}"
-    );
+    let Some(End::Failed(reason)) = ended(&running) else { panic!("{:?}", running.state()) };
+    assert!(reason.contains("`init` did not return within 2000 ms"), "{reason}");
 }
 
 #[test]
@@ -152,15 +124,8 @@ fn a_port_that_blocks_holds_up_no_drop_and_is_not_called_again() {
     let (release, released) = channel();
     let calls = Arc::new(AtomicU32::new(0));
     let slow = Box::new(Slow(released, Arc::clone(&calls)));
-    let running = host
-        .start(
-            &bundle("misbehave"),
-            &everything(),
-            "flood",
-            &BTreeMap::new(),
-            slow,
-        )
-        .unwrap();
+    let running =
+        host.start(&bundle("misbehave"), &everything(), "flood", &BTreeMap::new(), slow).unwrap();
     running.observe(toy.at(), &toy.seen());
     until(None, || calls.load(Ordering::SeqCst) == 1);
     drop(running);
@@ -183,19 +148,11 @@ impl Ports for Panicking {
 fn a_port_that_panics_ends_the_run_and_is_told() {
     let (host, toy) = (host(), Toy::docked_at(0.0, 0.0, 0.0));
     let running = host
-        .start(
-            &bundle("misbehave"),
-            &everything(),
-            "flood",
-            &BTreeMap::new(),
-            Box::new(Panicking),
-        )
+        .start(&bundle("misbehave"), &everything(), "flood", &BTreeMap::new(), Box::new(Panicking))
         .unwrap();
     running.observe(toy.at(), &toy.seen());
     until(None, || ended(&running).is_some());
-    let Some(End::Failed(reason)) = ended(&running) else {
-        panic!("{:?}", running.state())
-    };
+    let Some(End::Failed(reason)) = ended(&running) else { panic!("{:?}", running.state()) };
     assert!(reason.contains("a fault of the agent"), "{reason}");
 }
 
@@ -221,9 +178,7 @@ fn one_skill_that_hangs_does_not_hold_up_another() {
     let well = start(&host, &bundle, "note", &ports);
     for step in 1..=20 {
         well.observe(toy.at(), &toy.seen());
-        until(None, || {
-            well.latest().is_some_and(|stepped| stepped.step == step)
-        });
+        until(None, || well.latest().is_some_and(|stepped| stepped.step == step));
     }
     assert_eq!(ended(&hung), None);
 }
@@ -240,29 +195,16 @@ fn a_memory_that_is_too_large_from_the_start_is_refused() {
     let host = host();
     // Its stack alone takes 1 MiB.
     let small = bundle_with("misbehave", |manifest| manifest["memory_mib"] = 1.into());
-    let opened = host
-        .open(
-            &small,
-            &everything(),
-            "done",
-            &BTreeMap::new(),
-            Box::new(NoPorts),
-        )
-        .unwrap();
-    assert!(
-        matches!(opened, Err(SkillError::Exhausted(_))),
-        "{opened:?}"
-    );
+    let opened =
+        host.open(&small, &everything(), "done", &BTreeMap::new(), Box::new(NoPorts)).unwrap();
+    assert!(matches!(opened, Err(SkillError::Exhausted(_))), "{opened:?}");
 }
 
 #[test]
 fn endless_recursion_ends_the_skill_and_not_the_process() {
     let (outcome, _) = once("recurse");
     assert!(
-        matches!(
-            outcome,
-            Err(SkillError::Exhausted(_) | SkillError::Trapped(_))
-        ),
+        matches!(outcome, Err(SkillError::Exhausted(_) | SkillError::Trapped(_))),
         "{outcome:?}"
     );
 }
@@ -282,36 +224,22 @@ fn numbers_that_are_no_numbers_are_passed_on_for_the_gate_to_refuse() {
     });
     let mut session = open(&host, &driver, "nan", &Listening::default());
     let (request, status) = session.step(toy.at(), &toy.seen()).unwrap();
-    let Request::Drive(twist) = request else {
-        panic!("{request:?}")
-    };
+    let Request::Drive(twist) = request else { panic!("{request:?}") };
     assert!(twist.linear.is_nan() && twist.angular.is_infinite());
-    assert_eq!(
-        status,
-        Status::Running {
-            note: String::new(),
-            progress: 0.0
-        }
-    );
+    assert_eq!(status, Status::Running { note: String::new(), progress: 0.0 });
 }
 
 #[test]
 fn motion_without_the_capability_ends_the_skill() {
     let (outcome, _) = once("drive");
-    assert!(
-        matches!(outcome, Err(SkillError::Ungranted(Capability::Drive))),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Err(SkillError::Ungranted(Capability::Drive))), "{outcome:?}");
 }
 
 #[test]
 fn a_flood_of_log_lines_is_cut_off_at_its_budget() {
     let (outcome, ports) = once("flood");
     let reason = outcome.unwrap_err().to_string();
-    assert!(
-        reason.contains("more than 64 times in one step"),
-        "{reason}"
-    );
+    assert!(reason.contains("more than 64 times in one step"), "{reason}");
     let lines = ports.heard().lines;
     assert_eq!(lines.len(), MAX_CALLS_PER_STEP as usize);
     assert!(lines.iter().all(|line| line == "again and again"));
@@ -321,12 +249,7 @@ fn a_flood_of_log_lines_is_cut_off_at_its_budget() {
 fn evidence_beyond_the_budget_of_a_step_is_refused_to_the_skill() {
     let (outcome, ports) = once("attach");
     assert_eq!(outcome.unwrap().1, Status::Done);
-    let names: Vec<_> = ports
-        .heard()
-        .evidence
-        .into_iter()
-        .map(|piece| piece.0)
-        .collect();
+    let names: Vec<_> = ports.heard().evidence.into_iter().map(|piece| piece.0).collect();
     assert_eq!(names, ["a", "b"]);
 }
 
@@ -340,18 +263,13 @@ fn a_name_that_could_forge_something_is_refused_to_the_skill() {
 #[test]
 fn a_result_of_a_megabyte_ends_the_skill() {
     let (outcome, _) = once("rant");
-    assert!(
-        matches!(outcome, Err(SkillError::Trapped(_))),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Err(SkillError::Trapped(_))), "{outcome:?}");
 }
 
 #[test]
 fn a_note_is_cut_and_progress_brought_into_its_range() {
     let (outcome, _) = once("note");
-    let Status::Running { note, progress } = outcome.unwrap().1 else {
-        panic!("it ended")
-    };
+    let Status::Running { note, progress } = outcome.unwrap().1 else { panic!("it ended") };
     assert_eq!((note.len(), progress), (MAX_NOTE_BYTES, 1.0));
 }
 
@@ -382,11 +300,7 @@ fn an_observation_that_was_not_taken_is_replaced_by_the_next() {
         toy.now_ns += 1;
         running.observe(toy.at(), &toy.seen());
     }
-    until(None, || {
-        running
-            .latest()
-            .is_some_and(|stepped| stepped.observed_at == toy.at())
-    });
+    until(None, || running.latest().is_some_and(|stepped| stepped.observed_at == toy.at()));
     assert!(running.latest().unwrap().step <= 1000);
 }
 
@@ -395,17 +309,9 @@ fn a_missing_capability_is_named_and_nothing_is_started() {
     let host = host();
     let granted = BTreeSet::from([Capability::Checkpoint, Capability::Log]);
     let refused = host
-        .start(
-            &bundle("misbehave"),
-            &granted,
-            "spin",
-            &BTreeMap::new(),
-            Box::new(NoPorts),
-        )
+        .start(&bundle("misbehave"), &granted, "spin", &BTreeMap::new(), Box::new(NoPorts))
         .unwrap_err();
-    let StartError::Capability { capability, .. } = &refused else {
-        panic!("{refused}")
-    };
+    let StartError::Capability { capability, .. } = &refused else { panic!("{refused}") };
     assert_eq!(*capability, Capability::Evidence);
     assert!(refused.to_string().contains("`evidence`"), "{refused}");
 }
@@ -416,9 +322,7 @@ fn a_component_that_uses_more_than_its_manifest_says_is_refused() {
         manifest["capabilities"] = serde_json::json!(["checkpoint", "log"]);
     });
     let refused = host().prepare(&silent).unwrap_err();
-    let StartError::Undeclared { capability, .. } = refused else {
-        panic!("{refused}")
-    };
+    let StartError::Undeclared { capability, .. } = refused else { panic!("{refused}") };
     assert_eq!(capability, Capability::Evidence);
 }
 
@@ -437,9 +341,7 @@ fn a_component_that_wants_wasi_is_refused_by_name() {
     sections.extend_from_slice(import);
     sections.extend_from_slice(&[5, 0]);
     let refused = host().prepare(&handmade(&sections)).unwrap_err();
-    let StartError::Import { import, .. } = refused else {
-        panic!("{refused}")
-    };
+    let StartError::Import { import, .. } = refused else { panic!("{refused}") };
     assert_eq!(import, "wasi:cli/environment@0.2.0");
 }
 
@@ -454,13 +356,7 @@ fn a_component_that_is_no_skill_is_refused() {
 #[test]
 fn an_action_that_the_manifest_does_not_name_is_refused() {
     let refused = host()
-        .start(
-            &bundle("patrol"),
-            &everything(),
-            "fly",
-            &BTreeMap::new(),
-            Box::new(NoPorts),
-        )
+        .start(&bundle("patrol"), &everything(), "fly", &BTreeMap::new(), Box::new(NoPorts))
         .unwrap_err();
     assert_eq!(
         refused.to_string(),
@@ -470,11 +366,7 @@ fn an_action_that_the_manifest_does_not_name_is_refused() {
 
 #[test]
 fn compiled_code_is_kept_for_as_many_bundles_as_allowed() {
-    let host = Host::new(HostOptions {
-        compiled: 1,
-        ..HostOptions::default()
-    })
-    .unwrap();
+    let host = Host::new(HostOptions { compiled: 1, ..HostOptions::default() }).unwrap();
     let (one, two) = (bundle("misbehave"), bundle("patrol"));
     for bundle in [&one, &two, &one, &one] {
         host.prepare(bundle).unwrap();
@@ -483,9 +375,6 @@ fn compiled_code_is_kept_for_as_many_bundles_as_allowed() {
 
 #[test]
 fn a_tick_without_length_is_refused() {
-    let options = HostOptions {
-        tick: Duration::ZERO,
-        ..HostOptions::default()
-    };
+    let options = HostOptions { tick: Duration::ZERO, ..HostOptions::default() };
     assert!(matches!(Host::new(options), Err(HostError::Tick)));
 }

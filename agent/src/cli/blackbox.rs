@@ -88,10 +88,7 @@ pub(super) fn answer(
     }
 }
 
-fn read_key(
-    key: Option<String>,
-    file: Option<PathBuf>,
-) -> anyhow::Result<Option<VerifyingKey>> {
+fn read_key(key: Option<String>, file: Option<PathBuf>) -> anyhow::Result<Option<VerifyingKey>> {
     let text = match (key, file) {
         (Some(text), _) => text,
         (None, Some(file)) => {

@@ -11,6 +11,8 @@ pub(super) fn init(config: &Log) {
     match config.format {
         LogFormat::Json => builder.json().init(),
         // Under systemd, which stamps lines itself, colours would be noise.
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Text => {
+            builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init()
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! `nooterra-agent policy`: the owner's envelope, from JSON to a signed document.
 
-use super::exit::{Code, coded};
 use super::Answer;
+use super::exit::{Code, coded};
 use crate::config::Config;
 use crate::envelope;
 use anyhow::Context as _;
@@ -74,13 +74,11 @@ pub(super) fn answer(
 
 fn read(file: &Path) -> anyhow::Result<PolicyDocument> {
     let wrong = |error: anyhow::Error| coded(Code::Configuration, error);
-    let text = std::fs::read_to_string(file)
-        .with_context(|| file.display().to_string())
-        .map_err(wrong)?;
+    let text =
+        std::fs::read_to_string(file).with_context(|| file.display().to_string()).map_err(wrong)?;
     // serde_json's errors name line and column.
-    let document: PolicyDocument = serde_json::from_str(&text)
-        .with_context(|| file.display().to_string())
-        .map_err(wrong)?;
+    let document: PolicyDocument =
+        serde_json::from_str(&text).with_context(|| file.display().to_string()).map_err(wrong)?;
     check_document(&document).with_context(|| file.display().to_string()).map_err(wrong)?;
     Ok(document)
 }
@@ -116,7 +114,8 @@ mod tools {
         let pem = std::fs::read_to_string(key).with_context(|| key.display().to_string())?;
         let key = Ed25519Key::from_pem(&pem).with_context(|| key.display().to_string())?;
         let signed = Signed::sign(document.clone(), &key)?;
-        files::write_whole(out, signed.bytes(), 0o644).with_context(|| out.display().to_string())?;
+        files::write_whole(out, signed.bytes(), 0o644)
+            .with_context(|| out.display().to_string())?;
         let text = format!(
             "{}: policy {} version {}, signed, SHA-256 {}",
             out.display(),

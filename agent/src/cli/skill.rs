@@ -125,11 +125,16 @@ mod tools {
     use std::path::Path;
 
     pub(super) fn keygen(secret: &Path, public: &Path) -> anyhow::Result<Answer> {
-        anyhow::ensure!(!secret.exists(), "{} exists; a key is never overwritten", secret.display());
+        anyhow::ensure!(
+            !secret.exists(),
+            "{} exists; a key is never overwritten",
+            secret.display()
+        );
         let keys = new_keys(None)?;
         write(secret, keys.secret.as_bytes(), 0o600)?;
         write(public, keys.public.as_bytes(), 0o644)?;
-        let text = format!("skill key: {} (private), {} (public)", secret.display(), public.display());
+        let text =
+            format!("skill key: {} (private), {} (public)", secret.display(), public.display());
         Ok(Answer::done(text, json!({ "public_key": keys.public })))
     }
 

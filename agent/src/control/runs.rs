@@ -130,7 +130,8 @@ mod tests {
     #[test]
     fn more_rules_than_fit_are_written_every_time_rather_than_lost() {
         let mut runs = Runs::default();
-        let many: Vec<_> = (0..40).map(|zone| GateVerdict { zone: Some(zone), ..verdict(0.0) }).collect();
+        let many: Vec<_> =
+            (0..40).map(|zone| GateVerdict { zone: Some(zone), ..verdict(0.0) }).collect();
         assert_eq!(phases(&mut runs, 0, &many).len(), 40);
         assert_eq!(phases(&mut runs, 20, &many).len(), 8);
     }

@@ -18,7 +18,9 @@ use tracing::{error, info, warn};
 #[derive(Debug, thiserror::Error)]
 pub enum ThreadError {
     /// `control.realtime = "require"`, and the system refuses.
-    #[error("real-time scheduling is refused ({0}); give the service CAP_SYS_NICE and LimitRTPRIO, or set control.realtime = \"try\"")]
+    #[error(
+        "real-time scheduling is refused ({0}); give the service CAP_SYS_NICE and LimitRTPRIO, or set control.realtime = \"try\""
+    )]
     Realtime(Errno),
     /// The system gives no thread.
     #[error("no control thread: {0}")]

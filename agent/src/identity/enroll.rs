@@ -28,7 +28,9 @@ pub enum EnrollError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The code is for another robot than agent.toml names.
-    #[error("the claim code is for robot {claimed}, but agent.toml says {configured}; correct `robot.id` or make a code for it")]
+    #[error(
+        "the claim code is for robot {claimed}, but agent.toml says {configured}; correct `robot.id` or make a code for it"
+    )]
     OtherRobot {
         /// In the cloud's answer.
         claimed: RobotId,

@@ -36,7 +36,9 @@ pub enum IdentityError {
         what: String,
     },
     /// Enrolled as another robot than the configuration names.
-    #[error("enrolled as {enrolled}, but agent.toml says {configured}; correct `robot.id`, or enroll with a fresh state folder")]
+    #[error(
+        "enrolled as {enrolled}, but agent.toml says {configured}; correct `robot.id`, or enroll with a fresh state folder"
+    )]
     OtherRobot {
         /// In agent.toml.
         configured: RobotId,
@@ -60,7 +62,9 @@ pub enum IdentityError {
         source: KeyError,
     },
     /// Nothing there yet.
-    #[error("this robot is not enrolled; make a claim code at the cloud and run `nooterra-agent enroll`")]
+    #[error(
+        "this robot is not enrolled; make a claim code at the cloud and run `nooterra-agent enroll`"
+    )]
     NotEnrolled,
     /// The random source failed.
     #[error("no randomness for a new key: {0}")]
@@ -114,8 +118,8 @@ impl Identity {
         if !address.exists() {
             return Err(IdentityError::NotEnrolled);
         }
-        let cloud: CloudAddress = serde_json::from_slice(&read(&address)?)
-            .map_err(|error| damaged(&address, &error))?;
+        let cloud: CloudAddress =
+            serde_json::from_slice(&read(&address)?).map_err(|error| damaged(&address, &error))?;
         if cloud.robot != *robot {
             return Err(IdentityError::OtherRobot {
                 configured: robot.clone(),
@@ -234,8 +238,8 @@ fn validity(
     certificate: &CertificateDer<'_>,
     path: &Path,
 ) -> Result<(WallMillis, WallMillis), IdentityError> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
-        .map_err(|error| damaged(path, &error))?;
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(certificate).map_err(|error| damaged(path, &error))?;
     let validity = parsed.validity();
     let millis = |seconds: i64| WallMillis(seconds.saturating_mul(1000));
     Ok((millis(validity.not_before.timestamp()), millis(validity.not_after.timestamp())))

@@ -46,7 +46,8 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, rustls::Error> {
-    ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&rustls::version::TLS13])
+    ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
 }
 
 /// A [`Signer`] as rustls and rcgen want it: ECDSA P-256 with DER signatures.
@@ -127,9 +128,7 @@ impl ResolvesClientCert for AlwaysThis {
         _root_hint_subjects: &[&[u8]],
         schemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
-        schemes
-            .contains(&SignatureScheme::ECDSA_NISTP256_SHA256)
-            .then(|| Arc::clone(&self.0))
+        schemes.contains(&SignatureScheme::ECDSA_NISTP256_SHA256).then(|| Arc::clone(&self.0))
     }
 
     fn has_certs(&self) -> bool {

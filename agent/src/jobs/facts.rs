@@ -32,7 +32,10 @@ pub struct Facts {
 
 impl std::fmt::Debug for Facts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Facts").field("actor", &self.actor).field("seq", &self.seq).finish_non_exhaustive()
+        f.debug_struct("Facts")
+            .field("actor", &self.actor)
+            .field("seq", &self.seq)
+            .finish_non_exhaustive()
     }
 }
 

@@ -19,7 +19,9 @@ use nooterra_protocol::ids::JobId;
 use nooterra_protocol::plan::{Plan, PlanStep};
 use nooterra_protocol::skill::Capability;
 use nooterra_protocol::time::MonoNanos;
-use nooterra_skill_host::{Bundle, End, Host, HostOptions, Request, RunState, Running, Status, Stepped};
+use nooterra_skill_host::{
+    Bundle, End, Host, HostOptions, Request, RunState, Running, Status, Stepped,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -124,8 +126,7 @@ impl Runner {
         while !self.inbox.shared.leaving() {
             match self.inbox.orders.recv_timeout(Duration::from_millis(100)) {
                 Ok(Order { job, plan }) => {
-                    let progress =
-                        Progress { job, next_step: 0, plan, resumes: 0, started: false };
+                    let progress = Progress { job, next_step: 0, plan, resumes: 0, started: false };
                     self.carry_out(progress);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -166,7 +167,9 @@ impl Runner {
         };
         match over {
             Ok(()) => self.memory.clear(),
-            Err(error) => error!(%error, %job, "the end of the job is not recorded; it is taken up again after the next start"),
+            Err(error) => {
+                error!(%error, %job, "the end of the job is not recorded; it is taken up again after the next start")
+            }
         }
         self.parts.desk.set_job(None);
         self.inbox.shared.end();
@@ -182,8 +185,7 @@ impl Runner {
         self.remember(progress)?;
         if !progress.started {
             let under = UnderPolicy { policy_hash: self.parts.policy_hash, pose: self.pose() };
-            for kind in
-                [EventType::EnRoute, EventType::AccessGranted, EventType::ExecutionStarted]
+            for kind in [EventType::EnRoute, EventType::AccessGranted, EventType::ExecutionStarted]
             {
                 self.parts.facts.state(&progress.job, kind, &under)?;
             }
@@ -193,9 +195,9 @@ impl Runner {
         let bundles = self.bundles(&progress.plan)?;
         while let Some(step) = progress.plan.steps.get(progress.next_step as usize) {
             info!(job = %progress.job, step = %step.id, action = step.action, "step begins");
-            let bundle = bundles.get(&step.skill.bundle).ok_or_else(|| {
-                Halt::Abort(format!("step {}: its bundle is missing", step.id))
-            })?;
+            let bundle = bundles
+                .get(&step.skill.bundle)
+                .ok_or_else(|| Halt::Abort(format!("step {}: its bundle is missing", step.id)))?;
             let steps = progress.plan.steps.len();
             StepRun::new(self, &progress.job, step, (progress.next_step, steps)).run(bundle)?;
             self.parts.desk.set_skill(None);
@@ -256,7 +258,12 @@ struct StepRun<'r> {
 }
 
 impl<'r> StepRun<'r> {
-    fn new(runner: &'r mut Runner, job: &'r JobId, step: &'r PlanStep, place: (u32, usize)) -> Self {
+    fn new(
+        runner: &'r mut Runner,
+        job: &'r JobId,
+        step: &'r PlanStep,
+        place: (u32, usize),
+    ) -> Self {
         Self {
             beat_due: runner.parts.pace.now(),
             job,

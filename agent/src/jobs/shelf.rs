@@ -173,7 +173,8 @@ pub fn trusted_keys(dir: &Path) -> Result<TrustedKeys, ShelfError> {
     for entry in std::fs::read_dir(dir).map_err(|source| unreadable(dir, source))? {
         let path = entry.map_err(|source| unreadable(dir, source))?.path();
         if path.extension().is_some_and(|extension| extension == "pub") {
-            let text = std::fs::read_to_string(&path).map_err(|source| unreadable(&path, source))?;
+            let text =
+                std::fs::read_to_string(&path).map_err(|source| unreadable(&path, source))?;
             keys.add(&text).map_err(|source| ShelfError::Key { path: path.clone(), source })?;
         }
     }

@@ -102,7 +102,16 @@ impl Downlink {
         let stored = journal.get_state(REPLAY_KEY).ok().flatten();
         let seen = stored.and_then(|bytes| codec::from_slice(&bytes).ok()).unwrap_or_default();
         let max_lease_ms = config.max_lease_ms;
-        Self { clock, command_key, desk, jobs, journal, max_lease_ms, robot, seen: Mutex::new(seen) }
+        Self {
+            clock,
+            command_key,
+            desk,
+            jobs,
+            journal,
+            max_lease_ms,
+            robot,
+            seen: Mutex::new(seen),
+        }
     }
 
     /// Takes one message, whoever carried it. Blocks until its record is on the disk.

@@ -125,8 +125,9 @@ impl<'c> Session<'c> {
             loop {
                 match self.packet().await? {
                     Packet::SubAck(ack) => {
-                        let granted =
-                            |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
+                        let granted = |code: &SubscribeReasonCode| {
+                            matches!(code, SubscribeReasonCode::Success(_))
+                        };
                         if ack.return_codes.iter().all(granted) {
                             break;
                         }
@@ -312,4 +313,3 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
 }
-

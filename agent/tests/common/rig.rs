@@ -125,10 +125,8 @@ impl CloudRig {
     pub(crate) fn records(&self, class: Class) -> BTreeMap<u64, Value> {
         let (mut all, mut after) = (BTreeMap::new(), 0);
         loop {
-            let path = format!(
-                "/v1/robots/amr-1/records?class={}&limit=1000&after={after}",
-                class.name()
-            );
+            let path =
+                format!("/v1/robots/amr-1/records?class={}&limit=1000&after={after}", class.name());
             let page = self.get(&path);
             let records = page["records"].as_array().unwrap();
             if records.is_empty() {

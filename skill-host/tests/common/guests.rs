@@ -20,14 +20,7 @@ pub(crate) fn component(name: &str) -> Vec<u8> {
         let mut build = Command::new(cargo);
         build
             .current_dir(skills())
-            .args([
-                "build",
-                "--quiet",
-                "--locked",
-                "--release",
-                "--target",
-                TARGET,
-            ])
+            .args(["build", "--quiet", "--locked", "--release", "--target", TARGET])
             .arg("--target-dir")
             .arg(&target_dir);
         // What was meant for the host must not reach the guests.
@@ -46,10 +39,7 @@ pub(crate) fn component(name: &str) -> Vec<u8> {
             !errors.contains("target may not be installed"),
             "the guests need a target that is not installed: run `rustup target add {TARGET}`"
         );
-        assert!(
-            output.status.success(),
-            "the guests do not build:\n{errors}"
-        );
+        assert!(output.status.success(), "the guests do not build:\n{errors}");
         target_dir.join(TARGET).join("release")
     });
     std::fs::read(folder.join(format!("{name}.wasm"))).expect("the build left a component")

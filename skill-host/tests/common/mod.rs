@@ -99,12 +99,7 @@ pub(crate) const PERIOD_S: f64 = 0.1;
 impl Toy {
     pub(crate) fn docked_at(x: f64, y: f64, yaw: f64) -> Self {
         let dock = Pose { x, y, yaw };
-        Self {
-            dock,
-            now_ns: 0,
-            pose: dock,
-            twist: Twist::ZERO,
-        }
+        Self { dock, now_ns: 0, pose: dock, twist: Twist::ZERO }
     }
 
     pub(crate) fn at(&self) -> MonoNanos {
@@ -120,18 +115,11 @@ impl Toy {
         Observation {
             battery: Some(Timed {
                 at,
-                value: Battery {
-                    charging: docked,
-                    fraction: 0.8,
-                    volts: 25.1,
-                },
+                value: Battery { charging: docked, fraction: 0.8, volts: 25.1 },
             }),
             docked,
             emergency_stop: false,
-            pose: Timed {
-                at,
-                value: self.pose,
-            },
+            pose: Timed { at, value: self.pose },
             scan: Some(Timed {
                 at,
                 value: Scan {
@@ -143,10 +131,7 @@ impl Toy {
                         .collect(),
                 },
             }),
-            twist: Timed {
-                at,
-                value: self.twist,
-            },
+            twist: Timed { at, value: self.twist },
         }
     }
 
@@ -178,11 +163,7 @@ impl Toy {
             return Twist::new(0.0, error * 2.0);
         }
         let error = wrap_angle((to.y - self.pose.y).atan2(to.x - self.pose.x) - self.pose.yaw);
-        let linear = if error.abs() < 0.3 {
-            speed_mps.min(left * 2.0)
-        } else {
-            0.0
-        };
+        let linear = if error.abs() < 0.3 { speed_mps.min(left * 2.0) } else { 0.0 };
         Twist::new(linear, error * 3.0)
     }
 }

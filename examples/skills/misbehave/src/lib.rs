@@ -39,10 +39,7 @@ impl Guest for Misbehave {
             "trap" => panic!("on purpose"),
             "nan" => {
                 return (
-                    Request::Drive(Twist {
-                        linear: f64::NAN,
-                        angular: f64::INFINITY,
-                    }),
+                    Request::Drive(Twist { linear: f64::NAN, angular: f64::INFINITY }),
                     under_way(f64::NAN),
                 );
             }
@@ -54,24 +51,14 @@ impl Guest for Misbehave {
             "drive" => {
                 let to = Point { x: 1.0, y: 1.0 };
                 return (
-                    Request::GoTo(Destination {
-                        to,
-                        yaw: None,
-                        speed_mps: 1.0,
-                    }),
+                    Request::GoTo(Destination { to, yaw: None, speed_mps: 1.0 }),
                     under_way(0.5),
                 );
             }
             "rant" => return (Request::Idle, Status::Failed("x".repeat(1 << 20))),
             "note" => {
                 let note = "é".repeat(1000);
-                return (
-                    Request::Idle,
-                    Status::Running(Progress {
-                        fraction: 7.0,
-                        note,
-                    }),
-                );
+                return (Request::Idle, Status::Running(Progress { fraction: 7.0, note }));
             }
             "done" => return (Request::Stop, Status::Done),
             _ => {}
@@ -81,10 +68,7 @@ impl Guest for Misbehave {
 }
 
 fn under_way(fraction: f64) -> Status {
-    Status::Running(Progress {
-        fraction,
-        note: String::new(),
-    })
+    Status::Running(Progress { fraction, note: String::new() })
 }
 
 /// The counter keeps the loop from being optimised into a trap.
@@ -110,12 +94,7 @@ fn attach() -> Status {
         evidence::attach("c", "application/octet-stream", &[7]),
     ];
     match verdicts {
-        [
-            Err(Refusal::TooLarge),
-            Ok(()),
-            Ok(()),
-            Err(Refusal::TooLarge),
-        ] => Status::Done,
+        [Err(Refusal::TooLarge), Ok(()), Ok(()), Err(Refusal::TooLarge)] => Status::Done,
         other => Status::Failed(format!("{other:?}")),
     }
 }

@@ -54,12 +54,7 @@ impl Inspect {
 
     fn look(&mut self, seen: &Observation) {
         let Some(scan) = &seen.scan else { return };
-        for (i, range) in scan
-            .ranges
-            .iter()
-            .map(|range| f64::from(*range))
-            .enumerate()
-        {
+        for (i, range) in scan.ranges.iter().map(|range| f64::from(*range)).enumerate() {
             if !range.is_finite() || range >= scan.range_max {
                 continue;
             }
@@ -87,13 +82,7 @@ impl Inspect {
         let sectors: Vec<String> = self
             .nearest_m
             .iter()
-            .map(|range| {
-                if range.is_finite() {
-                    format!("{range:.3}")
-                } else {
-                    "null".to_owned()
-                }
-            })
+            .map(|range| if range.is_finite() { format!("{range:.3}") } else { "null".to_owned() })
             .collect();
         let (x, y, beams, turned) = (seen.pose.x, seen.pose.y, self.beams, self.turned_rad);
         format!(

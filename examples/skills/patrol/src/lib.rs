@@ -58,16 +58,9 @@ thread_local! {
 
 enum Action {
     Inspect(inspect::Inspect),
-    Patrol {
-        next: usize,
-        speed_mps: f64,
-        waypoints: Vec<Point>,
-    },
+    Patrol { next: usize, speed_mps: f64, waypoints: Vec<Point> },
     Return(Return),
-    Undock {
-        distance_m: f64,
-        from: Option<Point>,
-    },
+    Undock { distance_m: f64, from: Option<Point> },
 }
 
 struct Return {
@@ -133,17 +126,12 @@ impl Guest for Patrol {
     fn step(seen: Observation) -> (Request, Status) {
         ACTION.with_borrow_mut(|action| match action {
             Some(Action::Inspect(inspect)) => inspect.step(&seen),
-            Some(Action::Patrol {
-                next,
-                speed_mps,
-                waypoints,
-            }) => patrol(&seen, waypoints, next, *speed_mps),
+            Some(Action::Patrol { next, speed_mps, waypoints }) => {
+                patrol(&seen, waypoints, next, *speed_mps)
+            }
             Some(Action::Return(run)) => run.step(&seen),
             Some(Action::Undock { distance_m, from }) => undock(&seen, *distance_m, from),
-            None => (
-                Request::Stop,
-                Status::Failed("`step` before `init`".to_owned()),
-            ),
+            None => (Request::Stop, Status::Failed("`step` before `init`".to_owned())),
         })
     }
 }
@@ -160,13 +148,7 @@ fn undock(seen: &Observation, distance_m: f64, from: &mut Option<Point>) -> (Req
         return (Request::Stop, Status::Done);
     }
     let request = drive(UNDOCKING_MPS.copysign(distance_m), 0.0);
-    (
-        request,
-        running(
-            driven / wanted,
-            format!("{driven:.2} of {wanted:.2} m off the dock"),
-        ),
-    )
+    (request, running(driven / wanted, format!("{driven:.2} of {wanted:.2} m off the dock")))
 }
 
 fn patrol(
@@ -187,20 +169,10 @@ fn patrol(
         return (Request::Stop, Status::Done);
     };
     let left = distance(here, to);
-    let request = Request::GoTo(Destination {
-        to,
-        yaw: None,
-        speed_mps,
-    });
+    let request = Request::GoTo(Destination { to, yaw: None, speed_mps });
     let number = *next + 1;
-    let note = format!(
-        "waypoint {number} of {}, {left:.1} m to go",
-        waypoints.len()
-    );
-    (
-        request,
-        running(*next as f64 / waypoints.len() as f64, note),
-    )
+    let note = format!("waypoint {number} of {}, {left:.1} m to go", waypoints.len());
+    (request, running(*next as f64 / waypoints.len() as f64, note))
 }
 
 impl Return {
@@ -211,11 +183,7 @@ impl Return {
             return (Request::Stop, Status::Done);
         }
         let here = position(seen);
-        let travels = if self.nose_first {
-            seen.pose.yaw
-        } else {
-            seen.pose.yaw + PI
-        };
+        let travels = if self.nose_first { seen.pose.yaw } else { seen.pose.yaw + PI };
         // Along the line onto the dock: negative before it, zero on it.
         let along =
             (here.x - self.dock.x) * self.course.cos() + (here.y - self.dock.y) * self.course.sin();
@@ -240,42 +208,24 @@ impl Return {
                 let to = self.approach;
                 let note = format!("to the dock, {:.1} m to go", distance(here, to));
                 let speed_mps = self.speed_mps;
-                (
-                    Request::GoTo(Destination {
-                        to,
-                        yaw: None,
-                        speed_mps,
-                    }),
-                    running(0.0, note),
-                )
+                (Request::GoTo(Destination { to, yaw: None, speed_mps }), running(0.0, note))
             }
             Phase::Align => {
                 let turn = turn(wrap(self.course - travels));
-                (
-                    drive(0.0, turn),
-                    running(0.5, "turning for the dock".to_owned()),
-                )
+                (drive(0.0, turn), running(0.5, "turning for the dock".to_owned()))
             }
             Phase::Dock => {
                 // At a point of the line that stays as far ahead as it is: what the robot is
                 // off the line by shrinks to about a third with each such length.
                 let aim = ahead_of(self.dock, self.course, along + DOCKING_AHEAD_M);
                 let turn = turn(wrap(direction(here, aim) - travels));
-                let speed = if self.nose_first {
-                    DOCKING_MPS
-                } else {
-                    -DOCKING_MPS
-                };
+                let speed = if self.nose_first { DOCKING_MPS } else { -DOCKING_MPS };
                 let note = format!("docking, {:.2} m to go", -along);
-                (
-                    drive(speed, turn),
-                    running(1.0 + 0.4 * along / self.approach_m, note),
-                )
+                (drive(speed, turn), running(1.0 + 0.4 * along / self.approach_m, note))
             }
-            Phase::Wait(_) => (
-                Request::Stop,
-                running(1.0, "waiting for the dock to answer".to_owned()),
-            ),
+            Phase::Wait(_) => {
+                (Request::Stop, running(1.0, "waiting for the dock to answer".to_owned()))
+            }
         }
     }
 }
@@ -290,17 +240,11 @@ fn drive(linear: f64, angular: f64) -> Request {
 }
 
 fn position(seen: &Observation) -> Point {
-    Point {
-        x: seen.pose.x,
-        y: seen.pose.y,
-    }
+    Point { x: seen.pose.x, y: seen.pose.y }
 }
 
 fn running(fraction: f64, note: String) -> Status {
-    Status::Running(Progress {
-        fraction: fraction.clamp(0.0, 1.0),
-        note,
-    })
+    Status::Running(Progress { fraction: fraction.clamp(0.0, 1.0), note })
 }
 
 export!(Patrol);

@@ -33,11 +33,7 @@ impl Params {
         if range.contains(&number) {
             Ok(number)
         } else {
-            Err(format!(
-                "`{name}` must be {} to {}, is {number}",
-                range.start(),
-                range.end()
-            ))
+            Err(format!("`{name}` must be {} to {}, is {number}", range.start(), range.end()))
         }
     }
 
