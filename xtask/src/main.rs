@@ -1,9 +1,9 @@
 //! The developer's commands, as `cargo xtask COMMAND`.
 //!
-//! - [`demo`]: one signed job, end to end, against the embedded cloud and a simulated robot;
+//! - `demo`: one signed job, end to end, against the embedded cloud and a simulated robot;
 //!   leaves `report.html` and `summary.json`.
-//! - [`test`]: installs what the tests need, runs all of them, counts.
-//! - [`ci`]: formatting, lints, licences, docs, the direction of the dependencies, the tests.
+//! - `test`: installs what the tests need, runs all of them, counts.
+//! - `ci`: formatting, lints, licences, docs, the direction of the dependencies, the tests.
 //!
 //! # What it never does
 //! It links neither the agent nor the cloud: it drives the two programs as a user would, by

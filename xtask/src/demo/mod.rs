@@ -6,6 +6,7 @@
 
 mod cloud;
 mod facts;
+mod gather;
 mod plan;
 mod robot;
 mod script;

@@ -35,7 +35,7 @@ pub(crate) fn render(run: &Run) -> String {
 <header>
 <div><p class="kicker">Nooterra demo, robot {robot}, seed {seed}</p>
 <h1>One signed job, end to end</h1>
-<p class="quiet">Job <code>{job}</code> under policy <code>{policy}</code>. Times are seconds since the robot departed. The path is the simulator&#39;s own account; the robot&#39;s software neither wrote nor read it.</p></div>
+<p class="quiet">Job <code>{job}</code> under policy <code>{policy}</code>. Times are seconds since the robot departed. The path is the simulator&#39;s own account of where the robot was, which the robot&#39;s control loop never sees.</p></div>
 {verdict}
 </header>
 <main>
