@@ -10,13 +10,14 @@ use nooterra_agent::control::Desk;
 use nooterra_agent::jobs::Jobs;
 use nooterra_agent::link::{Downlink, Taken};
 use nooterra_blackbox::{Journal, JournalHandle};
+use nooterra_protocol::codec::Digest;
 use nooterra_protocol::command::{Ask, RemoteCommand};
 use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::geometry::{Point, Twist};
-use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, RobotId};
+use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, RobotId, StepId};
 use nooterra_protocol::keys::{Ed25519Key, Signer as _};
-use nooterra_protocol::plan::Plan;
+use nooterra_protocol::plan::{Param, Plan, PlanStep, SkillRef};
 use nooterra_protocol::time::WallMillis;
 use std::sync::Arc;
 use std::time::Duration;
@@ -183,6 +184,27 @@ fn numbers_that_are_none_and_leases_without_end_are_refused() {
     let unknown =
         Ask::CancelJob { job: JobId::new("job-9").unwrap(), reason: "no more".to_owned() };
     door.refuses(&sign(command("env_5", unknown)), "not under way");
+}
+
+#[test]
+fn a_command_that_the_journal_cannot_hold_is_refused_rather_than_acted_on_unrecorded() {
+    let site = Site::new();
+    let door = open(&site);
+    let skill = SkillRef {
+        bundle: Digest::of(b"bundle"),
+        id: "patrol".parse().unwrap(),
+        version: "1.0.0".to_owned(),
+    };
+    let step = |number: usize| PlanStep {
+        action: "patrol".to_owned(),
+        id: StepId::new(format!("s{number}")).unwrap(),
+        params: [("note".to_owned(), Param::Text("x".repeat(200)))].into(),
+        skill: skill.clone(),
+        timeout_s: 60,
+    };
+    let plan = Plan { steps: (0..256).map(step).collect() };
+    let start = Ask::StartJob { job: JobId::new("job-1").unwrap(), plan };
+    door.refuses(&sign(command("env_1", start)), "too large to be recorded");
 }
 
 #[test]

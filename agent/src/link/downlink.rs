@@ -4,7 +4,7 @@
 use crate::clock::{SystemClock, mono};
 use crate::control::{Desk, Goal, Lease};
 use crate::jobs::Jobs;
-use nooterra_blackbox::{JournalHandle, StateError};
+use nooterra_blackbox::{AppendError, JournalHandle, StateError};
 use nooterra_protocol::codec::{self, Blob, Digest};
 use nooterra_protocol::command::{Ask, RemoteCommand};
 use nooterra_protocol::entry::{CommandReceived, CommandRefused, Entry};
@@ -53,6 +53,9 @@ pub(super) enum Refused {
     /// Not genuine.
     #[error(transparent)]
     Signature(#[from] SignedError),
+    /// Larger than a record of the journal.
+    #[error("it is too large to be recorded: {0}")]
+    TooLarge(String),
     /// More unexpired commands than are remembered.
     #[error("{MAX_REMEMBERED} commands are still unexpired; send shorter validities")]
     TooMany,
@@ -129,6 +132,10 @@ impl Downlink {
         }
         match self.accept(&signed) {
             Ok(()) => {}
+            Err(StateError::Append(error @ AppendError::TooLarge(_))) => {
+                let refused = Refused::TooLarge(error.to_string());
+                return self.refuse(bytes, Some(command.id.clone()), &refused);
+            }
             Err(error) => {
                 error!(%error, id = %command.id, "a command is not acted on: it cannot be recorded");
                 // A stop needs no record to be right.

@@ -16,7 +16,7 @@ mod uplink;
 pub use downlink::{Downlink, Taken};
 
 use crate::clock::SystemClock;
-use crate::identity::{self, Identity};
+use crate::identity::Identity;
 use nooterra_blackbox::JournalHandle;
 use nooterra_protocol::entry::{Entry, Link as LinkEntry};
 use nooterra_protocol::uplink::Health;
@@ -28,6 +28,9 @@ use tracing::{info, warn};
 
 /// The first pause after a lost connection; doubles up to the configured longest.
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
+
+/// Between two attempts to renew the certificate, at the most.
+const RENEW_EVERY: Duration = Duration::from_secs(600);
 
 /// All that the channel needs from the rest of the agent.
 pub struct Channel {
@@ -58,13 +61,18 @@ impl Channel {
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut backoff = FIRST_BACKOFF;
         let mut last_reason = String::new();
+        let mut renewal_tried = None;
         while !*stop.borrow() {
-            self.renew_if_due().await;
-            let (end, was_up) = session::hold(&self, stop.clone()).await;
+            let (end, was_up) = session::hold(&self, stop.clone(), &mut renewal_tried).await;
             match end {
                 End::Stopped => break,
-                End::Renew => continue,
+                End::Renewed(identity) => {
+                    info!(not_after = %identity.not_after(), "the certificate was renewed");
+                    self.identity = *identity;
+                    continue;
+                }
                 End::Lost(reason) => {
+                    let reason = self.explained(reason);
                     if was_up {
                         backoff = FIRST_BACKOFF;
                         self.record(LinkEntry { reason: Some(reason.clone()), up: false });
@@ -84,21 +92,27 @@ impl Channel {
         }
     }
 
-    async fn renew_if_due(&mut self) {
-        if !self.identity.wants_renewal(self.clock.judged_wall()) {
-            return;
+    /// The connection is tried all the same: it is the clock that may be wrong.
+    fn explained(&self, reason: String) -> String {
+        let end = self.identity.not_after();
+        if self.clock.judged_wall() < end {
+            return reason;
         }
-        match identity::renew(&self.identity).await {
-            Ok(renewed) => {
-                info!(not_after = %renewed.not_after(), "the certificate was renewed");
-                self.identity = renewed;
-            }
-            Err(error) => warn!(
-                %error,
-                not_after = %self.identity.not_after(),
-                "the certificate was not renewed; when it ends, enroll this robot again"
-            ),
+        format!(
+            "this robot's certificate ended at {end}: check its clock, or enroll this robot again \
+             ({reason})"
+        )
+    }
+
+    /// How long to wait between two attempts to renew the certificate: ever shorter towards
+    /// its end. `None` while it is not due.
+    fn renewal_pause(&self) -> Option<Duration> {
+        let now = self.clock.judged_wall();
+        if !self.identity.wants_renewal(now) {
+            return None;
         }
+        let left = self.identity.not_after().millis_since(now).max(0);
+        Some((Duration::from_millis(left.unsigned_abs()) / 8).clamp(FIRST_BACKOFF, RENEW_EVERY))
     }
 
     fn record(&self, link: LinkEntry) {

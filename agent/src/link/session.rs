@@ -2,7 +2,7 @@
 
 use super::Channel;
 use super::uplink::{Uplink, WINDOW};
-use crate::identity;
+use crate::identity::{self, EnrollError, Identity};
 use nooterra_protocol::codec::{self, Blob};
 use nooterra_protocol::entry::Link as LinkEntry;
 use nooterra_protocol::topic::{Channel as Lane, Topic};
@@ -35,14 +35,19 @@ const PACKETS: usize = 64;
 pub(super) enum End {
     /// In one line.
     Lost(String),
-    /// The certificate should be renewed.
-    Renew,
+    /// There is a new certificate to connect with.
+    Renewed(Box<Identity>),
     /// The agent stops.
     Stopped,
 }
 
 /// Connects and stays connected as long as it lasts; tells whether it was ever up.
-pub(super) async fn hold(channel: &Channel, mut stop: watch::Receiver<bool>) -> (End, bool) {
+/// `renewal_tried` is when the certificate's renewal was last tried, in whichever session.
+pub(super) async fn hold(
+    channel: &Channel,
+    mut stop: watch::Receiver<bool>,
+    renewal_tried: &mut Option<Instant>,
+) -> (End, bool) {
     let mut session = match timeout(SETUP_WITHIN, Session::open(channel)).await {
         Ok(Ok(session)) => session,
         Ok(Err(reason)) => return (End::Lost(reason), false),
@@ -50,7 +55,7 @@ pub(super) async fn hold(channel: &Channel, mut stop: watch::Receiver<bool>) -> 
     };
     info!(cloud = channel.identity.cloud().mqtt, "the channel is up");
     channel.record(LinkEntry { reason: None, up: true });
-    let end = session.live(&mut stop).await.unwrap_or_else(End::Lost);
+    let end = session.live(&mut stop, renewal_tried).await.unwrap_or_else(End::Lost);
     if matches!(end, End::Stopped) {
         session.leave().await;
     }
@@ -141,11 +146,16 @@ impl<'c> Session<'c> {
         Ok(())
     }
 
-    async fn live(&mut self, stop: &mut watch::Receiver<bool>) -> Result<End, String> {
+    async fn live(
+        &mut self,
+        stop: &mut watch::Receiver<bool>,
+        renewal_tried: &mut Option<Instant>,
+    ) -> Result<End, String> {
         let news = Arc::clone(&self.channel.news);
         let silence = Duration::from_secs(u64::from(self.channel.config.keep_alive_s)) * 5 / 2;
         let mut heard = Instant::now();
         let mut state_due = Instant::now() + STATE_EVERY;
+        let mut renewal = Renewal::default();
         loop {
             let more_at = self.pump().await?;
             let now = Instant::now();
@@ -155,10 +165,7 @@ impl<'c> Session<'c> {
             if self.uplink.is_stuck(now) {
                 return Err("the cloud acknowledges nothing".to_owned());
             }
-            let wall = self.channel.clock.judged_wall();
-            if self.channel.identity.wants_renewal(wall) && now >= state_due {
-                return Ok(End::Renew);
-            }
+            renewal.begin_if_due(self.channel, now, renewal_tried);
             if now >= state_due {
                 state_due = now + STATE_EVERY;
                 self.tell_state()?;
@@ -177,6 +184,14 @@ impl<'c> Session<'c> {
                         None => return Err("the MQTT client ended".to_owned()),
                     }
                 }
+                renewed = renewal.done() => match renewed {
+                    Ok(identity) => return Ok(End::Renewed(Box::new(identity))),
+                    Err(error) => warn!(
+                        %error,
+                        not_after = %self.channel.identity.not_after(),
+                        "the certificate was not renewed; when it ends, enroll this robot again"
+                    ),
+                },
                 () = news.notified() => {}
                 () = sleep_until(more_at.min(state_due)) => {}
                 _ = stop.changed() => return Ok(End::Stopped),
@@ -275,6 +290,45 @@ impl<'c> Session<'c> {
     }
 }
 
+/// An attempt to renew the certificate, beside the session that it is made in.
+#[derive(Default)]
+struct Renewal {
+    task: Option<JoinHandle<Result<Identity, EnrollError>>>,
+}
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Renewal {
+    fn begin_if_due(&mut self, channel: &Channel, now: Instant, tried: &mut Option<Instant>) {
+        if self.task.is_some() {
+            return;
+        }
+        let Some(pause) = channel.renewal_pause() else { return };
+        if tried.is_none_or(|at| now >= at + pause) {
+            *tried = Some(now);
+            let identity = channel.identity.clone();
+            self.task = Some(tokio::spawn(async move { identity::renew(&identity).await }));
+        }
+    }
+
+    /// Waits for the attempt under way; for ever when there is none.
+    async fn done(&mut self) -> Result<Identity, String> {
+        let Some(task) = &mut self.task else { return std::future::pending().await };
+        let result = task.await;
+        self.task = None;
+        match result {
+            Ok(renewed) => renewed.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
 fn options(channel: &Channel) -> Result<MqttOptions, String> {
     let cloud = channel.identity.cloud();
     let bad = || format!("`{}` is not host:port; enroll again", cloud.mqtt);
@@ -299,13 +353,9 @@ fn options(channel: &Channel) -> Result<MqttOptions, String> {
     Ok(options)
 }
 
-/// A connection error as one line that says what to look at.
+/// A connection error as one line.
 fn in_words(error: &ConnectionError) -> String {
-    let text = error.to_string();
-    if text.contains("CertificateExpired") || text.contains("certificate expired") {
-        return "a certificate has expired: check this robot's clock, or enroll again".to_owned();
-    }
-    text.replace('\n', " ")
+    error.to_string().replace('\n', " ")
 }
 
 async fn blocking<T: Send + 'static>(
