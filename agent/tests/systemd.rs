@@ -15,17 +15,18 @@ use serde_json::json;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+/// The checkout.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
 /// The system below is this machine's own, so nothing that it writes may stay: /etc, /var and
 /// what is installed are overlays in memory, /run and /tmp are empty and its own, and of all
-/// that would start only the log and the bus are left. The unit is installed where a package
-/// would put it.
+/// that would start only the log and the bus are left.
 const BOOT: &str = r#"
 set -e
-site=$1 agent=$2 unit=$3 users=$4
+site=$1 agent=$2 shipped=$3
 mount --make-rprivate /
 cp "$agent" "$site/nooterra-agent"
-cp "$unit" "$site/nooterra-agent.service"
-cp "$users" "$site/nooterra-agent.conf"
+cp -r "$shipped" "$site/systemd"
 mount -t tmpfs tmpfs /run
 mkdir /run/site /run/over
 mount --bind "$site" /run/site
@@ -44,15 +45,6 @@ ln -s ../systemd-journald.service "$system/sysinit.target.wants/"
 for socket in systemd-journald.socket systemd-journald-dev-log.socket dbus.socket; do
     ln -s "../$socket" "$system/sockets.target.wants/"
 done
-cd /run/site
-rm -f /usr/bin/nooterra-agent
-cp nooterra-agent /usr/bin/
-cp nooterra-agent.service "$system/"
-mkdir -p /usr/lib/sysusers.d /etc/nooterra
-cp nooterra-agent.conf /usr/lib/sysusers.d/
-cp -r policy.cbor owner.pub skill-keys world.toml agent.toml /etc/nooterra/
-chmod -R a+rX /etc/nooterra
-systemd-sysusers nooterra-agent.conf
 exec /lib/systemd/systemd --system --unit=basic.target
 "#;
 
@@ -63,14 +55,12 @@ struct Machine {
 
 impl Machine {
     fn boot(site: &Site) -> Self {
-        let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd");
         let unshare = Command::new("unshare")
             .args(["--pid", "--mount", "--fork", "--mount-proc", "--cgroup", "--uts", "--ipc"])
             .args(["--kill-child", "sh", "-c", BOOT, "sh"])
             .arg(site.dir.path())
             .arg(AGENT)
-            .arg(tree.join("nooterra-agent.service"))
-            .arg(tree.join("nooterra-agent.sysusers"))
+            .arg(Path::new(ROOT).join("systemd"))
             .env("container", "nooterra-test")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -164,6 +154,17 @@ fn freeze(thread: i32) {
     });
 }
 
+/// The commands of `docs/install.md`, as they stand there.
+fn install(cloud: &str, code: &str) -> String {
+    let text = std::fs::read_to_string(Path::new(ROOT).join("docs/install.md")).unwrap();
+    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let commands: String = blocks.collect();
+    assert!(commands.contains("systemctl enable"), "the guide was not understood");
+    format!(
+        "cd /run/site\nAGENT=nooterra-agent ROBOT=/run/site CLOUD={cloud} CODE={code}\n{commands}"
+    )
+}
+
 #[test]
 fn the_shipped_unit_runs_a_skill_and_its_watchdog_ends_a_frozen_control_loop() {
     if !nix::unistd::geteuid().is_root() {
@@ -176,11 +177,8 @@ fn the_shipped_unit_runs_a_skill_and_its_watchdog_ends_a_frozen_control_loop() {
     let skill = publish_patrol(&cloud, Some(&site));
     let machine = Machine::boot(&site);
     let code = cloud.post("/v1/claim-codes", json!({ "robot": "amr-1" }))["code"].clone();
-    let code = code.as_str().unwrap();
-    machine.succeed(&["nooterra-agent", "enroll", "--cloud", &cloud.url(), "--code", code]);
-
-    // `start` of a Type=notify unit returns when the agent has said that it is ready.
-    machine.succeed(&["systemctl", "start", "nooterra-agent"]);
+    // Starting a Type=notify unit returns when the agent has said that it is ready.
+    machine.succeed(&["sh", "-ec", &install(&cloud.url(), code.as_str().unwrap())]);
     assert_eq!(machine.show("ActiveState"), "active");
     assert_eq!(machine.show("StatusText"), "the control loop ticks");
     wait_for("the robot", || cloud.is_online().then_some(()));
@@ -206,7 +204,7 @@ fn the_shipped_unit_runs_a_skill_and_its_watchdog_ends_a_frozen_control_loop() {
 
 #[test]
 fn the_units_exposure_is_scored_below_2_5() {
-    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/nooterra-agent.service");
+    let unit = Path::new(ROOT).join("systemd/nooterra-agent.service");
     let output = Command::new("systemd-analyze")
         .args(["security", "--offline=true", "--no-pager"])
         .arg(unit)

@@ -171,11 +171,50 @@ fn as_value(record: &TailRecord) -> Value {
 fn as_line(record: &TailRecord) -> String {
     match &record.record {
         Ok(read) => {
-            let body = body(read);
-            format!("{:>8}  {}  {:<16} {body}", record.seq, read.stamp.wall, read.kind)
+            let words = in_words(read);
+            format!("{:>8}  {}  {:<16} {words}", record.seq, read.stamp.wall, read.kind)
         }
         Err(why) => format!("{:>8}  unreadable: {why}", record.seq),
     }
+}
+
+/// The body for people: the kinds that come often as a sentence, the others as they are.
+fn in_words(record: &nooterra_evidence::Record) -> String {
+    match record.entry() {
+        Ok(Some(Entry::Verdict(verdict))) => {
+            let asked =
+                |part: Option<f64>| part.map_or("?".to_owned(), |part| format!("{part:.2}"));
+            format!(
+                "{} {}{}: {} asked {} m/s {} rad/s, allowed {:.2} m/s {:.2} rad/s, limit {:.2}",
+                verdict.rule,
+                word(&verdict.phase),
+                verdict.zone.map_or(String::new(), |zone| format!(" ({zone})")),
+                word(&verdict.source),
+                asked(verdict.asked.linear),
+                asked(verdict.asked.angular),
+                verdict.allowed.linear,
+                verdict.allowed.angular,
+                verdict.limit,
+            )
+        }
+        Ok(Some(Entry::Sample(sample))) => format!(
+            "at ({:.2}, {:.2}) facing {:.2} rad, {:.2} m/s {:.2} rad/s, limit {:.2} m/s, for {}",
+            sample.pose.x,
+            sample.pose.y,
+            sample.pose.yaw,
+            sample.twist.linear,
+            sample.twist.angular,
+            sample.limit_mps,
+            word(&sample.source),
+        ),
+        _ => body(record).to_string(),
+    }
+}
+
+/// An enum's name as on the wire.
+fn word<T: serde::Serialize>(value: &T) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value.as_str().unwrap_or("?").to_owned()
 }
 
 /// The body for people and scripts: of a signed fact, what it states.

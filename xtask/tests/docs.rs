@@ -1,0 +1,105 @@
+//! The guides in `docs/`: every command of the walk-through is run, and no record or rule is
+//! missing from the reference. `docs/install.md` is run under systemd by the agent's tests.
+#![allow(clippy::unwrap_used)]
+
+use nooterra_protocol::entry::Rule;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(root().join(file)).unwrap()
+}
+
+/// The contents of the blocks that begin with exactly "```sh".
+fn commands(text: &str) -> String {
+    let mut inside = false;
+    let mut script = String::new();
+    for line in text.lines() {
+        match line {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            line if inside => script = script + line + "\n",
+            _ => {}
+        }
+    }
+    script
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The folder of the two programs, built as the walk-through says.
+fn programs() -> PathBuf {
+    let mut build = Command::new(env!("CARGO"));
+    build.current_dir(root()).args(["build", "--quiet", "-p", "nooterra-agent"]);
+    assert!(build.args(["-p", "nooterra-cloud"]).status().unwrap().success());
+    // This test's own program lies in target/PROFILE/deps.
+    let me = std::env::current_exe().unwrap();
+    me.parent().unwrap().parent().unwrap().to_owned()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        if name == "target" {
+            continue;
+        }
+        if path.is_dir() {
+            copy(&path, &to.join(name));
+        } else {
+            std::fs::copy(&path, to.join(name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_walk_through_to_the_first_job_works_command_by_command() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&root().join("examples"), &dir.path().join("examples"));
+    copy(&root().join("skill-host/wit"), &dir.path().join("skill-host/wit"));
+    let script = commands(&read("docs/first-job.md"))
+        .replace("8443", &free_port().to_string())
+        .replace("8883", &free_port().to_string());
+    // However it ends, nothing is left running.
+    let script = format!("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\n{script}");
+    let path = std::env::var("PATH").unwrap();
+    let output = Command::new("timeout")
+        .args(["300", "bash", "-c", &script])
+        .current_dir(dir.path())
+        .env("PATH", format!("{}:{path}", programs().display()))
+        .env_remove("CARGO_TARGET_DIR")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let log = std::fs::read_to_string(dir.path().join("play/agent.log")).unwrap_or_default();
+    assert!(output.status.success(), "{said}\n{errors}\n{log}");
+    assert!(said.contains("\"intact\":true"), "{said}");
+    assert!(said.contains("speed.linear"), "{said}");
+}
+
+#[test]
+fn the_reference_of_records_names_every_kind_and_every_rule() {
+    let text = read("docs/records.md");
+    for rule in Rule::ALL {
+        assert!(text.contains(&format!("| `{rule}` |")), "{rule} is missing");
+    }
+    let source = read("protocol/src/entry.rs");
+    let kinds = source
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Self::")?.split_once("(_) => \""))
+        .filter_map(|(_, kind)| kind.strip_suffix("\","));
+    let mut count = 0;
+    for kind in kinds {
+        count += 1;
+        assert!(text.contains(&format!("| `{kind}` |")), "{kind} is missing");
+    }
+    assert!(count >= 13, "the source was not understood: {count} kinds");
+}
