@@ -1,6 +1,6 @@
 //! What robots send up: batches of journal records, kept as they are, and what follows.
 
-use crate::jobs::take_from_robot;
+use crate::jobs::{JobError, Server, take_from_robot};
 use crate::store::records::{self, NewRecord};
 use crate::store::{StoreError, commands};
 use nooterra_evidence::{Record, RecordError};
@@ -63,6 +63,7 @@ pub(crate) fn check(class: Class, payload: &[u8]) -> Result<Checked, IngestError
 /// is committed. A record that is there already is left as it is.
 pub(crate) fn keep(
     tx: &Connection,
+    server: &Server,
     robot: &RobotId,
     checked: &Checked,
     now: WallMillis,
@@ -79,7 +80,7 @@ pub(crate) fn keep(
             stamp: record.stamp,
         };
         if let Some(cursor) = records::add(tx, &new, now)? {
-            follow(tx, robot, record, cursor, now)?;
+            follow(tx, server, robot, record, cursor, now)?;
         }
     }
     crate::store::robots::seen(tx, robot, None, now)?;
@@ -89,6 +90,7 @@ pub(crate) fn keep(
 /// What a new record means beyond being kept.
 fn follow(
     tx: &Connection,
+    server: &Server,
     robot: &RobotId,
     record: &Record,
     cursor: i64,
@@ -107,7 +109,16 @@ fn follow(
         }
         Entry::CommandRefused(refused) => {
             match commands::refused(tx, robot, &refused.digest, &refused.reason)? {
-                Some(id) => records::about(tx, cursor, &id),
+                Some(id) => {
+                    match server.start_refused(tx, robot, &id, &refused.reason) {
+                        Ok(()) => {}
+                        Err(JobError::Store(error)) => return Err(error),
+                        Err(error) => {
+                            tracing::error!(%robot, command = %id, %error, "a refused job waits");
+                        }
+                    }
+                    records::about(tx, cursor, &id)
+                }
                 None => Ok(()),
             }
         }

@@ -248,6 +248,34 @@ impl Server {
     }
 }
 
+impl Server {
+    /// A robot refused the command that starts a job: `RESCHEDULED`, so that the job can be
+    /// dispatched again or cancelled instead of waiting for a robot that will never begin.
+    pub(crate) fn start_refused(
+        &self,
+        tx: &Connection,
+        robot: &RobotId,
+        command: &EnvelopeId,
+        reason: &str,
+    ) -> Result<(), JobError> {
+        #[derive(Serialize)]
+        struct Rescheduled<'a> {
+            command: &'a EnvelopeId,
+            reason: &'a str,
+        }
+        let Some(row) = crate::store::commands::find(tx, robot, command)? else { return Ok(()) };
+        let (Some(job), "refused") = (row.job, row.state.as_str()) else { return Ok(()) };
+        let before = load(tx, &job)?;
+        // Of another command to the same job, or of a start that is history by now.
+        if before.state != JobState::Reserved || before.command.as_ref() != Some(command) {
+            return Ok(());
+        }
+        let payload = Rescheduled { command, reason };
+        self.advance(tx, &job, EventType::Rescheduled, &payload)?;
+        Ok(())
+    }
+}
+
 /// Takes a fact from a robot's journal. Every genuine one gets a place: in its job's stream,
 /// marked late where the state could not take it, or in the robot's own stream. What is not
 /// genuine is described in a line for the record that carries it.

@@ -76,8 +76,9 @@ impl Session {
         let now = self.core.clock.wall();
         let kept = match ingest::check(class, payload) {
             Ok(checked) => {
+                let server = self.core.server.clone();
                 let keep = move |tx: &_| {
-                    ingest::keep(tx, &robot, &checked, now).map_err(IngestError::Store)
+                    ingest::keep(tx, &server, &robot, &checked, now).map_err(IngestError::Store)
                 };
                 self.core.store.write(keep).await
             }

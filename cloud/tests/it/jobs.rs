@@ -3,7 +3,7 @@
 use crate::rig::{Device, Mqtt, Rig, bytes, plan};
 use nooterra_protocol::codec::{self, Blob, Digest};
 use nooterra_protocol::command::{Ask, RemoteCommand};
-use nooterra_protocol::entry::Entry;
+use nooterra_protocol::entry::{CommandRefused, Entry};
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::event::{
     Completed, EventType as E, Fact, Heartbeat, Place, SkillUsed, UnderPolicy,
@@ -170,6 +170,31 @@ fn a_cancelled_job_is_cancelled_at_the_robot_too() {
     let cancel: Signed<RemoteCommand> =
         Signed::verify(&client.command(), |id| (id == key.key_id()).then_some(&key)).unwrap();
     assert!(matches!(&cancel.body().body, Ask::CancelJob { job: named, .. } if *named == job));
+}
+
+#[test]
+fn a_job_whose_start_the_robot_refuses_is_booked_again_and_can_be_dispatched_anew() {
+    let rig = Rig::new();
+    let mut device = rig.enrol("amr-1");
+    let mut client = Mqtt::connect(&rig, &device);
+    let job = rig.dispatch_job("amr-1");
+    let start = client.command();
+    assert_eq!(state(&rig, &job), "RESERVED");
+    let refused = Entry::CommandRefused(CommandRefused {
+        digest: Digest::of(&start),
+        id: None,
+        reason: "another job is under way".to_owned(),
+    });
+    let record = device.record(&refused);
+    send(&mut client, &device, vec![record]);
+    assert_eq!(state(&rig, &job), "BOOKED");
+    let stream = events(&rig, &format!("/v1/jobs/{job}/events"));
+    let last = stream.last().unwrap();
+    assert_eq!(last["type"], "RESCHEDULED");
+    assert_eq!(last["payload"]["reason"], "another job is under way");
+    let again = rig.post(&format!("/v1/jobs/{job}/dispatch"), json!({}));
+    assert_eq!(again["state"], "RESERVED");
+    assert_ne!(client.command(), start);
 }
 
 #[test]
