@@ -130,6 +130,26 @@ fn progress_never_runs_backwards_on_patrol() {
 }
 
 #[test]
+fn a_way_that_leads_nowhere_is_given_up_with_a_reason() {
+    let (host, bundle) = (Host::new(HostOptions::default()).unwrap(), bundle("patrol"));
+    let mut toy = Toy::docked_at(0.0, 0.0, 0.0);
+    let route = params([("waypoints", points(&[(5.0, 0.0)]))]);
+    let ports = Listening::default().ports();
+    let mut session = host.open(&bundle, &everything(), "patrol", &route, ports).unwrap().unwrap();
+    for _ in 0..400 {
+        let (request, status) = session.step(toy.at(), &toy.seen()).unwrap();
+        // The gate lets nothing through.
+        toy.apply(&Request::Idle);
+        if let Status::Failed(reason) = status {
+            assert_eq!(request, Request::Stop);
+            assert_eq!(reason, "waypoint 1 came no nearer for 20 s: something is in the way");
+            return;
+        }
+    }
+    panic!("it waits for ever");
+}
+
+#[test]
 fn a_dock_that_is_not_there_ends_in_a_reason_and_not_in_the_wall() {
     let (host, bundle) = (Host::new(HostOptions::default()).unwrap(), bundle("patrol"));
     let mut toy = Toy::docked_at(5.0, 5.0, 0.0);

@@ -11,14 +11,16 @@
 //! |           | (default 1.0: where the last straight piece begins), `speed_mps`    |
 //! |           | (default 0.8)                                                       |
 //!
-//! It knows no map and plans no path: it goes straight, and what must not be is the
-//! business of the owner's policy. That is also why it simply asks for the speed it likes.
+//! It knows no map and plans no path: it goes straight, gives up what comes no nearer for
+//! 20 s, and what must not be is the business of the owner's policy. That is also why it simply asks for the speed it likes.
 
 mod geometry;
 mod inspect;
+mod nearing;
 mod params;
 
 use geometry::{ahead_of, direction, distance, wrap};
+use nearing::Nearing;
 use params::Params;
 use std::cell::RefCell;
 use std::f64::consts::PI;
@@ -58,7 +60,7 @@ thread_local! {
 
 enum Action {
     Inspect(inspect::Inspect),
-    Patrol { next: usize, speed_mps: f64, waypoints: Vec<Point> },
+    Patrol { nearing: Nearing, next: usize, speed_mps: f64, waypoints: Vec<Point> },
     Return(Return),
     Undock { distance_m: f64, from: Option<Point> },
 }
@@ -93,6 +95,7 @@ impl Guest for Patrol {
                 from: None,
             },
             "patrol" => Action::Patrol {
+                nearing: Nearing::default(),
                 next: 0,
                 speed_mps: params.number("speed_mps", 2.0, 0.05..=5.0)?,
                 waypoints: params.points("waypoints", 1..=64)?,
@@ -126,8 +129,8 @@ impl Guest for Patrol {
     fn step(seen: Observation) -> (Request, Status) {
         ACTION.with_borrow_mut(|action| match action {
             Some(Action::Inspect(inspect)) => inspect.step(&seen),
-            Some(Action::Patrol { next, speed_mps, waypoints }) => {
-                patrol(&seen, waypoints, next, *speed_mps)
+            Some(Action::Patrol { nearing, next, speed_mps, waypoints }) => {
+                patrol(&seen, waypoints, next, nearing, *speed_mps)
             }
             Some(Action::Return(run)) => run.step(&seen),
             Some(Action::Undock { distance_m, from }) => undock(&seen, *distance_m, from),
@@ -155,6 +158,7 @@ fn patrol(
     seen: &Observation,
     waypoints: &[Point],
     next: &mut usize,
+    nearing: &mut Nearing,
     speed_mps: f64,
 ) -> (Request, Status) {
     let here = position(seen);
@@ -162,6 +166,7 @@ fn patrol(
         && distance(here, to) <= REACHED_M
     {
         *next += 1;
+        nearing.reset();
         // The name is made here and short: a refusal would be a fault of this file.
         let _ = checkpoint::reached(&format!("waypoint-{next}"));
     }
@@ -171,6 +176,10 @@ fn patrol(
     let left = distance(here, to);
     let request = Request::GoTo(Destination { to, yaw: None, speed_mps });
     let number = *next + 1;
+    if nearing.is_stuck(left, seen.at_nanos) {
+        let reason = format!("waypoint {number} came no nearer for 20 s: something is in the way");
+        return (Request::Stop, Status::Failed(reason));
+    }
     let note = format!("waypoint {number} of {}, {left:.1} m to go", waypoints.len());
     (request, running(*next as f64 / waypoints.len() as f64, note))
 }
