@@ -4,7 +4,7 @@
 
 mod guests;
 
-pub(crate) use guests::{component, skills, template};
+pub(crate) use guests::{component, template};
 
 use nooterra_protocol::geometry::{Point, Pose, Twist, wrap_angle};
 use nooterra_protocol::observation::{Battery, Observation, Scan, Timed};
