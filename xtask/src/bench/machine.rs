@@ -14,6 +14,8 @@ pub(crate) struct Machine {
     /// The file system of what is written.
     disk: String,
     kernel: String,
+    /// Figures were taken ahead of other programs.
+    raised_priority: bool,
 }
 
 impl Machine {
@@ -26,15 +28,23 @@ impl Machine {
             cpu: cpu(&read("/proc/cpuinfo")),
             disk: file_system(&mounts, dir).unwrap_or("unknown").to_owned(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            raised_priority: may_raise_priority(),
         }
     }
 }
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cores, cpu, disk, kernel } = self;
-        write!(f, "{cpu}, {cores} cores, Linux {kernel}, {disk}, {}", std::env::consts::ARCH)
+        let Self { cores, cpu, disk, kernel, raised_priority } = self;
+        let priority = if *raised_priority { "raised" } else { "usual" };
+        let arch = std::env::consts::ARCH;
+        write!(f, "{cpu}, {cores} cores, {arch}, Linux {kernel}, {disk}, {priority} priority")
     }
+}
+
+/// As root; `nice` refuses it to others.
+pub(crate) fn may_raise_priority() -> bool {
+    nix::unistd::geteuid().is_root()
 }
 
 /// x86 names the model; ARM only numbers it.
