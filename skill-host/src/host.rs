@@ -1,6 +1,7 @@
 //! The engine that all skills of a robot share: its settings, its compiled code, its ticks.
 
 use crate::bundle::Bundle;
+use crate::engine;
 use crate::ports::Ports;
 use crate::run::Running;
 use crate::session::{self, Guest, Import, Opening, Session, SkillError, capability_name};
@@ -13,24 +14,12 @@ use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Engine, InstanceAllocationStrategy};
 
-/// What a skill's code may use of its thread's stack, bytes. The thread has
-/// [`THREAD_STACK_BYTES`]; the rest is for the host's own calls.
-const WASM_STACK_BYTES: usize = 512 * 1024;
-
-/// The stack of a skill's thread, bytes. Small, because an agent that locks its memory has
-/// all of it resident.
+/// The stack of a skill's thread, bytes: what its code may use, and as much again for the
+/// host's own calls. Small, because an agent that locks its memory has all of it resident.
 pub(crate) const THREAD_STACK_BYTES: usize = 1024 * 1024;
-
-/// Address space set aside for one linear memory: the most that a manifest may ask for.
-const MEMORY_RESERVATION_BYTES: u64 = 64 * 1024 * 1024;
-
-/// The unmapped edge behind it. Together with the reservation this keeps a skill's address
-/// space small where the engine's default sets aside 4 GiB, which counts in full against
-/// `RLIMIT_MEMLOCK` once the agent locks its memory.
-const MEMORY_GUARD_BYTES: u64 = 64 * 1024;
 
 /// How the engine is set up.
 #[derive(Clone, Copy, Debug)]
@@ -148,7 +137,7 @@ impl Host {
         if options.tick.is_zero() {
             return Err(HostError::Tick);
         }
-        let engine = Engine::new(&config()).map_err(HostError::Engine)?;
+        let engine = Engine::new(&engine::config()).map_err(HostError::Engine)?;
         Ok(Self { compiled: Mutex::default(), engine, options })
     }
 
@@ -280,31 +269,4 @@ impl Host {
     fn lock(&self) -> MutexGuard<'_, VecDeque<(Digest, Arc<SkillPre<Guest>>)>> {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Everything that could make two runs differ is off: NaN payloads are canonical, relaxed
-/// SIMD is deterministic, and there are no threads and no garbage collector to begin with.
-fn config() -> Config {
-    let mut config = Config::new();
-    config
-        .wasm_component_model(true)
-        .cranelift_nan_canonicalization(true)
-        .wasm_relaxed_simd(true)
-        .relaxed_simd_deterministic(true)
-        .wasm_memory64(false)
-        .epoch_interruption(true)
-        .consume_fuel(false)
-        // Only for backtraces, which a stripped component gives no names for.
-        .wasm_backtrace_max_frames(None)
-        .generate_address_map(false)
-        .max_wasm_stack(WASM_STACK_BYTES)
-        // On demand rather than pooled: a robot runs one skill at a time and starts it every
-        // few minutes, so that the pool's faster start buys nothing and its slots cost memory
-        // while nothing runs.
-        .allocation_strategy(InstanceAllocationStrategy::OnDemand)
-        .memory_reservation(MEMORY_RESERVATION_BYTES)
-        .memory_reservation_for_growth(0)
-        .memory_guard_size(MEMORY_GUARD_BYTES)
-        .guard_before_linear_memory(false);
-    config
 }

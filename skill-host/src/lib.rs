@@ -38,6 +38,7 @@
 //! that are not finite are passed on for the gate to refuse.
 
 mod bundle;
+mod engine;
 mod host;
 mod limits;
 #[cfg(feature = "tools")]

@@ -4,11 +4,11 @@
 //! command lines and the HTTP API. What they claim is then checked: the true path against the
 //! owner's zones with polygon code of our own, the journal against a flipped byte.
 
-mod cloud;
+pub(crate) mod cloud;
 mod facts;
 mod gather;
 mod plan;
-mod robot;
+pub(crate) mod robot;
 mod script;
 pub(crate) mod summary;
 

@@ -1,0 +1,315 @@
+//! `cargo xtask bench [AREA]...`: how fast it is, beside what could not be faster.
+//!
+//! Each figure is measured together with its *floor*: the least that any program would have to
+//! do for the same purpose, in the same run, in turns. The ratio of the two says the same on
+//! any machine, and is what `SPECIFICATION.md` makes promises about. This command only builds
+//! and starts programs (the `bench_*` examples of the crates, with `xtask/bench/measure.rs` in
+//! common, and the shipped agent itself), reads what they print, and judges.
+
+mod agent;
+mod figure;
+mod machine;
+mod plot;
+mod promise;
+
+use crate::process;
+use crate::toolchain::{self, WASM_TARGET};
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+use figure::{Curve, Figure, Line, Row};
+use machine::{Machine, Noise};
+use promise::Promise;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Of `cargo xtask bench`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// What to measure; everything unless given.
+    #[arg(value_enum)]
+    areas: Vec<Area>,
+    /// Print the results as JSON on stdout, and everything else on stderr.
+    #[arg(long)]
+    json: bool,
+    /// A tenth of the samples: to see that everything runs, not to be quoted.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// A part of the robot's software.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+enum Area {
+    /// The safety gate's tick.
+    Gate,
+    /// The journal.
+    Blackbox,
+    /// The sandbox.
+    Skills,
+    /// From the cloud's API to the actuators.
+    Link,
+    /// The cloud's answer and its intake.
+    Cloud,
+    /// The daemon as a process: start, memory, size.
+    Agent,
+}
+
+impl Area {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Blackbox => "blackbox",
+            Self::Cloud => "cloud",
+            Self::Gate => "gate",
+            Self::Link => "link",
+            Self::Skills => "skills",
+        }
+    }
+
+    /// All that it measures; the specification can promise nothing else.
+    const fn figures(self) -> &'static [&'static str] {
+        match self {
+            Self::Agent => &agent::FIGURES,
+            Self::Blackbox => &[
+                "blackbox.append",
+                "blackbox.append_durable",
+                "blackbox.control_push",
+                "blackbox.verify",
+            ],
+            Self::Cloud => &["cloud.command_answered", "cloud.uplink"],
+            Self::Gate => &["gate.tick", "gate.tick_at_fence"],
+            Self::Link => &[
+                "link.command_received",
+                "link.command_to_actuator",
+                "link.stop_to_actuator",
+                "link.echo",
+            ],
+            Self::Skills => &[
+                "skills.step",
+                "skills.step_with_scan",
+                "skills.start",
+                "skills.compile",
+                "skills.verify",
+            ],
+        }
+    }
+
+    fn measure(self, place: &Place) -> Result<Vec<Line>> {
+        match self {
+            Self::Agent => agent::measure(place),
+            Self::Blackbox => place.example("nooterra-blackbox", "bench_blackbox", &[]),
+            Self::Cloud | Self::Link => {
+                let area = ["--area".to_owned(), self.name().to_owned()];
+                place.example("nooterra-agent", "bench_link", &area)
+            }
+            Self::Gate => place.example("nooterra-policy", "bench_gate", &[]),
+            Self::Skills => {
+                let (component, manifest) = skill()?;
+                let named = [("--component", component), ("--manifest", manifest)];
+                let arguments: Vec<String> = named
+                    .into_iter()
+                    .flat_map(|(name, path)| [name.to_owned(), path.display().to_string()])
+                    .collect();
+                place.example("nooterra-skill-host", "bench_skills", &arguments)
+            }
+        }
+    }
+}
+
+/// Results of one area.
+#[derive(Debug, Serialize)]
+struct Report {
+    area: Area,
+    curves: Vec<Curve>,
+    figures: Vec<Row>,
+    machine: Machine,
+    noise: Noise,
+    /// Too few samples to be quoted.
+    quick: bool,
+}
+
+/// Runs the areas; false when a promise does not hold.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    let file = toolchain::root().join("SPECIFICATION.md");
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    let promises = promise::read(&text)?;
+    let place = Place { out: toolchain::root().join("target/bench"), quick: options.quick };
+    let scratch = place.scratch();
+    std::fs::create_dir_all(&scratch)
+        .with_context(|| format!("cannot make {}", scratch.display()))?;
+    let say = |text: &str| if options.json { eprintln!("{text}") } else { println!("{text}") };
+    let machine = Machine::here(&scratch);
+    say(&format!("machine: {machine}"));
+    if options.quick {
+        say("quick: a tenth of the samples; these figures are not to be quoted");
+    }
+    let mut reports = Vec::new();
+    let all = Area::value_variants();
+    let areas: &[Area] = if options.areas.is_empty() { all } else { &options.areas };
+    for area in areas {
+        say(&format!("\n{}: building, then measuring ...", area.name()));
+        let report = one(*area, &place, &promises, &machine)
+            .with_context(|| format!("bench {}", area.name()))?;
+        say(&format!("noise: {}\n{}", report.noise, figure::table(&report.figures)));
+        for curve in &report.curves {
+            let name = curve.name();
+            say(&format!("plot: {}", place.out.join(format!("{name}.svg")).display()));
+        }
+        reports.push(report);
+    }
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&reports).context("cannot encode")?);
+    }
+    let broken: Vec<&str> = reports
+        .iter()
+        .flat_map(|report| &report.figures)
+        .filter(|row| row.held == Some(false))
+        .map(|row| row.name.as_str())
+        .collect();
+    if !broken.is_empty() {
+        say(&format!(
+            "\nnot held: {}. Run it again on an idle machine; if it stays, look for what made it \
+             slower, and only then correct SPECIFICATION.md.",
+            broken.join(", ")
+        ));
+    }
+    Ok(broken.is_empty())
+}
+
+fn one(area: Area, place: &Place, promises: &[Promise], machine: &Machine) -> Result<Report> {
+    let before = Noise::now();
+    let lines = area.measure(place)?;
+    let noise = before.and(&Noise::now());
+    let (mut figures, mut curves) = (Vec::new(), Vec::new());
+    for line in lines {
+        match line {
+            Line::Curve(curve) => curves.push(curve),
+            Line::Figure(figure) => figures.push(figure),
+        }
+    }
+    check_names(area, &figures)?;
+    let figures: Vec<Row> =
+        figures.into_iter().map(|figure| promise::judge(figure, promises)).collect();
+    for curve in &curves {
+        write(&place.out.join(format!("{}.svg", curve.name())), &plot::svg(curve))?;
+    }
+    let machine = machine.clone();
+    let report = Report { area, curves, figures, machine, noise, quick: place.quick };
+    let json = serde_json::to_string_pretty(&report).context("cannot encode the figures")?;
+    write(&place.out.join(format!("{}.json", area.name())), &json)?;
+    Ok(report)
+}
+
+fn check_names(area: Area, figures: &[Figure]) -> Result<()> {
+    let found: Vec<&str> = figures.iter().map(Figure::name).collect();
+    let mut expected = area.figures().to_vec();
+    let mut sorted = found.clone();
+    expected.sort_unstable();
+    sorted.sort_unstable();
+    if sorted != expected {
+        bail!("measured {found:?}, expected {expected:?}; correct the list in xtask/src/bench");
+    }
+    Ok(())
+}
+
+/// Where results go and how much is measured.
+#[derive(Clone, Debug)]
+struct Place {
+    out: PathBuf,
+    quick: bool,
+}
+
+impl Place {
+    /// For journals, databases and plain files: all on one disk.
+    fn scratch(&self) -> PathBuf {
+        self.out.join("scratch")
+    }
+
+    /// Builds an example as it is shipped, runs it, and reads what it prints.
+    fn example(&self, package: &str, example: &str, arguments: &[String]) -> Result<Vec<Line>> {
+        let built = toolchain::build(
+            toolchain::cargo()
+                .args(["build", "--release", "--package", package])
+                .args(["--example", example]),
+        )?;
+        let program = toolchain::named(&built, example)?;
+        let mut command = prioritised(&program);
+        command.arg("--dir").arg(self.scratch()).args(arguments);
+        if self.quick {
+            command.arg("--quick");
+        }
+        // Its panics are the explanation, and belong on the terminal.
+        let output = command
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        if !output.status.success() {
+            bail!(
+                "`{}` failed ({}); what it said is above",
+                process::shown(&command),
+                output.status
+            );
+        }
+        figure::read(&String::from_utf8_lossy(&output.stdout))
+    }
+}
+
+/// Ahead of whatever else the machine does, where we may: figures that wait their turn say
+/// little about the program.
+fn prioritised(program: &Path) -> Command {
+    if !machine::may_raise_priority() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("nice");
+    command.args(["-n", "-15"]).arg(program);
+    command
+}
+
+/// The example skill: its component, built, and its manifest.
+fn skill() -> Result<(PathBuf, PathBuf)> {
+    toolchain::ensure_wasm_target()?;
+    let skills = toolchain::root().join("examples/skills");
+    let built = toolchain::build(toolchain::cargo().current_dir(&skills).args([
+        "build",
+        "--release",
+        "--target",
+        WASM_TARGET,
+        "--package",
+        "patrol",
+    ]))?;
+    Ok((toolchain::named(&built, "patrol.wasm")?, skills.join("patrol/manifest.json")))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_specification_promises_only_what_is_measured_and_by_which_command() {
+        let text = std::fs::read_to_string(toolchain::root().join("SPECIFICATION.md")).unwrap();
+        let promises = promise::read(&text).unwrap();
+        assert!(!promises.is_empty());
+        for promise in promises {
+            let area = Area::value_variants()
+                .iter()
+                .find(|area| area.figures().contains(&promise.figure.as_str()));
+            let area = area.unwrap_or_else(|| panic!("{} is not measured", promise.figure));
+            assert_eq!(promise.shown_by, format!("cargo xtask bench {}", area.name()));
+        }
+    }
+
+    #[test]
+    fn a_figure_that_is_missing_or_new_is_noticed() {
+        let line = r#"{"figure":"gate.tick","unit":"µs","value":1,"samples":9}"#;
+        let Line::Figure(tick) = figure::read(line).unwrap().remove(0) else { panic!("a curve") };
+        let error = check_names(Area::Gate, &[tick]).unwrap_err();
+        assert!(error.to_string().contains("gate.tick_at_fence"), "{error}");
+    }
+}

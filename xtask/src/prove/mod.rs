@@ -1,0 +1,225 @@
+//! `cargo xtask prove [AREA]... [--seed N] [--for MINUTES]`: properties, mutated inputs and
+//! injected faults, seed after seed.
+//!
+//! The cases are those of the tests, which run a share of them every time. Here each seed gives
+//! every suite of an area new cases: properties over random closed loops, bytes that no program
+//! of ours wrote, bits that flipped, files that were cut, processes that were killed. What was
+//! run is kept in `target/prove`, so that the next run goes on with seeds that were never
+//! tried, and a failure prints the one command that repeats it.
+
+mod ledger;
+mod suites;
+
+use crate::process;
+use crate::toolchain;
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+use ledger::Ledger;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use suites::{Area, Suite};
+
+/// Of `cargo xtask prove`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// What to try; everything unless given.
+    #[arg(value_enum)]
+    areas: Vec<Area>,
+    /// How long, shared by the areas; each gets at least one seed. 2 unless given, and with
+    /// --seed only that seed.
+    #[arg(long = "for", value_name = "MINUTES", value_parser = minutes)]
+    patience: Option<Duration>,
+    /// The first seed; the first that was never tried unless given.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Tries seed after seed; false when one failed.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    let folder = toolchain::root().join("target/prove");
+    let all = Area::value_variants();
+    let areas: &[Area] = if options.areas.is_empty() { all } else { &options.areas };
+    let patience = match (options.patience, options.seed) {
+        (Some(patience), _) => patience,
+        (None, Some(_)) => Duration::ZERO,
+        (None, None) => PATIENCE,
+    };
+    let share = patience / u32::try_from(areas.len().max(1)).unwrap_or(u32::MAX);
+    let commit = commit();
+    let mut holds = true;
+    for area in areas {
+        let programs = build(*area).with_context(|| format!("prove {}", area.name()))?;
+        let path = folder.join(format!("{}.json", area.name()));
+        let mut ledger = Ledger::load(&path)?;
+        let end = Instant::now() + share;
+        let first = options.seed.unwrap_or_else(|| ledger.next());
+        let mut seed = first;
+        loop {
+            let failed = try_seed(&programs, seed)?;
+            ledger.note(seed, &commit, failed.is_none());
+            ledger.store(&path)?;
+            if let Some(said) = failed {
+                holds = false;
+                println!("{}: seed {seed} FAILED\n{said}", area.name());
+                println!("repeat it: cargo xtask prove {} --seed {seed}", area.name());
+            }
+            if Instant::now() >= end {
+                break;
+            }
+            seed += 1;
+        }
+        println!(
+            "{}: seeds {first} to {seed} tried, {} so far, {} of them failed",
+            area.name(),
+            ledger.tried(),
+            ledger.failed()
+        );
+    }
+    Ok(holds)
+}
+
+/// A suite with its program.
+type Built = (PathBuf, &'static Suite);
+
+fn build(area: Area) -> Result<Vec<Built>> {
+    toolchain::ensure_wasm_target()?;
+    area.suites()
+        .iter()
+        .map(|suite| {
+            let mut command = toolchain::cargo();
+            command.args(["test", "--no-run", "--package", suite.package]);
+            let name = if suite.program.is_empty() {
+                command.arg("--lib");
+                suite.package.replace('-', "_")
+            } else {
+                command.args(["--test", suite.program]);
+                suite.program.to_owned()
+            };
+            let built = toolchain::build(&mut command)?;
+            Ok((test_program(&built, &name)?, suite))
+        })
+        .collect()
+}
+
+/// Cargo adds a hash to a test program's name.
+fn test_program(files: &[PathBuf], name: &str) -> Result<PathBuf> {
+    let is_it = |file: &&PathBuf| {
+        let found = file.file_name().unwrap_or_default().to_string_lossy();
+        found.rsplit_once('-').is_some_and(|(stem, _)| stem == name)
+    };
+    files.iter().find(is_it).cloned().with_context(|| format!("the build made no test `{name}`"))
+}
+
+/// Runs every suite with the cases of one seed; what was said where it failed.
+fn try_seed(programs: &[Built], seed: u64) -> Result<Option<String>> {
+    for (program, suite) in programs {
+        let mut command = Command::new(program);
+        command
+            .arg("--exact")
+            .args(suite.tests)
+            .current_dir(package_dir(suite.package))
+            .env("NOOTERRA_SEED", seed.to_string())
+            .env("PROPTEST_RNG_SEED", seed.to_string())
+            // The seed is the whole memory of a failure.
+            .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1");
+        let output = process::output(&mut command)?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            return Ok(Some(said + &String::from_utf8_lossy(&output.stderr)));
+        }
+        let expected = suite.tests.len();
+        if ran(&said) != Some(expected) {
+            bail!("{} ran other tests than the {expected} named in xtask/src/prove", suite.package);
+        }
+    }
+    Ok(None)
+}
+
+/// Where cargo runs the tests of a package: in its folder.
+fn package_dir(package: &str) -> PathBuf {
+    toolchain::root().join(package.strip_prefix("nooterra-").unwrap_or(package))
+}
+
+/// How many tests a test program says that it runs.
+fn ran(said: &str) -> Option<usize> {
+    let line = said.lines().find_map(|line| line.trim().strip_prefix("running "))?;
+    line.split(' ').next()?.parse().ok()
+}
+
+fn commit() -> String {
+    let mut command = Command::new("git");
+    command.args(["describe", "--always", "--dirty"]).current_dir(toolchain::root());
+    match process::output(&mut command) {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        // Outside a repository, or without git, the cases are as good.
+        _ => "unknown".to_owned(),
+    }
+}
+
+fn minutes(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| format!("`{text}` is not a number of minutes"))?;
+    if (0.0..=60.0 * 24.0 * 30.0).contains(&number) {
+        return Ok(Duration::from_secs_f64(number * 60.0));
+    }
+    Err("write 0 to 43200 minutes (30 days)".to_owned())
+}
+
+/// For messages of [`ledger`].
+fn shown(path: &Path) -> impl std::fmt::Display + '_ {
+    path.display()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_named_test_is_in_the_sources() {
+        for area in Area::value_variants() {
+            for suite in area.suites() {
+                for test in suite.tests {
+                    let name = test.rsplit("::").next().unwrap();
+                    assert!(is_in_sources(suite, test, name), "{}: {test}", suite.package);
+                }
+            }
+        }
+    }
+
+    fn is_in_sources(suite: &Suite, test: &str, name: &str) -> bool {
+        let dir = package_dir(suite.package);
+        let file = if suite.program.is_empty() {
+            let module = test.split("::tests::").next().unwrap();
+            dir.join("src").join(module.replace("::", "/")).with_extension("rs")
+        } else {
+            dir.join("tests").join(suite.program).with_extension("rs")
+        };
+        std::fs::read_to_string(file).unwrap_or_default().contains(&format!("fn {name}("))
+    }
+
+    #[test]
+    fn a_test_program_is_found_by_its_name_without_the_hash() {
+        let files = ["/t/deps/zones_hold-0a1b", "/t/nooterra-agent"].map(PathBuf::from);
+        assert_eq!(test_program(&files, "zones_hold").unwrap(), files[0]);
+        assert!(test_program(&files, "zones").is_err());
+    }
+
+    #[test]
+    fn the_number_of_tests_is_read_where_there_is_one() {
+        assert_eq!(ran("\nrunning 2 tests\n..\n"), Some(2));
+        assert_eq!(ran("running 1 test\n"), Some(1));
+        assert_eq!(ran("nothing"), None);
+    }
+
+    #[test]
+    fn minutes_are_a_number_within_a_month() {
+        assert_eq!(minutes("0.5").unwrap(), Duration::from_secs(30));
+        for bad in ["", "x", "-1", "nan", "inf", "1e9"] {
+            assert!(minutes(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The tests that take their cases from a seed, by area.
+
+use clap::ValueEnum;
+
+/// A part of the robot's software, by what could go wrong in it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Area {
+    /// Closed loops of gate and robot; whatever bits come in.
+    Gate,
+    /// What is signed and how it is written: canonical forms, envelopes, the chain.
+    Formats,
+    /// The journal on disk: flipped bits, cut files, killed writers.
+    Blackbox,
+    /// Bundles, signatures and components of strangers.
+    Skills,
+    /// What robots and strangers send to the cloud, and the order it comes in.
+    Cloud,
+    /// The simulated robot's configuration.
+    Sim,
+}
+
+/// Tests of one program.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Suite {
+    pub(super) package: &'static str,
+    /// An integration test; the unit tests where empty.
+    pub(super) program: &'static str,
+    /// Full names of the tests.
+    pub(super) tests: &'static [&'static str],
+}
+
+impl Area {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Blackbox => "blackbox",
+            Self::Cloud => "cloud",
+            Self::Formats => "formats",
+            Self::Gate => "gate",
+            Self::Sim => "sim",
+            Self::Skills => "skills",
+        }
+    }
+
+    pub(super) const fn suites(self) -> &'static [Suite] {
+        match self {
+            Self::Blackbox => BLACKBOX,
+            Self::Cloud => CLOUD,
+            Self::Formats => FORMATS,
+            Self::Gate => GATE,
+            Self::Sim => SIM,
+            Self::Skills => SKILLS,
+        }
+    }
+}
+
+const BLACKBOX: &[Suite] = &[
+    Suite {
+        package: "nooterra-blackbox",
+        program: "",
+        tests: &[
+            "block::tests::any_flipped_bit_is_noticed",
+            "block::tests::bytes_that_are_no_block_never_panic",
+        ],
+    },
+    Suite {
+        package: "nooterra-blackbox",
+        program: "crash",
+        tests: &["kill_9_loses_nothing_that_was_acknowledged"],
+    },
+    Suite {
+        package: "nooterra-blackbox",
+        program: "damage",
+        tests: &[
+            "a_flipped_bit_anywhere_in_any_file_never_panics_and_is_never_called_another_record",
+            "a_flipped_bit_in_a_journal_that_was_never_closed_is_named_too",
+            "a_flipped_bit_in_any_record_names_that_record",
+            "a_truncated_journal_opens_or_is_put_aside_and_what_is_missing_is_said",
+        ],
+    },
+];
+
+const CLOUD: &[Suite] = &[Suite {
+    package: "nooterra-cloud",
+    program: "",
+    tests: &[
+        "api::enrol::tests::no_text_but_a_code_of_this_cloud_is_read",
+        "api::skills::tests::a_damaged_bundle_never_panics",
+        "ca::tests::a_damaged_request_is_refused_and_never_panics",
+        "ingest::tests::a_damaged_batch_never_panics",
+        "ingest::tests::noise_is_no_batch",
+        "ingest::tests::only_ascending_records_are_taken_and_the_last_is_acknowledged",
+        "jobs::tests::whatever_comes_in_whatever_order_the_state_is_the_fold_and_no_fact_is_lost",
+    ],
+}];
+
+const FORMATS: &[Suite] = &[
+    Suite {
+        package: "nooterra-protocol",
+        program: "codec",
+        tests: &[
+            "a_value_has_one_form_only",
+            "an_independent_encoder_gives_the_same_bytes",
+            "no_bytes_make_the_reader_panic",
+            "what_is_encoded_is_canonical_and_reads_back",
+        ],
+    },
+    Suite {
+        package: "nooterra-protocol",
+        program: "envelope",
+        tests: &["a_changed_byte_anywhere_is_noticed", "no_bytes_make_the_verifier_panic"],
+    },
+    Suite {
+        package: "nooterra-evidence",
+        program: "laws",
+        tests: &[
+            "a_missing_doubled_or_exchanged_record_is_noticed",
+            "any_flipped_bit_in_any_record_or_link_is_named",
+            "no_bytes_make_a_decoder_panic",
+            "without_links_a_flipped_bit_is_found_or_lies_beyond_what_is_verified",
+        ],
+    },
+];
+
+const GATE: &[Suite] = &[Suite {
+    package: "nooterra-policy",
+    program: "zones_hold",
+    tests: &[
+        "no_wish_takes_the_footprint_across_an_edge_or_too_fast_through_a_zone",
+        "whatever_bits_come_in_what_goes_out_is_finite_and_within_the_limits",
+    ],
+}];
+
+const SIM: &[Suite] = &[Suite {
+    package: "nooterra-hal",
+    program: "sim",
+    tests: &["no_numbers_in_a_configuration_make_it_panic"],
+}];
+
+const SKILLS: &[Suite] = &[Suite {
+    package: "nooterra-skill-host",
+    program: "bundle",
+    tests: &[
+        "no_change_to_a_component_makes_the_host_panic",
+        "no_change_to_an_archive_makes_its_reader_panic",
+        "no_text_makes_the_reader_of_signatures_panic",
+    ],
+}];
