@@ -1,5 +1,6 @@
 //! The developer's commands, as `cargo xtask COMMAND`.
 //!
+//! - [`arm`]: the agent for the processors that robots have.
 //! - [`demo`]: one signed job, end to end, against the embedded cloud and a simulated robot;
 //!   leaves `report.html` and `summary.json`.
 //! - [`test`]: installs what the tests need, runs all of them, counts.
@@ -9,6 +10,8 @@
 //! It links neither the agent nor the cloud: it drives the two programs as a user would, by
 //! command line and HTTP, and checks their claims with code of its own.
 
+mod arm;
+mod cadence;
 mod ci;
 mod demo;
 mod process;
@@ -33,6 +36,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// The agent for an ARM robot, by cross or by Debian's cross gcc.
+    BuildArm(arm::Options),
     /// Everything that a change must pass: format, lints, licences, docs, tests.
     Ci,
     /// One signed job, end to end, on a simulated robot; leaves report.html and summary.json.
@@ -43,6 +48,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::BuildArm(options) => arm::run(&options),
         Command::Ci => ci::run(),
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
