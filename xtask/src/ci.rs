@@ -1,5 +1,7 @@
 //! `cargo xtask ci`: what a change must pass, in the order of what fails fastest.
 
+use crate::arm::{self, Arch};
+use crate::demo;
 use crate::process;
 use crate::test;
 use crate::toolchain::{self, WASM_TARGET};
@@ -37,6 +39,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("docs", docs),
     ("licences, bans, sources", deny),
     ("advisories", advisories),
+    ("what a robot's package leaves out", package),
+    ("the job with the aarch64 agent", aarch64),
 ];
 
 /// Runs all checks; false at the first that fails.
@@ -237,6 +241,29 @@ fn is_out_of_reach(said: &str) -> bool {
     ["failed to fetch advisory database", "failed to load advisory database", "failed to clone"]
         .iter()
         .any(|sign| said.contains(sign))
+}
+
+/// What only the simulator and the developer need must not reach a robot.
+fn package() -> Result<Outcome> {
+    Ok(match arm::superfluous()? {
+        None => Outcome::Passed,
+        Some(tree) => Outcome::Failed {
+            advice: format!("leave it to the features `sim` or `tools`; who brings it: {tree}"),
+        },
+    })
+}
+
+/// The demo's job with the agent that was built for aarch64, under emulation. The agent is in
+/// the development profile, because building it is most of what this costs.
+fn aarch64() -> Result<Outcome> {
+    let missing = arm::missing(Arch::Aarch64);
+    if !missing.is_empty() && !toolchain::can_install() {
+        let install = toolchain::install(&missing);
+        return Ok(Outcome::Skipped { why: format!("not root; to run it, first: {install}") });
+    }
+    let out = toolchain::root().join("target/demo-aarch64");
+    let holds = demo::run(&demo::Options::of_agent(Arch::Aarch64, out))?;
+    Ok(passed(holds, "see which claim fails: cargo xtask demo --agent aarch64"))
 }
 
 /// `cargo deny`, installed when it is missing.

@@ -1,6 +1,7 @@
 //! The developer's commands, as `cargo xtask COMMAND`.
 //!
 //! - `bench`: figures beside their floors, and whether SPECIFICATION.md holds.
+//! - `build-arm`: the agent for the processors that robots have.
 //! - `ci`: formatting, lints, licences, docs, the direction of the dependencies, the tests.
 //! - `demo`: one signed job, end to end, against the embedded cloud and a simulated robot;
 //!   leaves `report.html` and `summary.json`.
@@ -11,7 +12,9 @@
 //! It links neither the agent nor the cloud: it drives the two programs as a user would, by
 //! command line and HTTP, and checks their claims with code of its own.
 
+mod arm;
 mod bench;
+mod cadence;
 mod ci;
 mod demo;
 mod process;
@@ -39,6 +42,8 @@ struct Cli {
 enum Command {
     /// Measure speed, memory and size beside their floors; see SPECIFICATION.md.
     Bench(bench::Options),
+    /// The agent for an ARM robot, by cross or by Debian's cross gcc.
+    BuildArm(arm::Options),
     /// Everything that a change must pass: format, lints, licences, docs, tests.
     Ci,
     /// One signed job, end to end, on a simulated robot; leaves report.html and summary.json.
@@ -52,6 +57,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(options) => bench::run(&options),
+        Command::BuildArm(options) => arm::run(&options),
         Command::Ci => ci::run(),
         Command::Demo(options) => demo::run(&options),
         Command::Prove(options) => prove::run(&options),

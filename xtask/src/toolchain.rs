@@ -29,17 +29,23 @@ fn cargo_program() -> OsString {
 
 /// Adds the skill target when it is missing; true when it was.
 pub(crate) fn ensure_wasm_target() -> Result<bool> {
+    ensure_target(WASM_TARGET, "skills need")
+}
+
+/// Adds a Rust target when it is missing; true when it was. `who_needs` opens the error where
+/// it cannot be added.
+pub(crate) fn ensure_target(target: &str, who_needs: &str) -> Result<bool> {
     let sysroot = process::succeed(Command::new("rustc").args(["--print", "sysroot"]))
         .context("rustc is missing: install rustup from https://rustup.rs")?;
-    let installed = Path::new(sysroot.trim()).join("lib/rustlib").join(WASM_TARGET).join("lib");
+    let installed = Path::new(sysroot.trim()).join("lib/rustlib").join(target).join("lib");
     if installed.is_dir() {
         return Ok(false);
     }
-    process::succeed(Command::new("rustup").args(["target", "add", WASM_TARGET])).with_context(
+    process::succeed(Command::new("rustup").args(["target", "add", target])).with_context(
         || {
             format!(
-                "skills need the Rust target {WASM_TARGET}, which is missing and could not be \
-                 added; with network, run: rustup target add {WASM_TARGET}"
+                "{who_needs} the Rust target {target}, which is missing and could not be added; \
+                 with network, run: rustup target add {target}"
             )
         },
     )?;
@@ -108,27 +114,69 @@ pub(crate) struct Package {
 /// Installs the packages that are missing, as root; says what and why. Where that is not
 /// possible it says what to type, and goes on: the tests that need them say so themselves.
 pub(crate) fn ensure_packages(packages: &[Package]) -> Result<()> {
-    let missing: Vec<&Package> =
-        packages.iter().filter(|package| !Path::new(package.path).exists()).collect();
+    let missing = missing(packages);
     if missing.is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
     for package in &missing {
         println!("missing: {} ({})", package.name, package.why);
     }
-    let install = format!("apt-get install -y --no-install-recommends {}", names.join(" "));
-    if !nix::unistd::geteuid().is_root() || !Path::new("/usr/bin/apt-get").exists() {
-        println!("not root, or no apt: to install them, run as root: {install}");
+    if !can_install() {
+        println!("not root, or no apt: to install them, run as root: {}", install(&missing));
         return Ok(());
     }
-    println!("installing: {}", names.join(" "));
+    println!("installing: {}", names(&missing));
+    apt(&missing)
+}
+
+/// As [`ensure_packages`], for what cannot be done without; `say` is told what is installed.
+pub(crate) fn require_packages(
+    packages: &'static [Package],
+    say: &mut dyn FnMut(&str),
+) -> Result<()> {
+    let missing = missing(packages);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for package in &missing {
+        say(&format!("missing: {} ({})", package.name, package.why));
+    }
+    if !can_install() {
+        bail!(
+            "not root, or no apt: to install what is missing, run as root: {}",
+            install(&missing)
+        );
+    }
+    say(&format!("installing: {}", names(&missing)));
+    apt(&missing)
+}
+
+/// Those that are not installed.
+pub(crate) fn missing(packages: &[Package]) -> Vec<&Package> {
+    packages.iter().filter(|package| !Path::new(package.path).exists()).collect()
+}
+
+/// Packages can be installed: we are root, and there is an apt.
+pub(crate) fn can_install() -> bool {
+    nix::unistd::geteuid().is_root() && Path::new("/usr/bin/apt-get").exists()
+}
+
+fn names(packages: &[&Package]) -> String {
+    packages.iter().map(|package| package.name).collect::<Vec<_>>().join(" ")
+}
+
+/// The command that installs them, for people.
+pub(crate) fn install(packages: &[&Package]) -> String {
+    format!("apt-get install -y --no-install-recommends {}", names(packages))
+}
+
+fn apt(packages: &[&Package]) -> Result<()> {
     process::succeed(Command::new("apt-get").arg("update"))?;
     process::succeed(
         Command::new("apt-get")
             .env("DEBIAN_FRONTEND", "noninteractive")
             .args(["install", "-y", "--no-install-recommends"])
-            .args(&names),
+            .args(packages.iter().map(|package| package.name)),
     )?;
     Ok(())
 }

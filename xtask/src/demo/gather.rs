@@ -5,9 +5,10 @@ use super::facts::{self, Axis, JobEvent, Record};
 use super::plan;
 use super::robot::{ROBOT, Robot};
 use super::script::RanJob;
-use super::summary::{BlackBox, Job, Moment, Skill, Summary};
+use super::summary::{Agent, BlackBox, Job, Moment, Skill, Summary};
+use crate::arm::Runnable;
 use crate::report::Run;
-use crate::{truth, world, zones};
+use crate::{cadence, truth, world, zones};
 use anyhow::{Context as _, Result};
 use nooterra_protocol::entry::{Sample, Verdict};
 use nooterra_protocol::event::EventType;
@@ -72,7 +73,14 @@ impl Facts {
     }
 
     /// Checks the true path and puts all of it on one axis.
-    pub(super) fn judge(self, seed: u64, blackbox: BlackBox, skill: Skill, health: &Value) -> Run {
+    pub(super) fn judge(
+        self,
+        seed: u64,
+        agent: &Runnable,
+        blackbox: BlackBox,
+        skill: Skill,
+        health: &Value,
+    ) -> Run {
         let axis = self.axis();
         let (clamps, timeline, samples): (_, Vec<Moment>, _) = match &axis {
             Some(axis) => (
@@ -94,9 +102,11 @@ impl Facts {
         Run {
             samples,
             summary: Summary {
+                agent: Agent { arch: agent.arch(), emulator: agent.emulator() },
                 blackbox,
                 claims: Vec::new(),
                 clamps,
+                control: cadence::of(&self.truth),
                 durations: BTreeMap::new(),
                 job: Job { id: self.job, state: self.state, timeline },
                 max_speed_limit_mps: self.policy.limits.max_linear_mps,

@@ -12,6 +12,7 @@ pub(crate) mod robot;
 mod script;
 pub(crate) mod summary;
 
+use crate::arm::Arch;
 use crate::process;
 use crate::progress::Progress;
 use crate::report;
@@ -24,6 +25,10 @@ use std::time::Duration;
 /// Of `cargo xtask demo`.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Options {
+    /// The robot's agent for this processor instead of this machine's own; emulated where the
+    /// two differ.
+    #[arg(long, value_enum, value_name = "ARCH")]
+    agent: Option<Arch>,
     /// Plain lines, for a log or for CI.
     #[arg(long)]
     headless: bool,
@@ -39,6 +44,20 @@ pub(crate) struct Options {
     /// Of the simulator's noise.
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
+}
+
+impl Options {
+    /// The demo with the agent for `agent`, for a log, into `out`.
+    pub(crate) const fn of_agent(agent: Arch, out: PathBuf) -> Self {
+        Self {
+            agent: Some(agent),
+            headless: true,
+            json: false,
+            keep: false,
+            out: Some(out),
+            seed: 1,
+        }
+    }
 }
 
 /// Lies in every directory that a demo made, and holds the ids of what was left running.
@@ -131,13 +150,7 @@ fn prepare(out: &Path) -> Result<()> {
 /// Ends what `--keep` left running. A process id that now belongs to something else stays.
 fn stop_left_running(ids: &str) -> Result<()> {
     for id in ids.split_whitespace().filter_map(|id| id.parse::<u32>().ok()) {
-        let is_ours = || {
-            std::fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|program| {
-                // A program that was built anew since is shown as deleted.
-                let name = program.file_name().unwrap_or_default().to_string_lossy();
-                PROGRAMS.contains(&name.trim_end_matches(" (deleted)"))
-            })
-        };
+        let is_ours = || is_ours(Path::new("/proc").join(id.to_string()).as_path());
         if is_ours() {
             process::succeed(Command::new("kill").arg(id.to_string()))?;
             process::wait_for("an earlier demo to end", Duration::from_secs(10), || {
@@ -146,6 +159,27 @@ fn stop_left_running(ids: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A process, by its directory below `/proc`, runs one of our programs: by itself, or as what
+/// an emulator runs.
+fn is_ours(process: &Path) -> bool {
+    // A program that was built anew since is shown as deleted.
+    let name = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.trim_end_matches(" (deleted)").to_owned()
+    };
+    let Ok(program) = std::fs::read_link(process.join("exe")) else {
+        return false;
+    };
+    let program = name(&program);
+    if !program.starts_with("qemu-") {
+        return PROGRAMS.contains(&program.as_str());
+    }
+    let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).any(|argument| {
+        PROGRAMS.contains(&name(Path::new(&*String::from_utf8_lossy(argument))).as_str())
+    })
 }
 
 /// Notes what goes on running.

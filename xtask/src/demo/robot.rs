@@ -1,6 +1,7 @@
 //! The simulated robot: its directory, its keys, and the agent's commands as a person types
 //! them.
 
+use crate::arm::Runnable;
 use crate::process::{self, Service};
 use crate::toolchain;
 use anyhow::{Context as _, Result, bail};
@@ -11,11 +12,14 @@ use std::process::{Command, Output};
 /// The robot of the demo; its policy names it.
 pub(crate) const ROBOT: &str = "amr-1";
 
-/// A robot's directory and the program that drives it.
+/// A robot's directory, the program that drives it, and the one that people use beside it.
 #[derive(Debug)]
 pub(crate) struct Robot {
+    agent: Runnable,
     out: PathBuf,
-    program: PathBuf,
+    /// The same program for this machine, with the developer's tools: owner, developer and
+    /// whoever verifies the journal do not work on the robot.
+    tools: PathBuf,
 }
 
 /// What `skill verify` said.
@@ -48,8 +52,9 @@ pub(crate) struct Place {
 
 impl Robot {
     /// Makes the directory from the example.
-    pub(crate) fn create(program: &Path, out: &Path) -> Result<Self> {
-        let robot = Self { out: out.to_path_buf(), program: program.to_path_buf() };
+    pub(crate) fn create(agent: &Runnable, tools: &Path, out: &Path) -> Result<Self> {
+        let robot =
+            Self { agent: agent.clone(), out: out.to_path_buf(), tools: tools.to_path_buf() };
         let example = toolchain::root().join("examples/robots/amr");
         copy_dir(&example, &robot.dir())
             .with_context(|| format!("cannot copy {}", example.display()))?;
@@ -93,14 +98,14 @@ impl Robot {
         self.dir().join("state/identity/device.pub")
     }
 
-    /// The agent, for a command that needs no robot.
+    /// The agent as a tool, for a command that needs no robot.
     fn tool(&self) -> Command {
-        Command::new(&self.program)
+        Command::new(&self.tools)
     }
 
     /// The agent with this robot's configuration.
     pub(crate) fn agent(&self) -> Command {
-        let mut command = self.tool();
+        let mut command = self.agent.command();
         command.arg("--config").arg(self.dir().join("agent.toml"));
         command
     }

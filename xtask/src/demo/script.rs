@@ -7,6 +7,7 @@ use super::gather::Facts;
 use super::plan;
 use super::robot::{self, ROBOT, Robot};
 use super::summary::{BlackBox, Skill};
+use crate::arm::{self, Runnable};
 use crate::process::{Service, wait_for};
 use crate::progress::{Progress, Step};
 use crate::report::Run;
@@ -41,10 +42,12 @@ const QUIET: Duration = Duration::from_millis(1_500);
 
 /// What the build made.
 struct Built {
-    agent: PathBuf,
+    agent: Runnable,
     cloud: PathBuf,
     component: PathBuf,
     manifest: PathBuf,
+    /// The agent for this machine, with the developer's tools.
+    tools: PathBuf,
 }
 
 /// Plays the demo and gathers what it showed; with it, what to type where it was left running.
@@ -53,7 +56,7 @@ pub(crate) fn play(
     out: &Path,
     progress: &mut Progress,
 ) -> Result<(Run, Vec<String>)> {
-    let built = build(progress)?;
+    let built = build(options, progress)?;
     let began = Instant::now();
     let (mut cloud_service, ready, cloud) = start_cloud(options, &built, out, progress)?;
     let robot = prepare_robot(&built, out, &ready, &cloud, progress)?;
@@ -82,7 +85,10 @@ pub(crate) fn play(
     ));
 
     let step = progress.step("checking the claims against the true path");
-    let mut run = facts.judge(options.seed, blackbox, skill, &health);
+    let mut run = facts.judge(options.seed, &built.agent, blackbox, skill, &health);
+    if let Some(control) = &run.summary.control {
+        step.note(&format!("control loop: {control}"));
+    }
     step.done(&format!("{} true poses, {} exits", run.zone_samples(), run.summary.zone_exits));
     let durations = &mut run.summary.durations;
     durations
@@ -103,7 +109,7 @@ pub(crate) fn play(
     Ok((run, Vec::new()))
 }
 
-fn build(progress: &mut Progress) -> Result<Built> {
+fn build(options: &Options, progress: &mut Progress) -> Result<Built> {
     let mut step = progress.step("building agent, cloud and skill");
     if toolchain::ensure_wasm_target()? {
         step.note(&format!("added the Rust target {WASM_TARGET}, which skills are built for"));
@@ -125,11 +131,17 @@ fn build(progress: &mut Progress) -> Result<Built> {
         "-p",
         "patrol",
     ]))?;
+    let tools = toolchain::named(&programs, "nooterra-agent")?;
+    let agent = match options.agent {
+        None => Runnable::own(tools.clone()),
+        Some(arch) => arm::runnable(arch, &mut |line| step.note(line))?,
+    };
     let built = Built {
-        agent: toolchain::named(&programs, "nooterra-agent")?,
+        agent,
         cloud: toolchain::named(&programs, "nooterra-cloud")?,
         component: toolchain::named(&components, "patrol.wasm")?,
         manifest: skills.join("patrol/manifest.json"),
+        tools,
     };
     step.done("ready");
     Ok(built)
@@ -178,7 +190,7 @@ fn prepare_robot(
     progress: &mut Progress,
 ) -> Result<Robot> {
     let step = progress.step("the robot gets its policy, its skill key and its identity");
-    let robot = Robot::create(&built.agent, out)?;
+    let robot = Robot::create(&built.agent, &built.tools, out)?;
     robot.sign_policy()?;
     step.note("policy signed with the owner's key");
     robot.sign_skill(&built.manifest, &built.component)?;

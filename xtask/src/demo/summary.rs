@@ -1,5 +1,6 @@
 //! What a run showed: `summary.json`, and the claims that it must bear out.
 
+use crate::cadence::Cadence;
 use crate::zones::ZoneCheck;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::command::Source;
@@ -19,12 +20,16 @@ pub(crate) const SAME_RUN_S: f64 = 0.5;
 /// The facts of a run, for scripts.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Summary {
+    /// The robot's agent.
+    pub(crate) agent: Agent,
     /// The journal, verified twice: as it was, and with a byte flipped.
     pub(crate) blackbox: BlackBox,
     /// What the run must show, and whether it did.
     pub(crate) claims: Vec<Claim>,
     /// Interventions of the gate, in order.
     pub(crate) clamps: Vec<Clamp>,
+    /// How regularly the control loop ticked.
+    pub(crate) control: Option<Cadence>,
     /// Seconds by step, and `total_after_build`.
     pub(crate) durations: BTreeMap<String, f64>,
     /// The job.
@@ -45,6 +50,15 @@ pub(crate) struct Summary {
     pub(crate) zone_exits: usize,
     /// The independent check of the true path.
     pub(crate) zones: ZoneCheck,
+}
+
+/// The robot's agent.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Agent {
+    /// The processor that it was built for.
+    pub(crate) arch: &'static str,
+    /// What ran it, where that is not this machine's processor.
+    pub(crate) emulator: Option<&'static str>,
 }
 
 /// A statement that the run must bear out.
@@ -156,6 +170,13 @@ pub(crate) struct BlackBox {
     pub(crate) verified: bool,
     /// Last sequence number under a signed checkpoint.
     pub(crate) verified_through: Option<u64>,
+}
+
+impl std::fmt::Display for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "agent for {}", self.arch)?;
+        self.emulator.map_or(Ok(()), |emulator| write!(f, " under {emulator}"))
+    }
 }
 
 /// The unit of a rule's limit.

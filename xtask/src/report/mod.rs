@@ -324,6 +324,7 @@ pub(crate) mod tests {
         let path: Vec<Truth> = truth.iter().map(|(_, truth)| *truth).collect();
         let zones = crate::zones::check(&policy, &path);
         let mut summary = Summary {
+            agent: crate::demo::summary::Agent { arch: "aarch64", emulator: Some("qemu-aarch64") },
             blackbox: crate::demo::summary::BlackBox {
                 checkpoints: Some(4),
                 flipped_in: 512,
@@ -336,6 +337,7 @@ pub(crate) mod tests {
             },
             claims: Vec::new(),
             clamps,
+            control: None,
             durations: [("total_after_build".to_owned(), 44.0)].into(),
             job: crate::demo::summary::Job {
                 id: "job_1".to_owned(),

@@ -33,7 +33,7 @@ pub(crate) fn render(run: &Run) -> String {
 </head>
 <body>
 <header>
-<div><p class="kicker">Nooterra demo, robot {robot}, seed {seed}</p>
+<div><p class="kicker">Nooterra demo, robot {robot}, {agent}, seed {seed}</p>
 <h1>One signed job, end to end</h1>
 <p class="quiet">Job <code>{job}</code> under policy <code>{policy}</code>. Times are seconds since the robot departed. The path is the simulator&#39;s own account of where the robot was, which the robot&#39;s control loop never sees.</p></div>
 {verdict}
@@ -69,6 +69,7 @@ pub(crate) fn render(run: &Run) -> String {
 </html>
 "##,
         robot = esc(&summary.robot),
+        agent = esc(&summary.agent.to_string()),
         seed = summary.seed,
         job = esc(&summary.job.id),
         policy = esc(&policy_name(run)),
