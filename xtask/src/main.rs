@@ -9,6 +9,7 @@
 //! It links neither the agent nor the cloud: it drives the two programs as a user would, by
 //! command line and HTTP, and checks their claims with code of its own.
 
+mod cells;
 mod ci;
 mod demo;
 mod process;

@@ -8,8 +8,10 @@ mod cloud;
 mod facts;
 mod plan;
 mod robot;
+mod scene;
 mod script;
 pub(crate) mod summary;
+pub(crate) mod survey;
 
 use crate::process;
 use crate::progress::Progress;
@@ -32,10 +34,14 @@ pub(crate) struct Options {
     /// Leave the cloud and the robot running, and print commands to play with.
     #[arg(long)]
     keep: bool,
+    /// Patrol this Nav2 map instead of the example's hall, under its masks NAME_keepout.yaml
+    /// and NAME_speed.yaml where they lie beside it.
+    #[arg(long, value_name = "NAME.yaml")]
+    map: Option<PathBuf>,
     /// Where everything goes; what an earlier demo left there is removed.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Of the simulator's noise.
+    /// Of the simulator's noise, and of the tour of a map.
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
 }
@@ -51,9 +57,11 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let out = options.out.clone().unwrap_or_else(|| toolchain::root().join("target/demo"));
     let out =
         std::path::absolute(&out).with_context(|| format!("cannot use --out {}", out.display()))?;
+    // Before anything is built or removed: a map may be refused.
+    let scene = scene::Scene::new(options.map.as_deref(), options.seed)?;
     prepare(&out)?;
     let mut progress = Progress::new(script::STEPS, options.headless, options.json);
-    let (run, hints) = match script::play(options, &out, &mut progress) {
+    let (run, hints) = match script::play(options, &scene, &out, &mut progress) {
         Ok(played) => played,
         Err(error) => {
             explain(&progress, &out);

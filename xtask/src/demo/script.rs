@@ -5,12 +5,14 @@ use super::cloud::{Cloud, Ready};
 use super::facts::{self, Axis, JobEvent, Record};
 use super::plan;
 use super::robot::{self, ROBOT, Robot};
+use super::scene::Scene;
 use super::summary::{BlackBox, Job, Moment, Skill, Summary};
+use super::survey::Survey;
 use crate::process::{Service, wait_for};
 use crate::progress::{Progress, Step};
 use crate::report::Run;
 use crate::toolchain::{self, WASM_TARGET};
-use crate::{truth, world, zones};
+use crate::{cells, truth, world, zones};
 use anyhow::{Context as _, Result, bail};
 use nooterra_protocol::entry::{Sample, Verdict, VerdictPhase};
 use nooterra_protocol::event::EventType;
@@ -30,9 +32,6 @@ pub(crate) const STEPS: usize = 8;
 /// For a program to be ready, or to see what the other one did.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// For the whole job.
-const JOB_PATIENCE: Duration = Duration::from_secs(180);
-
 /// Between two looks at the job.
 const JOB_POLL: Duration = Duration::from_millis(150);
 
@@ -50,13 +49,14 @@ struct Built {
 /// Plays the demo and gathers what it showed; with it, what to type where it was left running.
 pub(crate) fn play(
     options: &Options,
+    scene: &Scene,
     out: &Path,
     progress: &mut Progress,
 ) -> Result<(Run, Vec<String>)> {
     let built = build(progress)?;
     let began = Instant::now();
     let (mut cloud_service, ready, cloud) = start_cloud(options, &built, out, progress)?;
-    let robot = prepare_robot(&built, out, &ready, &cloud, progress)?;
+    let robot = prepare_robot(&built, scene, out, &ready, &cloud, progress)?;
     let mut agent = connect(options, &robot, &cloud, &mut cloud_service, progress)?;
     if options.keep {
         // Now, so that the next demo finds them even if this one is interrupted.
@@ -65,7 +65,7 @@ pub(crate) fn play(
     let (skill_ref, skill) = publish(&built, &robot, &cloud, progress)?;
     let world = world::read(&robot.dir().join("world.toml"))?;
     let dock = world.dock.context("the world has no dock to return to")?;
-    let job = run_job(&skill_ref, dock, &cloud, &mut agent, &mut cloud_service, progress)?;
+    let job = run_job(scene, &skill_ref, dock, &cloud, &mut agent, &mut cloud_service, progress)?;
 
     let step = progress.step("the journal: drain, stop, verify, flip a byte, verify again");
     step.now("waiting for the uplink to drain");
@@ -82,13 +82,13 @@ pub(crate) fn play(
     ));
 
     let step = progress.step("checking the claims against the true path");
-    let mut run = facts.judge(options.seed, blackbox, skill, &health);
+    let mut run = facts.judge(options.seed, scene, blackbox, skill, &health);
     step.done(&format!("{} true poses, {} exits", run.zone_samples(), run.summary.zone_exits));
     let durations = &mut run.summary.durations;
     durations
         .extend(progress.durations().iter().map(|(name, took)| (name.clone(), took.as_secs_f64())));
     durations.insert("total_after_build".to_owned(), began.elapsed().as_secs_f64());
-    run.summary.judge();
+    run.summary.judge(scene.most_s);
 
     if options.keep {
         // The agent was stopped for its journal to be closed; it goes on where it was.
@@ -172,6 +172,7 @@ fn start_cloud(
 
 fn prepare_robot(
     built: &Built,
+    scene: &Scene,
     out: &Path,
     ready: &Ready,
     cloud: &Cloud,
@@ -179,7 +180,12 @@ fn prepare_robot(
 ) -> Result<Robot> {
     let step = progress.step("the robot gets its policy, its skill key and its identity");
     let robot = Robot::create(&built.agent, out)?;
-    robot.sign_policy()?;
+    let survey = scene.survey.as_ref();
+    if let Some(survey) = survey {
+        step.note(&survey.sentence());
+        survey.install(&robot.dir())?;
+    }
+    robot.sign_policy(survey.map(Survey::map))?;
     step.note("policy signed with the owner's key");
     robot.sign_skill(&built.manifest, &built.component)?;
     step.note("skill packed and signed in the minisign format");
@@ -264,6 +270,7 @@ struct RanJob {
 }
 
 fn run_job(
+    scene: &Scene,
     skill: &SkillRef,
     dock: Pose,
     cloud: &Cloud,
@@ -272,13 +279,14 @@ fn run_job(
     progress: &mut Progress,
 ) -> Result<RanJob> {
     let step = progress.step("one job: undock, patrol, inspect, return");
-    let id = cloud.create_job(&json!({ "robot": ROBOT, "plan": plan::plan(skill, dock)? }))?;
+    let id =
+        cloud.create_job(&json!({ "robot": ROBOT, "plan": plan::plan(skill, dock, scene)? }))?;
     for action in ["quote", "book", "dispatch"] {
         cloud.job_action(&id, action)?;
     }
     let mut follow =
-        Follow { cloud, command: None, events: Vec::new(), id: &id, shown: BTreeSet::new() };
-    let state = wait_for("the job to end", JOB_PATIENCE, || {
+        Follow { cloud, command: None, events: Vec::new(), id: &id, scene, shown: BTreeSet::new() };
+    let state = wait_for("the job to end", scene.patience(), || {
         agent.check()?;
         cloud_service.check()?;
         let state = follow.look(&step)?;
@@ -300,6 +308,7 @@ struct Follow<'a> {
     command: Option<String>,
     events: Vec<JobEvent>,
     id: &'a str,
+    scene: &'a Scene,
     /// Journal numbers of the command's verdicts that were shown.
     shown: BTreeSet<u64>,
 }
@@ -330,9 +339,9 @@ impl Follow<'_> {
         match event.checkpoint() {
             Some(name) => {
                 step.note(&format!("checkpoint {name}"));
-                if name == plan::COMMAND_AT && self.command.is_none() {
+                if name == self.scene.command_at && self.command.is_none() {
                     step.note("the cloud commands: drive straight through the keep-out zone");
-                    self.command = Some(self.cloud.command(ROBOT, &plan::command())?);
+                    self.command = Some(self.cloud.command(ROBOT, &self.scene.command)?);
                 }
             }
             None if !matches!(event.kind, EventType::Heartbeat | EventType::SkillUsed) => {
@@ -481,7 +490,14 @@ impl Facts {
         Some(Axis::new(departure.map_or(reference.wall, |event| event.at.wall), reference))
     }
 
-    fn judge(self, seed: u64, blackbox: BlackBox, skill: Skill, health: &Value) -> Run {
+    fn judge(
+        self,
+        seed: u64,
+        scene: &Scene,
+        blackbox: BlackBox,
+        skill: Skill,
+        health: &Value,
+    ) -> Run {
         let axis = self.axis();
         let (clamps, timeline, samples): (_, Vec<Moment>, _) = match &axis {
             Some(axis) => (
@@ -491,7 +507,10 @@ impl Facts {
             ),
             None => (Vec::new(), Vec::new(), Vec::new()),
         };
-        let zones = zones::check(&self.policy, &self.truth);
+        let mut zones = zones::check(&self.policy, &self.truth);
+        let survey = scene.survey.as_ref();
+        let layers = survey.map_or(&[][..], Survey::layers);
+        cells::check(layers, &self.policy.footprint.outline, &self.truth, &mut zones);
         let max_speed_mps =
             self.truth.iter().map(|sample| sample.linear_mps.abs()).fold(0.0, f64::max);
         let truth = match &axis {
@@ -517,12 +536,10 @@ impl Facts {
                 zone_exits: zones.exits,
                 zones,
             },
+            layers: survey.map_or_else(Vec::new, Survey::drawn),
             policy: self.policy,
             truth,
-            waypoints: plan::WAYPOINTS
-                .iter()
-                .map(|(name, point)| ((*name).to_owned(), *point))
-                .collect(),
+            waypoints: scene.waypoints.clone(),
             world: self.world,
         }
     }

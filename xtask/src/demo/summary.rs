@@ -19,6 +19,9 @@ pub(crate) const SAME_RUN_S: f64 = 0.5;
 /// How long the demo may take once everything is built, seconds.
 pub(crate) const MAX_DEMO_S: f64 = 60.0;
 
+/// The same for a map from outside, whose tour is as long as it is.
+pub(crate) const MAX_MAP_DEMO_S: f64 = 300.0;
+
 /// The facts of a run, for scripts.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Summary {
@@ -177,7 +180,7 @@ pub(crate) const fn unit(rule: Rule) -> &'static str {
 
 impl Summary {
     /// Judges the run. Each line is one that the demo promises.
-    pub(crate) fn judge(&mut self) {
+    pub(crate) fn judge(&mut self, most_s: f64) {
         let count =
             |wanted: &dyn Fn(&Clamp) -> bool| self.clamps.iter().filter(|c| wanted(c)).count();
         let speed = count(&|clamp| {
@@ -250,8 +253,12 @@ impl Summary {
                 },
             ),
             claim(
-                "all of it within a minute of the build being ready",
-                total <= MAX_DEMO_S,
+                if most_s <= MAX_DEMO_S {
+                    "all of it within a minute of the build being ready"
+                } else {
+                    "all of it within five minutes of the build being ready"
+                },
+                total <= most_s,
                 format!("{total:.1} s"),
             ),
         ];
