@@ -1,9 +1,13 @@
-//! The safety envelope in force: the owner's signed policy, read from its file.
+//! The safety envelope in force: the owner's signed policy, read from its file, with its masks
+//! from the files beside it.
 
 use crate::config::Config;
 use nooterra_blackbox::{JournalHandle, StateError};
 use nooterra_policy::{PolicyError, VerifiedPolicy};
+use nooterra_protocol::grid::MAX_FILE_BYTES;
 use nooterra_protocol::keys::{KeyError, VerifyingKey};
+use nooterra_protocol::policy::Mask;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// The version of the newest policy that was in force, in the journal's state.
@@ -51,7 +55,7 @@ pub enum EnvelopeError {
     State(#[from] StateError),
 }
 
-/// Reads and verifies the configured policy.
+/// Reads and verifies the configured policy and its masks.
 ///
 /// # Errors
 /// [`EnvelopeError`], except `Older` and `State`.
@@ -60,8 +64,20 @@ pub fn load(config: &Config) -> Result<VerifiedPolicy, EnvelopeError> {
     let path = config.policy.file.clone();
     let bytes = std::fs::read(&path)
         .map_err(|source| EnvelopeError::File { path: path.clone(), source })?;
-    VerifiedPolicy::verify(&bytes, &owner, &config.robot.id)
-        .map_err(|source| EnvelopeError::Policy { path, source })
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mask = |mask: &Mask| mask_file(&folder.join(mask.file_name()));
+    VerifiedPolicy::verify_with_masks(&bytes, &owner, &config.robot.id, mask)
+        .map_err(|source| EnvelopeError::Policy { path: path.clone(), source })
+}
+
+/// A mask's file, of which no more is read than can be one.
+fn mask_file(path: &Path) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut bytes = Vec::new();
+    let most = MAX_FILE_BYTES as u64 + 1;
+    std::fs::File::open(path)
+        .and_then(|file| file.take(most).read_to_end(&mut bytes))
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(bytes)
 }
 
 /// A public key from its file.

@@ -14,11 +14,17 @@
 //! With the feature `sim` (on by default; a robot's package leaves it out) [`sim`] holds a
 //! simulated differential base on injected time.
 //!
+//! # Maps
+//! With the feature `map` [`map`] reads Nav2's map files, for developers' commands; a robot is
+//! given grids that its owner signed.
+//!
 //! # What it never does
 //! It makes no command of its own other than a stop, remembers none to write it again, and
 //! takes no setpoint that did not come through a gate. It reads no clock: `now` is an argument.
 
 pub mod conformance;
+#[cfg(feature = "map")]
+pub mod map;
 pub mod robot;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -56,6 +56,7 @@ fn policy(zones: Vec<Zone>) -> VerifiedPolicy {
             max_reverse_mps: 0.3,
             reaction_ms: 100,
         },
+        masks: Vec::new(),
         robot: robot(),
         stop: StopProfile::ControlledHold,
         version: 1,

@@ -1,14 +1,23 @@
 //! Whether a policy document makes sense: what is checked before any gate is built from it.
 
+use crate::mask::MAX_LIMITS;
 use crate::polygon::{Fault, LEAST_AREA_M2, Polygon, concave_corner};
-use crate::zones::ZoneMap;
 use nooterra_protocol::geometry::Point;
 use nooterra_protocol::ids::ZoneId;
-use nooterra_protocol::policy::{Footprint, Freshness, Limits, PolicyDocument, Zone, ZoneRule};
+use nooterra_protocol::policy::{
+    Footprint, Freshness, Limits, Mask, MaskRule, PolicyDocument, Zone, ZoneRule,
+};
 use std::collections::BTreeMap;
 
-/// The most zones of a policy.
+/// The most zones of a policy, those of its masks included: a speed mask is one zone for each
+/// of its limits.
 pub const MAX_ZONES: usize = 128;
+
+/// The most masks of a policy.
+pub const MAX_MASKS: usize = 8;
+
+/// The lowest limit of a speed zone, m/s.
+pub const LEAST_SPEED_MPS: f64 = 0.01;
 
 /// The most corners of one zone.
 pub const MAX_ZONE_CORNERS: usize = 1024;
@@ -98,20 +107,22 @@ pub enum DocumentError {
         /// The second of the two.
         corner: usize,
     },
-    /// Two zones with one name.
-    #[error("`{key}` is `{id}`, as is `zones[{first}].id`; give each zone its own name")]
+    /// Two zones or masks with one name.
+    #[error("`{key}` is `{id}`, as is `{first}`; give each zone its own name")]
     RepeatedZone {
         /// Where.
         key: String,
         /// The name.
         id: ZoneId,
-        /// The zone that has it already.
-        first: usize,
+        /// What has it already.
+        first: String,
     },
-    /// More zones, or more corners in all of them, than are handled.
-    #[error("`zones` has {found} {what}; at most {most} are handled, merge or simplify some")]
+    /// More zones or masks, or more corners in all zones, than are handled.
+    #[error("`{key}` has {found} {what}; at most {most} are handled, merge or simplify some")]
     TooMany {
-        /// Zones or corners.
+        /// Where.
+        key: &'static str,
+        /// Zones, masks or corners.
         what: &'static str,
         /// How many.
         found: usize,
@@ -128,13 +139,54 @@ pub fn check_document(document: &PolicyDocument) -> Result<(), DocumentError> {
     check(document).map(drop)
 }
 
-/// Checks a document and makes the map of its zones on the way.
-pub(crate) fn check(document: &PolicyDocument) -> Result<ZoneMap, DocumentError> {
+/// Checks a document and makes the polygons of its zones on the way.
+pub(crate) fn check(document: &PolicyDocument) -> Result<Vec<(ZoneRule, Polygon)>, DocumentError> {
     check_footprint(&document.footprint)?;
     check_freshness(&document.freshness)?;
     check_limits(&document.limits)?;
-    let areas = check_zones(&document.zones)?;
-    Ok(ZoneMap::new(&document.footprint, areas))
+    let mut names = BTreeMap::new();
+    check_masks(&document.masks, &mut names)?;
+    let areas = check_zones(&document.zones, &mut names)?;
+    let zones = document.masks.iter().map(|mask| match mask.rule {
+        MaskRule::KeepOut => 1,
+        MaskRule::Speed { .. } => MAX_LIMITS,
+    });
+    let found = areas.len() + zones.sum::<usize>();
+    if found > MAX_ZONES {
+        return Err(DocumentError::TooMany { key: "zones", what: "zones", found, most: MAX_ZONES });
+    }
+    Ok(areas)
+}
+
+/// Which zone or mask has a name already, by its key.
+type Names<'a> = BTreeMap<&'a ZoneId, String>;
+
+fn check_name<'a>(id: &'a ZoneId, key: String, names: &mut Names<'a>) -> Result<(), DocumentError> {
+    match names.get(id) {
+        Some(first) => {
+            Err(DocumentError::RepeatedZone { key, id: id.clone(), first: first.clone() })
+        }
+        None => {
+            names.insert(id, key);
+            Ok(())
+        }
+    }
+}
+
+fn check_masks<'a>(masks: &'a [Mask], names: &mut Names<'a>) -> Result<(), DocumentError> {
+    if masks.len() > MAX_MASKS {
+        let (found, most) = (masks.len(), MAX_MASKS);
+        return Err(DocumentError::TooMany { key: "masks", what: "masks", found, most });
+    }
+    for (index, mask) in masks.iter().enumerate() {
+        check_name(&mask.id, format!("masks[{index}].id"), names)?;
+        if let MaskRule::Speed { base_percent, multiplier } = mask.rule {
+            let key = |field| format!("masks[{index}].rule.{field}");
+            range(&key("base_percent"), base_percent, -1_000.0, 1_000.0, "%")?;
+            range(&key("multiplier"), multiplier, -100.0, 100.0, "% for each step")?;
+        }
+    }
+    Ok(())
 }
 
 fn check_footprint(footprint: &Footprint) -> Result<(), DocumentError> {
@@ -169,8 +221,12 @@ fn check_limits(limits: &Limits) -> Result<(), DocumentError> {
     range("limits.reaction_ms", f64::from(limits.reaction_ms), 0.0, 1_000.0, "ms")
 }
 
-fn check_zones(zones: &[Zone]) -> Result<Vec<(ZoneRule, Polygon)>, DocumentError> {
-    let too_many = |what, found, most| Err(DocumentError::TooMany { what, found, most });
+fn check_zones<'a>(
+    zones: &'a [Zone],
+    names: &mut Names<'a>,
+) -> Result<Vec<(ZoneRule, Polygon)>, DocumentError> {
+    let too_many =
+        |what, found, most| Err(DocumentError::TooMany { key: "zones", what, found, most });
     if zones.len() > MAX_ZONES {
         return too_many("zones", zones.len(), MAX_ZONES);
     }
@@ -178,18 +234,14 @@ fn check_zones(zones: &[Zone]) -> Result<Vec<(ZoneRule, Polygon)>, DocumentError
     if corners > MAX_CORNERS {
         return too_many("corners", corners, MAX_CORNERS);
     }
-    let mut seen = BTreeMap::new();
     let mut areas = Vec::with_capacity(zones.len());
     for (index, zone) in zones.iter().enumerate() {
-        if let Some(first) = seen.insert(&zone.id, index) {
-            let key = format!("zones[{index}].id");
-            return Err(DocumentError::RepeatedZone { key, id: zone.id.clone(), first });
-        }
+        check_name(&zone.id, format!("zones[{index}].id"), names)?;
         let key = format!("zones[{index}].polygon");
         let polygon = check_polygon(&key, &zone.polygon, MAX_ZONE_CORNERS, MAX_COORDINATE_M)?;
         if let ZoneRule::Speed { max_linear_mps } = zone.rule {
             let key = format!("zones[{index}].rule.max_linear_mps");
-            range(&key, max_linear_mps, 0.01, 30.0, "m/s")?;
+            range(&key, max_linear_mps, LEAST_SPEED_MPS, 30.0, "m/s")?;
         }
         areas.push((zone.rule.clone(), polygon));
     }
@@ -240,6 +292,7 @@ fn range(
 mod tests {
     use super::*;
     use crate::limits::tests::LIMITS;
+    use nooterra_protocol::codec::Digest;
     use nooterra_protocol::command::StopProfile;
     use nooterra_protocol::ids::{PolicyId, RobotId};
 
@@ -257,6 +310,7 @@ mod tests {
             freshness: Freshness { command_ms: 300, journal_ms: 100, odometry_ms: 100 },
             id: PolicyId::new("test").unwrap(),
             limits: LIMITS,
+            masks: Vec::new(),
             robot: RobotId::new("amr-1").unwrap(),
             stop: StopProfile::ControlledHold,
             version: 1,
@@ -324,6 +378,25 @@ mod tests {
         ] {
             assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn a_mask_has_a_name_of_its_own_and_numbers_that_are_some() {
+        let mask = |id: &str, multiplier| Mask {
+            id: ZoneId::new(id).unwrap(),
+            rule: MaskRule::Speed { base_percent: 0.0, multiplier },
+            sha256: Digest::ZERO,
+        };
+        assert_eq!(
+            refusal(|d| d.masks = vec![mask("room", 1.0)]),
+            "`zones[0].id` is `room`, as is `masks[0].id`; give each zone its own name"
+        );
+        assert_eq!(
+            refusal(|d| d.masks = vec![mask("slowly", f64::NAN)]),
+            "`masks[0].rule.multiplier` is NaN; write -100 to 100 % for each step"
+        );
+        let many = refusal(|d| d.masks = (0..9).map(|i| mask(&format!("m{i}"), 1.0)).collect());
+        assert!(many.starts_with("`masks` has 9 masks; at most 8"), "{many}");
     }
 
     #[test]

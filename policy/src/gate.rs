@@ -130,7 +130,7 @@ impl Gate {
             previous: None,
             robot: Arc::new(document.robot.clone()),
             stop: document.stop,
-            zone_ids: document.zones.iter().map(|zone| zone.id.clone()).collect(),
+            zone_ids: policy.zone_ids().to_vec(),
             zones: policy.zones().clone(),
         }
     }

@@ -23,6 +23,9 @@
 //!    towards braking, by one ratio, until it no longer does.
 //! 4. The result is checked once more; what fails then is a fault here, and stops the robot.
 //!
+//! A zone is a polygon of the document or a region of a mask ([`mask`]): a grid of cells in a
+//! file that the document names by its hash, judged by its distance field ([`field`]).
+//!
 //! # What is conservative
 //! The robot is judged as a disc: the circle around `base_link` that contains the outline, plus
 //! the margin, plus 5 mm for the steps in which a path is sampled. A long, narrow robot is
@@ -37,9 +40,11 @@
 
 pub mod arbitrate;
 pub mod document;
+pub mod field;
 pub mod gate;
 pub mod gated;
 pub mod limits;
+pub mod mask;
 pub mod polygon;
 pub mod verdict;
 pub mod verified;
@@ -49,5 +54,6 @@ pub use arbitrate::{Wish, Wishes};
 pub use document::{DocumentError, check_document};
 pub use gate::{Action, Gate, Inputs, Outcome};
 pub use gated::{Gated, GatedError};
+pub use mask::MaskError;
 pub use verdict::{GateVerdict, Verdicts};
 pub use verified::{PolicyError, VerifiedPolicy};

@@ -1,18 +1,20 @@
 //! A policy that its owner signed, for this robot, and whose numbers make sense.
 
 use crate::document::{DocumentError, check};
-use crate::zones::ZoneMap;
+use crate::mask::{self, MaskError};
+use crate::zones::{Shape, ZoneMap};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::envelope::{Signed, SignedError};
-use nooterra_protocol::ids::RobotId;
+use nooterra_protocol::ids::{RobotId, ZoneId};
 use nooterra_protocol::keys::VerifyingKey;
-use nooterra_protocol::policy::PolicyDocument;
+use nooterra_protocol::policy::{Mask, PolicyDocument};
 
-/// The only thing that a gate can be built from. [`VerifiedPolicy::verify`] is the only way to
-/// one.
+/// The only thing that a gate can be built from. [`VerifiedPolicy::verify`] and
+/// [`VerifiedPolicy::verify_with_masks`] are the only ways to one.
 #[derive(Clone, Debug)]
 pub struct VerifiedPolicy {
     signed: Signed<PolicyDocument>,
+    zone_ids: Vec<ZoneId>,
     zones: ZoneMap,
 }
 
@@ -22,6 +24,14 @@ pub enum PolicyError {
     /// Signed, and yet its numbers make no sense; it was signed without `policy check`.
     #[error("the policy cannot be used: {0}")]
     Document(#[from] DocumentError),
+    /// A mask that the policy names is missing, or not the one that was signed.
+    #[error("mask `{id}`: {source}")]
+    Mask {
+        /// The mask.
+        id: ZoneId,
+        /// What is wrong with it.
+        source: MaskError,
+    },
     /// For another robot; the wrong file was installed.
     #[error("the policy is for robot {found}, this is {expected}; install the one for {expected}")]
     Robot {
@@ -37,7 +47,8 @@ pub enum PolicyError {
 
 impl VerifiedPolicy {
     /// Checks the owner's signature over `bytes` (a COSE_Sign1 of a [`PolicyDocument`]), the
-    /// robot that it is for, and the document itself, in that order.
+    /// robot that it is for, and the document itself, in that order. For documents without
+    /// masks; one with a mask is refused, for who leaves out a mask leaves out a rule.
     ///
     /// # Errors
     /// Every variant of [`PolicyError`].
@@ -45,6 +56,23 @@ impl VerifiedPolicy {
         bytes: &[u8],
         owner: &VerifyingKey,
         robot: &RobotId,
+    ) -> Result<Self, PolicyError> {
+        Self::verify_with_masks(bytes, owner, robot, |mask| {
+            Err(format!("{} was not looked for", mask.file_name()).into())
+        })
+    }
+
+    /// As [`VerifiedPolicy::verify`], for a document that may have masks: `read` gives the
+    /// bytes of a mask's file. They are compared with the hash in the document, and turned into
+    /// distance fields here, once.
+    ///
+    /// # Errors
+    /// Every variant of [`PolicyError`].
+    pub fn verify_with_masks(
+        bytes: &[u8],
+        owner: &VerifyingKey,
+        robot: &RobotId,
+        mut read: impl FnMut(&Mask) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>>,
     ) -> Result<Self, PolicyError> {
         let owner_id = owner.key_id();
         let signed =
@@ -55,8 +83,21 @@ impl VerifiedPolicy {
                 found: signed.body().robot.clone(),
             });
         }
-        let zones = check(signed.body())?;
-        Ok(Self { signed, zones })
+        let document = signed.body();
+        let polygons = check(document)?;
+        let drawn = mask::zones(&document.masks, &document.limits, |mask| {
+            read(mask).map_err(MaskError::Unread)
+        })
+        .map_err(|(id, source)| PolicyError::Mask { id, source })?;
+        let mut zone_ids: Vec<ZoneId> = document.zones.iter().map(|zone| zone.id.clone()).collect();
+        let mut areas: Vec<_> =
+            polygons.into_iter().map(|(rule, polygon)| (rule, Shape::Polygon(polygon))).collect();
+        for (id, rule, shape) in drawn {
+            zone_ids.push(id);
+            areas.push((rule, shape));
+        }
+        let zones = ZoneMap::new(&document.footprint, areas);
+        Ok(Self { signed, zone_ids, zones })
     }
 
     /// SHA-256 of the signed bytes: what verdicts name the policy by.
@@ -69,6 +110,13 @@ impl VerifiedPolicy {
     #[must_use]
     pub const fn document(&self) -> &PolicyDocument {
         self.signed.body()
+    }
+
+    /// The names of the zones, by the numbers that verdicts give: those of the document, then
+    /// those of its masks. A speed mask has its name once for each of its limits.
+    #[must_use]
+    pub fn zone_ids(&self) -> &[ZoneId] {
+        &self.zone_ids
     }
 
     pub(crate) const fn zones(&self) -> &ZoneMap {

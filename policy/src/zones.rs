@@ -9,10 +9,12 @@
 //! pose jumped), a path is good when it never goes deeper on its way and ends in a place with
 //! more clearance.
 
+use crate::field::Field;
 use crate::polygon::Polygon;
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::{Point, Pose, Twist};
 use nooterra_protocol::policy::{Footprint, ZoneRule};
+use std::sync::Arc;
 
 /// The shortest step of a walk, metres. Between two points that far apart a disc can come at
 /// most half of it nearer to an edge than it is at either.
@@ -40,7 +42,7 @@ pub struct Edge {
     pub clearance_m: f64,
     /// Keep-in, keep-out or speed.
     pub rule: Rule,
-    /// Index of the zone in the document.
+    /// Index of the zone: those of the document first, then those of its masks.
     pub zone: u16,
 }
 
@@ -130,11 +132,34 @@ enum Kind {
     Speed(f64),
 }
 
+/// Where a zone is.
+#[derive(Clone, Debug)]
+pub(crate) enum Shape {
+    /// Drawn as cells. Shared: a gate has a map of its own, and a field may be large.
+    Field(Arc<Field>),
+    Polygon(Polygon),
+}
+
+impl Shape {
+    /// Distance to the edge, metres, never too much; negative inside.
+    pub(crate) fn signed_distance(&self, at: Point) -> f64 {
+        match self {
+            Self::Field(field) => field.signed_distance(at),
+            Self::Polygon(polygon) => polygon.signed_distance(at),
+        }
+    }
+
+    /// Surely further away than `distance`, told cheaply. To ask a field is cheap as it is.
+    fn is_beyond(&self, at: Point, distance: f64) -> bool {
+        matches!(self, Self::Polygon(polygon) if polygon.is_beyond(at, distance))
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Area {
     index: u16,
     kind: Kind,
-    polygon: Polygon,
+    shape: Shape,
 }
 
 /// The zones of a policy and the disc that is judged against them.
@@ -146,14 +171,14 @@ pub struct ZoneMap {
 
 impl ZoneMap {
     /// Takes the outline and the zones of a document that was checked.
-    pub(crate) fn new(footprint: &Footprint, zones: Vec<(ZoneRule, Polygon)>) -> Self {
-        let areas = zones.into_iter().zip(0_u16..).map(|((rule, polygon), index)| {
+    pub(crate) fn new(footprint: &Footprint, zones: Vec<(ZoneRule, Shape)>) -> Self {
+        let areas = zones.into_iter().zip(0_u16..).map(|((rule, shape), index)| {
             let kind = match rule {
                 ZoneRule::KeepIn => Kind::KeepIn,
                 ZoneRule::KeepOut => Kind::KeepOut,
                 ZoneRule::Speed { max_linear_mps } => Kind::Speed(max_linear_mps),
             };
-            Area { index, kind, polygon }
+            Area { index, kind, shape }
         });
         let outline = footprint.outline.iter().map(|corner| corner.x.hypot(corner.y));
         let radius_m = outline.fold(0.0, f64::max) + footprint.margin_m + SLACK_M;
@@ -201,7 +226,7 @@ impl ZoneMap {
     pub fn standing(&self, at: Point) -> Standing {
         let mut standing = Standing::default();
         for area in &self.areas {
-            if matches!(area.kind, Kind::KeepOut) && !area.polygon.is_beyond(at, self.radius_m) {
+            if matches!(area.kind, Kind::KeepOut) && !area.shape.is_beyond(at, self.radius_m) {
                 let clearance_m = self.outside(area, at);
                 if clearance_m < 0.0 {
                     standing.entered |= 1 << area.index;
@@ -229,7 +254,7 @@ impl ZoneMap {
             .areas
             .iter()
             .filter(|area| !matches!(area.kind, Kind::KeepIn))
-            .filter(|area| !area.polygon.is_beyond(at, reach_m + self.radius_m))
+            .filter(|area| !area.shape.is_beyond(at, reach_m + self.radius_m))
             .filter(|area| self.outside(area, at) <= reach_m)
             .fold(0, |zones, area| zones | 1 << area.index);
         Near { zones, keep_in: self.keep_in(at).is_some_and(|edge| edge.clearance_m <= reach_m) }
@@ -346,11 +371,11 @@ impl ZoneMap {
     }
 
     fn outside(&self, area: &Area, at: Point) -> f64 {
-        area.polygon.signed_distance(at) - self.radius_m
+        area.shape.signed_distance(at) - self.radius_m
     }
 
     fn inside(&self, area: &Area, at: Point) -> f64 {
-        -area.polygon.signed_distance(at) - self.radius_m
+        -area.shape.signed_distance(at) - self.radius_m
     }
 }
 

@@ -3,10 +3,14 @@
 
 mod common;
 
-use common::{STEP, document, inputs, polygon, robot, skill, verified, zone};
-use nooterra_policy::{Action, Gate, Wishes};
+use common::{STEP, document, inputs, owner, polygon, robot, signed, skill, zone};
+use nooterra_policy::{Action, Gate, VerifiedPolicy, Wishes};
+use nooterra_protocol::codec::Digest;
 use nooterra_protocol::geometry::{Pose, Twist};
-use nooterra_protocol::policy::ZoneRule;
+use nooterra_protocol::grid::{Frame, Grid};
+use nooterra_protocol::ids::ZoneId;
+use nooterra_protocol::keys::Signer as _;
+use nooterra_protocol::policy::{Mask, MaskRule, ZoneRule};
 use nooterra_protocol::time::MonoNanos;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -50,7 +54,21 @@ fn no_tick_allocates_or_frees() {
     document.zones.push(zone("comb", polygon(&comb), ZoneRule::KeepOut));
     let slow = ZoneRule::Speed { max_linear_mps: 0.3 };
     document.zones.push(zone("slow", polygon(&[(0.5, 5.0), (3.0, 5.0), (1.0, 7.0)]), slow));
-    let mut gate = Gate::new(&verified(document));
+    let frame =
+        Frame { cell_m: 0.1, height: 80, origin: Pose { x: 0.0, y: 0.0, yaw: 0.0 }, width: 120 };
+    let cells = (0..frame.cells()).map(|cell| u8::from(cell % 997 == 0) * 50).collect();
+    let file = Grid::new(frame, cells).unwrap().encode();
+    let speed = MaskRule::Speed { base_percent: 0.0, multiplier: 1.0 };
+    document.masks = [("dots", MaskRule::KeepOut), ("slow-dots", speed)]
+        .map(|(id, rule)| {
+            let id = ZoneId::new(id).unwrap();
+            Mask { id, rule, sha256: Digest::of(&file) }
+        })
+        .to_vec();
+    let key = owner().verifying_key();
+    let read = |_: &Mask| Ok(file.clone());
+    let policy = VerifiedPolicy::verify_with_masks(&signed(document), &key, &robot(), read);
+    let mut gate = Gate::new(&policy.unwrap());
     let robot = robot();
     let before = calls();
     assert!(before > 0, "the counter counts");

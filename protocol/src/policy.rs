@@ -3,6 +3,7 @@
 //! This is its form. What it means for motion, and whether its numbers make sense, is decided
 //! in `nooterra-policy`, which builds a gate from a signed document only.
 
+use crate::codec::Digest;
 use crate::command::StopProfile;
 use crate::envelope::Signable;
 use crate::geometry::Point;
@@ -21,6 +22,9 @@ pub struct PolicyDocument {
     pub id: PolicyId,
     /// How fast, how hard.
     pub limits: Limits,
+    /// Where, drawn as grids of cells in files of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masks: Vec<Mask>,
     /// The robot that it is for.
     pub robot: RobotId,
     /// How the robot comes to rest when anything is wrong.
@@ -102,5 +106,44 @@ pub enum ZoneRule {
     Speed {
         /// m/s.
         max_linear_mps: f64,
+    },
+}
+
+/// A region drawn as a grid of cells ([`crate::grid`]). What lies outside the grid is unknown.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mask {
+    /// Its name; no zone and no other mask has the same.
+    pub id: ZoneId,
+    /// What its cells mean.
+    pub rule: MaskRule,
+    /// Of the grid's file.
+    pub sha256: Digest,
+}
+
+impl Mask {
+    /// The name of the grid's file, which lies beside the signed policy. It holds a part of
+    /// the hash, so that the grids of two versions lie side by side.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        let hash = self.sha256.to_string();
+        format!("{}-{}.grid", self.id, &hash[..16])
+    }
+}
+
+/// What the cells of a mask mean.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum MaskRule {
+    /// No part of the footprint enters a cell that is not 0; an unknown one neither.
+    KeepOut,
+    /// While any part of the footprint is on a cell, at most
+    /// `base_percent + multiplier * cell` percent of the forward limit; 0 is no limit, as in
+    /// Nav2's speed filter. On an unknown cell the lowest limit that there is.
+    Speed {
+        /// Percent.
+        base_percent: f64,
+        /// Percent for each step of a cell.
+        multiplier: f64,
     },
 }

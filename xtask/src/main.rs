@@ -15,6 +15,7 @@
 mod arm;
 mod bench;
 mod cadence;
+mod cells;
 mod ci;
 mod demo;
 mod process;

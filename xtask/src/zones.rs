@@ -160,7 +160,7 @@ fn cross_properly(p: Point, q: Point, r: Point, s: Point) -> bool {
 }
 
 /// Smallest distance between the borders.
-fn gap(a: &[Point], b: &[Point]) -> f64 {
+pub(crate) fn gap(a: &[Point], b: &[Point]) -> f64 {
     let mut least = f64::INFINITY;
     for (p, q) in edges(a) {
         for (r, s) in edges(b) {

@@ -5,6 +5,7 @@ use crate::http::HttpError;
 use crate::identity::{EnrollError, IdentityError};
 use crate::run::RunError;
 use nooterra_blackbox::OpenError;
+use nooterra_policy::{MaskError, PolicyError};
 use std::process::ExitCode;
 
 /// What a script can tell from the exit code.
@@ -90,6 +91,11 @@ pub(super) fn of(error: &anyhow::Error) -> Code {
 
 fn envelope(error: &EnvelopeError) -> Code {
     match error {
+        // A file is missing: not what was signed is wrong, but where it was put.
+        EnvelopeError::Policy {
+            source: PolicyError::Mask { source: MaskError::Unread(_), .. },
+            ..
+        } => Code::Configuration,
         EnvelopeError::Policy { .. } | EnvelopeError::Older { .. } => Code::NotVerified,
         EnvelopeError::File { .. } | EnvelopeError::OwnerKey { .. } => Code::Configuration,
         EnvelopeError::State(_) => Code::Failed,

@@ -5,6 +5,8 @@ mod backtest;
 mod blackbox;
 mod exit;
 mod logging;
+#[cfg(feature = "tools")]
+mod masks;
 mod policy;
 mod skill;
 
@@ -167,12 +169,13 @@ fn check(config: &Config) -> anyhow::Result<Answer> {
     let robot = crate::driver::open(config, &SimOptions::default())?;
     let document = policy.document();
     let text = format!(
-        "configuration of {} is in order: {}, policy {} version {} ({} zones), {keys} skill keys",
+        "configuration of {} is in order: {}, policy {} version {} ({} zones, {} masks), {keys} skill keys",
         config.robot.id,
         robot.capabilities().model,
         document.id,
         document.version,
         document.zones.len(),
+        document.masks.len(),
     );
     Ok(Answer::done(
         text,

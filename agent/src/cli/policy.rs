@@ -2,6 +2,8 @@
 
 use super::Answer;
 use super::exit::{Code, coded};
+#[cfg(feature = "tools")]
+use super::masks;
 use crate::config::Config;
 use crate::{envelope, policy_file};
 use clap::Subcommand;
@@ -31,7 +33,7 @@ pub(super) enum Command {
     },
     /// Show the policy that is in force by the configuration, after verifying it
     Show,
-    /// Check a policy in TOML or JSON and sign it
+    /// Check a policy in TOML or JSON and sign it, with masks from Nav2's map files
     #[cfg(feature = "tools")]
     Sign {
         /// The document.
@@ -39,9 +41,11 @@ pub(super) enum Command {
         /// The owner's private key.
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
-        /// Where the signed document goes.
+        /// Where the signed document goes, and the files of its masks beside it.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        #[command(flatten)]
+        masks: masks::Options,
     },
 }
 
@@ -71,7 +75,7 @@ pub(super) fn answer(
             Ok(Answer::done(text, json!({ "policy": policy.document(), "hash": policy.digest() })))
         }
         #[cfg(feature = "tools")]
-        Command::Sign { file, key, out } => tools::sign(&read(&file)?, &key, &out),
+        Command::Sign { file, key, out, masks } => tools::sign(&read(&file)?, &masks, &key, &out),
     }
 }
 
@@ -82,12 +86,14 @@ pub(super) fn read(file: &Path) -> anyhow::Result<PolicyDocument> {
 
 #[cfg(feature = "tools")]
 mod tools {
-    use super::{Answer, PolicyDocument};
+    use super::{Answer, Code, PolicyDocument, coded, masks};
     use crate::files;
     use anyhow::Context as _;
+    use nooterra_policy::check_document;
     use nooterra_protocol::envelope::Signed;
     use nooterra_protocol::keys::{Ed25519Key, Signer as _};
     use serde_json::json;
+    use std::fmt::Write as _;
     use std::path::Path;
 
     pub(super) fn keygen(out: &Path, public: &Path) -> anyhow::Result<Answer> {
@@ -105,21 +111,46 @@ mod tools {
 
     pub(super) fn sign(
         document: &PolicyDocument,
+        masks: &masks::Options,
         key: &Path,
         out: &Path,
     ) -> anyhow::Result<Answer> {
+        let mut document = document.clone();
+        let drawn = masks::read(masks).map_err(|error| coded(Code::Configuration, error))?;
+        let files: Vec<_> =
+            drawn.iter().map(|(mask, file)| (mask.file_name(), file.as_slice())).collect();
+        document.masks.extend(drawn.iter().map(|(mask, _)| mask.clone()));
+        check_document(&document).map_err(|error| coded(Code::Configuration, error))?;
         let pem = std::fs::read_to_string(key).with_context(|| key.display().to_string())?;
         let key = Ed25519Key::from_pem(&pem).with_context(|| key.display().to_string())?;
-        let signed = Signed::sign(document.clone(), &key)?;
+        let signed = Signed::sign(document, &key)?;
+        // The masks first: a policy that is there has its masks.
+        for (name, bytes) in &files {
+            let path = out.with_file_name(name);
+            files::write_whole(&path, bytes, 0o644).with_context(|| path.display().to_string())?;
+        }
         files::write_whole(out, signed.bytes(), 0o644)
             .with_context(|| out.display().to_string())?;
-        let text = format!(
+        let document = signed.body();
+        let mut text = format!(
             "{}: policy {} version {}, signed, SHA-256 {}",
             out.display(),
             document.id,
             document.version,
             signed.digest()
         );
-        Ok(Answer::done(text, json!({ "hash": signed.digest(), "version": document.version })))
+        for (name, bytes) in &files {
+            let _ = write!(
+                text,
+                "\n{}: mask, {} bytes",
+                out.with_file_name(name).display(),
+                bytes.len()
+            );
+        }
+        let names: Vec<&String> = files.iter().map(|(name, _)| name).collect();
+        Ok(Answer::done(
+            text,
+            json!({ "hash": signed.digest(), "version": document.version, "masks": names }),
+        ))
     }
 }

@@ -63,7 +63,7 @@ impl Desk {
             job: None,
             operator_command: None,
             policy_hash: policy.digest(),
-            zones: policy.document().zones.iter().map(|zone| zone.id.clone()).collect(),
+            zones: policy.zone_ids().to_vec(),
         };
         let intent = Intent {
             context: journal.set_context(context.clone()),

@@ -5,8 +5,8 @@ use nooterra_protocol::geometry::{Point, Pose};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The most obstacles of a room.
-pub const MAX_OBSTACLES: usize = 256;
+/// The most obstacles of a room: a map's walls, as boxes.
+pub const MAX_OBSTACLES: usize = 4096;
 
 /// The most corners of a room or an obstacle.
 pub const MAX_CORNERS: usize = 1024;

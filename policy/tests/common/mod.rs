@@ -52,6 +52,7 @@ pub fn document() -> PolicyDocument {
             max_reverse_mps: 0.3,
             reaction_ms: 100,
         },
+        masks: Vec::new(),
         robot: robot(),
         stop: StopProfile::ControlledHold,
         version: 1,

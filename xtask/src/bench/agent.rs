@@ -3,6 +3,7 @@
 
 use super::Place;
 use super::figure::{Figure, Floor, Line};
+use crate::arm::Runnable;
 use crate::demo::cloud::{Cloud, Ready};
 use crate::demo::robot::{ROBOT, Robot};
 use crate::process::{self, Service, wait_for};
@@ -87,8 +88,8 @@ impl Site {
             line.transpose().context("the cloud's first line is not its readiness")
         })?;
         let cloud = Cloud::connect(&ready, &data)?;
-        let robot = Robot::create(agent, &dir)?;
-        robot.sign_policy()?;
+        let robot = Robot::create(&Runnable::own(agent.to_owned()), agent, &dir)?;
+        robot.sign_policy(None)?;
         robot.enroll(&ready.http, &cloud.claim_code(ROBOT)?)?;
         Ok(Self { agent: agent.to_owned(), cloud, dir, robot, _service: service })
     }

@@ -2,13 +2,14 @@
 
 use super::cloud::Cloud;
 use super::facts::{self, Axis, JobEvent, Record};
-use super::plan;
 use super::robot::{ROBOT, Robot};
+use super::scene::Scene;
 use super::script::RanJob;
 use super::summary::{Agent, BlackBox, Job, Moment, Skill, Summary};
+use super::survey::Survey;
 use crate::arm::Runnable;
 use crate::report::Run;
-use crate::{cadence, truth, world, zones};
+use crate::{cadence, cells, truth, world, zones};
 use anyhow::{Context as _, Result};
 use nooterra_protocol::entry::{Sample, Verdict};
 use nooterra_protocol::event::EventType;
@@ -76,6 +77,7 @@ impl Facts {
     pub(super) fn judge(
         self,
         seed: u64,
+        scene: &Scene,
         agent: &Runnable,
         blackbox: BlackBox,
         skill: Skill,
@@ -90,7 +92,10 @@ impl Facts {
             ),
             None => (Vec::new(), Vec::new(), Vec::new()),
         };
-        let zones = zones::check(&self.policy, &self.truth);
+        let mut zones = zones::check(&self.policy, &self.truth);
+        let survey = scene.survey.as_ref();
+        let layers = survey.map_or(&[][..], Survey::layers);
+        cells::check(layers, &self.policy.footprint.outline, &self.truth, &mut zones);
         let max_speed_mps =
             self.truth.iter().map(|sample| sample.linear_mps.abs()).fold(0.0, f64::max);
         let truth = match &axis {
@@ -118,12 +123,10 @@ impl Facts {
                 zone_exits: zones.exits,
                 zones,
             },
+            layers: survey.map_or_else(Vec::new, Survey::drawn),
             policy: self.policy,
             truth,
-            waypoints: plan::WAYPOINTS
-                .iter()
-                .map(|(name, point)| ((*name).to_owned(), *point))
-                .collect(),
+            waypoints: scene.waypoints.clone(),
             world: self.world,
         }
     }

@@ -9,8 +9,10 @@ mod facts;
 mod gather;
 mod plan;
 pub(crate) mod robot;
+mod scene;
 mod script;
 pub(crate) mod summary;
+pub(crate) mod survey;
 
 use crate::arm::Arch;
 use crate::process;
@@ -38,10 +40,14 @@ pub(crate) struct Options {
     /// Leave the cloud and the robot running, and print commands to play with.
     #[arg(long)]
     keep: bool,
+    /// Patrol this Nav2 map instead of the example's hall, under its masks NAME_keepout.yaml
+    /// and NAME_speed.yaml where they lie beside it.
+    #[arg(long, value_name = "NAME.yaml")]
+    map: Option<PathBuf>,
     /// Where everything goes; what an earlier demo left there is removed.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Of the simulator's noise.
+    /// Of the simulator's noise, and of the tour of a map.
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
 }
@@ -54,6 +60,7 @@ impl Options {
             headless: true,
             json: false,
             keep: false,
+            map: None,
             out: Some(out),
             seed: 1,
         }
@@ -71,9 +78,11 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let out = options.out.clone().unwrap_or_else(|| toolchain::root().join("target/demo"));
     let out =
         std::path::absolute(&out).with_context(|| format!("cannot use --out {}", out.display()))?;
+    // Before anything is built or removed: a map may be refused.
+    let scene = scene::Scene::new(options.map.as_deref(), options.seed)?;
     prepare(&out)?;
     let mut progress = Progress::new(script::STEPS, options.headless, options.json);
-    let (run, hints) = match script::play(options, &out, &mut progress) {
+    let (run, hints) = match script::play(options, &scene, &out, &mut progress) {
         Ok(played) => played,
         Err(error) => {
             explain(&progress, &out);

@@ -1,6 +1,7 @@
 //! The job of the demo: leave the dock, patrol three waypoints faster than is allowed, look
 //! around, return.
 
+use super::scene::Scene;
 use anyhow::{Context as _, Result};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::geometry::{Point, Pose};
@@ -28,17 +29,20 @@ const APPROACH_M: f64 = 0.45;
 /// Half a turn is enough to look around: the scanner sees both sides.
 const INSPECT_RAD: f64 = std::f64::consts::PI;
 
-/// The command is sent when this checkpoint is reached.
+/// In the example's hall the command is sent when this checkpoint is reached.
 pub(crate) const COMMAND_AT: &str = "waypoint-1";
 
 /// Straight towards a point inside the keep-out zone, by its near side: from where the robot
 /// is held, the straight way on to the next waypoint is free. A skill without a map does not
 /// find its way round a corner.
 pub(crate) fn command() -> Value {
+    drive_to(Point::new(6.8, 4.6))
+}
+
+/// A command straight to a point.
+pub(crate) fn drive_to(to: Point) -> Value {
     json!({
-        "ask": {
-            "type": "drive_to", "to": {"x": 6.8, "y": 4.6}, "speed_mps": 1.0, "lease_ms": 4000
-        },
+        "ask": {"type": "drive_to", "to": to, "speed_mps": 1.0, "lease_ms": 4000},
         "ttl_ms": 5000
     })
 }
@@ -65,8 +69,8 @@ fn id_and_version(text: &str) -> Result<(SkillId, String)> {
 }
 
 /// The plan, for a robot that stands on its dock.
-pub(crate) fn plan(skill: &SkillRef, dock: Pose) -> Result<Plan> {
-    let points = WAYPOINTS.iter().map(|(_, point)| *point).collect();
+pub(crate) fn plan(skill: &SkillRef, dock: Pose, scene: &Scene) -> Result<Plan> {
+    let points = scene.waypoints.iter().map(|(_, point)| *point).collect();
     let undock = BTreeMap::from([("distance_m".to_owned(), Param::Number(UNDOCK_M))]);
     let look = BTreeMap::from([("turn_rad".to_owned(), Param::Number(INSPECT_RAD))]);
     let back = BTreeMap::from([
@@ -91,7 +95,7 @@ pub(crate) fn plan(skill: &SkillRef, dock: Pose) -> Result<Plan> {
     let plan = Plan {
         steps: vec![
             step("undock", undock, 20)?,
-            step("patrol", patrol, 90)?,
+            step("patrol", patrol, scene.patrol_s)?,
             step("inspect", look, 30)?,
             step("return", back, 60)?,
         ],
@@ -112,7 +116,8 @@ mod tests {
             id: SkillId::new("patrol").unwrap(),
             version: "0.1.0".to_owned(),
         };
-        let plan = plan(&skill, Pose { x: 1.0, y: 1.0, yaw: 0.0 }).unwrap();
+        let plan =
+            plan(&skill, Pose { x: 1.0, y: 1.0, yaw: 0.0 }, &Scene::new(None, 1).unwrap()).unwrap();
         assert!(plan.steps.len() >= 4);
         let json = serde_json::to_value(&plan).unwrap();
         assert_eq!(serde_json::from_value::<Plan>(json).unwrap(), plan);

@@ -110,8 +110,8 @@ impl Robot {
         command
     }
 
-    /// The owner's key, and the policy signed with it.
-    pub(crate) fn sign_policy(&self) -> Result<()> {
+    /// The owner's key, and the policy signed with it; of a map with its masks.
+    pub(crate) fn sign_policy(&self, map: Option<&Path>) -> Result<()> {
         let (secret, public) = (self.keys().join("owner.pem"), self.dir().join("owner.pub"));
         process::succeed(
             self.tool()
@@ -120,15 +120,17 @@ impl Robot {
                 .arg("--public")
                 .arg(public),
         )?;
-        process::succeed(
-            self.tool()
-                .args(["policy", "sign"])
-                .arg(self.dir().join("policy.json"))
-                .arg("--key")
-                .arg(&secret)
-                .arg("--out")
-                .arg(self.dir().join("policy.cbor")),
-        )?;
+        let mut sign = self.tool();
+        sign.args(["policy", "sign"])
+            .arg(self.dir().join("policy.json"))
+            .arg("--key")
+            .arg(&secret)
+            .arg("--out")
+            .arg(self.dir().join("policy.cbor"));
+        if let Some(map) = map {
+            sign.arg("--map").arg(map);
+        }
+        process::succeed(&mut sign)?;
         Ok(())
     }
 

@@ -6,7 +6,9 @@ use super::facts::JobEvent;
 use super::gather::Facts;
 use super::plan;
 use super::robot::{self, ROBOT, Robot};
+use super::scene::Scene;
 use super::summary::{BlackBox, Skill};
+use super::survey::Survey;
 use crate::arm::{self, Runnable};
 use crate::process::{Service, wait_for};
 use crate::progress::{Progress, Step};
@@ -31,9 +33,6 @@ pub(crate) const STEPS: usize = 8;
 /// For a program to be ready, or to see what the other one did.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// For the whole job.
-const JOB_PATIENCE: Duration = Duration::from_secs(180);
-
 /// Between two looks at the job.
 const JOB_POLL: Duration = Duration::from_millis(150);
 
@@ -53,13 +52,14 @@ struct Built {
 /// Plays the demo and gathers what it showed; with it, what to type where it was left running.
 pub(crate) fn play(
     options: &Options,
+    scene: &Scene,
     out: &Path,
     progress: &mut Progress,
 ) -> Result<(Run, Vec<String>)> {
     let built = build(options, progress)?;
     let began = Instant::now();
     let (mut cloud_service, ready, cloud) = start_cloud(options, &built, out, progress)?;
-    let robot = prepare_robot(&built, out, &ready, &cloud, progress)?;
+    let robot = prepare_robot(&built, scene, out, &ready, &cloud, progress)?;
     let mut agent = connect(options, &robot, &cloud, &mut cloud_service, progress)?;
     if options.keep {
         // Now, so that the next demo finds them even if this one is interrupted.
@@ -68,7 +68,7 @@ pub(crate) fn play(
     let (skill_ref, skill) = publish(&built, &robot, &cloud, progress)?;
     let world = world::read(&robot.dir().join("world.toml"))?;
     let dock = world.dock.context("the world has no dock to return to")?;
-    let job = run_job(&skill_ref, dock, &cloud, &mut agent, &mut cloud_service, progress)?;
+    let job = run_job(scene, &skill_ref, dock, &cloud, &mut agent, &mut cloud_service, progress)?;
 
     let step = progress.step("the journal: drain, stop, verify, flip a byte, verify again");
     step.now("waiting for the uplink to drain");
@@ -85,7 +85,7 @@ pub(crate) fn play(
     ));
 
     let step = progress.step("checking the claims against the true path");
-    let mut run = facts.judge(options.seed, &built.agent, blackbox, skill, &health);
+    let mut run = facts.judge(options.seed, scene, &built.agent, blackbox, skill, &health);
     if let Some(control) = &run.summary.control {
         step.note(&format!("control loop: {control}"));
     }
@@ -184,6 +184,7 @@ fn start_cloud(
 
 fn prepare_robot(
     built: &Built,
+    scene: &Scene,
     out: &Path,
     ready: &Ready,
     cloud: &Cloud,
@@ -191,7 +192,12 @@ fn prepare_robot(
 ) -> Result<Robot> {
     let step = progress.step("the robot gets its policy, its skill key and its identity");
     let robot = Robot::create(&built.agent, &built.tools, out)?;
-    robot.sign_policy()?;
+    let survey = scene.survey.as_ref();
+    if let Some(survey) = survey {
+        step.note(&survey.sentence());
+        survey.install(&robot.dir())?;
+    }
+    robot.sign_policy(survey.map(Survey::map))?;
     step.note("policy signed with the owner's key");
     robot.sign_skill(&built.manifest, &built.component)?;
     step.note("skill packed and signed in the minisign format");
@@ -276,6 +282,7 @@ pub(super) struct RanJob {
 }
 
 fn run_job(
+    scene: &Scene,
     skill: &SkillRef,
     dock: Pose,
     cloud: &Cloud,
@@ -284,13 +291,14 @@ fn run_job(
     progress: &mut Progress,
 ) -> Result<RanJob> {
     let step = progress.step("one job: undock, patrol, inspect, return");
-    let id = cloud.create_job(&json!({ "robot": ROBOT, "plan": plan::plan(skill, dock)? }))?;
+    let id =
+        cloud.create_job(&json!({ "robot": ROBOT, "plan": plan::plan(skill, dock, scene)? }))?;
     for action in ["quote", "book", "dispatch"] {
         cloud.job_action(&id, action)?;
     }
     let mut follow =
-        Follow { cloud, command: None, events: Vec::new(), id: &id, shown: BTreeSet::new() };
-    let state = wait_for("the job to end", JOB_PATIENCE, || {
+        Follow { cloud, command: None, events: Vec::new(), id: &id, scene, shown: BTreeSet::new() };
+    let state = wait_for("the job to end", scene.patience(), || {
         agent.check()?;
         cloud_service.check()?;
         let state = follow.look(&step)?;
@@ -312,6 +320,7 @@ struct Follow<'a> {
     command: Option<String>,
     events: Vec<JobEvent>,
     id: &'a str,
+    scene: &'a Scene,
     /// Journal numbers of the command's verdicts that were shown.
     shown: BTreeSet<u64>,
 }
@@ -342,9 +351,9 @@ impl Follow<'_> {
         match event.checkpoint() {
             Some(name) => {
                 step.note(&format!("checkpoint {name}"));
-                if name == plan::COMMAND_AT && self.command.is_none() {
+                if name == self.scene.command_at && self.command.is_none() {
                     step.note("the cloud commands: drive straight through the keep-out zone");
-                    self.command = Some(self.cloud.command(ROBOT, &plan::command())?);
+                    self.command = Some(self.cloud.command(ROBOT, &self.scene.command)?);
                 }
             }
             None if !matches!(event.kind, EventType::Heartbeat | EventType::SkillUsed) => {

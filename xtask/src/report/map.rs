@@ -89,6 +89,7 @@ pub(crate) fn svg(run: &Run) -> String {
     ));
     grid(&mut svg, &frame);
     world(&mut svg, &frame, run);
+    layers(&mut svg, &frame, run);
     zones(&mut svg, &frame, run);
     footprints(&mut svg, &frame, run, &path);
     track(&mut svg, &frame, run, &path);
@@ -118,10 +119,30 @@ fn grid(svg: &mut String, frame: &Frame) {
     svg.push_str("</g>");
 }
 
+/// A map's cells, as one path for each layer.
+fn layers(svg: &mut String, frame: &Frame, run: &Run) {
+    for layer in &run.layers {
+        let _ = write!(
+            svg,
+            r#"<g class="cells {}"><title>{}</title><path d=""#,
+            layer.class,
+            esc(&layer.label)
+        );
+        for corners in &layer.shapes {
+            let at = corners
+                .map(|corner| format!("{} {}", px(frame.x(corner.x)), px(frame.y(corner.y))));
+            let _ = write!(svg, "M{}Z", at.join("L"));
+        }
+        svg.push_str(r#""/></g>"#);
+    }
+}
+
 fn world(svg: &mut String, frame: &Frame, run: &Run) {
     svg.push_str(r#"<g class="world">"#);
     // The largest outline is the room that all the rest stands in: it comes first, below.
     let mut shapes: Vec<_> = run.world.shapes.iter().collect();
+    // Where a map is drawn, the obstacles that were made from it would hide it.
+    shapes.retain(|shape| run.layers.is_empty() || shape.name == "room");
     shapes.sort_by(|a, b| area(&b.points).total_cmp(&area(&a.points)));
     for (index, shape) in shapes.into_iter().enumerate() {
         let is_closed = shape.points.len() > 2;

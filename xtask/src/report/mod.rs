@@ -9,6 +9,7 @@ mod page;
 mod timeline;
 
 use crate::demo::summary::{Clamp, Summary};
+use crate::demo::survey::Drawn;
 use crate::truth::Truth;
 use crate::world::World;
 use nooterra_protocol::entry::{Rule, Sample};
@@ -21,6 +22,8 @@ pub(crate) use page::render;
 /// A run of the demo. Times are seconds since the robot's departure.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
+    /// Of a map from outside.
+    pub(crate) layers: Vec<Drawn>,
     /// The envelope.
     pub(crate) policy: PolicyDocument,
     /// The robot's state as it journalled it.
@@ -368,6 +371,7 @@ pub(crate) mod tests {
             }],
         };
         Run {
+            layers: Vec::new(),
             policy,
             samples,
             summary,
