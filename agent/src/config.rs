@@ -331,7 +331,7 @@ pub fn parse_toml<T: serde::de::DeserializeOwned>(
 }
 
 /// serde says ``unknown field `a`, expected one of `b`, `c` ``; people want one suggestion.
-fn explain(message: &str) -> String {
+pub(crate) fn explain(message: &str) -> String {
     if !message.starts_with("unknown field") {
         return message.replace('\n', " ");
     }

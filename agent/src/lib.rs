@@ -9,6 +9,8 @@
 //!   verified, journalled and then acted on.
 //! - [`run`] — which threads there are and where they meet.
 //! - [`cli`] — the commands.
+//! - [`policy_file`] — an owner's policy before it is signed.
+//! - `backtest` — a policy against a recording; a developer's tool, feature `tools`.
 //!
 //! # What it never does
 //! It decides nothing about motion: every command passes the gate of `nooterra-policy`. It
@@ -16,6 +18,8 @@
 //! its enrolment or its configuration. It loads no policy, key or code over the channel
 //! except skills, which run in the sandbox.
 
+#[cfg(feature = "tools")]
+pub mod backtest;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -27,5 +31,6 @@ pub mod http;
 pub mod identity;
 pub mod jobs;
 pub mod link;
+pub mod policy_file;
 pub mod run;
 mod systemd;

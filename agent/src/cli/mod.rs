@@ -1,5 +1,7 @@
 //! The command line: what can be asked of the agent, and how it answers.
 
+#[cfg(feature = "tools")]
+mod backtest;
 mod blackbox;
 mod exit;
 mod logging;

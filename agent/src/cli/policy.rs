@@ -1,19 +1,20 @@
-//! `nooterra-agent policy`: the owner's envelope, from JSON to a signed document.
+//! `nooterra-agent policy`: the owner's envelope, from TOML or JSON to a signed document.
 
 use super::Answer;
 use super::exit::{Code, coded};
 use crate::config::Config;
-use crate::envelope;
-use anyhow::Context as _;
+use crate::{envelope, policy_file};
 use clap::Subcommand;
-use nooterra_policy::check_document;
 use nooterra_protocol::policy::PolicyDocument;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Check a policy in JSON: numbers, polygons, limits
+    /// Say when, how long and by how much a policy would have acted on a recording
+    #[cfg(feature = "tools")]
+    Backtest(super::backtest::Backtest),
+    /// Check a policy in TOML or JSON: numbers, polygons, limits
     Check {
         /// The document.
         file: PathBuf,
@@ -30,7 +31,7 @@ pub(super) enum Command {
     },
     /// Show the policy that is in force by the configuration, after verifying it
     Show,
-    /// Check a policy in JSON and sign it
+    /// Check a policy in TOML or JSON and sign it
     #[cfg(feature = "tools")]
     Sign {
         /// The document.
@@ -49,6 +50,8 @@ pub(super) fn answer(
     load: impl Fn() -> anyhow::Result<Config>,
 ) -> anyhow::Result<Answer> {
     match command {
+        #[cfg(feature = "tools")]
+        Command::Backtest(backtest) => backtest.answer(),
         Command::Check { file } => {
             let document = read(&file)?;
             let text = format!(
@@ -72,15 +75,9 @@ pub(super) fn answer(
     }
 }
 
-fn read(file: &Path) -> anyhow::Result<PolicyDocument> {
-    let wrong = |error: anyhow::Error| coded(Code::Configuration, error);
-    let text =
-        std::fs::read_to_string(file).with_context(|| file.display().to_string()).map_err(wrong)?;
-    // serde_json's errors name line and column.
-    let document: PolicyDocument =
-        serde_json::from_str(&text).with_context(|| file.display().to_string()).map_err(wrong)?;
-    check_document(&document).with_context(|| file.display().to_string()).map_err(wrong)?;
-    Ok(document)
+/// Reads a policy that is not signed yet.
+pub(super) fn read(file: &Path) -> anyhow::Result<PolicyDocument> {
+    policy_file::load(file).map_err(|error| coded(Code::Configuration, error))
 }
 
 #[cfg(feature = "tools")]
