@@ -44,7 +44,7 @@ pub enum MaskError {
     },
     /// Its file cannot be had.
     #[error("its file cannot be read: {0}")]
-    Unread(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Unread(Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// A zone of a mask.

@@ -25,12 +25,12 @@ pub enum PolicyError {
     #[error("the policy cannot be used: {0}")]
     Document(#[from] DocumentError),
     /// A mask that the policy names is missing, or not the one that was signed.
-    #[error("mask `{id}`: {source}")]
+    #[error("mask `{id}`: {fault}")]
     Mask {
         /// The mask.
         id: ZoneId,
         /// What is wrong with it.
-        source: MaskError,
+        fault: MaskError,
     },
     /// For another robot; the wrong file was installed.
     #[error("the policy is for robot {found}, this is {expected}; install the one for {expected}")]
@@ -88,7 +88,7 @@ impl VerifiedPolicy {
         let drawn = mask::zones(&document.masks, &document.limits, |mask| {
             read(mask).map_err(MaskError::Unread)
         })
-        .map_err(|(id, source)| PolicyError::Mask { id, source })?;
+        .map_err(|(id, fault)| PolicyError::Mask { id, fault })?;
         let mut zone_ids: Vec<ZoneId> = document.zones.iter().map(|zone| zone.id.clone()).collect();
         let mut areas: Vec<_> =
             polygons.into_iter().map(|(rule, polygon)| (rule, Shape::Polygon(polygon))).collect();

@@ -261,7 +261,7 @@ fn a_policy_with_a_mask_is_not_in_force_without_it_or_with_another() {
     document.masks = vec![mask("walls", MaskRule::KeepOut, &grid)];
     let (bytes, key) = (signed(document), owner().verifying_key());
     let without = VerifiedPolicy::verify(&bytes, &key, &robot()).unwrap_err();
-    assert!(matches!(without, PolicyError::Mask { source: MaskError::Unread(_), .. }), "{without}");
+    assert!(matches!(without, PolicyError::Mask { fault: MaskError::Unread(_), .. }), "{without}");
     let mut file = grid.encode();
     *file.last_mut().unwrap() ^= 1;
     let read = |_: &Mask| Ok(file.clone());

@@ -255,7 +255,8 @@ const fn is_value(cell: u8) -> bool {
     cell <= MOST || cell == UNKNOWN
 }
 
-fn low_seven(number: usize) -> u8 {
+#[allow(clippy::cast_possible_truncation)]
+const fn low_seven(number: usize) -> u8 {
     // Masked to seven bits.
     (number & 0x7f) as u8
 }

@@ -74,3 +74,20 @@ fn outside_a_grid_nothing_is_known() {
         [0, 7, UNKNOWN, UNKNOWN]
     );
 }
+
+#[test]
+fn the_file_is_a_header_and_runs_of_equal_cells() {
+    let origin = Pose { x: 1.0, y: -2.0, yaw: 0.0 };
+    let frame = Frame { cell_m: 0.5, height: 2, origin, width: 150 };
+    let mut cells = vec![0; 200];
+    cells.resize(299, 100);
+    cells.push(UNKNOWN);
+    let file = Grid::new(frame, cells).unwrap().encode();
+    let mut expected = b"noogrid1\0\0\0\x96\0\0\0\x02".to_vec();
+    for number in [0.5_f64, 1.0, -2.0, 0.0] {
+        expected.extend(number.to_be_bytes());
+    }
+    // The value, then one less than how many, in sevens of bits.
+    expected.extend([0, 0x80 | 71, 1, 100, 98, UNKNOWN, 0]);
+    assert_eq!(file, expected);
+}

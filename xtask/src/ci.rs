@@ -173,7 +173,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("nooterra-cloud", &["nooterra-evidence", "nooterra-protocol"]),
-    ("nooterra-xtask", &["nooterra-protocol"]),
+    ("nooterra-xtask", &["nooterra-hal", "nooterra-policy", "nooterra-protocol"]),
 ];
 
 /// Our crates and which of ours they name as dependencies.

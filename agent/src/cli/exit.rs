@@ -93,7 +93,7 @@ fn envelope(error: &EnvelopeError) -> Code {
     match error {
         // A file is missing: not what was signed is wrong, but where it was put.
         EnvelopeError::Policy {
-            source: PolicyError::Mask { source: MaskError::Unread(_), .. },
+            source: PolicyError::Mask { fault: MaskError::Unread(_), .. },
             ..
         } => Code::Configuration,
         EnvelopeError::Policy { .. } | EnvelopeError::Older { .. } => Code::NotVerified,
