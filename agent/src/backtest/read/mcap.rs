@@ -243,7 +243,7 @@ impl Log {
 }
 
 /// Unpacks at most what a chunk's header promised, and one byte.
-fn unpack<'a>(mut stream: Take<impl Read>, into: &'a mut Vec<u8>) -> Result<&'a [u8], String> {
+fn unpack(mut stream: Take<impl Read>, into: &mut Vec<u8>) -> Result<&[u8], String> {
     stream.read_to_end(into).map_err(|error| format!("does not unpack: {error}"))?;
     Ok(into)
 }
