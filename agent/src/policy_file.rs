@@ -12,20 +12,20 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyFileError {
     /// It reads, and its numbers make no sense.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {fault}", path.display())]
     Document {
+        /// What is wrong with it.
+        fault: DocumentError,
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        source: DocumentError,
     },
     /// It cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {fault}", path.display())]
     File {
+        /// What the system says.
+        fault: std::io::Error,
         /// The file.
         path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
     },
     /// Not TOML or JSON, an unknown or missing key, or a value of the wrong type.
     #[error("{}:{line}:{column}: {what}", path.display())]
@@ -47,7 +47,7 @@ pub enum PolicyFileError {
 /// [`PolicyFileError`].
 pub fn load(path: &Path) -> Result<PolicyDocument, PolicyFileError> {
     let text = std::fs::read_to_string(path)
-        .map_err(|source| PolicyFileError::File { path: path.to_owned(), source })?;
+        .map_err(|fault| PolicyFileError::File { fault, path: path.to_owned() })?;
     parse(&text, path)
 }
 
@@ -62,7 +62,7 @@ pub fn parse(text: &str, path: &Path) -> Result<PolicyDocument, PolicyFileError>
         PolicyFileError::Syntax { column, line, path: path.to_owned(), what }
     })?;
     check_document(&document)
-        .map_err(|source| PolicyFileError::Document { path: path.to_owned(), source })?;
+        .map_err(|fault| PolicyFileError::Document { fault, path: path.to_owned() })?;
     Ok(document)
 }
 
@@ -149,7 +149,7 @@ polygon = [{ x = 5, y = 5.6 }, { x = 7, y = 5.6 }, { x = 7, y = 7.9 }]
         let found = error(&json.replace("max_reverse_mps", "max_revers_mps"), "p.json");
         assert!(found.contains("did you mean `max_reverse_mps`?"), "{found}");
         let found = error(&json[..40], "p.json");
-        assert!(found.starts_with("p.json:4:") && !found.contains("column"), "{found}");
+        assert!(found.starts_with("p.json:3:") && !found.contains("column"), "{found}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! The recordings are made here. With `NOOTERRA_RECORDINGS` naming a folder that holds real
 //! ones, those are compared too.
 #![allow(clippy::unwrap_used)] // What is unexpected fails the test.
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // The numbers are made here.
 
 mod common;
 
@@ -144,7 +145,7 @@ fn mcap() -> Vec<u8> {
     let mut out = std::io::Cursor::new(Vec::new());
     let options = mcap::WriteOptions::new().compression(None).chunk_size(Some(20_000));
     let mut writer = options.create(&mut out).unwrap();
-    let mut channel = |writer: &mut mcap::Writer<_>, topic: &str, schema: &str| {
+    let channel = |writer: &mut mcap::Writer<_>, topic: &str, schema: &str| {
         let schema = writer.add_schema(schema, "ros2msg", b"").unwrap();
         writer.add_channel(schema, topic, "cdr", &BTreeMap::new()).unwrap()
     };
@@ -368,7 +369,7 @@ fn the_second_opinion_is_the_same_in_every_format() {
         (
             write(dir, "f2.tlog", &tlog()),
             &policy,
-            &["--origin", "-35.36,149.16", "--motion", "heading"],
+            &["--origin=-35.36,149.16", "--motion", "heading"],
         ),
     ] {
         let count = agrees(policy, &log, more);

@@ -13,6 +13,11 @@ const PACKAGES: &[Package] = &[
         why: "systemd-run speaks over it in the test of the shipped unit",
     },
     Package {
+        name: "python3",
+        path: "/usr/bin/python3",
+        why: "an independent script checks `policy backtest`",
+    },
+    Package {
         name: "systemd",
         path: "/lib/systemd/systemd",
         why: "the shipped unit is started under a real systemd in a namespace",

@@ -406,7 +406,8 @@ impl<'a> Bench<'a> {
         for mut track in self.tracks {
             track.close();
             track.judged.intervals = track.closed.len();
-            track.judged.over_s = track.closed.iter().map(|interval| interval.over_s).sum();
+            track.judged.over_s =
+                track.closed.iter().fold(0.0, |over_s, interval| over_s + interval.over_s);
             track.judged.p99 = percentile_99(&mut track.values);
             rules.push(track.judged);
             intervals.append(&mut track.closed);

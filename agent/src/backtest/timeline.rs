@@ -89,8 +89,8 @@ impl Timeline {
             Self { gaps: Vec::new(), moments: Vec::new(), motion, notes: Vec::new(), path_m: 0.0 };
         timeline.moments.reserve_exact(samples.len());
         let mut seen = Seen::default();
-        let is_pause = |a: &Sample, b: &Sample| b.at_ns.saturating_sub(a.at_ns) <= gap_ns;
-        for piece in samples.chunk_by(is_pause) {
+        let is_near = |a: &Sample, b: &Sample| b.at_ns.saturating_sub(a.at_ns) <= gap_ns;
+        for piece in samples.chunk_by(is_near) {
             if let (Some(before), Some(first)) = (timeline.moments.last(), piece.first()) {
                 timeline.gaps.push((before.t_s, seconds(first.at_ns)));
             }

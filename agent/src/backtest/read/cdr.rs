@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn fields_are_aligned_from_behind_the_header_in_either_order_of_bytes() {
-        let little = b"\0\x01\0\0\x02\0\0\0a\0\0\0\0\0\0\0\0\0\0\0\0\0\xf0\x3f\x05\0\0\0";
+        let little = b"\0\x01\0\0\x02\0\0\0a\0\0\0\0\0\0\0\0\0\xf0\x3f\x05\0\0\0";
         let mut cdr = Cdr::new(little).unwrap();
         assert_eq!(cdr.text(), Ok("a"));
         assert_eq!(cdr.f64().map(f64::to_bits), Ok(1.0_f64.to_bits()));

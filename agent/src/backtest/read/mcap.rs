@@ -372,7 +372,7 @@ mod tests {
         }
 
         fn text(self, text: &str) -> Self {
-            let mut with = self.put((text.len() as u32 + 1).to_le_bytes());
+            let mut with = self.put((u32::try_from(text.len()).unwrap() + 1).to_le_bytes());
             with.bytes.extend(text.bytes().chain([0]));
             with
         }

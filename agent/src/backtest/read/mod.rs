@@ -50,7 +50,7 @@ pub enum ReadError {
     Empty,
     /// The file cannot be read.
     #[error("cannot read the recording: {0}")]
-    File(#[from] std::io::Error),
+    File(std::io::Error),
     /// Of no format that is read.
     #[error(
         "this is {0}; backtest reads MCAP (ROS 2), MAVLink tlog, and trajectories in the layouts \
@@ -79,6 +79,12 @@ pub enum ReadError {
         /// Those that could have been asked for.
         there: String,
     },
+}
+
+impl From<std::io::Error> for ReadError {
+    fn from(error: std::io::Error) -> Self {
+        Self::File(error)
+    }
 }
 
 /// Reads a file.

@@ -445,7 +445,7 @@ mod tests {
         refused(&bytes[..bytes.len() - 37], &options, "after 2 samples");
         refused(&heartbeat(1), &options, "no LOCAL_POSITION_NED in its 1 frames");
         let mut shifted = bytes.clone();
-        shifted.insert(30, 0);
+        shifted.insert(80, 0);
         refused(&shifted, &options, "no MAVLink frame begins at byte");
         let mut flipped = bytes;
         let last = flipped.len() - 10;

@@ -49,7 +49,7 @@ pub fn render(
 <body>
 <header><p class="quiet">Policy {policy} version {version}, recording {name}</p>
 <h1>{verdict}</h1>
-<p class="quiet">{source} ({format}), positions in {frame}: {samples} samples, {duration:.1} s, {path:.1} m, {gaps} gaps. Judged moment by moment as the robot was; zones along its stopping path. Motion by {motion}.</p>
+<p class="quiet">{source} ({format}), positions in {frame}: {samples} samples, {duration:.1} s, {path:.1} m, gaps: {gaps}. Judged moment by moment as the robot was; zones along its stopping path. Motion by {motion}.</p>
 <ul class="notes">{notes}</ul></header>
 <main>
 <section><h2>Rules</h2>{rules}</section>
@@ -83,11 +83,10 @@ pub fn render(
 
 fn charts(policy: &PolicyDocument, backtest: &Backtest) -> String {
     let limits = &policy.limits;
-    // Braking and speeding up have limits of their own; the looser one is the frame, and the
-    // marks say which was passed.
-    let accel = limits.max_linear_accel_mps2.max(limits.max_decel_mps2);
+    // Either may be on either side: speeding up backward has the sign of braking.
+    let (faster, slower) = (limits.max_linear_accel_mps2, limits.max_decel_mps2);
     let turn = limits.max_angular_accel_radps2;
-    let one = |value: fn(&Moment) -> Option<f64>, title, unit, limits, rules: &[Rule]| {
+    let one = |value: fn(&Moment) -> Option<f64>, title, unit, limits: &[f64], rules: &[Rule]| {
         let mut values = Vec::with_capacity(backtest.timeline.moments.len());
         for moment in &backtest.timeline.moments {
             if moment.is_first {
@@ -115,28 +114,28 @@ fn charts(policy: &PolicyDocument, backtest: &Backtest) -> String {
             |moment| Some(moment.twist.linear),
             "Linear speed",
             "m/s",
-            (limits.max_linear_mps, -limits.max_reverse_mps),
+            &[limits.max_linear_mps, -limits.max_reverse_mps],
             &[Rule::SpeedLinear, Rule::ZoneSpeed, Rule::ZoneKeepIn, Rule::ZoneKeepOut],
         ),
         one(
             |moment| Some(moment.twist.angular),
             "Turning",
             "rad/s",
-            (limits.max_angular_radps, -limits.max_angular_radps),
+            &[limits.max_angular_radps, -limits.max_angular_radps],
             &[Rule::SpeedAngular],
         ),
         one(
             |moment| moment.accel.map(|accel| accel.linear),
             "Linear acceleration",
             "m/s²",
-            (accel, -accel),
+            &[faster, -faster, slower, -slower],
             &[Rule::AccelLinear],
         ),
         one(
             |moment| moment.accel.map(|accel| accel.angular),
             "Angular acceleration",
             "rad/s²",
-            (turn, -turn),
+            &[turn, -turn],
             &[Rule::AccelAngular],
         ),
     ]

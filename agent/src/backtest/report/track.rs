@@ -75,9 +75,9 @@ pub(super) fn svg(policy: &PolicyDocument, backtest: &Backtest) -> Option<String
     let _ = write!(
         svg,
         r#"<g class="scale"><path d="M12 {0}v5h{1}v-5"/><text x="18" y="{2}">{metres} m</text></g></svg>"#,
-        px(frame.height - 17.0),
+        px(frame.height - 9.0),
         px(metres * frame.scale),
-        px(frame.height - 17.0)
+        px(frame.height - 7.0)
     );
     Some(svg)
 }
