@@ -73,3 +73,23 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_in_the_documents_is_understood() {
+        let mut understood = 0;
+        for document in ["README.md", "docs/arm.md"] {
+            let text = std::fs::read_to_string(toolchain::root().join(document)).unwrap();
+            for line in text.lines().filter(|line| line.starts_with("    cargo xtask ")) {
+                let words = line.trim().trim_start_matches("cargo ").split(' ');
+                let parsed = Cli::try_parse_from(words);
+                assert!(parsed.is_ok(), "{document}: {}: {:?}", line.trim(), parsed.err());
+                understood += 1;
+            }
+        }
+        assert!(understood >= 6, "{understood} commands found");
+    }
+}

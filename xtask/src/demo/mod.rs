@@ -229,4 +229,17 @@ mod tests {
         stop_left_running(&own).unwrap();
         stop_left_running("not a number\n4294967295").unwrap();
     }
+
+    #[test]
+    fn an_emulated_agent_is_ours_and_another_emulated_program_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/usr/bin/qemu-aarch64", dir.path().join("exe")).unwrap();
+        let runs = |line: &str| {
+            std::fs::write(dir.path().join("cmdline"), line).unwrap();
+            is_ours(dir.path())
+        };
+        assert!(runs("qemu-aarch64\0-L\0/usr\0/t/nooterra-agent\0run\0"));
+        assert!(!runs("qemu-aarch64\0/t/game\0--near\0/t/nooterra-agent-2\0"));
+        assert!(!runs(""));
+    }
 }
