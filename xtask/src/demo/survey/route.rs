@@ -241,6 +241,14 @@ impl<'a> Ground<'a> {
         let Some(edge_m) = self.edge(from, part) else {
             return false;
         };
+        // The lease of the command ends before a slow robot is there.
+        let is_slow = |by: f64| {
+            let slow = self.around.slow.as_ref().map(|slow| slow.signed_distance(part(by)));
+            slow.is_some_and(|clear_m| clear_m < self.radius_m + 0.05)
+        };
+        if (0..=10).any(|tenth| is_slow(f64::from(tenth) / 10.0 * edge_m)) {
+            return false;
+        }
         let held = part(edge_m);
         let onward = held.distance(next);
         // Away from the edge, at an angle: along it every error of the pose is a crossing.
