@@ -28,10 +28,10 @@ fn map(site: &Site) -> PathBuf {
         );
         std::fs::write(site.path(&format!("{name}.yaml")), text).unwrap();
     };
-    write("Hall", "trinary", "254 254 0  254 254 254");
-    write("Hall_keepout", "trinary", "254 254 254  254 0 254");
-    write("Hall_speed", "raw", "0 50 0  20 0 0");
-    site.path("Hall.yaml")
+    write("Site-A", "trinary", "254 254 0  254 254 254");
+    write("Site-A_keepout", "trinary", "254 254 254  254 0 254");
+    write("Site-A_speed", "raw", "0 50 0  20 0 0");
+    site.path("Site-A.yaml")
 }
 
 fn sign(site: &Site, more: &[&str]) -> Output {
@@ -64,7 +64,10 @@ fn a_map_and_its_masks_are_signed_and_in_force() {
     let policy = site.policy();
     let names: Vec<&str> = policy.zone_ids().iter().map(|id| id.as_str()).collect();
     // After the zones of the document the map, its keep-out mask, and one zone for each limit.
-    assert_eq!(names[3..], ["hall", "hall_keepout", "hall_speed", "hall_speed", "hall_speed"]);
+    assert_eq!(
+        names[3..],
+        ["site-a", "site-a_keepout", "site-a_speed", "site-a_speed", "site-a_speed"]
+    );
 }
 
 #[test]
@@ -78,7 +81,9 @@ fn without_a_masks_file_or_with_another_no_policy_is_in_force() {
     std::fs::write(grid, bytes).unwrap();
     let altered = agent(&site, &["check"]);
     assert_eq!(altered.status.code(), Some(5));
-    assert!(String::from_utf8_lossy(&altered.stderr).contains("mask `hall`: its file has SHA-256"));
+    assert!(
+        String::from_utf8_lossy(&altered.stderr).contains("mask `site-a`: its file has SHA-256")
+    );
     std::fs::remove_file(grid).unwrap();
     let missing = agent(&site, &["check"]);
     assert_eq!(missing.status.code(), Some(3));
@@ -90,7 +95,7 @@ fn a_map_that_makes_no_sense_is_not_signed() {
     let site = Site::new();
     let map = map(&site);
     let before = std::fs::read(site.path("policy.cbor")).unwrap();
-    site.edit("Hall.yaml", "resolution: 4", "resolution: 0");
+    site.edit("Site-A.yaml", "resolution: 4", "resolution: 0");
     let refused = sign(&site, &["--map", map.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("`resolution` is `0`"));

@@ -12,7 +12,7 @@ use nooterra_policy::zones::SLACK_M;
 use nooterra_protocol::geometry::Point;
 use nooterra_protocol::grid::UNKNOWN;
 use nooterra_protocol::ids::ZoneId;
-use route::{Ground, Tour};
+use route::{Ground, Surroundings, Tour};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,9 @@ const MOST_BOXES: usize = 4_000;
 const LEAST_BOX_M2: f64 = 1.1e-4;
 
 const MARGIN_M: f64 = 0.05;
+
+/// Cells with fewer percent of the limit are not driven over: it would take too long.
+const TOO_SLOW: u8 = 15;
 
 /// Robots to try, the largest first: half a length, half a width, metres, and a speed in m/s.
 const BODIES: [(f64, f64, f64); 3] = [(0.35, 0.25, 1.0), (0.2, 0.15, 0.6), (0.1, 0.08, 0.3)];
@@ -60,18 +63,20 @@ impl Survey {
         if let Some(keepout) = &beside.keepout {
             layers.push(read(keepout)?);
         }
-        let fields: Vec<Field> = layers
-            .iter()
-            .map(|layer| {
-                let forbidden: Vec<bool> =
-                    layer.grid.cells().iter().map(|cell| *cell != 0).collect();
-                Field::new(layer.grid.frame(), &forbidden)
-            })
-            .collect();
+        let speed = beside.speed.as_deref().map(read).transpose()?;
+        let limited = |least: u8| {
+            let slow = move |cell: u8| (1..least).contains(&cell) || cell == UNKNOWN;
+            speed.as_ref().map(|layer| field(layer, slow))
+        };
+        let around = Surroundings {
+            forbidden: layers.iter().map(|layer| field(layer, |cell| cell != 0)).collect(),
+            slow: limited(100),
+            too_slow: limited(TOO_SLOW),
+        };
         let frame = layers[0].grid.frame();
         let found = BODIES.iter().find_map(|body| {
             let radius_m = body.0.hypot(body.1) + MARGIN_M + SLACK_M;
-            Some((*body, Ground::new(frame, &fields, radius_m).tour(seed)?))
+            Some((*body, Ground::new(frame, &around, radius_m).tour(seed)?))
         });
         let Some((body, tour)) = found else {
             let free = layers[0].grid.cells().iter().filter(|cell| **cell == 0).count();
@@ -83,8 +88,8 @@ impl Survey {
                 map.display()
             );
         };
-        if let Some(speed) = &beside.speed {
-            layers.push(Layer { speed_mps: Some(body.2), ..read(speed)? });
+        if let Some(speed) = speed {
+            layers.push(Layer { speed_mps: Some(body.2), ..speed });
         }
         let map = std::path::absolute(map).with_context(|| map.display().to_string())?;
         Ok(Self { body, layers, map, tour })
@@ -224,6 +229,12 @@ impl Survey {
         drawn.sort_by_key(|drawn| drawn.class != "slow");
         drawn
     }
+}
+
+/// The field around the cells of a layer.
+fn field(layer: &Layer, wanted: impl Fn(u8) -> bool) -> Field {
+    let cells: Vec<bool> = layer.grid.cells().iter().map(|cell| wanted(*cell)).collect();
+    Field::new(layer.grid.frame(), &cells)
 }
 
 /// As the agent names a mask: after its file.

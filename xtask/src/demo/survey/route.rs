@@ -63,11 +63,22 @@ impl Choice {
 
 type Node = (i32, i32);
 
+/// What lies around the ways of a map.
+#[derive(Debug, Default)]
+pub(crate) struct Surroundings {
+    /// What must be kept out of.
+    pub(crate) forbidden: Vec<Field>,
+    /// Where a limit holds: a tour that shows it is preferred.
+    pub(crate) slow: Option<Field>,
+    /// Where the limit is so low that a tour would not end: left aside.
+    pub(crate) too_slow: Option<Field>,
+}
+
 /// A map with room to drive in.
 #[derive(Debug)]
 pub(crate) struct Ground<'a> {
+    around: &'a Surroundings,
     columns: i32,
-    fields: &'a [Field],
     frame: Frame,
     /// Cells from node to node.
     pitch: f64,
@@ -78,14 +89,14 @@ pub(crate) struct Ground<'a> {
 }
 
 impl<'a> Ground<'a> {
-    /// The ground between the edges of `fields`, for a disc.
-    pub(crate) fn new(frame: &Frame, fields: &'a [Field], radius_m: f64) -> Self {
+    /// The ground within these surroundings, for a disc.
+    pub(crate) fn new(frame: &Frame, around: &'a Surroundings, radius_m: f64) -> Self {
         let pitch = (STEP_M / frame.cell_m).round().max(1.0);
         let (columns, rows) = (nodes(frame.width, pitch), nodes(frame.height, pitch));
-        let mut ground = Self { columns, fields, frame: *frame, pitch, radius_m, room: Vec::new() };
+        let mut ground = Self { around, columns, frame: *frame, pitch, radius_m, room: Vec::new() };
         ground.room = (0..rows)
             .flat_map(|row| (0..columns).map(move |column| (column, row)))
-            .map(|node| ground.clearance(ground.place(node)))
+            .map(|node| ground.spare(ground.place(node)))
             .collect();
         ground
     }
@@ -102,7 +113,8 @@ impl<'a> Ground<'a> {
             let Some(tour) = self.attempt(*choice.of(&docks), &mut choice) else {
                 continue;
             };
-            if (ENOUGH_M.0..ENOUGH_M.1).contains(&tour.length_m) {
+            let is_slowed = self.is_slowed(tour.dock.point(), &tour.waypoints);
+            if is_slowed && (ENOUGH_M.0..ENOUGH_M.1).contains(&tour.length_m) {
                 return Some(tour);
             }
             let off = |tour: &Tour| (tour.length_m - LENGTH_M).abs();
@@ -129,18 +141,18 @@ impl<'a> Ground<'a> {
         if far.is_empty() {
             return None;
         }
-        // The one of some triples whose way round, as the crow flies, is nearest to the wish;
-        // ways are longer than the crow's.
-        let round = |stops: &[Node; 3]| {
+        // The one of some triples whose way round, as the crow flies, is nearest to the wish,
+        // and whose places are not all in one corner; ways are longer than the crow's.
+        let off = |stops: &[Node; 3]| {
             let [a, b, c] = stops.map(|node| self.place(node));
-            home.distance(a) + a.distance(b) + b.distance(c) + c.distance(home)
+            let legs = [home.distance(a), a.distance(b), b.distance(c), c.distance(home)];
+            let least = legs.into_iter().fold(a.distance(c), f64::min);
+            let round: f64 = legs.iter().sum();
+            (round - 0.9 * LENGTH_M).abs() + 3.0 * (4.0 - least).max(0.0)
         };
         let stops = (0..40)
             .map(|_| [*choice.of(&far), *choice.of(&far), *choice.of(&far)])
-            .min_by(|a, b| {
-                let off = |stops| (round(stops) - 0.9 * LENGTH_M).abs();
-                off(a).total_cmp(&off(b))
-            })?;
+            .min_by(|a, b| off(a).total_cmp(&off(b)))?;
         let mut legs = Vec::new();
         let mut from = dock;
         for to in stops.into_iter().chain([dock]) {
@@ -229,6 +241,14 @@ impl<'a> Ground<'a> {
         let Some(edge_m) = self.edge(from, part) else {
             return false;
         };
+        // The lease of the command ends before a slow robot is there.
+        let is_slow = |by: f64| {
+            let slow = self.around.slow.as_ref().map(|slow| slow.signed_distance(part(by)));
+            slow.is_some_and(|clear_m| clear_m < self.radius_m + 0.05)
+        };
+        if (0..=10).any(|tenth| is_slow(f64::from(tenth) / 10.0 * edge_m)) {
+            return false;
+        }
         let held = part(edge_m);
         let onward = held.distance(next);
         // Away from the edge, at an angle: along it every error of the pose is a crossing.
@@ -265,7 +285,7 @@ impl<'a> Ground<'a> {
         loop {
             let part = if length > 0.0 { along / length } else { 0.0 };
             let at = Point::new(from.x + part * (to.x - from.x), from.y + part * (to.y - from.y));
-            let spare = self.clearance(at) - room_m;
+            let spare = self.spare(at) - room_m;
             if spare < 0.0 {
                 return false;
             }
@@ -276,8 +296,32 @@ impl<'a> Ground<'a> {
         }
     }
 
+    /// To the nearest edge that must not be crossed.
     fn clearance(&self, at: Point) -> f64 {
-        self.fields.iter().map(|field| field.signed_distance(at)).fold(f64::INFINITY, f64::min)
+        let fields = self.around.forbidden.iter();
+        fields.map(|field| field.signed_distance(at)).fold(f64::INFINITY, f64::min)
+    }
+
+    /// The same, and to where it would be too slow.
+    fn spare(&self, at: Point) -> f64 {
+        let slow = self.around.too_slow.as_ref().map(|field| field.signed_distance(at));
+        self.clearance(at).min(slow.unwrap_or(f64::INFINITY))
+    }
+
+    /// Some leg leads through a place where a limit holds, or there is none.
+    fn is_slowed(&self, dock: Point, waypoints: &[Point]) -> bool {
+        let Some(slow) = &self.around.slow else {
+            return true;
+        };
+        let from = [dock].into_iter().chain(waypoints.iter().copied());
+        from.zip(waypoints).any(|(from, to)| {
+            (0..=20).any(|step| {
+                let part = f64::from(step) / 20.0;
+                let at =
+                    Point::new(from.x + part * (to.x - from.x), from.y + part * (to.y - from.y));
+                slow.signed_distance(at) < 0.0
+            })
+        })
     }
 
     fn place(&self, (column, row): Node) -> Point {
