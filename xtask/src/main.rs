@@ -1,11 +1,11 @@
 //! The developer's commands, as `cargo xtask COMMAND`.
 //!
-//! - [`bench`]: figures beside their floors, and whether SPECIFICATION.md holds.
-//! - [`demo`]: one signed job, end to end, against the embedded cloud and a simulated robot;
+//! - `bench`: figures beside their floors, and whether SPECIFICATION.md holds.
+//! - `demo`: one signed job, end to end, against the embedded cloud and a simulated robot;
 //!   leaves `report.html` and `summary.json`.
-//! - [`prove`]: properties, mutations and faults, seed after seed, over nights.
-//! - [`test`]: installs what the tests need, runs all of them, counts.
-//! - [`ci`]: formatting, lints, licences, docs, the direction of the dependencies, the tests.
+//! - `prove`: properties, mutations and faults, seed after seed, over nights.
+//! - `test`: installs what the tests need, runs all of them, counts.
+//! - `ci`: formatting, lints, licences, docs, the direction of the dependencies, the tests.
 //!
 //! # What it never does
 //! It links neither the agent nor the cloud: it drives the two programs as a user would, by
