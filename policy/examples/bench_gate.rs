@@ -173,6 +173,7 @@ fn fenced(corners: u16, islands: u16) -> PolicyDocument {
             max_reverse_mps: 0.3,
             reaction_ms: 100,
         },
+        masks: Vec::new(),
         robot: RobotId::new("amr-1").unwrap(),
         stop: StopProfile::ControlledHold,
         version: 1,
