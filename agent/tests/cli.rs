@@ -130,6 +130,28 @@ fn an_owner_signs_a_policy_and_a_key_is_never_overwritten() {
 }
 
 #[test]
+fn a_policy_in_toml_is_checked_and_signed() {
+    let site = Site::new();
+    let path = |name: &str| site.path(name).to_str().unwrap().to_owned();
+    let (key, cbor, toml) = (path("o.pem"), path("policy.cbor"), path("policy.toml"));
+    let robot = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../examples/robots/turtlebot/policy.toml");
+    let text = std::fs::read_to_string(robot).unwrap().replace("turtlebot-1", "amr-1");
+    std::fs::write(&toml, &text).unwrap();
+    let ok = |args: &[&str]| {
+        let output = agent(&site, args);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    ok(&["policy", "check", &toml]);
+    ok(&["policy", "keygen", "--out", &key, "--public", &path("owner.pub")]);
+    ok(&["policy", "sign", &toml, "--key", &key, "--out", &cbor]);
+    ok(&["check"]);
+    std::fs::write(&toml, text.replace("max_reverse_mps", "max_revers_mps")).unwrap();
+    let line = "did you mean `max_reverse_mps`?";
+    refused(&site, &["policy", "sign", &toml, "--key", &key, "--out", &cbor], 3, line);
+}
+
+#[test]
 fn an_unsigned_and_a_tampered_bundle_are_refused_in_one_line() {
     let site = Site::new();
     let path = |name: &str| site.path(name).to_str().unwrap().to_owned();

@@ -20,6 +20,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use exit::coded;
 use serde_json::{Value, json};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -110,12 +111,21 @@ impl Answer {
         if as_json && self.json.is_null() {
             return self.code.into();
         }
-        if as_json {
-            println!("{}", self.json);
-        } else if !self.text.is_empty() {
-            println!("{}", self.text);
+        let said = if as_json {
+            writeln!(std::io::stdout(), "{}", self.json)
+        } else if self.text.is_empty() {
+            Ok(())
+        } else {
+            writeln!(std::io::stdout(), "{}", self.text)
+        };
+        match said {
+            // Whoever reads, such as `head`, has seen enough.
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                eprintln!("nooterra-agent: cannot answer: {error}");
+                Code::Failed.into()
+            }
+            _ => self.code.into(),
         }
-        self.code.into()
     }
 }
 

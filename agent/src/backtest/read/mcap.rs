@@ -502,6 +502,8 @@ mod tests {
         refused(&bytes[..bytes.len() - 9], &options, "`mcap recover` makes it whole again");
         refused(&bytes[..5], &options, "cut");
         refused(&bytes[..900], &options, "cut");
+        let huge = [MAGIC, &[op::HEADER], &(1_u64 << 60).to_le_bytes()].concat();
+        refused(&huge, &options, "damaged");
         let chatter = log(&[("/chatter", "std_msgs/msg/String", 1, vec![0, 1, 0, 0])]);
         refused(&chatter, &options, "it has std_msgs/msg/String");
         let short = log(&[("/odom", "nav_msgs/msg/Odometry", 1, vec![0, 1, 0, 0, 1])]);
