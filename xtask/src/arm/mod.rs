@@ -53,7 +53,9 @@ pub(crate) struct Options {
 pub(crate) enum Arch {
     /// 64-bit ARM.
     Aarch64,
-    /// 32-bit ARM, hard float.
+    /// 32-bit ARM, hard float. The demo does not offer it: there, interpreted skills would be
+    /// emulated on top.
+    #[value(skip)]
     Armv7,
 }
 
