@@ -29,7 +29,7 @@ const LISTED: usize = 40;
 pub(super) struct Backtest {
     /// The recording.
     log: PathBuf,
-    /// The policy, TOML or JSON, signed or not yet.
+    /// The policy as it is written, TOML or JSON.
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
     /// Draw it: a page of its own, nothing loaded from anywhere.
