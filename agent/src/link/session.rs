@@ -28,6 +28,9 @@ const STATE_EVERY: Duration = Duration::from_secs(10);
 /// The largest packet that is read: a signed command is smaller.
 const MAX_PACKET_BYTES: u32 = 512 * 1024;
 
+/// A batch of more than this is full: the next record did not fit, or hardly would have.
+const FULL_BATCH_BYTES: usize = MAX_BATCH_BYTES / 4 * 3;
+
 /// Packets between the poller and the session.
 const PACKETS: usize = 64;
 
@@ -216,12 +219,14 @@ impl<'c> Session<'c> {
                 continue;
             };
             let through_seq = *through_seq;
+            let bytes: usize = records.iter().map(|(_, bytes)| bytes.len()).sum();
+            let full = bytes > FULL_BATCH_BYTES;
             let batch = Batch {
                 journal: self.channel.journal.journal_id().clone(),
                 records: records.into_iter().map(|(_, bytes)| Blob(bytes)).collect(),
             };
             self.publish(Lane::Up(class), &batch)?;
-            self.uplink.sent(class, through_seq, now);
+            self.uplink.sent(class, through_seq, full, now);
         }
     }
 

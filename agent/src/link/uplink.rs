@@ -72,10 +72,10 @@ impl Uplink {
         ahead.min().unwrap_or(now + pace(Class::Bulk))
     }
 
-    /// A batch left.
-    pub(super) fn sent(&mut self, class: Class, through_seq: u64, now: Instant) {
+    /// A batch left. Behind a full one there is more, which need not wait.
+    pub(super) fn sent(&mut self, class: Class, through_seq: u64, full: bool, now: Instant) {
         for lane in self.lanes.iter_mut().filter(|lane| lane.class == class) {
-            lane.last_sent = Some(now);
+            lane.last_sent = (!full).then_some(now);
             lane.sent_through = through_seq;
         }
         self.under_way.push_back(Batch { class, sent_at: now, through_seq });
@@ -109,9 +109,20 @@ mod tests {
         assert_eq!(uplink.due(now, |_| false), Some((Class::Critical, 7)));
         let empty = |class| class == Class::Critical || class == Class::Normal;
         assert_eq!(uplink.due(now, empty), Some((Class::Bulk, 7)));
-        uplink.sent(Class::Bulk, 9, now);
+        uplink.sent(Class::Bulk, 9, false, now);
         assert_eq!(uplink.due(now, empty), None);
         assert_eq!(uplink.due(now + Duration::from_secs(1), empty), Some((Class::Bulk, 9)));
+    }
+
+    #[test]
+    fn a_backlog_does_not_wait_for_the_pace() {
+        let now = Instant::now();
+        let mut uplink = Uplink::new(|_| 0);
+        let others_empty = |class| class != Class::Bulk;
+        uplink.sent(Class::Bulk, 90, true, now);
+        assert_eq!(uplink.due(now, others_empty), Some((Class::Bulk, 90)));
+        uplink.sent(Class::Bulk, 95, false, now);
+        assert_eq!(uplink.due(now, others_empty), None);
     }
 
     #[test]
@@ -119,7 +130,7 @@ mod tests {
         let now = Instant::now();
         let mut uplink = Uplink::new(|_| 0);
         for seq in 1..=WINDOW as u64 {
-            uplink.sent(Class::Critical, seq, now);
+            uplink.sent(Class::Critical, seq, false, now);
         }
         assert_eq!(uplink.due(now, |_| false), None);
         assert!(uplink.is_stuck(now + Duration::from_secs(31)));
