@@ -4,7 +4,7 @@ use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::policy::PolicyDocument;
 
 fn verified(signed: Signed<PolicyDocument>) -> VerifiedPolicy {
-    VerifiedPolicy { signed, zones: nothing() }
+    VerifiedPolicy { signed, zone_ids: nothing(), zones: nothing() }
 }
 
 fn nothing<T>() -> T {
