@@ -18,8 +18,7 @@ fn a_cloud_that_is_gone_and_comes_back_misses_nothing_and_counts_nothing_twice()
     let site = Site::new();
     let mut cloud = CloudRig::start(&site, |_| {});
     enroll(&site, &cloud);
-    let agent = Agent::run(&site);
-    wait_for("the robot", || cloud.is_online().then_some(()));
+    let agent = Agent::online(&site, &cloud);
     cloud.stop();
     agent.says("no channel to the cloud");
     // What happens meanwhile is only in the journal.
@@ -58,13 +57,11 @@ fn a_killed_agent_starts_again_with_its_journal_whole() {
     let cloud = CloudRig::start(&site, |_| {});
     enroll(&site, &cloud);
     for _ in 0..2 {
-        let agent = Agent::run(&site);
-        wait_for("the robot", || cloud.is_online().then_some(()));
+        let agent = Agent::online(&site, &cloud);
         agent.kill();
         wait_for("the cloud to notice", || (!cloud.is_online()).then_some(()));
     }
-    let agent = Agent::run(&site);
-    wait_for("the robot", || cloud.is_online().then_some(()));
+    let agent = Agent::online(&site, &cloud);
     agent.says("the last run did not end in order");
     assert!(agent.terminate().success());
     let key = std::fs::read_to_string(site.path("state/identity/device.pub")).unwrap();
@@ -87,8 +84,7 @@ fn a_job_under_way_at_a_crash_goes_on_with_the_step_that_was_not_done() {
     let cloud = CloudRig::start(&site, |_| {});
     let skill = publish_patrol(&cloud, Some(&site));
     enroll(&site, &cloud);
-    let agent = Agent::run(&site);
-    wait_for("the robot", || cloud.is_online().then_some(()));
+    let agent = Agent::online(&site, &cloud);
     let waypoints = json!([{ "x": 4.0, "y": 1.2 }]);
     let job = dispatch(
         &cloud,
@@ -118,8 +114,7 @@ fn a_skill_signed_by_a_stranger_aborts_the_job_before_anything_moves() {
     let cloud = CloudRig::start(&site, |_| {});
     let skill = publish_patrol(&cloud, None);
     enroll(&site, &cloud);
-    let agent = Agent::run(&site);
-    wait_for("the robot", || cloud.is_online().then_some(()));
+    let agent = Agent::online(&site, &cloud);
     let job = dispatch(&cloud, &[step(&skill, "undock", json!({}))]);
     cloud.wait_for_state(&job, "ABORTED");
     let events = cloud.events(&job);
@@ -139,8 +134,7 @@ fn a_cancelled_job_ends_in_a_safe_exit() {
     let cloud = CloudRig::start(&site, |_| {});
     let skill = publish_patrol(&cloud, Some(&site));
     enroll(&site, &cloud);
-    let agent = Agent::run(&site);
-    wait_for("the robot", || cloud.is_online().then_some(()));
+    let agent = Agent::online(&site, &cloud);
     let waypoints = json!([{ "x": 9.0, "y": 1.2 }]);
     let job = dispatch(&cloud, &[step(&skill, "patrol", json!({ "waypoints": waypoints }))]);
     cloud.wait_for_state(&job, "EXECUTING");
@@ -218,8 +212,7 @@ fn a_second_agent_on_the_same_state_is_refused() {
     let site = Site::new();
     let cloud = CloudRig::start(&site, |_| {});
     enroll(&site, &cloud);
-    let agent = Agent::run(&site);
-    wait_for("the robot", || cloud.is_online().then_some(()));
+    let agent = Agent::online(&site, &cloud);
     let second = Command::new(AGENT)
         .arg("--config")
         .arg(site.path("agent.toml"))

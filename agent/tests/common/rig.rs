@@ -164,6 +164,13 @@ impl Agent {
         Self::spawn(site, command)
     }
 
+    /// Runs, and has been seen by the cloud.
+    pub(crate) fn online(site: &Site, cloud: &CloudRig) -> Self {
+        let agent = Self::run(site);
+        wait_for("the robot", || cloud.is_online().then_some(()));
+        agent
+    }
+
     pub(crate) fn spawn(site: &Site, mut command: Command) -> Self {
         let log = site.path("agent.log");
         let file = File::options().create(true).append(true).open(&log).unwrap();
