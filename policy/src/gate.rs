@@ -4,9 +4,10 @@ use crate::arbitrate::{Charge, Wishes, age, arbitrate};
 use crate::document::MAX_COORDINATE_M;
 use crate::gated::Gated;
 use crate::limits;
+use crate::planar::advance;
 use crate::verdict::Verdicts;
 use crate::verified::VerifiedPolicy;
-use crate::zones::{Edge, Near, Path, Standing, ZoneMap, advance};
+use crate::zones::{Edge, Near, Path, Standing, ZoneMap};
 use nooterra_protocol::command::{Command, Source, StopProfile};
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::{Pose, Twist};
@@ -350,15 +351,15 @@ impl Gate {
         };
         let expected = twist;
         for (next, next_twist) in self.memory.range(in_force..) {
-            start = advance(start, twist, seconds(at, *next));
+            start = advance(start, twist.into(), seconds(at, *next));
             (at, twist) = (*next, *next_twist);
         }
-        start = advance(start, twist, seconds(at, inputs.now));
+        start = advance(start, twist.into(), seconds(at, inputs.now));
 
         let odd = (measured.linear - expected.linear).abs() > DOUBT.linear
             || (measured.angular - expected.angular).abs() > DOUBT.angular;
         let delay_s = seconds(from, inputs.now);
-        let doubt = odd.then(|| (advance(pose, measured, delay_s), measured));
+        let doubt = odd.then(|| (advance(pose, measured.into(), delay_s), measured));
         Ahead { doubt, start }
     }
 
@@ -441,7 +442,7 @@ impl<'a> Judge<'a> {
 
     fn path_broken(&self, start: Pose, twist: Twist, hold_s: f64) -> Option<Edge> {
         let brake_s = limits::brake_seconds(twist, self.limits);
-        let path = Path { brake_s, hold_s, start, twist };
+        let path = Path { brake_s, hold_s, start, twist: twist.into() };
         self.zones.broken_by(&path, &self.near, self.standing)
     }
 }

@@ -10,9 +10,10 @@
 //! more clearance.
 
 use crate::field::Field;
+use crate::planar::{Planar, advance};
 use crate::polygon::Polygon;
 use nooterra_protocol::entry::Rule;
-use nooterra_protocol::geometry::{Point, Pose, Twist};
+use nooterra_protocol::geometry::{Point, Pose};
 use nooterra_protocol::policy::{Footprint, ZoneRule};
 use std::sync::Arc;
 
@@ -56,46 +57,31 @@ pub struct Path {
     /// Where it begins.
     pub start: Pose,
     /// What is held.
-    pub twist: Twist,
+    pub twist: Planar,
 }
 
 impl Path {
     /// Metres from the start to the standstill.
     #[must_use]
     pub fn length_m(&self) -> f64 {
-        self.twist.linear.abs() * (self.hold_s + self.brake_s / 2.0)
+        self.twist.speed() * (self.hold_s + self.brake_s / 2.0)
     }
 
     /// The place after `along_m` metres.
     fn place(&self, along_m: f64) -> Point {
         // Only the arc counts, not how fast it is driven.
-        advance(self.start, self.twist, along_m / self.twist.linear.abs()).point()
+        advance(self.start, self.twist, along_m / self.twist.speed()).point()
     }
 
     /// The speed after `along_m` metres, m/s.
     fn speed(&self, along_m: f64) -> f64 {
-        let speed = self.twist.linear.abs();
+        let speed = self.twist.speed();
         let braked = along_m - speed * self.hold_s;
         if braked <= 0.0 {
             return speed;
         }
         let decel = speed / self.brake_s;
         (speed * speed - 2.0 * decel * braked).max(0.0).sqrt()
-    }
-}
-
-/// Where a constant twist leads within `seconds`: exact, not in steps.
-#[must_use]
-pub fn advance(pose: Pose, twist: Twist, seconds: f64) -> Pose {
-    let (turn, length) = (twist.angular * seconds, twist.linear * seconds);
-    // The chord of the arc, at half the turn. sin(x)/x by its series where it would be 0/0.
-    let half = turn / 2.0;
-    let chord = if half.abs() < 1e-4 { 1.0 - half * half / 6.0 } else { half.sin() / half };
-    let (sin, cos) = (pose.yaw + half).sin_cos();
-    Pose {
-        x: pose.x + length * chord * cos,
-        y: pose.y + length * chord * sin,
-        yaw: pose.yaw + turn,
     }
 }
 
@@ -392,21 +378,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_arc_is_exact_and_meets_the_straight_line() {
-        let quarter = advance(Pose::default(), Twist::new(1.0, 1.0), std::f64::consts::FRAC_PI_2);
-        assert!((quarter.x - 1.0).abs() < 1e-12 && (quarter.y - 1.0).abs() < 1e-12);
-        let straight = advance(Pose::default(), Twist::new(-1.0, 0.0), 2.0);
-        let bent = advance(Pose::default(), Twist::new(-1.0, 1e-9), 2.0);
-        assert!((straight.x + 2.0).abs() < 1e-12 && (bent.x + 2.0).abs() < 1e-8);
-    }
-
-    #[test]
     fn a_path_slows_from_its_twist_to_nothing_over_its_length() {
         let path = Path {
             brake_s: 2.0,
             hold_s: 0.5,
             start: Pose::default(),
-            twist: Twist::new(-1.0, 0.0),
+            twist: Planar::new(-1.0, 0.0, 0.0),
         };
         assert!((path.length_m() - 1.5).abs() < 1e-12);
         assert!((path.speed(0.5) - 1.0).abs() < 1e-12);

@@ -19,8 +19,9 @@
 
 use super::timeline::{Moment, Timeline};
 use crate::backtest::recording::Motion;
+use nooterra_policy::planar::advance;
 use nooterra_policy::polygon::Polygon;
-use nooterra_policy::zones::{SLACK_M, advance};
+use nooterra_policy::zones::SLACK_M;
 use nooterra_policy::{DocumentError, check_document, limits};
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::{Point, Twist};
@@ -395,7 +396,7 @@ impl<'a> Bench<'a> {
                 let along_m = length_m * f64::from(look) / f64::from(looks);
                 let braked_m = along_m - speed * hold_s;
                 let left = speed * speed - 2.0 * (speed / brake_s) * braked_m.max(0.0);
-                (advance(pose, twist, along_m / speed).point(), left.max(0.0).sqrt())
+                (advance(pose, twist.into(), along_m / speed).point(), left.max(0.0).sqrt())
             })
             .collect()
     }
