@@ -20,10 +20,10 @@ pub const MAX_MASKS: usize = 8;
 pub const LEAST_SPEED_MPS: f64 = 0.01;
 
 /// The most corners of one zone.
-pub const MAX_ZONE_CORNERS: usize = 1024;
+pub const MAX_ZONE_CORNERS: usize = 100_000;
 
 /// The most corners of all zones together.
-pub const MAX_CORNERS: usize = 8192;
+pub const MAX_CORNERS: usize = 200_000;
 
 /// The most corners of a footprint.
 pub const MAX_FOOTPRINT_CORNERS: usize = 64;
@@ -355,7 +355,7 @@ mod tests {
             ),
             (
                 refusal(|d| d.zones[0].polygon.truncate(2)),
-                "`zones[0].polygon` has 2 corners; write 3 to 1024",
+                "`zones[0].polygon` has 2 corners; write 3 to 100000",
             ),
             (
                 refusal(|d| d.zones[0].polygon[3].y = f64::INFINITY),
@@ -408,6 +408,6 @@ mod tests {
         });
         assert!(many.contains("129 zones"), "{many}");
         let corners = refusal(|d| d.zones[0].polygon = vec![Point::default(); 1_000_000]);
-        assert!(corners.contains("1000004 corners; at most 8192"), "{corners}");
+        assert!(corners.contains("1000004 corners; at most 200000"), "{corners}");
     }
 }

@@ -16,13 +16,17 @@ use coset::{AsCborValue as _, CborSerializable as _, CoseSign1, CoseSign1Builder
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The largest signed object that is read, in bytes; bounds what a stranger can make us parse.
+/// The largest signed object that is read, in bytes, unless its type says otherwise; bounds
+/// what a stranger can make us parse.
 pub const MAX_SIGNED_BYTES: usize = 256 * 1024;
 
 /// A type that can be signed. The content type is its domain: no two types share one.
 pub trait Signable: Serialize + DeserializeOwned {
     /// Such as `nooterra/fact+cbor;v=1`.
     const CONTENT_TYPE: &'static str;
+
+    /// The largest that is read, in bytes.
+    const MAX_BYTES: usize = MAX_SIGNED_BYTES;
 }
 
 /// Why bytes are not a signed object, or one could not be made.
@@ -51,9 +55,9 @@ pub enum SignedError {
     /// The signature is not that of the key: altered on the way, or forged.
     #[error("the signature is wrong: the object was altered or forged")]
     Signature,
-    /// Larger than [`MAX_SIGNED_BYTES`].
-    #[error("signed object of {0} bytes, at most {MAX_SIGNED_BYTES} are read")]
-    TooLarge(usize),
+    /// Larger than its type may be ([`Signable::MAX_BYTES`]).
+    #[error("signed object of {0} bytes, at most {1} are read")]
+    TooLarge(usize, usize),
     /// No trusted key has this id: a stranger, or a key that was replaced.
     #[error("signed by an unknown key {0}")]
     UnknownKey(KeyId),
@@ -89,8 +93,8 @@ impl<T: Signable> Signed<T> {
             .build()
             .to_vec()
             .map_err(|_| SignedError::Form("cannot encode"))?;
-        if bytes.len() > MAX_SIGNED_BYTES {
-            return Err(SignedError::TooLarge(bytes.len()));
+        if bytes.len() > T::MAX_BYTES {
+            return Err(SignedError::TooLarge(bytes.len(), T::MAX_BYTES));
         }
         Ok(Self { body, bytes, key_id })
     }
@@ -104,8 +108,8 @@ impl<T: Signable> Signed<T> {
         bytes: &[u8],
         key_for: impl Fn(KeyId) -> Option<&'k VerifyingKey>,
     ) -> Result<Self, SignedError> {
-        if bytes.len() > MAX_SIGNED_BYTES {
-            return Err(SignedError::TooLarge(bytes.len()));
+        if bytes.len() > T::MAX_BYTES {
+            return Err(SignedError::TooLarge(bytes.len(), T::MAX_BYTES));
         }
         codec::validate(bytes)?;
         let sign1 = CoseSign1::from_slice(bytes)

@@ -38,6 +38,9 @@ pub struct PolicyDocument {
 
 impl Signable for PolicyDocument {
     const CONTENT_TYPE: &'static str = "nooterra/policy+cbor;v=1";
+
+    /// Room for fences of some 200,000 corners.
+    const MAX_BYTES: usize = 6 * 1024 * 1024;
 }
 
 /// The robot's outline around `base_link`, convex, in the body frame.
