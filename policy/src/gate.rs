@@ -7,7 +7,7 @@ use crate::limits;
 use crate::planar::advance;
 use crate::verdict::Verdicts;
 use crate::verified::VerifiedPolicy;
-use crate::zones::{Edge, Near, Path, Standing, ZoneMap};
+use crate::zones::{Edge, Near, Path, Standing, Uncertainty, ZoneMap};
 use nooterra_protocol::command::{Command, Source, StopProfile};
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::{Pose, Twist};
@@ -259,14 +259,15 @@ impl Gate {
         }
         target = limits::limit_speed(target, &self.limits);
 
-        let here = inputs.pose.value.point();
-        if let Some((limit, zone)) = self.zones.speed_limit(here) {
+        let (here, unsure) = (inputs.pose.value, Uncertainty::NONE);
+        if let Some((limit, zone)) = self.zones.speed_limit(here, &unsure) {
             target = slowed(target, limit, Rule::ZoneSpeed, limit, zone, verdicts);
         }
         let ahead = self.foresee(inputs);
-        let standing = self.zones.standing(ahead.start.point());
-        if let Some(edge) = standing.worst().or_else(|| self.zones.standing(here).worst()) {
-            let clearance = self.zones.clearance_m(edge.rule, edge.zone, here);
+        let standing = self.zones.standing(ahead.start, &unsure);
+        if let Some(edge) = standing.worst().or_else(|| self.zones.standing(here, &unsure).worst())
+        {
+            let clearance = self.zones.clearance_m(edge.rule, edge.zone, here, &unsure);
             target = slowed(target, CRAWL_MPS, edge.rule, clearance, edge.zone, verdicts);
         }
 
@@ -283,7 +284,7 @@ impl Gate {
         if let Some(edge) = broken {
             let limit = match edge.rule {
                 Rule::ZoneSpeed => self.zones.speed_limit_of(edge.zone),
-                _ => self.zones.clearance_m(edge.rule, edge.zone, here),
+                _ => self.zones.clearance_m(edge.rule, edge.zone, here, &unsure),
             };
             verdicts.note(edge.rule, limit, Some(edge.zone));
         }
@@ -367,7 +368,10 @@ impl Gate {
         if !pose.is_finite() {
             return 0.0;
         }
-        let zone = self.zones.speed_limit(pose.point()).map_or(f64::INFINITY, |(limit, _)| limit);
+        let zone = self
+            .zones
+            .speed_limit(pose, &Uncertainty::NONE)
+            .map_or(f64::INFINITY, |(limit, _)| limit);
         zone.min(self.limits.max_linear_mps)
     }
 
@@ -419,7 +423,7 @@ impl<'a> Judge<'a> {
             (speed.max(twist.linear.abs()), brake_s.max(limits::brake_seconds(twist, limits)))
         });
         let reach_m = apart + speed * (hold_s + brake_s / 2.0);
-        let near = gate.zones.near(ahead.start.point(), reach_m);
+        let near = gate.zones.near(ahead.start, reach_m, &Uncertainty::NONE);
         let mut judge =
             Self { ahead, hold_s, limits, momentum: None, near, standing, zones: &gate.zones };
         judge.momentum =
@@ -443,7 +447,7 @@ impl<'a> Judge<'a> {
     fn path_broken(&self, start: Pose, twist: Twist, hold_s: f64) -> Option<Edge> {
         let brake_s = limits::brake_seconds(twist, self.limits);
         let path = Path { brake_s, hold_s, start, twist: twist.into() };
-        self.zones.broken_by(&path, &self.near, self.standing)
+        self.zones.broken_by(&path, &self.near, self.standing, &Uncertainty::NONE)
     }
 }
 

@@ -41,13 +41,16 @@
 pub mod arbitrate;
 pub mod document;
 pub mod field;
+pub mod footprint;
 pub mod gate;
 pub mod gated;
 mod index;
 pub mod limits;
 pub mod mask;
+mod path;
 pub mod planar;
 pub mod polygon;
+mod shape;
 pub mod simple;
 pub mod verdict;
 pub mod verified;

@@ -1,8 +1,9 @@
 //! A policy that its owner signed, for this robot, and whose numbers make sense.
 
 use crate::document::{DocumentError, check};
+use crate::footprint::Body;
 use crate::mask::{self, MaskError};
-use crate::zones::{Shape, ZoneMap};
+use crate::zones::{SLACK_M, Shape, ZoneMap};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::envelope::{Signed, SignedError};
 use nooterra_protocol::ids::{RobotId, ZoneId};
@@ -91,12 +92,17 @@ impl VerifiedPolicy {
         .map_err(|(id, fault)| PolicyError::Mask { id, fault })?;
         let mut zone_ids: Vec<ZoneId> = document.zones.iter().map(|zone| zone.id.clone()).collect();
         let mut areas: Vec<_> =
-            polygons.into_iter().map(|(rule, polygon)| (rule, Shape::Polygon(polygon))).collect();
+            polygons.into_iter().map(|(rule, polygon)| (rule, Shape::from(polygon))).collect();
         for (id, rule, shape) in drawn {
             zone_ids.push(id);
             areas.push((rule, shape));
         }
-        let zones = ZoneMap::new(&document.footprint, areas);
+        let body = if document.limits.max_reverse_mps > 0.0 {
+            Body::covering(&document.footprint, SLACK_M)
+        } else {
+            Body::circle(&document.footprint, SLACK_M)
+        };
+        let zones = ZoneMap::new(body, areas);
         Ok(Self { signed, zone_ids, zones })
     }
 

@@ -1,33 +1,45 @@
 //! Where: the zones of a policy, and whether a path that ends in a standstill keeps to them.
 //!
-//! The robot is a disc here. A path is what one setpoint means to the end: the twist held for
-//! a while, then braked to rest with its curvature kept, which is a single arc of a circle. It
-//! is walked in steps as long as the clearance at each point, so that open space costs one
-//! look and only the neighbourhood of an edge costs many.
+//! The robot is a few discs here ([`crate::footprint`]), and one circle around all of them that
+//! no turn changes. A path is what one setpoint means to the end ([`crate::path`]). It is
+//! walked in steps as long as the clearance at each point, so that open space costs one look
+//! and only the neighbourhood of an edge costs many. Where the circle is clear, the discs need
+//! not be looked at.
 //!
-//! Beyond an edge that must not be crossed (a zone changed, somebody pushed the robot, the
-//! pose jumped), a path is good when it never goes deeper on its way and ends in a place with
-//! more clearance.
+//! # Beyond an edge
+//! A zone may change, somebody may push the robot, the pose may jump. Beyond an edge that must
+//! not be crossed, only a way back is good: one on which the *depth* never grows and of whose
+//! length at least a twentieth comes off it. Depth is the sum over the discs of what each is
+//! beyond the edge, and with several zones the worst zone counts. With a sum, a robot that lies along a wall can
+//! still turn: one end goes out as the other comes in. So there is a way out of every place
+//! beside a wall, and no turn goes deeper at one end than it comes out at the other.
+//!
+//! A base that can drive backward always gets out where it got in, by the same way. One that
+//! cannot is judged by the circle alone ([`Body::circle`]).
 
-use crate::field::Field;
-use crate::planar::{Planar, advance};
-use crate::polygon::Polygon;
+use crate::footprint::{Body, MAX_DISCS};
+use crate::index::{Rect, Tree, morton};
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::{Point, Pose};
-use nooterra_protocol::policy::{Footprint, ZoneRule};
-use std::sync::Arc;
+use nooterra_protocol::policy::ZoneRule;
+
+pub use crate::path::Path;
+pub use crate::shape::Shape;
 
 /// The shortest step of a walk, metres. Between two points that far apart a disc can come at
 /// most half of it nearer to an edge than it is at either.
 const STEP_M: f64 = 0.004;
 
-/// Added to the disc: half a step, and what a base covers while it changes from one setpoint
-/// to the next.
+/// Added to what is judged: half a step, and what a base covers while it changes from one
+/// setpoint to the next.
 pub const SLACK_M: f64 = 0.005;
 
 /// The part of a path's length that must come out as clearance when it leads back from beyond
 /// an edge.
 const GAIN: f64 = 0.05;
+
+/// Deeper by less than this is rounding, metres.
+const ROUNDING_M: f64 = 1e-9;
 
 /// Over a zone's limit by less than this is rounding, m/s.
 const SPEED_SLACK_MPS: f64 = 1e-6;
@@ -47,41 +59,28 @@ pub struct Edge {
     pub zone: u16,
 }
 
-/// The path of a setpoint that is held and then braked.
-#[derive(Clone, Copy, Debug)]
-pub struct Path {
-    /// Braking takes so long, seconds.
-    pub brake_s: f64,
-    /// Before it the twist is held so long, seconds.
-    pub hold_s: f64,
-    /// Where it begins.
-    pub start: Pose,
-    /// What is held.
-    pub twist: Planar,
+/// What is not known of a pose: all of it is added to what is judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Uncertainty {
+    /// Of the place, metres.
+    pub place_m: f64,
+    /// Of the heading, radians: it moves a disc by as much as its arm is long.
+    pub yaw_rad: f64,
 }
 
-impl Path {
-    /// Metres from the start to the standstill.
-    #[must_use]
-    pub fn length_m(&self) -> f64 {
-        self.twist.speed() * (self.hold_s + self.brake_s / 2.0)
-    }
+impl Uncertainty {
+    /// The pose is good to within the footprint's margin.
+    pub const NONE: Self = Self { place_m: 0.0, yaw_rad: 0.0 };
 
-    /// The place after `along_m` metres.
-    fn place(&self, along_m: f64) -> Point {
-        // Only the arc counts, not how fast it is driven.
-        advance(self.start, self.twist, along_m / self.twist.speed()).point()
-    }
-
-    /// The speed after `along_m` metres, m/s.
-    fn speed(&self, along_m: f64) -> f64 {
-        let speed = self.twist.speed();
-        let braked = along_m - speed * self.hold_s;
-        if braked <= 0.0 {
-            return speed;
+    /// What a disc at the end of an arm may be off by, metres. What is negative or no number is
+    /// no bound: then nowhere is clear.
+    fn of_arm(&self, arm_m: f64) -> f64 {
+        if !(self.place_m >= 0.0 && self.yaw_rad >= 0.0) {
+            return f64::INFINITY;
         }
-        let decel = speed / self.brake_s;
-        (speed * speed - 2.0 * decel * braked).max(0.0).sqrt()
+        // The chord; half a turn is the most.
+        let turned = (self.yaw_rad.min(std::f64::consts::PI) / 2.0).sin();
+        self.place_m + 2.0 * arm_m * turned
     }
 }
 
@@ -102,6 +101,12 @@ impl Standing {
     pub const fn worst(&self) -> Option<Edge> {
         self.worst
     }
+
+    fn deepen(&mut self, edge: Edge) {
+        if self.worst.is_none_or(|worst| edge.clearance_m < worst.clearance_m) {
+            self.worst = Some(edge);
+        }
+    }
 }
 
 /// Zones that a path may reach at all.
@@ -118,72 +123,119 @@ enum Kind {
     Speed(f64),
 }
 
-/// Where a zone is.
-#[derive(Clone, Debug)]
-pub(crate) enum Shape {
-    /// Drawn as cells. Shared: a gate has a map of its own, and a field may be large.
-    Field(Arc<Field>),
-    Polygon(Polygon),
-}
-
-impl Shape {
-    /// Distance to the edge, metres, never too much; negative inside.
-    pub(crate) fn signed_distance(&self, at: Point) -> f64 {
-        match self {
-            Self::Field(field) => field.signed_distance(at),
-            Self::Polygon(polygon) => polygon.signed_distance(at),
-        }
-    }
-
-    /// Surely further away than `distance`, told cheaply. To ask a field is cheap as it is.
-    fn is_beyond(&self, at: Point, distance: f64) -> bool {
-        matches!(self, Self::Polygon(polygon) if polygon.is_beyond(at, distance))
-    }
-}
-
 #[derive(Clone, Debug)]
 struct Area {
+    bounds: Option<Rect>,
     index: u16,
     kind: Kind,
     shape: Shape,
 }
 
-/// The zones of a policy and the disc that is judged against them.
+/// The zones of a policy and the robot that is judged against them.
 #[derive(Clone, Debug)]
 pub struct ZoneMap {
     areas: Vec<Area>,
-    radius_m: f64,
+    body: Body,
+    /// Which areas are of a kind: a bit for each.
+    keep_ins: u128,
+    keep_outs: u128,
+    speeds: u128,
+    /// Areas that are near everything.
+    unbounded: u128,
+    /// Over the bounds of the others, in an order of its own.
+    order: Vec<u16>,
+    tree: Tree,
+}
+
+/// How an area is met by the robot at one pose.
+#[derive(Clone, Copy, Debug)]
+struct Met {
+    /// Of the circle, where that is clear; else of the disc that has least.
+    clearance_m: f64,
+    /// Sum of what is beyond the edge.
+    depth_m: f64,
+    /// The circle alone is clear: only `base_link`'s own way counts.
+    whole: bool,
+}
+
+/// A pose at which areas are met, with its discs once they are asked for.
+struct Place<'a> {
+    body: &'a Body,
+    centers: Option<[Point; MAX_DISCS]>,
+    pose: Pose,
+    unsure: &'a Uncertainty,
+}
+
+/// What a look at one place of a path tells.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// The worst edge of those that were crossed before, and its depth.
+    crossed: Option<(Edge, f64)>,
+    /// No edge is reached before the twist has been held so much longer, seconds.
+    free_s: f64,
+    /// The edge that says so.
+    nearest: Option<Edge>,
 }
 
 impl ZoneMap {
-    /// Takes the outline and the zones of a document that was checked.
-    pub(crate) fn new(footprint: &Footprint, zones: Vec<(ZoneRule, Shape)>) -> Self {
-        let areas = zones.into_iter().zip(0_u16..).map(|((rule, shape), index)| {
-            let kind = match rule {
-                ZoneRule::KeepIn => Kind::KeepIn,
-                ZoneRule::KeepOut => Kind::KeepOut,
-                ZoneRule::Speed { max_linear_mps } => Kind::Speed(max_linear_mps),
-            };
-            Area { index, kind, shape }
-        });
-        let outline = footprint.outline.iter().map(|corner| corner.x.hypot(corner.y));
-        let radius_m = outline.fold(0.0, f64::max) + footprint.margin_m + SLACK_M;
-        Self { areas: areas.collect(), radius_m }
+    /// Takes what is judged, and at most 128 zones.
+    pub(crate) fn new(body: Body, zones: Vec<(ZoneRule, Shape)>) -> Self {
+        let areas: Vec<Area> = zones
+            .into_iter()
+            .zip(0_u16..128)
+            .map(|((rule, shape), index)| {
+                let kind = match rule {
+                    ZoneRule::KeepIn => Kind::KeepIn,
+                    ZoneRule::KeepOut => Kind::KeepOut,
+                    ZoneRule::Speed { max_linear_mps } => Kind::Speed(max_linear_mps),
+                };
+                Area { bounds: shape.bounds(), index, kind, shape }
+            })
+            .collect();
+        let bits = |is: &dyn Fn(&Area) -> bool| {
+            areas.iter().filter(|area| is(area)).fold(0, |bits, area| bits | 1 << area.index)
+        };
+        let (indices, boxes): (Vec<u16>, Vec<Rect>) =
+            areas.iter().filter_map(|area| Some((area.index, area.bounds?))).unzip();
+        let order = morton(&boxes);
+        let sorted: Vec<Rect> = order.iter().map(|at| boxes[*at]).collect();
+        Self {
+            keep_ins: bits(&|area| matches!(area.kind, Kind::KeepIn)),
+            keep_outs: bits(&|area| matches!(area.kind, Kind::KeepOut)),
+            speeds: bits(&|area| matches!(area.kind, Kind::Speed(_))),
+            unbounded: bits(&|area| area.bounds.is_none()),
+            order: order.into_iter().map(|at| indices[at]).collect(),
+            tree: Tree::new(&sorted),
+            areas,
+            body,
+        }
     }
 
-    /// Radius of the disc: outline, margin and [`SLACK_M`].
+    /// What is judged.
+    #[must_use]
+    pub const fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// Radius of the circle that contains outline, margin and [`SLACK_M`] at any heading.
     #[must_use]
     pub const fn radius_m(&self) -> f64 {
-        self.radius_m
+        self.body.circle_m()
     }
 
-    /// The tightest limit of the speed zones that the disc at `at` touches, m/s.
+    /// The tightest limit of the speed zones that the robot touches, m/s.
     #[must_use]
-    pub fn speed_limit(&self, at: Point) -> Option<(f64, u16)> {
-        self.areas
-            .iter()
+    pub fn speed_limit(&self, pose: Pose, unsure: &Uncertainty) -> Option<(f64, u16)> {
+        if self.speeds == 0 {
+            return None;
+        }
+        let mut place = self.place(pose, unsure);
+        let reach_m = self.body.circle_m() + unsure.place_m;
+        self.of(self.within(pose.point(), reach_m) & self.speeds)
             .filter_map(|area| match area.kind {
-                Kind::Speed(limit) if self.outside(area, at) <= 0.0 => Some((limit, area.index)),
+                Kind::Speed(limit) if !(place.met(area, false, 0.0).clearance_m > 0.0) => {
+                    Some((limit, area.index))
+                }
                 _ => None,
             })
             .min_by(|a, b| a.0.total_cmp(&b.0))
@@ -198,116 +250,129 @@ impl ZoneMap {
         }
     }
 
-    /// Clearance at `at` from the edge that `rule` and `zone` name.
+    /// Clearance at a pose from the edge that `rule` and `zone` name.
     #[must_use]
-    pub fn clearance_m(&self, rule: Rule, zone: u16, at: Point) -> f64 {
+    pub fn clearance_m(&self, rule: Rule, zone: u16, pose: Pose, unsure: &Uncertainty) -> f64 {
         let Some(area) = self.areas.get(usize::from(zone)) else {
             return f64::NEG_INFINITY;
         };
-        if rule == Rule::ZoneKeepIn { self.inside(area, at) } else { self.outside(area, at) }
+        let inside = rule == Rule::ZoneKeepIn;
+        self.place(pose, unsure).by_discs(area, inside, f64::INFINITY).clearance_m
     }
 
-    /// Which edges are already crossed at `at`.
+    /// Which edges are already crossed at a pose.
     #[must_use]
-    pub fn standing(&self, at: Point) -> Standing {
+    pub fn standing(&self, pose: Pose, unsure: &Uncertainty) -> Standing {
         let mut standing = Standing::default();
-        for area in &self.areas {
-            if matches!(area.kind, Kind::KeepOut) && !area.shape.is_beyond(at, self.radius_m) {
-                let clearance_m = self.outside(area, at);
-                if clearance_m < 0.0 {
-                    standing.entered |= 1 << area.index;
-                    standing.deepen(Edge {
-                        clearance_m,
-                        rule: Rule::ZoneKeepOut,
-                        zone: area.index,
-                    });
-                }
+        let mut place = self.place(pose, unsure);
+        let reach_m = self.body.circle_m() + unsure.place_m;
+        for area in self.of(self.within(pose.point(), reach_m) & self.keep_outs) {
+            let met = place.met(area, false, 0.0);
+            if !(met.clearance_m >= 0.0) {
+                standing.entered |= 1 << area.index;
+                standing.deepen(area.edge(Rule::ZoneKeepOut, &met));
             }
         }
-        if let Some(edge) = self.keep_in(at)
-            && edge.clearance_m < 0.0
+        if let Some((area, met)) = self.keep_in(&mut place, 0.0)
+            && !(met.clearance_m >= 0.0)
         {
             standing.left = true;
-            standing.deepen(edge);
+            standing.deepen(area.edge(Rule::ZoneKeepIn, &met));
         }
         standing
     }
 
-    /// What can be met within `reach_m` of `at`.
+    /// What can be met when `base_link` moves no further than `reach_m` from `pose`, turning as
+    /// it likes.
     #[must_use]
-    pub fn near(&self, at: Point, reach_m: f64) -> Near {
+    pub fn near(&self, pose: Pose, reach_m: f64, unsure: &Uncertainty) -> Near {
+        let at = pose.point();
+        // The circle is reached before any disc of it.
+        let reach_m = reach_m + self.body.circle_m() + unsure.place_m + ROUNDING_M;
+        let far = |area: &Area| area.shape.signed_within(at, reach_m);
         let zones = self
-            .areas
-            .iter()
-            .filter(|area| !matches!(area.kind, Kind::KeepIn))
-            .filter(|area| !area.shape.is_beyond(at, reach_m + self.radius_m))
-            .filter(|area| self.outside(area, at) <= reach_m)
+            .of(self.within(at, reach_m) & !self.keep_ins)
+            .filter(|area| !(far(area) > reach_m))
             .fold(0, |zones, area| zones | 1 << area.index);
-        Near { zones, keep_in: self.keep_in(at).is_some_and(|edge| edge.clearance_m <= reach_m) }
+        let kept = self.of(self.keep_ins).any(|area| -far(area) > reach_m);
+        Near { zones, keep_in: self.keep_ins != 0 && !kept }
     }
 
     /// The first rule that a path breaks; `None` when it keeps them all. Zones that are not
     /// `near` are not looked at; an edge that `standing` has crossed may be crossed back.
     #[must_use]
-    pub fn broken_by(&self, path: &Path, near: &Near, standing: &Standing) -> Option<Edge> {
+    pub fn broken_by(
+        &self,
+        path: &Path,
+        near: &Near,
+        standing: &Standing,
+        unsure: &Uncertainty,
+    ) -> Option<Edge> {
         let leaving = standing.worst.is_some();
         if near.zones == 0 && !near.keep_in && !leaving {
             return None;
         }
-        let length = path.length_m();
-        if length < 1e-9 {
-            // On the spot a disc goes nowhere.
+        let (whole_s, pace) = (path.whole_s(), self.body.pace(path.twist));
+        if pace * whole_s < ROUNDING_M {
+            // On the spot, or around a disc's own centre: nothing goes anywhere.
             return None;
         }
-        let (mut along, mut first, mut before, mut last) = (0.0, None, f64::NEG_INFINITY, None);
+        let step_s = STEP_M / pace;
+        let (mut held_s, mut first, mut before, mut last) = (0.0, None, f64::INFINITY, None);
         for _ in 0..MOST_LOOKS {
-            let (nearest, worst) = match self.look(path, along, near, standing) {
+            let seen = match self.look(path, held_s, pace, near, standing, unsure) {
                 Ok(seen) => seen,
                 Err(edge) => return Some(edge),
             };
-            if let Some(worst) = worst {
+            if let Some((worst, depth_m)) = seen.crossed {
                 // Once back inside, as far as the edge and no further.
-                if worst.clearance_m < before.min(0.0) - 1e-9 {
+                if depth_m > before + ROUNDING_M {
                     return Some(worst);
                 }
-                before = worst.clearance_m;
-                let first = *first.get_or_insert(before);
-                if along >= length && before < 0.0 && before < first + GAIN * length {
+                before = depth_m;
+                let first = *first.get_or_insert(depth_m);
+                let least = GAIN * path.length_m();
+                if held_s >= whole_s && depth_m > 0.0 && depth_m > first - least + ROUNDING_M {
                     return Some(worst);
                 }
             }
-            if along >= length {
+            if held_s >= whole_s {
                 return None;
             }
-            last = nearest.or(worst);
-            let clear = nearest.map_or(length, |edge| edge.clearance_m);
-            let step = if leaving { STEP_M } else { clear.max(STEP_M) };
-            along = (along + step).min(length);
+            last = seen.nearest.or(seen.crossed.map(|(edge, _)| edge));
+            let free_s = if leaving { step_s } else { seen.free_s.max(step_s) };
+            held_s = (held_s + free_s).min(whole_s);
         }
         last
     }
 
-    /// At one point of a path the nearest edge of those that hold there, and the worst of those
+    /// At one place of a path the nearest edge of those that hold there, and the worst of those
     /// that were crossed before; or the edge that is broken.
     fn look(
         &self,
         path: &Path,
-        along: f64,
+        held_s: f64,
+        pace: f64,
         near: &Near,
         standing: &Standing,
-    ) -> Result<(Option<Edge>, Option<Edge>), Edge> {
-        let at = path.place(along);
-        let mut nearest: Option<Edge> = None;
-        let mut crossed: Option<Edge> = None;
-        let mut judge = |edge: Edge, was_crossed: bool| {
+        unsure: &Uncertainty,
+    ) -> Result<Seen, Edge> {
+        let speed = path.twist.speed();
+        // More clearance than the rest of the path can use up need not be measured.
+        let enough = speed.max(pace) * (path.whole_s() - held_s) + ROUNDING_M;
+        let mut place = self.place(path.place(held_s), unsure);
+        let mut seen = Seen { crossed: None, free_s: f64::INFINITY, nearest: None };
+        let mut judge = |edge: Edge, met: &Met, was_crossed: bool| {
             if was_crossed {
-                if crossed.is_none_or(|worst| edge.clearance_m < worst.clearance_m) {
-                    crossed = Some(edge);
+                if seen.crossed.is_none_or(|(_, depth_m)| met.depth_m > depth_m) {
+                    seen.crossed = Some((edge, met.depth_m));
                 }
                 Ok(())
             } else if edge.clearance_m >= 0.0 {
-                if nearest.is_none_or(|other| edge.clearance_m < other.clearance_m) {
-                    nearest = Some(edge);
+                let free_s = edge.clearance_m / if met.whole { speed } else { pace };
+                if free_s < seen.free_s || seen.nearest.is_none() {
+                    seen.free_s = seen.free_s.min(free_s);
+                    seen.nearest = Some(edge);
                 }
                 Ok(())
             } else {
@@ -315,80 +380,121 @@ impl ZoneMap {
                 Err(edge)
             }
         };
-        let mut rest = near.zones | standing.entered;
-        while rest != 0 {
-            let bit = rest & rest.wrapping_neg();
-            rest ^= bit;
-            // At most 128 zones: a bit's place is an index.
-            let Some(area) = self.areas.get(bit.trailing_zeros() as usize) else {
-                break;
-            };
-            let clearance_m = self.outside(area, at);
-            let edge = |rule| Edge { clearance_m, rule, zone: area.index };
-            match area.kind {
-                Kind::KeepIn => {}
-                Kind::KeepOut => judge(edge(Rule::ZoneKeepOut), standing.entered & bit != 0)?,
-                Kind::Speed(limit) if path.speed(along) > limit + SPEED_SLACK_MPS => {
-                    judge(edge(Rule::ZoneSpeed), false)?;
-                }
+        for area in self.of(near.zones | standing.entered) {
+            let rule = match area.kind {
+                Kind::KeepIn => continue,
+                Kind::KeepOut => Rule::ZoneKeepOut,
                 // Slow enough from here to the end.
-                Kind::Speed(_) => {}
-            }
+                Kind::Speed(limit) if path.speed(held_s) <= limit + SPEED_SLACK_MPS => continue,
+                Kind::Speed(_) => Rule::ZoneSpeed,
+            };
+            let met = place.met(area, false, enough);
+            let was_crossed = rule == Rule::ZoneKeepOut && standing.entered >> area.index & 1 != 0;
+            judge(area.edge(rule, &met), &met, was_crossed)?;
         }
         if (near.keep_in || standing.left)
-            && let Some(edge) = self.keep_in(at)
+            && let Some((area, met)) = self.keep_in(&mut place, enough)
         {
-            judge(edge, standing.left)?;
+            judge(area.edge(Rule::ZoneKeepIn, &met), &met, standing.left)?;
         }
-        Ok((nearest, crossed))
+        Ok(seen)
     }
 
-    /// The zone to be kept in that holds the disc best; `None` where there is none.
-    fn keep_in(&self, at: Point) -> Option<Edge> {
-        self.areas
-            .iter()
-            .filter(|area| matches!(area.kind, Kind::KeepIn))
-            .map(|area| Edge {
-                clearance_m: self.inside(area, at),
-                rule: Rule::ZoneKeepIn,
-                zone: area.index,
-            })
-            .max_by(|a, b| a.clearance_m.total_cmp(&b.clearance_m))
+    /// The zone to be kept in that holds the robot best; `None` where there is none. Outside
+    /// all of them its depth is the least of any.
+    fn keep_in(&self, place: &mut Place<'_>, enough: f64) -> Option<(&Area, Met)> {
+        let mut best: Option<(&Area, Met)> = None;
+        for area in self.of(self.keep_ins) {
+            // A box that does not hold the middle holds no robot; any that does is better.
+            let beside =
+                area.bounds.is_some_and(|bounds| bounds.squared_distance(place.pose.point()) > 0.0);
+            if beside && best.is_some_and(|(_, met)| met.clearance_m >= 0.0) {
+                continue;
+            }
+            let met = place.met(area, true, enough);
+            if best.is_none_or(|(_, other)| {
+                (met.depth_m, -met.clearance_m) < (other.depth_m, -other.clearance_m)
+            }) {
+                best = Some((area, met));
+            }
+        }
+        best
     }
 
-    fn outside(&self, area: &Area, at: Point) -> f64 {
-        area.shape.signed_distance(at) - self.radius_m
+    fn place<'a>(&'a self, pose: Pose, unsure: &'a Uncertainty) -> Place<'a> {
+        Place { body: &self.body, centers: None, pose, unsure }
     }
 
-    fn inside(&self, area: &Area, at: Point) -> f64 {
-        -area.shape.signed_distance(at) - self.radius_m
+    /// The areas whose bounds are within `distance_m`: a bit for each.
+    fn within(&self, at: Point, distance_m: f64) -> u128 {
+        let mut found = self.unbounded;
+        let distance_m = distance_m + ROUNDING_M;
+        let most = distance_m * distance_m;
+        let _ = self.tree.nearest(at, most, u32::MAX, |range, _| {
+            found = self.order[range].iter().fold(found, |found, area| found | 1 << area);
+            most
+        });
+        // NaN is within nothing's reach by comparison, and must not be taken for far away.
+        if at.is_finite() && !distance_m.is_nan() { found } else { u128::MAX }
+    }
+
+    /// The areas of a set of bits.
+    fn of(&self, mut bits: u128) -> impl Iterator<Item = &Area> {
+        std::iter::from_fn(move || {
+            if bits == 0 {
+                return None;
+            }
+            // At most 128 areas: a bit's place is an index.
+            let index = bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            self.areas.get(index)
+        })
     }
 }
 
-impl Standing {
-    fn deepen(&mut self, edge: Edge) {
-        if self.worst.is_none_or(|worst| edge.clearance_m < worst.clearance_m) {
-            self.worst = Some(edge);
+impl Area {
+    const fn edge(&self, rule: Rule, met: &Met) -> Edge {
+        Edge { clearance_m: met.clearance_m, rule, zone: self.index }
+    }
+
+    /// Of a disc from the edge; exact where it is less than `enough`.
+    fn clearance_m(&self, inside: bool, at: Point, radius_m: f64, enough: f64) -> f64 {
+        let sign = if inside { -1.0 } else { 1.0 };
+        let distance_m = sign * self.shape.signed_within(at, radius_m + enough);
+        if distance_m < 0.0 {
+            // How deep it is must be exact: the way back is measured by it.
+            return sign * self.shape.signed_within(at, f64::INFINITY) - radius_m;
         }
+        distance_m - radius_m
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Place<'_> {
+    /// Clearance from an area, exact where it is less than `enough` and no circle is clear.
+    fn met(&mut self, area: &Area, inside: bool, enough: f64) -> Met {
+        let circle_m = self.body.circle_m() + self.unsure.of_arm(0.0);
+        let clearance_m = area.clearance_m(inside, self.pose.point(), circle_m, enough);
+        if clearance_m >= 0.0 || self.body.is_circle() {
+            return Met { clearance_m, depth_m: (-clearance_m).max(0.0), whole: true };
+        }
+        self.by_discs(area, inside, enough)
+    }
 
-    #[test]
-    fn a_path_slows_from_its_twist_to_nothing_over_its_length() {
-        let path = Path {
-            brake_s: 2.0,
-            hold_s: 0.5,
-            start: Pose::default(),
-            twist: Planar::new(-1.0, 0.0, 0.0),
-        };
-        assert!((path.length_m() - 1.5).abs() < 1e-12);
-        assert!((path.speed(0.5) - 1.0).abs() < 1e-12);
-        assert!((path.speed(1.25) - 0.5).abs() < 1e-12);
-        assert!(path.speed(1.5) < 1e-6);
-        assert!((path.place(1.5).x + 1.5).abs() < 1e-12);
+    fn by_discs(&mut self, area: &Area, inside: bool, enough: f64) -> Met {
+        let Self { body, pose, unsure, .. } = *self;
+        let centers = *self.centers.get_or_insert_with(|| body.centers(pose));
+        let mut met = Met { clearance_m: enough, depth_m: 0.0, whole: false };
+        for (disc, center) in body.discs().iter().zip(centers) {
+            let radius_m = disc.radius_m + unsure.of_arm(disc.arm_m());
+            // More than the least so far need not be measured.
+            let enough = met.clearance_m.max(0.0);
+            let clearance_m = area.clearance_m(inside, center, radius_m, enough);
+            met.depth_m += (-clearance_m).max(0.0);
+            // Not `min`, which drops what is no number.
+            if !(clearance_m >= met.clearance_m) {
+                met.clearance_m = clearance_m;
+            }
+        }
+        met
     }
 }
