@@ -123,7 +123,7 @@ fn a_robot_that_lies_along_a_wall_and_across_its_edge_turns_out_and_drives_off()
     // 3 cm of the margin are across.
     let start = Pose { x: 6.0, y: 0.22, yaw: 0.0 };
     let mut at = start;
-    for _ in 0..40 {
+    for _ in 0..80 {
         (at, _) = drive(&mut gate(&document), at, Twist::new(0.0, 0.3), 20);
         (at, _) = drive(&mut gate(&document), at, Twist::new(0.3, 0.0), 20);
     }
