@@ -44,6 +44,12 @@ impl Disc {
         self.center.x.hypot(self.center.y)
     }
 
+    /// How fast its centre moves, m/s: the same all along an arc.
+    pub(crate) fn pace(&self, twist: Planar) -> f64 {
+        let Point { x, y } = self.center;
+        (twist.x - twist.angular * y).hypot(twist.y + twist.angular * x)
+    }
+
     fn touches_all(&self, points: &[Point]) -> bool {
         points.iter().all(|point| point.distance(self.center) <= self.radius_m + 1e-12)
     }
@@ -114,10 +120,7 @@ impl Body {
 
     /// How fast the fastest centre of a disc moves, m/s.
     pub(crate) fn pace(&self, twist: Planar) -> f64 {
-        let paces = self.discs.iter().map(|Disc { center, .. }| {
-            let (x, y) = (twist.x - twist.angular * center.y, twist.y + twist.angular * center.x);
-            x.hypot(y)
-        });
+        let paces = self.discs.iter().map(|disc| disc.pace(twist));
         // Not `max`, which drops what is no number.
         paces.fold(0.0_f64, |most, pace| if most.is_nan() || pace <= most { most } else { pace })
     }

@@ -45,6 +45,16 @@ impl Path {
         }
         self.twist.speed() * (1.0 - 2.0 * braked / self.brake_s).max(0.0).sqrt()
     }
+
+    /// Where it has slowed down to `speed` m/s, named as in [`Path::place`]; before the path
+    /// begins where it is slower all along.
+    pub(crate) fn slow_s(&self, speed: f64) -> f64 {
+        let ratio = speed / self.twist.speed();
+        if ratio >= 1.0 {
+            return 0.0;
+        }
+        self.hold_s + self.brake_s / 2.0 * (1.0 - ratio * ratio)
+    }
 }
 
 #[cfg(test)]
@@ -63,6 +73,7 @@ mod tests {
         assert!((path.speed(0.5) - 1.0).abs() < 1e-12);
         assert!((path.speed(1.25) - 0.5).abs() < 1e-12);
         assert!(path.speed(1.5) < 1e-6);
+        assert!((path.slow_s(0.5) - 1.25).abs() < 1e-12 && path.slow_s(1.5) == 0.0);
         assert!((path.place(1.5).x + 0.9).abs() < 1e-12);
         assert!((path.place(1.5).y - 1.2).abs() < 1e-12);
     }

@@ -10,6 +10,7 @@
 use crate::index::{Rect, Tree};
 use crate::simple::{area, check, check_holes, sides};
 use nooterra_protocol::geometry::Point;
+use std::ops::ControlFlow;
 
 pub use crate::simple::{Fault, LEAST_AREA_M2, ShapeFault, concave_corner};
 
@@ -19,8 +20,12 @@ const PATIENCE: u32 = 4096;
 
 /// Cells of the grid for each side, and at least and at most so many.
 const CELLS_PER_SIDE: f64 = 4.0;
-const LEAST_CELLS: f64 = 256.0;
+const LEAST_CELLS: f64 = 64.0;
 const MOST_CELLS: f64 = 65_536.0;
+
+/// Where a polygon is large, cells of this length are wished for, metres, up to a number.
+const CELL_M: f64 = 0.25;
+const MOST_BY_LENGTH: f64 = 4096.0;
 
 /// What a distance from the grid is less than the rounding could make it, metres.
 const ROUNDING_M: f64 = 1e-9;
@@ -126,6 +131,23 @@ impl Polygon {
             return surely.copysign(cell.signed);
         }
         self.nearest(at, cell.side as usize, PATIENCE).map_or(0.0, |found| self.signed(at, found))
+    }
+
+    /// No side comes nearer than `distance` to the straight way between two places.
+    #[must_use]
+    pub fn is_clear_between(&self, [from, to]: [Point; 2], distance: f64) -> bool {
+        if !(from.is_finite() && to.is_finite() && distance.is_finite()) {
+            return false;
+        }
+        let around = Rect::around([from, to]).grown(distance);
+        let squared = distance * distance;
+        let met = self.tree.meeting(&around, 0, |range| {
+            match self.sides[range].iter().any(|side| side.meets([from, to], squared)) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        met.is_none()
     }
 
     /// The polygon is surely further away than `distance`, told by its bounding box alone.
@@ -234,6 +256,32 @@ impl Side {
         Found { along, index, squared: dx * dx + dy * dy }
     }
 
+    /// Comes nearer to a straight way than the square root of `squared`.
+    fn meets(&self, [from, to]: [Point; 2], squared: f64) -> bool {
+        let near = |at| self.found(at, 0).squared < squared;
+        if near(from) || near(to) {
+            return true;
+        }
+        let way = Way { x: to.x - from.x, y: to.y - from.y };
+        let long = way.x * way.x + way.y * way.y;
+        if !(long > 0.0) {
+            return false;
+        }
+        let ends = [self.from, self.to()].map(|end| (end.x - from.x, end.y - from.y));
+        let corner = |(x, y): (f64, f64)| {
+            let along = ((x * way.x + y * way.y) / long).max(0.0).min(1.0);
+            let (dx, dy) = (x - along * way.x, y - along * way.y);
+            dx * dx + dy * dy < squared
+        };
+        // Or it crosses it, far from all four ends.
+        let left = |(x, y): (f64, f64)| way.x * y - way.y * x > 0.0;
+        let from_side =
+            |at: Point| self.way.x * (at.y - self.from.y) - self.way.y * (at.x - self.from.x) > 0.0;
+        corner(ends[0])
+            || corner(ends[1])
+            || (left(ends[0]) != left(ends[1]) && from_side(from) != from_side(to))
+    }
+
     /// To the right of it, of length 1.
     fn normal(&self) -> Way {
         let scale = self.inverse.sqrt();
@@ -261,7 +309,9 @@ impl Coarse {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
     fn new(polygon: &Polygon) -> Self {
         let bounds = polygon.bounds();
-        let wished = (polygon.sides.len() as f64 * CELLS_PER_SIDE).clamp(LEAST_CELLS, MOST_CELLS);
+        let by_length = bounds.width() * bounds.height() / (CELL_M * CELL_M);
+        let by_sides = polygon.sides.len() as f64 * CELLS_PER_SIDE;
+        let wished = by_length.min(MOST_BY_LENGTH).max(by_sides).clamp(LEAST_CELLS, MOST_CELLS);
         // As square as they can be, and never more than a few too many.
         let side = (bounds.width() * bounds.height() / wished).sqrt();
         let count = |length: f64| (length / side).ceil().clamp(1.0, wished) as usize;

@@ -3,6 +3,7 @@
 use crate::field::Field;
 use crate::index::Rect;
 use crate::polygon::{Polygon, ShapeFault};
+use crate::zones::STEP_M;
 use nooterra_protocol::geometry::Point;
 use std::sync::Arc;
 
@@ -62,6 +63,43 @@ impl Shape {
         }
     }
 
+    /// A disc whose middle goes straight from one place to another, and that does not touch the
+    /// edge at the first, touches it nowhere. `inside` is the side that it is on.
+    pub(crate) fn is_clear_between(&self, way: [Point; 2], radius_m: f64, inside: bool) -> bool {
+        match self {
+            Self::Circle { center, radius_m: whole_m } if inside => {
+                way.iter().all(|at| at.distance(*center) + radius_m <= *whole_m)
+            }
+            Self::Circle { center, radius_m: whole_m } => {
+                from_segment(way, *center) >= whole_m + radius_m
+            }
+            Self::Field(field) => {
+                let [from, to] = way;
+                let sign = if inside { -1.0 } else { 1.0 };
+                let length = from.distance(to);
+                let mut along = 0.0;
+                // In steps as long as the clearance at each place.
+                loop {
+                    let part = if length > 0.0 { along / length } else { 0.0 };
+                    let at = Point::new(
+                        from.x + part * (to.x - from.x),
+                        from.y + part * (to.y - from.y),
+                    );
+                    let clear = sign * field.signed_distance(at) - radius_m;
+                    // False for what is no number, too.
+                    if !(clear >= 0.0) {
+                        return false;
+                    }
+                    if along >= length {
+                        return true;
+                    }
+                    along = (along + clear.max(STEP_M)).min(length);
+                }
+            }
+            Self::Polygon(polygon) => polygon.is_clear_between(way, radius_m),
+        }
+    }
+
     /// Around it; `None` for a field, which forbids what is outside its grid as well.
     pub(crate) fn bounds(&self) -> Option<Rect> {
         match self {
@@ -70,6 +108,16 @@ impl Shape {
             Self::Polygon(polygon) => Some(polygon.bounds()),
         }
     }
+}
+
+/// Distance of a place from the straight way between two, metres.
+pub(crate) fn from_segment([from, to]: [Point; 2], at: Point) -> f64 {
+    let (ex, ey) = (to.x - from.x, to.y - from.y);
+    let (px, py) = (at.x - from.x, at.y - from.y);
+    let squared = ex * ex + ey * ey;
+    let along = if squared > 0.0 { ((px * ex + py * ey) / squared).clamp(0.0, 1.0) } else { 0.0 };
+    let (dx, dy) = (px - along * ex, py - along * ey);
+    (dx * dx + dy * dy).sqrt()
 }
 
 impl From<Polygon> for Shape {

@@ -19,6 +19,7 @@
 
 use crate::footprint::{Body, MAX_DISCS};
 use crate::index::{Rect, Tree, morton};
+use crate::planar::Planar;
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::{Point, Pose};
 use nooterra_protocol::policy::ZoneRule;
@@ -28,10 +29,13 @@ pub use crate::shape::Shape;
 
 /// The shortest step of a walk, metres. Between two points that far apart a disc can come at
 /// most half of it nearer to an edge than it is at either.
-const STEP_M: f64 = 0.004;
+pub(crate) const STEP_M: f64 = 0.004;
 
-/// Added to what is judged: half a step, and what a base covers while it changes from one
-/// setpoint to the next.
+/// Spans of an arc that leave their chords by no more than this are taken for straight, metres.
+const SAGITTA_M: f64 = 0.001;
+
+/// Added to what is judged: half a step and what an arc is off its chord, and what a base
+/// covers while it changes from one setpoint to the next.
 pub const SLACK_M: f64 = 0.005;
 
 /// The part of a path's length that must come out as clearance when it leads back from beyond
@@ -64,23 +68,29 @@ pub struct Edge {
 pub struct Uncertainty {
     /// Of the place, metres.
     pub place_m: f64,
-    /// Of the heading, radians: it moves a disc by as much as its arm is long.
+    /// Of the heading, radians: it swings the discs around `base_link`, and the whole path
+    /// around its start.
     pub yaw_rad: f64,
 }
 
 impl Uncertainty {
-    /// The pose is good to within the footprint's margin.
+    /// The pose is good to within the footprint's margin, to the end of every path.
     pub const NONE: Self = Self { place_m: 0.0, yaw_rad: 0.0 };
 
-    /// What a disc at the end of an arm may be off by, metres. What is negative or no number is
+    /// What is `reach_m` away may be off by so much, metres. What is negative or no number is
     /// no bound: then nowhere is clear.
-    fn of_arm(&self, arm_m: f64) -> f64 {
-        if !(self.place_m >= 0.0 && self.yaw_rad >= 0.0) {
-            return f64::INFINITY;
+    fn at(&self, reach_m: f64) -> f64 {
+        if self.place_m >= 0.0 { self.place_m + reach_m * self.swing() } else { f64::INFINITY }
+    }
+
+    /// The chord of the heading's error, for each metre of reach.
+    fn swing(&self) -> f64 {
+        if self.yaw_rad >= 0.0 {
+            // Half a turn is the most.
+            2.0 * (self.yaw_rad.min(std::f64::consts::PI) / 2.0).sin()
+        } else {
+            f64::INFINITY
         }
-        // The chord; half a turn is the most.
-        let turned = (self.yaw_rad.min(std::f64::consts::PI) / 2.0).sin();
-        self.place_m + 2.0 * arm_m * turned
     }
 }
 
@@ -147,19 +157,29 @@ pub struct ZoneMap {
     tree: Tree,
 }
 
-/// How an area is met by the robot at one pose.
+/// How an area is met by the robot.
 #[derive(Clone, Copy, Debug)]
 struct Met {
-    /// Of the circle, where that is clear; else of the disc that has least.
     clearance_m: f64,
     /// Sum of what is beyond the edge.
     depth_m: f64,
-    /// The circle alone is clear: only `base_link`'s own way counts.
-    whole: bool,
+}
+
+/// A path, and what is judged on it.
+#[derive(Clone, Copy, Debug)]
+struct Walk<'a> {
+    near: &'a Near,
+    /// Of the fastest disc, m/s.
+    pace: f64,
+    path: &'a Path,
+    standing: &'a Standing,
+    unsure: &'a Uncertainty,
 }
 
 /// A pose at which areas are met, with its discs once they are asked for.
 struct Place<'a> {
+    /// So far from where the uncertainty is about, metres.
+    along_m: f64,
     body: &'a Body,
     centers: Option<[Point; MAX_DISCS]>,
     pose: Pose,
@@ -230,10 +250,10 @@ impl ZoneMap {
             return None;
         }
         let mut place = self.place(pose, unsure);
-        let reach_m = self.body.circle_m() + unsure.place_m;
+        let reach_m = self.body.circle_m() + unsure.at(0.0);
         self.of(self.within(pose.point(), reach_m) & self.speeds)
             .filter_map(|area| match area.kind {
-                Kind::Speed(limit) if !(place.met(area, false, 0.0).clearance_m > 0.0) => {
+                Kind::Speed(limit) if !(place.met(area, false).clearance_m > 0.0) => {
                     Some((limit, area.index))
                 }
                 _ => None,
@@ -265,15 +285,15 @@ impl ZoneMap {
     pub fn standing(&self, pose: Pose, unsure: &Uncertainty) -> Standing {
         let mut standing = Standing::default();
         let mut place = self.place(pose, unsure);
-        let reach_m = self.body.circle_m() + unsure.place_m;
+        let reach_m = self.body.circle_m() + unsure.at(0.0);
         for area in self.of(self.within(pose.point(), reach_m) & self.keep_outs) {
-            let met = place.met(area, false, 0.0);
+            let met = place.met(area, false);
             if !(met.clearance_m >= 0.0) {
                 standing.entered |= 1 << area.index;
                 standing.deepen(area.edge(Rule::ZoneKeepOut, &met));
             }
         }
-        if let Some((area, met)) = self.keep_in(&mut place, 0.0)
+        if let Some((area, met)) = self.keep_in(&mut place)
             && !(met.clearance_m >= 0.0)
         {
             standing.left = true;
@@ -288,7 +308,7 @@ impl ZoneMap {
     pub fn near(&self, pose: Pose, reach_m: f64, unsure: &Uncertainty) -> Near {
         let at = pose.point();
         // The circle is reached before any disc of it.
-        let reach_m = reach_m + self.body.circle_m() + unsure.place_m + ROUNDING_M;
+        let reach_m = reach_m + self.body.circle_m() + unsure.at(reach_m) + ROUNDING_M;
         let far = |area: &Area| area.shape.signed_within(at, reach_m);
         let zones = self
             .of(self.within(at, reach_m) & !self.keep_ins)
@@ -317,10 +337,130 @@ impl ZoneMap {
             // On the spot, or around a disc's own centre: nothing goes anywhere.
             return None;
         }
-        let step_s = STEP_M / pace;
+        let walk = Walk { near, pace, path, standing, unsure };
+        if leaving { self.way_back_broken_by(&walk) } else { self.walk_broken_by(&walk) }
+    }
+
+    /// From a place that is clear of all edges: in spans that are nearly straight.
+    fn walk_broken_by(&self, walk: &Walk<'_>) -> Option<Edge> {
+        let whole_s = walk.path.whole_s();
+        let (mut held_s, mut last) = (0.0, None);
+        for _ in 0..MOST_LOOKS {
+            let until_s = self.span_end(walk, held_s);
+            match self.span(walk, held_s, until_s) {
+                Ok(seen) => {
+                    held_s += seen.free_s;
+                    last = seen.nearest.or(last);
+                }
+                Err(edge) => return Some(edge),
+            }
+            if held_s >= whole_s {
+                return None;
+            }
+        }
+        last
+    }
+
+    /// How far a span from `held_s` goes: until the arcs of the discs leave their chords by
+    /// [`SAGITTA_M`], or a speed zone's limit is met, seconds.
+    fn span_end(&self, walk: &Walk<'_>, held_s: f64) -> f64 {
+        let Walk { path, pace, near, .. } = *walk;
+        let straight_s = (8.0 * SAGITTA_M / (pace * path.twist.angular.abs())).sqrt();
+        let mut until_s = (held_s + straight_s).min(path.whole_s());
+        for area in self.of(near.zones & self.speeds) {
+            if let Kind::Speed(limit) = area.kind {
+                let slow_s = path.slow_s(limit);
+                if slow_s > held_s && slow_s < until_s {
+                    until_s = slow_s;
+                }
+            }
+        }
+        until_s
+    }
+
+    /// That no edge is met on a span; how much further none is, is told as well.
+    fn span(&self, walk: &Walk<'_>, held_s: f64, until_s: f64) -> Result<Seen, Edge> {
+        let Walk { near, pace, path, unsure, .. } = *walk;
+        let span_s = until_s - held_s;
+        // What is not known grows along the path, as if it came nearer.
+        let (rest_s, speed) = (path.whole_s() - held_s, path.twist.speed());
+        let closing = speed * (1.0 + unsure.swing());
+        let mut place = self.place(path.place(held_s), unsure);
+        let mut then = None;
+        let mut seen = Seen { crossed: None, free_s: rest_s, nearest: None };
+        // Whether an area is clear to the end of the span.
+        let mut follow = |area: &Area, inside: bool, seen: &mut Seen, rule| {
+            place.along_m = speed * held_s;
+            let met = place.whole(area, inside, closing * rest_s);
+            let whole_s = met.clearance_m / closing;
+            if met.clearance_m >= 0.0 && !(whole_s < span_s) {
+                if whole_s < seen.free_s {
+                    (seen.free_s, seen.nearest) = (whole_s, Some(area.edge(rule, &met)));
+                }
+                return Ok(());
+            }
+            let then = *then.get_or_insert_with(|| self.body.centers(path.place(until_s)));
+            place.along_m = speed * until_s;
+            let met = place.swept(area, inside, &then, path.twist, span_s);
+            if met.clearance_m >= 0.0 {
+                (seen.free_s, seen.nearest) = (span_s, Some(area.edge(rule, &met)));
+                return Ok(());
+            }
+            // Also where the clearance is no number.
+            Err(area.edge(rule, &met))
+        };
+        for area in self.of(near.zones) {
+            let rule = match area.kind {
+                Kind::KeepIn => continue,
+                Kind::KeepOut => Rule::ZoneKeepOut,
+                // Slow enough from here to the end.
+                Kind::Speed(limit) if path.speed(held_s) <= limit + SPEED_SLACK_MPS => continue,
+                Kind::Speed(_) => Rule::ZoneSpeed,
+            };
+            follow(area, false, &mut seen, rule)?;
+        }
+        if near.keep_in {
+            let mut held = Err(None);
+            for area in self.of(self.keep_ins) {
+                let mut alone = seen;
+                match follow(area, true, &mut alone, Rule::ZoneKeepIn) {
+                    Ok(()) => {
+                        held = Ok(alone);
+                        break;
+                    }
+                    Err(edge) => held = Err(Some(edge)),
+                }
+            }
+            seen = match held {
+                Ok(seen) => seen,
+                Err(edge) if self.keep_ins.count_ones() > 1 => {
+                    // None holds it all along; one after the other may. In steps, then.
+                    let free_s = seen.free_s.min(STEP_M / pace);
+                    for at_s in [held_s, held_s + free_s] {
+                        let mut place = self.place(path.place(at_s), unsure);
+                        place.along_m = speed * at_s;
+                        if let Some((area, met)) = self.keep_in(&mut place)
+                            && !(met.clearance_m >= 0.0)
+                        {
+                            return Err(area.edge(Rule::ZoneKeepIn, &met));
+                        }
+                    }
+                    Seen { free_s, nearest: edge, ..seen }
+                }
+                Err(Some(edge)) => return Err(edge),
+                Err(None) => seen,
+            };
+        }
+        Ok(seen)
+    }
+
+    /// From beyond an edge: in steps, at each of which it must be no deeper.
+    fn way_back_broken_by(&self, walk: &Walk<'_>) -> Option<Edge> {
+        let (path, step_s) = (walk.path, STEP_M / walk.pace);
+        let whole_s = path.whole_s();
         let (mut held_s, mut first, mut before, mut last) = (0.0, None, f64::INFINITY, None);
         for _ in 0..MOST_LOOKS {
-            let seen = match self.look(path, held_s, pace, near, standing, unsure) {
+            let seen = match self.look(walk, held_s) {
                 Ok(seen) => seen,
                 Err(edge) => return Some(edge),
             };
@@ -335,33 +475,22 @@ impl ZoneMap {
                 if held_s >= whole_s && depth_m > 0.0 && depth_m > first - least + ROUNDING_M {
                     return Some(worst);
                 }
+                last = Some(worst);
             }
             if held_s >= whole_s {
                 return None;
             }
-            last = seen.nearest.or(seen.crossed.map(|(edge, _)| edge));
-            let free_s = if leaving { step_s } else { seen.free_s.max(step_s) };
-            held_s = (held_s + free_s).min(whole_s);
+            held_s = (held_s + step_s).min(whole_s);
         }
         last
     }
 
-    /// At one place of a path the nearest edge of those that hold there, and the worst of those
-    /// that were crossed before; or the edge that is broken.
-    fn look(
-        &self,
-        path: &Path,
-        held_s: f64,
-        pace: f64,
-        near: &Near,
-        standing: &Standing,
-        unsure: &Uncertainty,
-    ) -> Result<Seen, Edge> {
-        let speed = path.twist.speed();
-        // More clearance than the rest of the path can use up need not be measured.
-        let enough = speed.max(pace) * (path.whole_s() - held_s) + ROUNDING_M;
+    /// At one place of a way back the worst of the edges that were crossed before; or another
+    /// edge that is broken.
+    fn look(&self, walk: &Walk<'_>, held_s: f64) -> Result<Seen, Edge> {
+        let Walk { near, path, standing, unsure, .. } = *walk;
         let mut place = self.place(path.place(held_s), unsure);
-        let mut seen = Seen { crossed: None, free_s: f64::INFINITY, nearest: None };
+        let mut seen = Seen { crossed: None, free_s: 0.0, nearest: None };
         let mut judge = |edge: Edge, met: &Met, was_crossed: bool| {
             if was_crossed {
                 if seen.crossed.is_none_or(|(_, depth_m)| met.depth_m > depth_m) {
@@ -369,11 +498,6 @@ impl ZoneMap {
                 }
                 Ok(())
             } else if edge.clearance_m >= 0.0 {
-                let free_s = edge.clearance_m / if met.whole { speed } else { pace };
-                if free_s < seen.free_s || seen.nearest.is_none() {
-                    seen.free_s = seen.free_s.min(free_s);
-                    seen.nearest = Some(edge);
-                }
                 Ok(())
             } else {
                 // Also where the clearance is no number.
@@ -384,16 +508,15 @@ impl ZoneMap {
             let rule = match area.kind {
                 Kind::KeepIn => continue,
                 Kind::KeepOut => Rule::ZoneKeepOut,
-                // Slow enough from here to the end.
                 Kind::Speed(limit) if path.speed(held_s) <= limit + SPEED_SLACK_MPS => continue,
                 Kind::Speed(_) => Rule::ZoneSpeed,
             };
-            let met = place.met(area, false, enough);
+            let met = place.met(area, false);
             let was_crossed = rule == Rule::ZoneKeepOut && standing.entered >> area.index & 1 != 0;
             judge(area.edge(rule, &met), &met, was_crossed)?;
         }
         if (near.keep_in || standing.left)
-            && let Some((area, met)) = self.keep_in(&mut place, enough)
+            && let Some((area, met)) = self.keep_in(&mut place)
         {
             judge(area.edge(Rule::ZoneKeepIn, &met), &met, standing.left)?;
         }
@@ -402,7 +525,7 @@ impl ZoneMap {
 
     /// The zone to be kept in that holds the robot best; `None` where there is none. Outside
     /// all of them its depth is the least of any.
-    fn keep_in(&self, place: &mut Place<'_>, enough: f64) -> Option<(&Area, Met)> {
+    fn keep_in(&self, place: &mut Place<'_>) -> Option<(&Area, Met)> {
         let mut best: Option<(&Area, Met)> = None;
         for area in self.of(self.keep_ins) {
             // A box that does not hold the middle holds no robot; any that does is better.
@@ -411,7 +534,7 @@ impl ZoneMap {
             if beside && best.is_some_and(|(_, met)| met.clearance_m >= 0.0) {
                 continue;
             }
-            let met = place.met(area, true, enough);
+            let met = place.met(area, true);
             if best.is_none_or(|(_, other)| {
                 (met.depth_m, -met.clearance_m) < (other.depth_m, -other.clearance_m)
             }) {
@@ -422,7 +545,7 @@ impl ZoneMap {
     }
 
     fn place<'a>(&'a self, pose: Pose, unsure: &'a Uncertainty) -> Place<'a> {
-        Place { body: &self.body, centers: None, pose, unsure }
+        Place { along_m: 0.0, body: &self.body, centers: None, pose, unsure }
     }
 
     /// The areas whose bounds are within `distance_m`: a bit for each.
@@ -470,31 +593,77 @@ impl Area {
 }
 
 impl Place<'_> {
-    /// Clearance from an area, exact where it is less than `enough` and no circle is clear.
-    fn met(&mut self, area: &Area, inside: bool, enough: f64) -> Met {
-        let circle_m = self.body.circle_m() + self.unsure.of_arm(0.0);
-        let clearance_m = area.clearance_m(inside, self.pose.point(), circle_m, enough);
-        if clearance_m >= 0.0 || self.body.is_circle() {
-            return Met { clearance_m, depth_m: (-clearance_m).max(0.0), whole: true };
+    /// Clearance from an area, at most.
+    fn met(&mut self, area: &Area, inside: bool) -> Met {
+        let met = self.whole(area, inside, 0.0);
+        if met.clearance_m >= 0.0 || self.body.is_circle() {
+            return met;
         }
-        self.by_discs(area, inside, enough)
+        self.by_discs(area, inside, 0.0)
     }
 
+    /// Clearance of the circle around everything, exact where it is less than `enough`.
+    fn whole(&self, area: &Area, inside: bool, enough: f64) -> Met {
+        let circle_m = self.body.circle_m() + self.unsure.at(self.along_m);
+        let clearance_m = area.clearance_m(inside, self.pose.point(), circle_m, enough);
+        Met { clearance_m, depth_m: (-clearance_m).max(0.0) }
+    }
+
+    /// Clearance of the discs, exact where it is less than `enough`.
     fn by_discs(&mut self, area: &Area, inside: bool, enough: f64) -> Met {
-        let Self { body, pose, unsure, .. } = *self;
-        let centers = *self.centers.get_or_insert_with(|| body.centers(pose));
-        let mut met = Met { clearance_m: enough, depth_m: 0.0, whole: false };
-        for (disc, center) in body.discs().iter().zip(centers) {
-            let radius_m = disc.radius_m + unsure.of_arm(disc.arm_m());
+        let mut met = Met { clearance_m: enough, depth_m: 0.0 };
+        for (disc, center) in self.body.discs().iter().zip(self.centers()) {
+            let radius_m = disc.radius_m + self.unsure.at(self.along_m + disc.arm_m());
             // More than the least so far need not be measured.
             let enough = met.clearance_m.max(0.0);
             let clearance_m = area.clearance_m(inside, center, radius_m, enough);
             met.depth_m += (-clearance_m).max(0.0);
-            // Not `min`, which drops what is no number.
-            if !(clearance_m >= met.clearance_m) {
-                met.clearance_m = clearance_m;
+            met.lower(clearance_m);
+        }
+        met
+    }
+
+    /// Clearance of the discs on their way to where they are `then`, at most; negative where
+    /// one meets the edge.
+    fn swept(
+        &mut self,
+        area: &Area,
+        inside: bool,
+        then: &[Point; MAX_DISCS],
+        twist: Planar,
+        span_s: f64,
+    ) -> Met {
+        let mut met = Met { clearance_m: f64::INFINITY, depth_m: 0.0 };
+        for ((disc, from), to) in self.body.discs().iter().zip(self.centers()).zip(then) {
+            let radius_m = disc.radius_m + self.unsure.at(self.along_m + disc.arm_m());
+            let way_m = disc.pace(twist) * span_s;
+            let clearance_m = area.clearance_m(inside, from, radius_m, way_m);
+            // Where the way is longer than that, it is followed; it ends no deeper than at the
+            // edge, or is not clear.
+            if clearance_m >= 0.0 && !(clearance_m >= way_m) {
+                let clear = area.shape.is_clear_between([from, *to], radius_m, inside);
+                met.lower(if clear { 0.0 } else { -f64::MIN_POSITIVE });
+            } else {
+                met.lower(clearance_m);
+            }
+            if !(met.clearance_m >= 0.0) {
+                break;
             }
         }
         met
+    }
+
+    fn centers(&mut self) -> [Point; MAX_DISCS] {
+        let Self { body, pose, .. } = *self;
+        *self.centers.get_or_insert_with(|| body.centers(pose))
+    }
+}
+
+impl Met {
+    /// Not `min`, which drops what is no number.
+    fn lower(&mut self, clearance_m: f64) {
+        if !(clearance_m >= self.clearance_m) {
+            self.clearance_m = clearance_m;
+        }
     }
 }

@@ -22,7 +22,8 @@ struct Episode {
     age_ms: u64,
     /// Part of the margin by which the pose is off.
     noise: f64,
-    /// The part of that which the heading's error makes, at the corner furthest out.
+    /// The part of that which the heading's error makes, at the corner furthest out at the end
+    /// of the longest path.
     noise_of_yaw: f64,
     seed: u32,
     start: Pose,
@@ -202,7 +203,8 @@ fn run(episode: &Episode, brakes: f64) -> Report {
             plant.pass(age, &mut look);
             now = now.plus(STEP);
             let most = document.footprint.margin_m * episode.noise;
-            let turned = most * episode.noise_of_yaw / oracle.radius;
+            // Over the robot and the longest way to a standstill.
+            let turned = most * episode.noise_of_yaw / (oracle.radius + longest_m(document));
             let off = most * (1.0 - episode.noise_of_yaw) * noise(episode.seed, 3 * tick);
             let towards = std::f64::consts::PI * noise(episode.seed, 3 * tick + 1);
             let pose = Pose {
@@ -219,6 +221,15 @@ fn run(episode: &Episode, brakes: f64) -> Report {
         }
     }
     Report { speed: plant.twist.linear.abs(), ..report }
+}
+
+/// The longest way from the fastest speed to a standstill, metres.
+fn longest_m(document: &PolicyDocument) -> f64 {
+    let limits = &document.limits;
+    let speed = limits.max_linear_mps.max(limits.max_reverse_mps);
+    let brake_s = (speed / limits.max_decel_mps2)
+        .max(limits.max_angular_radps / limits.max_angular_accel_radps2);
+    speed * (brake_s / 2.0 + f64::from(limits.reaction_ms) * 1e-3 + 0.1)
 }
 
 fn corner() -> impl Strategy<Value = (f64, f64)> {
