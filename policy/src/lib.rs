@@ -48,12 +48,14 @@ mod index;
 pub mod limits;
 pub mod mask;
 mod path;
+mod place;
 pub mod planar;
 pub mod polygon;
 mod shape;
 pub mod simple;
 pub mod verdict;
 pub mod verified;
+mod walk;
 pub mod zones;
 
 pub use arbitrate::{Wish, Wishes};

@@ -3,7 +3,7 @@
 use crate::field::Field;
 use crate::index::Rect;
 use crate::polygon::{Polygon, ShapeFault};
-use crate::zones::STEP_M;
+use crate::walk::STEP_M;
 use nooterra_protocol::geometry::Point;
 use std::sync::Arc;
 

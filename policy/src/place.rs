@@ -1,0 +1,182 @@
+//! The robot at one pose, and how it meets a zone there.
+
+use crate::footprint::{Body, MAX_DISCS};
+use crate::index::Rect;
+use crate::planar::Planar;
+use crate::shape::Shape;
+use crate::zones::{Edge, Uncertainty};
+use nooterra_protocol::entry::Rule;
+use nooterra_protocol::geometry::{Point, Pose};
+
+/// What holds in a zone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    KeepIn,
+    KeepOut,
+    /// At most so fast, m/s.
+    Speed(f64),
+}
+
+/// A zone.
+#[derive(Clone, Debug)]
+pub(crate) struct Area {
+    pub(crate) bounds: Option<Rect>,
+    pub(crate) index: u16,
+    pub(crate) kind: Kind,
+    pub(crate) shape: Shape,
+}
+
+/// How an area is met by the robot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Met {
+    pub(crate) clearance_m: f64,
+    /// Sum of what is beyond the edge.
+    pub(crate) depth_m: f64,
+}
+
+/// How far the robot's middles are from an area's edge at one pose, on the side where they
+/// should be: measured once for all the paths that begin there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) discs_m: [f64; MAX_DISCS],
+    pub(crate) whole_m: f64,
+}
+
+/// A pose at which areas are met, with its discs once they are asked for.
+pub(crate) struct Place<'a> {
+    /// So far from where the uncertainty is about, metres.
+    along_m: f64,
+    body: &'a Body,
+    centers: Option<[Point; MAX_DISCS]>,
+    pose: Pose,
+    unsure: &'a Uncertainty,
+}
+
+impl Area {
+    pub(crate) const fn edge(&self, rule: Rule, met: &Met) -> Edge {
+        Edge { clearance_m: met.clearance_m, rule, zone: self.index }
+    }
+
+    /// Of a place from the edge, on the side where it should be; exact where that is less than
+    /// `enough`.
+    pub(crate) fn distance_m(&self, inside: bool, at: Point, enough: f64) -> f64 {
+        let sign = if inside { -1.0 } else { 1.0 };
+        let distance_m = sign * self.shape.signed_within(at, enough);
+        if distance_m < 0.0 {
+            // How deep it is must be exact: the way back is measured by it.
+            return sign * self.shape.signed_within(at, f64::INFINITY);
+        }
+        distance_m
+    }
+}
+
+impl<'a> Place<'a> {
+    pub(crate) const fn new(body: &'a Body, pose: Pose, unsure: &'a Uncertainty) -> Self {
+        Self { along_m: 0.0, body, centers: None, pose, unsure }
+    }
+
+    /// The same, when what is not known about the pose swings a path of so many metres.
+    pub(crate) const fn after(self, along_m: f64) -> Self {
+        Self { along_m, ..self }
+    }
+
+    pub(crate) const fn point(&self) -> Point {
+        self.pose.point()
+    }
+
+    /// Clearance from an area, at most.
+    pub(crate) fn met(&mut self, area: &Area, inside: bool) -> Met {
+        let met = self.whole(area, inside, 0.0, None);
+        if met.clearance_m >= 0.0 || self.body.is_circle() {
+            return met;
+        }
+        self.by_discs(area, inside, 0.0)
+    }
+
+    /// Clearance of the circle around everything, exact where it is less than `enough`.
+    pub(crate) fn whole(
+        &self,
+        area: &Area,
+        inside: bool,
+        enough: f64,
+        known: Option<&Known>,
+    ) -> Met {
+        let circle_m = self.body.circle_m() + self.unsure.at(self.along_m);
+        let distance_m = known.map_or_else(
+            || area.distance_m(inside, self.pose.point(), circle_m + enough),
+            |known| known.whole_m,
+        );
+        let clearance_m = distance_m - circle_m;
+        Met { clearance_m, depth_m: (-clearance_m).max(0.0) }
+    }
+
+    /// Clearance of the discs, exact where it is less than `enough`.
+    pub(crate) fn by_discs(&mut self, area: &Area, inside: bool, enough: f64) -> Met {
+        let mut met = Met { clearance_m: enough, depth_m: 0.0 };
+        for (disc, center) in self.body.discs().iter().zip(self.centers()) {
+            let radius_m = disc.radius_m + self.unsure.at(self.along_m + disc.arm_m());
+            // More than the least so far need not be measured.
+            let enough = radius_m + met.clearance_m.max(0.0);
+            let clearance_m = area.distance_m(inside, center, enough) - radius_m;
+            met.depth_m += (-clearance_m).max(0.0);
+            met.lower(clearance_m);
+        }
+        met
+    }
+
+    /// What is measured once, exact where it is less than `enough`.
+    pub(crate) fn known(&mut self, area: &Area, inside: bool, enough: f64) -> Known {
+        let whole_m = area.distance_m(inside, self.pose.point(), enough);
+        let discs_m = self.centers().map(|center| area.distance_m(inside, center, enough));
+        Known { discs_m, whole_m }
+    }
+
+    /// Clearance of the discs on their way to where they are `then`, `span_s` seconds later, at
+    /// most; negative where one meets the edge.
+    pub(crate) fn swept(
+        &mut self,
+        area: &Area,
+        inside: bool,
+        then: &[Point; MAX_DISCS],
+        (twist, span_s): (Planar, f64),
+        known: Option<&Known>,
+    ) -> Met {
+        let mut met = Met { clearance_m: f64::INFINITY, depth_m: 0.0 };
+        let centers = self.centers();
+        for (index, disc) in self.body.discs().iter().enumerate() {
+            let radius_m = disc.radius_m + self.unsure.at(self.along_m + disc.arm_m());
+            let way_m = disc.pace(twist) * span_s;
+            let distance_m = known.map_or_else(
+                || area.distance_m(inside, centers[index], radius_m + way_m),
+                |known| known.discs_m[index],
+            );
+            let clearance_m = distance_m - radius_m;
+            if clearance_m >= 0.0 && !(clearance_m >= way_m) {
+                // It could come to the edge: its way is followed.
+                let way = [centers[index], then[index]];
+                let clear = area.shape.is_clear_between(way, radius_m, inside);
+                met.lower(if clear { 0.0 } else { -f64::MIN_POSITIVE });
+            } else {
+                met.lower(clearance_m);
+            }
+            if !(met.clearance_m >= 0.0) {
+                break;
+            }
+        }
+        met
+    }
+
+    fn centers(&mut self) -> [Point; MAX_DISCS] {
+        let Self { body, pose, .. } = *self;
+        *self.centers.get_or_insert_with(|| body.centers(pose))
+    }
+}
+
+impl Met {
+    /// Not `min`, which drops what is no number.
+    fn lower(&mut self, clearance_m: f64) {
+        if !(clearance_m >= self.clearance_m) {
+            self.clearance_m = clearance_m;
+        }
+    }
+}
