@@ -9,6 +9,7 @@
 mod measure;
 
 use measure::{Point as Mark, Samples, Unit, curve, figure, in_turns, samples};
+use nooterra_policy::polygon::Polygon;
 use nooterra_policy::{Gate, Inputs, VerifiedPolicy, Wish, Wishes};
 use nooterra_protocol::command::StopProfile;
 use nooterra_protocol::envelope::Signed;
@@ -32,7 +33,13 @@ const TICKS: u32 = 4096;
 const EACH: usize = 64;
 
 /// Corners of the fence in the figures; the curves vary them.
-const CORNERS: u16 = 50;
+const CORNERS: u32 = 50;
+
+/// Corners of the fence, and zones inside it, where there is much of both.
+const MANY: (u32, u16) = (1_000, 99);
+
+/// Corners of the largest fence that a policy may have.
+const MOST: u32 = 100_000;
 
 const FLOOR: &str = "clamp of the same 12 limits, brake distance to the same fence";
 
@@ -43,16 +50,39 @@ fn main() {
         let (gate, bare) = race(&document, &drive, samples(4000));
         figure(name, Unit::Micros, &gate, (FLOOR, &bare));
     }
-    let mark = |x: u16, document: &PolicyDocument| {
-        let (ours, floor) = race(document, &drive(document, wander), samples(600));
+    let many = fenced(MANY.0, MANY.1);
+    let (gate, bare) = race(&many, &drive(&many, wander), samples(4000));
+    figure("gate.tick_among_many", Unit::Micros, &gate, (FLOOR, &bare));
+    load();
+    let mark = |x: u32, document: &PolicyDocument| {
+        // The floor looks at every corner: fewer samples where there are many.
+        let rounds = samples(600).min(600 * 1024 / x as usize).max(20);
+        let (ours, floor) = race(document, &drive(document, wander), rounds);
         Mark { x: f64::from(x), ours, floor }
     };
-    let corners = [4, 8, 16, 32, 64, 128, 256, 512, 1024];
+    let corners = [4, 16, 64, 256, 1024, 4096, 16_384, MOST];
     let points: Vec<Mark> = corners.map(|count| mark(count, &fenced(count, 0))).into();
     curve("gate.tick_by_corners", "corners of the fence", Unit::Micros, FLOOR, &points);
     let zones = [0, 1, 2, 4, 8, 16, 32, 64, 127];
-    let points: Vec<Mark> = zones.map(|count| mark(count + 1, &fenced(CORNERS, count))).into();
+    let points: Vec<Mark> =
+        zones.map(|count| mark(u32::from(count) + 1, &fenced(CORNERS, count))).into();
     curve("gate.tick_by_zones", "zones", Unit::Micros, FLOOR, &points);
+}
+
+/// The largest fence, from its corners to what the gate asks; the floor is to sort them.
+fn load() {
+    let fence = fenced(MOST, 0).zones.swap_remove(0).polygon;
+    let (ours, floor) = in_turns(
+        samples(20),
+        1,
+        || drop(black_box(Polygon::new(black_box(&fence)).unwrap())),
+        || {
+            let mut corners = fence.clone();
+            corners.sort_by(|a, b| a.x.total_cmp(&b.x));
+            drop(black_box(corners));
+        },
+    );
+    figure("gate.load_fence", Unit::Millis, &ours, ("sorting its corners", &floor));
 }
 
 /// Gate and floor on the same inputs, in turns.
@@ -140,13 +170,13 @@ fn drive(document: &PolicyDocument, wish: Wishing) -> Vec<Inputs> {
 }
 
 /// A keep-in fence of so many corners around the origin, and small keep-out zones inside it.
-fn fenced(corners: u16, islands: u16) -> PolicyDocument {
+fn fenced(corners: u32, islands: u16) -> PolicyDocument {
     let square = |x: f64, y: f64, half: f64| {
         [(-half, -half), (half, -half), (half, half), (-half, half)]
             .map(|(dx, dy)| Point::new(x + dx, y + dy))
             .to_vec()
     };
-    let around = |index: u16| {
+    let around = |index: u32| {
         let turn = TAU * f64::from(index) / f64::from(corners);
         let radius = 9.0 + (turn * 5.0).sin();
         Point::new(radius * turn.cos(), radius * turn.sin())

@@ -32,6 +32,8 @@ const WIDTHS: u32 = 12;
 /// Part of what is judged, in the body frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Disc {
+    /// Of the centre from `base_link`, metres.
+    pub arm_m: f64,
     /// From `base_link`.
     pub center: Point,
     /// Metres.
@@ -39,15 +41,15 @@ pub struct Disc {
 }
 
 impl Disc {
-    /// Of its centre from `base_link`, metres.
-    pub(crate) fn arm_m(&self) -> f64 {
-        self.center.x.hypot(self.center.y)
+    fn new(center: Point, radius_m: f64) -> Self {
+        Self { arm_m: center.x.hypot(center.y), center, radius_m }
     }
 
     /// How fast its centre moves, m/s: the same all along an arc.
     pub(crate) fn pace(&self, twist: Planar) -> f64 {
         let Point { x, y } = self.center;
-        (twist.x - twist.angular * y).hypot(twist.y + twist.angular * x)
+        let (ahead, aside) = (twist.x - twist.angular * y, twist.y + twist.angular * x);
+        (ahead * ahead + aside * aside).sqrt()
     }
 
     fn touches_all(&self, points: &[Point]) -> bool {
@@ -70,7 +72,7 @@ impl Body {
         let arms = footprint.outline.iter().map(|corner| corner.x.hypot(corner.y));
         let radius_m = arms.fold(0.0, f64::max) + footprint.margin_m + slack_m;
         let center = Point::default();
-        Self { circle_m: radius_m, discs: vec![Disc { center, radius_m }] }
+        Self { circle_m: radius_m, discs: vec![Disc::new(center, radius_m)] }
     }
 
     /// Discs over an outline that was checked, each larger by the margin and by `slack_m`.
@@ -258,12 +260,12 @@ fn clipped(polygon: &[Point], way: Point, at: f64, sign: f64) -> Vec<Point> {
 
 /// The smallest disc around points: grown from a point to two to three that it must touch.
 fn around(points: &[Point]) -> Disc {
-    let mut disc = Disc { center: points.first().copied().unwrap_or_default(), radius_m: 0.0 };
+    let mut disc = Disc::new(points.first().copied().unwrap_or_default(), 0.0);
     for (i, a) in points.iter().enumerate() {
         if disc.touches_all(&[*a]) {
             continue;
         }
-        disc = Disc { center: *a, radius_m: 0.0 };
+        disc = Disc::new(*a, 0.0);
         for (j, b) in points[..i].iter().enumerate() {
             if disc.touches_all(&[*b]) {
                 continue;
@@ -283,7 +285,7 @@ fn around(points: &[Point]) -> Disc {
 
 fn through(a: Point, b: Point) -> Disc {
     let center = Point::new(f64::midpoint(a.x, b.x), f64::midpoint(a.y, b.y));
-    Disc { center, radius_m: a.distance(b) / 2.0 }
+    Disc::new(center, a.distance(b) / 2.0)
 }
 
 /// `None` where they are on a line.
@@ -292,7 +294,7 @@ fn through_three(a: Point, b: Point, c: Point) -> Option<Disc> {
     let twice = 2.0 * (bx * cy - by * cx);
     let (b2, c2) = (bx * bx + by * by, cx * cx + cy * cy);
     let (x, y) = ((cy * b2 - by * c2) / twice, (bx * c2 - cx * b2) / twice);
-    let disc = Disc { center: Point::new(a.x + x, a.y + y), radius_m: x.hypot(y) };
+    let disc = Disc::new(Point::new(a.x + x, a.y + y), x.hypot(y));
     disc.radius_m.is_finite().then_some(disc)
 }
 
@@ -313,7 +315,7 @@ fn excess(discs: &[Disc], outline: &[Point]) -> f64 {
     let mut most = 0.0_f64;
     for way in 0..WAYS {
         let (sin, cos) = (std::f64::consts::TAU * f64::from(way) / f64::from(WAYS)).sin_cos();
-        for Disc { center, radius_m } in discs {
+        for Disc { center, radius_m, .. } in discs {
             most =
                 most.max(beyond(Point::new(center.x + radius_m * cos, center.y + radius_m * sin)));
         }
@@ -423,7 +425,7 @@ mod tests {
     #[test]
     fn the_fastest_disc_of_a_turn_is_the_furthest_out() {
         let long = body(rectangle(-0.2, 1.0, 0.3), 0.0);
-        let most = long.discs().iter().map(Disc::arm_m).fold(0.0, f64::max);
+        let most = long.discs().iter().map(|disc| disc.arm_m).fold(0.0, f64::max);
         assert!((long.pace(Planar::new(0.0, 0.0, 2.0)) - 2.0 * most).abs() < 1e-12);
         assert!((long.pace(Planar::new(3.0, 4.0, 0.0)) - 5.0).abs() < 1e-12);
         assert!(long.pace(Planar::new(f64::NAN, 0.0, 0.0)).is_nan());

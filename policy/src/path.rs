@@ -33,7 +33,7 @@ impl Path {
     /// Where the robot is when it has come as far as in `held_s` at the full twist.
     #[must_use]
     pub fn place(&self, held_s: f64) -> Pose {
-        advance(self.start, self.twist, held_s)
+        if held_s > 0.0 { advance(self.start, self.twist, held_s) } else { self.start }
     }
 
     /// How fast `base_link` moves there, m/s.

@@ -4,7 +4,7 @@ use crate::footprint::{Body, MAX_DISCS};
 use crate::index::Rect;
 use crate::planar::Planar;
 use crate::shape::Shape;
-use crate::zones::{Edge, Uncertainty};
+use crate::zones::{Edge, Unsure};
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::{Point, Pose};
 
@@ -49,7 +49,7 @@ pub(crate) struct Place<'a> {
     body: &'a Body,
     centers: Option<[Point; MAX_DISCS]>,
     pose: Pose,
-    unsure: &'a Uncertainty,
+    unsure: &'a Unsure,
 }
 
 impl Area {
@@ -71,8 +71,13 @@ impl Area {
 }
 
 impl<'a> Place<'a> {
-    pub(crate) const fn new(body: &'a Body, pose: Pose, unsure: &'a Uncertainty) -> Self {
+    pub(crate) const fn new(body: &'a Body, pose: Pose, unsure: &'a Unsure) -> Self {
         Self { along_m: 0.0, body, centers: None, pose, unsure }
+    }
+
+    /// The same, its discs being known.
+    pub(crate) const fn with(self, centers: Option<[Point; MAX_DISCS]>) -> Self {
+        Self { centers, ..self }
     }
 
     /// The same, when what is not known about the pose swings a path of so many metres.
@@ -114,7 +119,7 @@ impl<'a> Place<'a> {
     pub(crate) fn by_discs(&mut self, area: &Area, inside: bool, enough: f64) -> Met {
         let mut met = Met { clearance_m: enough, depth_m: 0.0 };
         for (disc, center) in self.body.discs().iter().zip(self.centers()) {
-            let radius_m = disc.radius_m + self.unsure.at(self.along_m + disc.arm_m());
+            let radius_m = disc.radius_m + self.unsure.at(self.along_m + disc.arm_m);
             // More than the least so far need not be measured.
             let enough = radius_m + met.clearance_m.max(0.0);
             let clearance_m = area.distance_m(inside, center, enough) - radius_m;
@@ -144,7 +149,7 @@ impl<'a> Place<'a> {
         let mut met = Met { clearance_m: f64::INFINITY, depth_m: 0.0 };
         let centers = self.centers();
         for (index, disc) in self.body.discs().iter().enumerate() {
-            let radius_m = disc.radius_m + self.unsure.at(self.along_m + disc.arm_m());
+            let radius_m = disc.radius_m + self.unsure.at(self.along_m + disc.arm_m);
             let way_m = disc.pace(twist) * span_s;
             let distance_m = known.map_or_else(
                 || area.distance_m(inside, centers[index], radius_m + way_m),
@@ -166,7 +171,7 @@ impl<'a> Place<'a> {
         met
     }
 
-    fn centers(&mut self) -> [Point; MAX_DISCS] {
+    pub(crate) fn centers(&mut self) -> [Point; MAX_DISCS] {
         let Self { body, pose, .. } = *self;
         *self.centers.get_or_insert_with(|| body.centers(pose))
     }

@@ -19,7 +19,7 @@
 use crate::footprint::MAX_DISCS;
 use crate::path::Path;
 use crate::place::{Area, Kind, Met, Place};
-use crate::zones::{Edge, Near, ROUNDING_M, Standing, Uncertainty, ZoneMap};
+use crate::zones::{Edge, Near, ROUNDING_M, Standing, Uncertainty, Unsure, ZoneMap};
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::Point;
 
@@ -48,8 +48,10 @@ struct Walk<'a> {
     /// Of the fastest disc, m/s.
     pace: f64,
     path: &'a Path,
+    /// Of `base_link`, m/s.
+    speed: f64,
     standing: &'a Standing,
-    unsure: &'a Uncertainty,
+    unsure: &'a Unsure,
 }
 
 /// What a look at one place of a path tells.
@@ -78,22 +80,21 @@ struct Span<'a> {
 
 impl<'a> Span<'a> {
     fn new(map: &'a ZoneMap, walk: &'a Walk<'a>, held_s: f64, until_s: f64) -> Self {
-        let Walk { path, unsure, .. } = *walk;
-        let place = Place::new(&map.body, path.place(held_s), unsure);
-        let place = place.after(path.twist.speed() * until_s);
+        let Walk { near, path, speed, unsure, .. } = *walk;
+        let place = Place::new(&map.body, path.place(held_s), unsure).after(speed * until_s);
+        let place = if held_s > 0.0 { place } else { place.with(near.centers(path.start)) };
         let rest_s = path.whole_s() - held_s;
         Self { held_s, map, place, rest_s, then: None, until_s, walk }
     }
 
     /// That an area is clear to the end of the span; true where it is to the end of the path.
     fn follow(&mut self, area: &Area, rule: Rule, seen: &mut Seen) -> Result<bool, Edge> {
-        let Walk { near, path, unsure, .. } = *self.walk;
+        let Walk { near, path, speed, unsure, .. } = *self.walk;
         let inside = rule == Rule::ZoneKeepIn;
         let known = if self.held_s > 0.0 { None } else { near.known(area.index, path.start) };
         let span_s = self.until_s - self.held_s;
         // What is not known grows along the path, as if the edge came nearer.
-        let speed = path.twist.speed();
-        let closing = speed * (1.0 + unsure.swing());
+        let closing = speed * (1.0 + unsure.swing);
         let met = self.place.whole(area, inside, closing * self.rest_s, known);
         let free_s = met.clearance_m / closing;
         if met.clearance_m >= 0.0 && !(free_s < span_s) {
@@ -135,7 +136,8 @@ impl ZoneMap {
             // On the spot, or around a disc's own centre: nothing goes anywhere.
             return None;
         }
-        let walk = Walk { near, pace, path, standing, unsure };
+        let (speed, unsure) = (path.twist.speed(), &unsure.unsure());
+        let walk = Walk { near, pace, path, speed, standing, unsure };
         if leaving { self.way_back_broken_by(&walk) } else { self.walk_broken_by(&walk) }
     }
 
@@ -218,11 +220,11 @@ impl ZoneMap {
 
     /// One short step, at both ends of which some zone to be kept in holds the robot.
     fn step(&self, span: &Span<'_>, seen: Seen, nearest: Edge) -> Result<Seen, Edge> {
-        let Walk { pace, path, unsure, .. } = *span.walk;
+        let Walk { pace, path, speed, unsure, .. } = *span.walk;
         let free_s = seen.free_s.min(STEP_M / pace);
         for at_s in [span.held_s, span.held_s + free_s] {
             let place = Place::new(&self.body, path.place(at_s), unsure);
-            let mut place = place.after(path.twist.speed() * at_s);
+            let mut place = place.after(speed * at_s);
             if let Some((area, met)) = self.keep_in(&mut place)
                 && !(met.clearance_m >= 0.0)
             {

@@ -4,7 +4,7 @@
 //! no turn changes. Where the circle is clear, the discs need not be looked at. A path is what
 //! one setpoint means to the end, an arc; [`ZoneMap::broken_by`] says which rule it breaks.
 
-use crate::footprint::Body;
+use crate::footprint::{Body, MAX_DISCS};
 use crate::index::{Rect, Tree, morton};
 use crate::place::{Area, Kind, Known, Met, Place};
 use nooterra_protocol::entry::Rule;
@@ -49,20 +49,32 @@ impl Uncertainty {
     /// The pose is good to within the footprint's margin, to the end of every path.
     pub const NONE: Self = Self { place_m: 0.0, yaw_rad: 0.0 };
 
-    /// What is `reach_m` away may be off by so much, metres. What is negative or no number is
-    /// no bound: then nowhere is clear.
-    pub(crate) fn at(&self, reach_m: f64) -> f64 {
-        if self.place_m >= 0.0 { self.place_m + reach_m * self.swing() } else { f64::INFINITY }
-    }
-
-    /// The chord of the heading's error, for each metre of reach.
-    pub(crate) fn swing(&self) -> f64 {
-        if self.yaw_rad >= 0.0 {
-            // Half a turn is the most.
-            2.0 * (self.yaw_rad.min(std::f64::consts::PI) / 2.0).sin()
-        } else {
-            f64::INFINITY
+    pub(crate) fn unsure(&self) -> Unsure {
+        if !(self.place_m >= 0.0 && self.yaw_rad >= 0.0) {
+            return Unsure { place_m: f64::INFINITY, swing: 0.0 };
         }
+        if self.yaw_rad > 0.0 {
+            // Half a turn is the most.
+            let swing = 2.0 * (self.yaw_rad.min(std::f64::consts::PI) / 2.0).sin();
+            return Unsure { place_m: self.place_m, swing };
+        }
+        Unsure { place_m: self.place_m, swing: 0.0 }
+    }
+}
+
+/// An uncertainty as it is added. What was negative or no number is no bound: then nowhere is
+/// clear.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unsure {
+    place_m: f64,
+    /// The chord of the heading's error, for each metre of reach.
+    pub(crate) swing: f64,
+}
+
+impl Unsure {
+    /// What is `reach_m` away may be off by so much, metres.
+    pub(crate) fn at(&self, reach_m: f64) -> f64 {
+        self.place_m + reach_m * self.swing
     }
 }
 
@@ -99,9 +111,15 @@ pub struct Near {
     /// What was measured at the start of those that are nearest.
     known: [Option<(u16, Known)>; KNOWN],
     start: Pose,
+    start_centers: Option<[Point; MAX_DISCS]>,
 }
 
 impl Near {
+    /// The discs where a path begins.
+    pub(crate) fn centers(&self, start: Pose) -> Option<[Point; MAX_DISCS]> {
+        if start == self.start { self.start_centers } else { None }
+    }
+
     /// What was measured for a zone where a path begins.
     pub(crate) fn known(&self, zone: u16, start: Pose) -> Option<&Known> {
         if start != self.start {
@@ -180,7 +198,8 @@ impl ZoneMap {
         if self.speeds == 0 {
             return None;
         }
-        let mut place = self.place(pose, unsure);
+        let unsure = &unsure.unsure();
+        let mut place = Place::new(&self.body, pose, unsure);
         let reach_m = self.body.circle_m() + unsure.at(0.0);
         self.of(self.within(pose.point(), reach_m) & self.speeds)
             .filter_map(|area| match area.kind {
@@ -208,14 +227,16 @@ impl ZoneMap {
             return f64::NEG_INFINITY;
         };
         let inside = rule == Rule::ZoneKeepIn;
-        self.place(pose, unsure).by_discs(area, inside, f64::INFINITY).clearance_m
+        let unsure = unsure.unsure();
+        Place::new(&self.body, pose, &unsure).by_discs(area, inside, f64::INFINITY).clearance_m
     }
 
     /// Which edges are already crossed at a pose.
     #[must_use]
     pub fn standing(&self, pose: Pose, unsure: &Uncertainty) -> Standing {
         let mut standing = Standing::default();
-        let mut place = self.place(pose, unsure);
+        let unsure = &unsure.unsure();
+        let mut place = Place::new(&self.body, pose, unsure);
         let reach_m = self.body.circle_m() + unsure.at(0.0);
         for area in self.of(self.within(pose.point(), reach_m) & self.keep_outs) {
             let met = place.met(area, false);
@@ -237,11 +258,17 @@ impl ZoneMap {
     /// it likes.
     #[must_use]
     pub fn near(&self, pose: Pose, reach_m: f64, unsure: &Uncertainty) -> Near {
-        let at = pose.point();
+        let (at, unsure) = (pose.point(), &unsure.unsure());
         let circle_m = self.body.circle_m() + unsure.at(reach_m);
         // The circle is reached before any disc of it.
         let enough = reach_m + circle_m + ROUNDING_M;
-        let mut near = Near { keep_in: false, zones: 0, known: [None; KNOWN], start: pose };
+        let mut near = Near {
+            keep_in: false,
+            zones: 0,
+            known: [None; KNOWN],
+            start: pose,
+            start_centers: None,
+        };
         let (mut place, mut count) = (Place::new(&self.body, pose, unsure), 0);
         let mut note = |near: &mut Near, area: &Area, inside: bool, distance_m: f64| {
             // Only where the circle is not clear will every path ask for the discs.
@@ -249,6 +276,7 @@ impl ZoneMap {
                 && let Some(known) = near.known.get_mut(count)
             {
                 *known = Some((area.index, place.known(area, inside, enough)));
+                near.start_centers = Some(place.centers());
                 count += 1;
             }
         };
@@ -291,10 +319,6 @@ impl ZoneMap {
             }
         }
         best
-    }
-
-    fn place<'a>(&'a self, pose: Pose, unsure: &'a Uncertainty) -> Place<'a> {
-        Place::new(&self.body, pose, unsure)
     }
 
     /// The areas whose bounds are within `distance_m`: a bit for each.

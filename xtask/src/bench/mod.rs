@@ -78,7 +78,9 @@ impl Area {
                 "blackbox.verify",
             ],
             Self::Cloud => &["cloud.command_answered", "cloud.uplink"],
-            Self::Gate => &["gate.tick", "gate.tick_at_fence"],
+            Self::Gate => {
+                &["gate.tick", "gate.tick_at_fence", "gate.tick_among_many", "gate.load_fence"]
+            }
             Self::Link => &[
                 "link.command_received",
                 "link.command_to_actuator",
