@@ -11,6 +11,7 @@
 //! straight, and next to nothing is taken off; close to it, up to 0.71 of a cell. Stored
 //! numbers are rounded down, and what lies outside the grid is forbidden.
 
+use crate::index::Rect;
 use nooterra_protocol::geometry::Point;
 use nooterra_protocol::grid::Frame;
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
@@ -66,6 +67,13 @@ impl Field {
             return f64::NEG_INFINITY;
         }
         cell_m * (between - beyond)
+    }
+
+    /// Around the grid.
+    pub(crate) fn extent(&self) -> Rect {
+        let (width, height) = (f64::from(self.frame.width), f64::from(self.frame.height));
+        let corners = [(0.0, 0.0), (width, 0.0), (width, height), (0.0, height)];
+        Rect::around(corners.map(|(column, row)| self.frame.to_map(column, row)))
     }
 
     /// Interpolated between four middles, in cells, and at most the distance there.

@@ -51,6 +51,7 @@ mod path;
 mod place;
 pub mod planar;
 pub mod polygon;
+pub mod room;
 mod shape;
 pub mod simple;
 pub mod verdict;

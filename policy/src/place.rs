@@ -38,7 +38,8 @@ pub(crate) struct Met {
 /// should be: measured once for all the paths that begin there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
-    pub(crate) discs_m: [f64; MAX_DISCS],
+    /// Of the discs; `None` where the circle is clear.
+    pub(crate) discs_m: Option<[f64; MAX_DISCS]>,
     pub(crate) whole_m: f64,
 }
 
@@ -129,11 +130,19 @@ impl<'a> Place<'a> {
         met
     }
 
-    /// What is measured once, exact where it is less than `enough`.
-    pub(crate) fn known(&mut self, area: &Area, inside: bool, enough: f64) -> Known {
-        let whole_m = area.distance_m(inside, self.pose.point(), enough);
-        let discs_m = self.centers().map(|center| area.distance_m(inside, center, enough));
-        Known { discs_m, whole_m }
+    /// Of the discs from an area's edge, exact where it is less than `enough`.
+    pub(crate) fn distances_m(
+        &mut self,
+        area: &Area,
+        inside: bool,
+        enough: f64,
+    ) -> [f64; MAX_DISCS] {
+        let mut distances_m = [f64::INFINITY; MAX_DISCS];
+        let centers = self.centers();
+        for (index, _) in self.body.discs().iter().enumerate() {
+            distances_m[index] = area.distance_m(inside, centers[index], enough);
+        }
+        distances_m
     }
 
     /// Clearance of the discs on their way to where they are `then`, `span_s` seconds later, at
@@ -151,9 +160,9 @@ impl<'a> Place<'a> {
         for (index, disc) in self.body.discs().iter().enumerate() {
             let radius_m = disc.radius_m + self.unsure.at(self.along_m + disc.arm_m);
             let way_m = disc.pace(twist) * span_s;
-            let distance_m = known.map_or_else(
+            let distance_m = known.and_then(|known| known.discs_m).map_or_else(
                 || area.distance_m(inside, centers[index], radius_m + way_m),
-                |known| known.discs_m[index],
+                |discs_m| discs_m[index],
             );
             let clearance_m = distance_m - radius_m;
             if clearance_m >= 0.0 && !(clearance_m >= way_m) {

@@ -341,8 +341,8 @@ impl Coarse {
     #[allow(clippy::cast_precision_loss)]
     fn middle(&self, column: usize, row: usize) -> Point {
         Point::new(
-            (column as f64 + 0.5).mul_add(self.size.x, self.origin.x),
-            (row as f64 + 0.5).mul_add(self.size.y, self.origin.y),
+            (column as f64 + 0.5) * self.size.x + self.origin.x,
+            (row as f64 + 0.5) * self.size.y + self.origin.y,
         )
     }
 

@@ -100,13 +100,18 @@ impl Shape {
         }
     }
 
+    /// Around it; for a field, around its grid.
+    pub(crate) fn extent(&self) -> Rect {
+        match self {
+            Self::Circle { center, radius_m } => Rect::around([*center]).grown(*radius_m),
+            Self::Field(field) => field.extent(),
+            Self::Polygon(polygon) => polygon.bounds(),
+        }
+    }
+
     /// Around it; `None` for a field, which forbids what is outside its grid as well.
     pub(crate) fn bounds(&self) -> Option<Rect> {
-        match self {
-            Self::Circle { center, radius_m } => Some(Rect::around([*center]).grown(*radius_m)),
-            Self::Field(_) => None,
-            Self::Polygon(polygon) => Some(polygon.bounds()),
-        }
+        if matches!(self, Self::Field(_)) { None } else { Some(self.extent()) }
     }
 }
 

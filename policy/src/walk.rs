@@ -303,3 +303,6 @@ impl ZoneMap {
         Ok(seen)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ pub const SLACK_M: f64 = 0.005;
 pub(crate) const ROUNDING_M: f64 = 1e-9;
 
 /// Zones of which the distances are measured once for all the paths of a tick.
-const KNOWN: usize = 3;
+const KNOWN: usize = 6;
 
 /// A rule about a zone, and the clearance from it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -137,13 +137,13 @@ pub struct ZoneMap {
     pub(crate) body: Body,
     /// Which areas are of a kind: a bit for each.
     pub(crate) keep_ins: u128,
-    keep_outs: u128,
+    pub(crate) keep_outs: u128,
     pub(crate) speeds: u128,
     /// Areas that are near everything.
-    unbounded: u128,
+    pub(crate) unbounded: u128,
     /// Over the bounds of the others, in an order of its own.
     order: Vec<u16>,
-    tree: Tree,
+    pub(crate) tree: Tree,
 }
 
 impl ZoneMap {
@@ -271,14 +271,17 @@ impl ZoneMap {
         };
         let (mut place, mut count) = (Place::new(&self.body, pose, unsure), 0);
         let mut note = |near: &mut Near, area: &Area, inside: bool, distance_m: f64| {
+            let Some(known) = near.known.get_mut(count) else {
+                return;
+            };
+            count += 1;
             // Only where the circle is not clear will every path ask for the discs.
-            if !(distance_m >= circle_m)
-                && let Some(known) = near.known.get_mut(count)
-            {
-                *known = Some((area.index, place.known(area, inside, enough)));
+            let mut discs_m = None;
+            if !(distance_m >= circle_m) {
+                discs_m = Some(place.distances_m(area, inside, enough));
                 near.start_centers = Some(place.centers());
-                count += 1;
             }
+            *known = Some((area.index, Known { discs_m, whole_m: distance_m }));
         };
         for area in self.of(self.within(at, enough) & !self.keep_ins) {
             let distance_m = area.distance_m(false, at, enough);
@@ -322,7 +325,7 @@ impl ZoneMap {
     }
 
     /// The areas whose bounds are within `distance_m`: a bit for each.
-    fn within(&self, at: Point, distance_m: f64) -> u128 {
+    pub(crate) fn within(&self, at: Point, distance_m: f64) -> u128 {
         let mut found = self.unbounded;
         let distance_m = distance_m + ROUNDING_M;
         let most = distance_m * distance_m;
