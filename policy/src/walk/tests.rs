@@ -7,7 +7,7 @@ use crate::shape::Shape;
 use crate::zones::SLACK_M;
 use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::policy::{Footprint, ZoneRule};
-use proptest::prelude::{Strategy, any, prop, prop_assert, proptest};
+use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_oneof, proptest};
 use std::f64::consts::TAU;
 
 /// A robot, the zones, a path, and how well its beginning is known.
@@ -38,8 +38,8 @@ impl Case {
         let sides = outline.iter().zip(outline.iter().cycle().skip(1));
         let edge: Vec<Point> = sides
             .flat_map(|(a, b)| {
-                (0..12).map(move |part| {
-                    let part = f64::from(part) / 12.0;
+                (0..6).map(move |part| {
+                    let part = f64::from(part) / 6.0;
                     Point::new(a.x + part * (b.x - a.x), a.y + part * (b.y - a.y))
                 })
             })
@@ -80,8 +80,10 @@ fn cases() -> impl Strategy<Value = Case> {
         0..4,
     );
     let path = (-0.5..0.5, -0.5..0.5, -4.0..4.0, 0.0..0.3, 0.01..1.0);
-    let twist = (-1.0..1.0, -1.0..1.0, -2.0..2.0, any::<bool>());
-    let unsure = (0.0..0.05, prop::bool::weighted(0.5), 0.0..0.1);
+    // A straight way is one span; a turn is many.
+    let turn = prop_oneof![1 => Just(0.0), 2 => -2.0..2.0];
+    let twist = (-2.0..2.0, -2.0..2.0, turn, any::<bool>());
+    let unsure = (0.0..0.05, prop::bool::weighted(0.5), 0.0..0.4);
     (robot, room, islands, path, twist, unsure).prop_map(
         |(robot, room, islands, path, twist, (place_m, turned, yaw_rad))| {
             let (front, back, half, margin_m): (f64, f64, f64, f64) = robot;
@@ -113,8 +115,8 @@ fn cases() -> impl Strategy<Value = Case> {
 /// Places on a path, close together, and the speed at each.
 fn places(path: &Path) -> impl Iterator<Item = (Pose, f64)> {
     let path = *path;
-    (0..=400).map(move |part| {
-        let held_s = path.whole_s() * f64::from(part) / 400.0;
+    (0..=150).map(move |part| {
+        let held_s = path.whole_s() * f64::from(part) / 150.0;
         (path.place(held_s), path.speed(held_s))
     })
 }
