@@ -1,4 +1,5 @@
 //! The robot at one pose, and how it meets a zone there.
+#![allow(clippy::neg_cmp_op_on_partial_ord)] // What is no number must not pass for clear.
 
 use crate::footprint::{Body, MAX_DISCS};
 use crate::index::Rect;

@@ -3,9 +3,10 @@
 //! Two things make a query cheap. A coarse grid over the polygon holds the distance at the
 //! middle of each of its cells: a place is never nearer to the edge than its cell's middle
 //! less the way there, so that far from the edge one look at the grid is all. Close to it the
-//! grid names a side that is near, and the tree over the sides ([`crate::index`]) finds the
+//! grid names a side that is near, and a tree of boxes over the sides (`index.rs`) finds the
 //! nearest. Inside or outside is then told by that side, exactly: sides keep apart by more
 //! than rounding ([`LEAST_GAP_M`](crate::simple::LEAST_GAP_M)).
+#![allow(clippy::neg_cmp_op_on_partial_ord)] // What is no number must not pass for clear.
 
 use crate::index::{Rect, Tree};
 use crate::simple::{area, check, check_holes, sides};
@@ -251,7 +252,7 @@ impl Side {
 
     fn found(&self, at: Point, index: usize) -> Found {
         let (px, py) = (at.x - self.from.x, at.y - self.from.y);
-        let along = ((px * self.way.x + py * self.way.y) * self.inverse).max(0.0).min(1.0);
+        let along = ((px * self.way.x + py * self.way.y) * self.inverse).clamp(0.0, 1.0);
         let (dx, dy) = (px - along * self.way.x, py - along * self.way.y);
         Found { along, index, squared: dx * dx + dy * dy }
     }
@@ -269,7 +270,7 @@ impl Side {
         }
         let ends = [self.from, self.to()].map(|end| (end.x - from.x, end.y - from.y));
         let corner = |(x, y): (f64, f64)| {
-            let along = ((x * way.x + y * way.y) / long).max(0.0).min(1.0);
+            let along = ((x * way.x + y * way.y) / long).clamp(0.0, 1.0);
             let (dx, dy) = (x - along * way.x, y - along * way.y);
             dx * dx + dy * dy < squared
         };

@@ -14,6 +14,7 @@
 //! it may be narrower than [`FINEST_M`] more than the robot, or need a heading between those
 //! that were tried, or the search may have come to [`MOST_LOOKS`]. Nothing a robot could use is
 //! lost by that.
+#![allow(clippy::neg_cmp_op_on_partial_ord)] // What is no number must not pass for clear.
 
 use crate::index::Rect;
 use crate::place::Place;

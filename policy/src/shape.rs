@@ -1,4 +1,5 @@
 //! What a zone can be drawn as.
+#![allow(clippy::neg_cmp_op_on_partial_ord)] // What is no number must not pass for clear.
 
 use crate::field::Field;
 use crate::index::Rect;

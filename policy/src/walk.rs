@@ -15,6 +15,7 @@
 //!
 //! A base that can drive backward always gets out where it got in, by the same way. One that
 //! cannot is judged by the circle alone ([`Body::circle`](crate::footprint::Body::circle)).
+#![allow(clippy::neg_cmp_op_on_partial_ord)] // What is no number must not pass for clear.
 
 use crate::footprint::MAX_DISCS;
 use crate::path::Path;

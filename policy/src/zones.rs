@@ -3,6 +3,7 @@
 //! The robot is a few discs here ([`crate::footprint`]), and one circle around all of them that
 //! no turn changes. Where the circle is clear, the discs need not be looked at. A path is what
 //! one setpoint means to the end, an arc; [`ZoneMap::broken_by`] says which rule it breaks.
+#![allow(clippy::neg_cmp_op_on_partial_ord)] // What is no number must not pass for clear.
 
 use crate::footprint::{Body, MAX_DISCS};
 use crate::index::{Rect, Tree, morton};

@@ -13,11 +13,11 @@ use nooterra_protocol::time::MonoNanos;
 use std::f64::consts::FRAC_PI_2;
 
 /// A robot of 1.2 by 0.4 m in a room of 12 by 8 m, with what is kept out of.
-fn long(keep_outs: &[((f64, f64), (f64, f64))]) -> PolicyDocument {
+fn long(keep_outs: &[[(f64, f64); 2]]) -> PolicyDocument {
     let mut document = document();
     document.footprint.outline = rectangle((-0.6, -0.2), (0.6, 0.2));
     document.zones = vec![zone("room", rectangle((0.0, 0.0), (12.0, 8.0)), ZoneRule::KeepIn)];
-    for (index, (from, to)) in keep_outs.iter().enumerate() {
+    for (index, [from, to]) in keep_outs.iter().enumerate() {
         let corners = rectangle(*from, *to);
         document.zones.push(zone(&format!("z{index}"), corners, ZoneRule::KeepOut));
     }
@@ -52,14 +52,14 @@ fn gate(document: &PolicyDocument) -> Gate {
 #[test]
 fn a_long_robot_drives_through_a_gap_that_its_circle_would_not_fit() {
     // A passage of 0.8 m: the robot is 0.4 m wide and 1.2 m long.
-    let document = long(&[((4.0, 0.0), (6.0, 3.6)), ((4.0, 4.4), (6.0, 8.0))]);
+    let document = long(&[[(4.0, 0.0), (6.0, 3.6)], [(4.0, 4.4), (6.0, 8.0)]]);
     assert!(radius(&document) > 0.6);
     let start = Pose { x: 2.0, y: 4.0, yaw: 0.0 };
     let (end, _) = drive(&mut gate(&document), start, Twist::new(0.5, 0.0), 700);
     assert!(end.x > 7.0, "{end:?}");
     // Across, it is not let in.
     let (end, rule) = drive(
-        &mut gate(&long(&[((4.0, 0.0), (6.0, 3.6))])),
+        &mut gate(&long(&[[(4.0, 0.0), (6.0, 3.6)]])),
         Pose { x: 3.0, y: 3.0, yaw: 0.0 },
         Twist::new(0.5, 0.0),
         700,
@@ -90,7 +90,7 @@ fn a_turn_beside_a_wall_ends_before_a_corner_sweeps_across() {
 
 #[test]
 fn a_robot_that_was_pushed_against_a_wall_has_a_way_out_at_every_heading() {
-    let document = long(&[((4.0, 3.0), (8.0, 5.0))]);
+    let document = long(&[[(4.0, 3.0), (8.0, 5.0)]]);
     for step in 0..72 {
         let yaw = f64::from(step) * FRAC_PI_2 / 18.0;
         // Its nearest corner, and the margin, from 14 cm across the island's edge to clear.

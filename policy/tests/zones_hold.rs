@@ -126,7 +126,7 @@ impl Oracle {
     }
 
     /// Of the outline from a zone that it must not touch (or, `inside`, must not leave).
-    fn from_zone(&self, zone: &[Point], pose: Pose, inside: bool) -> f64 {
+    fn clear_of(&self, zone: &[Point], pose: Pose, inside: bool) -> f64 {
         let center = distance(zone, pose.point()) * if inside { -1.0 } else { 1.0 };
         if center > self.radius + 0.2 {
             // Far away; how far does not matter.
@@ -146,8 +146,8 @@ impl Oracle {
     }
 
     fn clearance(&self, pose: Pose) -> f64 {
-        let inside = self.keep_in.iter().map(|zone| self.from_zone(zone, pose, true));
-        let outside = self.keep_out.iter().map(|zone| self.from_zone(zone, pose, false));
+        let inside = self.keep_in.iter().map(|zone| self.clear_of(zone, pose, true));
+        let outside = self.keep_out.iter().map(|zone| self.clear_of(zone, pose, false));
         let within = inside.reduce(f64::max).unwrap_or(f64::INFINITY);
         outside.fold(within, f64::min)
     }
@@ -156,7 +156,7 @@ impl Oracle {
         self.slow
             .iter()
             .filter(|(_, limit)| twist.linear.abs() > *limit)
-            .filter(|(zone, _)| self.from_zone(zone, pose, false) < 0.0)
+            .filter(|(zone, _)| self.clear_of(zone, pose, false) < 0.0)
             .map(|(_, limit)| twist.linear.abs() - limit)
             .fold(f64::NEG_INFINITY, f64::max)
     }

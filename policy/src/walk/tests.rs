@@ -238,3 +238,26 @@ fn what_is_no_bound_on_the_error_leaves_no_place_clear() {
         assert_eq!(map.standing(Pose::default(), &unsure).worst().is_none(), clear, "{unsure:?}");
     }
 }
+
+#[test]
+fn an_error_of_the_heading_counts_for_more_the_further_the_path_leads() {
+    let outline = [(-0.2, -0.2), (0.2, -0.2), (0.2, 0.2), (-0.2, 0.2)];
+    let outline: Vec<Point> = outline.map(|(x, y)| Point::new(x, y)).to_vec();
+    let footprint = Footprint { margin_m: 0.0, outline };
+    // Beyond y = -0.5 is a wall; the path leads along it.
+    let wall = [(-9.0, -0.5), (9.0, -0.5), (9.0, -2.0), (-9.0, -2.0)];
+    let wall = Shape::polygon(&wall.map(|(x, y)| Point::new(x, y)), &[]).unwrap();
+    let map = ZoneMap::new(Body::covering(&footprint, SLACK_M), vec![(ZoneRule::KeepOut, wall)]);
+    // 0.25 m are left beside it: an error of 0.1 rad takes them up after 2.2 m.
+    for (hold_s, yaw_rad, free) in
+        [(3.0, 0.0, true), (1.5, 0.1, true), (3.0, 0.1, false), (1.5, 0.3, false)]
+    {
+        let twist = Planar::new(1.0, 0.0, 0.0);
+        let path = Path { brake_s: 0.2, hold_s, start: Pose::default(), twist };
+        let unsure = Uncertainty { place_m: 0.0, yaw_rad };
+        let near = map.near(path.start, path.length_m(), &unsure);
+        let standing = map.standing(path.start, &unsure);
+        let broken = map.broken_by(&path, &near, &standing, &unsure);
+        assert_eq!(broken.is_none(), free, "{hold_s} s, {yaw_rad} rad: {broken:?}");
+    }
+}
