@@ -8,8 +8,8 @@
 //!
 //! A robot that is nearly round keeps one disc.
 
-use crate::planar::Planar;
-use nooterra_protocol::geometry::{Point, Pose};
+use crate::planar::{Heading, Planar};
+use nooterra_protocol::geometry::Point;
 use nooterra_protocol::policy::Footprint;
 
 /// The most discs of a robot.
@@ -107,15 +107,13 @@ impl Body {
         matches!(&self.discs[..], [disc] if disc.center == Point::default())
     }
 
-    /// The centres of the discs at a pose; as many as there are discs.
-    pub(crate) fn centers(&self, pose: Pose) -> [Point; MAX_DISCS] {
-        let (sin, cos) = pose.yaw.sin_cos();
+    /// The centres of the discs at a place; as many as there are discs.
+    pub(crate) fn centers(&self, at: Point, heading: Heading) -> [Point; MAX_DISCS] {
+        let Heading { cos, sin } = heading;
         let mut centers = [Point::default(); MAX_DISCS];
         for (center, Disc { center: from, .. }) in centers.iter_mut().zip(&self.discs) {
-            *center = Point::new(
-                pose.x + from.x * cos - from.y * sin,
-                pose.y + from.x * sin + from.y * cos,
-            );
+            *center =
+                Point::new(at.x + from.x * cos - from.y * sin, at.y + from.x * sin + from.y * cos);
         }
         centers
     }

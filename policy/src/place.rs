@@ -3,7 +3,7 @@
 
 use crate::footprint::{Body, MAX_DISCS};
 use crate::index::Rect;
-use crate::planar::Planar;
+use crate::planar::{Heading, Planar};
 use crate::shape::Shape;
 use crate::zones::{Edge, Unsure};
 use nooterra_protocol::entry::Rule;
@@ -50,6 +50,7 @@ pub(crate) struct Place<'a> {
     along_m: f64,
     body: &'a Body,
     centers: Option<[Point; MAX_DISCS]>,
+    heading: Option<Heading>,
     pose: Pose,
     unsure: &'a Unsure,
 }
@@ -74,12 +75,12 @@ impl Area {
 
 impl<'a> Place<'a> {
     pub(crate) const fn new(body: &'a Body, pose: Pose, unsure: &'a Unsure) -> Self {
-        Self { along_m: 0.0, body, centers: None, pose, unsure }
+        Self { along_m: 0.0, body, centers: None, heading: None, pose, unsure }
     }
 
-    /// The same, its discs being known.
-    pub(crate) const fn with(self, centers: Option<[Point; MAX_DISCS]>) -> Self {
-        Self { centers, ..self }
+    /// The same, its heading being known.
+    pub(crate) const fn heading(self, heading: Heading) -> Self {
+        Self { heading: Some(heading), ..self }
     }
 
     /// The same, when what is not known about the pose swings a path of so many metres.
@@ -181,9 +182,11 @@ impl<'a> Place<'a> {
         met
     }
 
-    pub(crate) fn centers(&mut self) -> [Point; MAX_DISCS] {
-        let Self { body, pose, .. } = *self;
-        *self.centers.get_or_insert_with(|| body.centers(pose))
+    fn centers(&mut self) -> [Point; MAX_DISCS] {
+        let Self { body, heading, pose, .. } = *self;
+        *self.centers.get_or_insert_with(|| {
+            body.centers(pose.point(), heading.unwrap_or_else(|| Heading::of(pose)))
+        })
     }
 }
 

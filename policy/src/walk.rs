@@ -20,9 +20,10 @@
 use crate::footprint::MAX_DISCS;
 use crate::path::Path;
 use crate::place::{Area, Kind, Met, Place};
+use crate::planar::{Heading, advance_heading};
 use crate::zones::{Edge, Near, ROUNDING_M, Standing, Uncertainty, Unsure, ZoneMap};
 use nooterra_protocol::entry::Rule;
-use nooterra_protocol::geometry::Point;
+use nooterra_protocol::geometry::{Point, Pose};
 
 /// The shortest step of a walk, metres. Between two points that far apart a disc can come at
 /// most half of it nearer to an edge than it is at either.
@@ -45,6 +46,8 @@ const MOST_LOOKS: u32 = 4096;
 /// A path, and what is judged on it.
 #[derive(Clone, Copy, Debug)]
 struct Walk<'a> {
+    /// At the start.
+    heading: Heading,
     near: &'a Near,
     /// Of the fastest disc, m/s.
     pace: f64,
@@ -66,6 +69,17 @@ struct Seen {
     nearest: Option<Edge>,
 }
 
+impl Walk<'_> {
+    /// Where the robot is on the path, as in [`Path::place`], and which way it looks.
+    fn place(&self, held_s: f64) -> (Pose, Heading) {
+        if held_s > 0.0 {
+            advance_heading(self.path.start, self.heading, self.path.twist, held_s)
+        } else {
+            (self.path.start, self.heading)
+        }
+    }
+}
+
 /// A part of a path that is nearly straight.
 struct Span<'a> {
     held_s: f64,
@@ -81,9 +95,9 @@ struct Span<'a> {
 
 impl<'a> Span<'a> {
     fn new(map: &'a ZoneMap, walk: &'a Walk<'a>, held_s: f64, until_s: f64) -> Self {
-        let Walk { near, path, speed, unsure, .. } = *walk;
-        let place = Place::new(&map.body, path.place(held_s), unsure).after(speed * until_s);
-        let place = if held_s > 0.0 { place } else { place.with(near.centers(path.start)) };
+        let Walk { path, speed, unsure, .. } = *walk;
+        let (pose, heading) = walk.place(held_s);
+        let place = Place::new(&map.body, pose, unsure).after(speed * until_s).heading(heading);
         let rest_s = path.whole_s() - held_s;
         Self { held_s, map, place, rest_s, then: None, until_s, walk }
     }
@@ -105,8 +119,11 @@ impl<'a> Span<'a> {
             }
             return Ok(!(free_s < self.rest_s));
         }
-        let (map, until_s) = (self.map, self.until_s);
-        let then = *self.then.get_or_insert_with(|| map.body.centers(path.place(until_s)));
+        let Self { map, until_s, walk, .. } = *self;
+        let then = *self.then.get_or_insert_with(|| {
+            let (pose, heading) = walk.place(until_s);
+            map.body.centers(pose.point(), heading)
+        });
         let met = self.place.swept(area, inside, &then, (path.twist, span_s), known);
         if met.clearance_m >= 0.0 {
             (seen.free_s, seen.nearest) = (seen.free_s.min(span_s), Some(area.edge(rule, &met)));
@@ -138,7 +155,8 @@ impl ZoneMap {
             return None;
         }
         let (speed, unsure) = (path.twist.speed(), &unsure.unsure());
-        let walk = Walk { near, pace, path, speed, standing, unsure };
+        let heading = near.heading(path.start);
+        let walk = Walk { heading, near, pace, path, speed, standing, unsure };
         if leaving { self.way_back_broken_by(&walk) } else { self.walk_broken_by(&walk) }
     }
 

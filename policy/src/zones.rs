@@ -5,9 +5,10 @@
 //! one setpoint means to the end, an arc; [`ZoneMap::broken_by`] says which rule it breaks.
 #![allow(clippy::neg_cmp_op_on_partial_ord)] // What is no number must not pass for clear.
 
-use crate::footprint::{Body, MAX_DISCS};
+use crate::footprint::Body;
 use crate::index::{Rect, Tree, morton};
 use crate::place::{Area, Kind, Known, Met, Place};
+use crate::planar::Heading;
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::{Point, Pose};
 use nooterra_protocol::policy::ZoneRule;
@@ -112,13 +113,13 @@ pub struct Near {
     /// What was measured at the start of those that are nearest.
     known: [Option<(u16, Known)>; KNOWN],
     start: Pose,
-    start_centers: Option<[Point; MAX_DISCS]>,
+    heading: Heading,
 }
 
 impl Near {
-    /// The discs where a path begins.
-    pub(crate) fn centers(&self, start: Pose) -> Option<[Point; MAX_DISCS]> {
-        if start == self.start { self.start_centers } else { None }
+    /// The heading where a path begins.
+    pub(crate) fn heading(&self, start: Pose) -> Heading {
+        if start == self.start { self.heading } else { Heading::of(start) }
     }
 
     /// What was measured for a zone where a path begins.
@@ -268,7 +269,7 @@ impl ZoneMap {
             zones: 0,
             known: [None; KNOWN],
             start: pose,
-            start_centers: None,
+            heading: Heading::of(pose),
         };
         let (mut place, mut count) = (Place::new(&self.body, pose, unsure), 0);
         let mut note = |near: &mut Near, area: &Area, inside: bool, distance_m: f64| {
@@ -280,7 +281,6 @@ impl ZoneMap {
             let mut discs_m = None;
             if !(distance_m >= circle_m) {
                 discs_m = Some(place.distances_m(area, inside, enough));
-                near.start_centers = Some(place.centers());
             }
             *known = Some((area.index, Known { discs_m, whole_m: distance_m }));
         };

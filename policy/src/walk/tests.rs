@@ -5,7 +5,6 @@ use crate::footprint::Body;
 use crate::planar::Planar;
 use crate::shape::Shape;
 use crate::zones::SLACK_M;
-use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::policy::{Footprint, ZoneRule};
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_oneof, proptest};
 use std::f64::consts::TAU;
@@ -157,7 +156,7 @@ proptest! {
         let unsure = case.unsure.unsure();
         let more_m = unsure.at(case.path.length_m()) + 0.003;
         let room = places(&case.path).all(|(pose, speed)| {
-            map.body().discs().iter().zip(map.body().centers(pose)).all(|(disc, center)| {
+            map.body().discs().iter().zip(map.body().centers(pose.point(), Heading::of(pose))).all(|(disc, center)| {
                 let radius_m = disc.radius_m + more_m + disc.arm_m * unsure.swing;
                 case.zones.iter().all(|(rule, shape)| match rule {
                     ZoneRule::KeepIn => -shape.signed_distance(center) >= radius_m,
