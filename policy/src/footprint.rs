@@ -45,13 +45,6 @@ impl Disc {
         Self { arm_m: center.x.hypot(center.y), center, radius_m }
     }
 
-    /// How fast its centre moves, m/s: the same all along an arc.
-    pub(crate) fn pace(&self, twist: Planar) -> f64 {
-        let Point { x, y } = self.center;
-        let (ahead, aside) = (twist.x - twist.angular * y, twist.y + twist.angular * x);
-        (ahead * ahead + aside * aside).sqrt()
-    }
-
     fn touches_all(&self, points: &[Point]) -> bool {
         points.iter().all(|point| point.distance(self.center) <= self.radius_m + 1e-12)
     }
@@ -118,11 +111,18 @@ impl Body {
         centers
     }
 
-    /// How fast the fastest centre of a disc moves, m/s.
-    pub(crate) fn pace(&self, twist: Planar) -> f64 {
-        let paces = self.discs.iter().map(|disc| disc.pace(twist));
-        // Not `max`, which drops what is no number.
-        paces.fold(0.0_f64, |most, pace| if most.is_nan() || pace <= most { most } else { pace })
+    /// How fast the centres of the discs move, m/s, the fastest last: the same all along an
+    /// arc.
+    pub(crate) fn paces(&self, twist: Planar) -> ([f64; MAX_DISCS], f64) {
+        let (mut paces, mut most) = ([0.0; MAX_DISCS], 0.0_f64);
+        for (pace, Disc { center, .. }) in paces.iter_mut().zip(&self.discs) {
+            let ahead = twist.x - twist.angular * center.y;
+            let aside = twist.y + twist.angular * center.x;
+            *pace = (ahead * ahead + aside * aside).sqrt();
+            // Not `max`, which drops what is no number.
+            most = if most.is_nan() || *pace <= most { most } else { *pace };
+        }
+        (paces, most)
     }
 }
 
@@ -424,8 +424,8 @@ mod tests {
     fn the_fastest_disc_of_a_turn_is_the_furthest_out() {
         let long = body(rectangle(-0.2, 1.0, 0.3), 0.0);
         let most = long.discs().iter().map(|disc| disc.arm_m).fold(0.0, f64::max);
-        assert!((long.pace(Planar::new(0.0, 0.0, 2.0)) - 2.0 * most).abs() < 1e-12);
-        assert!((long.pace(Planar::new(3.0, 4.0, 0.0)) - 5.0).abs() < 1e-12);
-        assert!(long.pace(Planar::new(f64::NAN, 0.0, 0.0)).is_nan());
+        assert!((long.paces(Planar::new(0.0, 0.0, 2.0)).1 - 2.0 * most).abs() < 1e-12);
+        assert!((long.paces(Planar::new(3.0, 4.0, 0.0)).1 - 5.0).abs() < 1e-12);
+        assert!(long.paces(Planar::new(f64::NAN, 0.0, 0.0)).1.is_nan());
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::footprint::{Body, MAX_DISCS};
 use crate::index::Rect;
-use crate::planar::{Heading, Planar};
+use crate::planar::Heading;
 use crate::shape::Shape;
 use crate::zones::{Edge, Unsure};
 use nooterra_protocol::entry::Rule;
@@ -154,14 +154,14 @@ impl<'a> Place<'a> {
         area: &Area,
         inside: bool,
         then: &[Point; MAX_DISCS],
-        (twist, span_s): (Planar, f64),
+        (paces, span_s): (&[f64; MAX_DISCS], f64),
         known: Option<&Known>,
     ) -> Met {
         let mut met = Met { clearance_m: f64::INFINITY, depth_m: 0.0 };
         let centers = self.centers();
         for (index, disc) in self.body.discs().iter().enumerate() {
             let radius_m = disc.radius_m + self.unsure.at(self.along_m + disc.arm_m);
-            let way_m = disc.pace(twist) * span_s;
+            let way_m = paces[index] * span_s;
             let distance_m = known.and_then(|known| known.discs_m).map_or_else(
                 || area.distance_m(inside, centers[index], radius_m + way_m),
                 |discs_m| discs_m[index],

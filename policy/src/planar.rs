@@ -51,6 +51,30 @@ impl From<Twist> for Planar {
     }
 }
 
+/// Of the series of sin(x)/x, by powers of x².
+const CHORD: [f64; 8] = [
+    1.0,
+    -1.0 / 6.0,
+    1.0 / 120.0,
+    -1.0 / 5_040.0,
+    1.0 / 362_880.0,
+    -1.0 / 39_916_800.0,
+    1.0 / 6_227_020_800.0,
+    -1.0 / 1_307_674_368_000.0,
+];
+
+/// Of the series of cos(x), by powers of x².
+const COS: [f64; 8] = [
+    1.0,
+    -1.0 / 2.0,
+    1.0 / 24.0,
+    -1.0 / 720.0,
+    1.0 / 40_320.0,
+    -1.0 / 3_628_800.0,
+    1.0 / 479_001_600.0,
+    -1.0 / 87_178_291_200.0,
+];
+
 /// Where a constant twist leads within `seconds`: exact, not in steps.
 #[must_use]
 pub fn advance(pose: Pose, twist: Planar, seconds: f64) -> Pose {
@@ -105,11 +129,11 @@ fn half_turn(half: f64) -> (Heading, f64) {
         return (Heading { cos, sin }, sin / half);
     }
     // Their series, which up to half a radian end below rounding with these terms. A path of
-    // one tick turns less, and most of the time of a tick would go into asking for sines.
+    // one tick turns less, and much of the time of a tick would go into asking for sines.
     let x = half * half;
-    let series = |terms: [f64; 7]| terms.iter().rev().fold(1.0, |sum, term| 1.0 - x / term * sum);
-    let chord = series([6.0, 20.0, 42.0, 72.0, 110.0, 156.0, 210.0]);
-    let cos = series([2.0, 12.0, 30.0, 56.0, 90.0, 132.0, 182.0]);
+    let series = |terms: [f64; 8]| terms.iter().rev().fold(0.0, |sum, term| sum * x + term);
+    let chord = series(CHORD);
+    let cos = series(COS);
     (Heading { cos, sin: half * chord }, chord)
 }
 

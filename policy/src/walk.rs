@@ -51,6 +51,8 @@ struct Walk<'a> {
     near: &'a Near,
     /// Of the fastest disc, m/s.
     pace: f64,
+    /// Of each.
+    paces: [f64; MAX_DISCS],
     path: &'a Path,
     /// Of `base_link`, m/s.
     speed: f64,
@@ -124,7 +126,7 @@ impl<'a> Span<'a> {
             let (pose, heading) = walk.place(until_s);
             map.body.centers(pose.point(), heading)
         });
-        let met = self.place.swept(area, inside, &then, (path.twist, span_s), known);
+        let met = self.place.swept(area, inside, &then, (&walk.paces, span_s), known);
         if met.clearance_m >= 0.0 {
             (seen.free_s, seen.nearest) = (seen.free_s.min(span_s), Some(area.edge(rule, &met)));
             return Ok(!(span_s < self.rest_s));
@@ -149,14 +151,14 @@ impl ZoneMap {
         if near.zones == 0 && !near.keep_in && !leaving {
             return None;
         }
-        let (whole_s, pace) = (path.whole_s(), self.body.pace(path.twist));
+        let (whole_s, (paces, pace)) = (path.whole_s(), self.body.paces(path.twist));
         if pace * whole_s < ROUNDING_M {
             // On the spot, or around a disc's own centre: nothing goes anywhere.
             return None;
         }
         let (speed, unsure) = (path.twist.speed(), &unsure.unsure());
         let heading = near.heading(path.start);
-        let walk = Walk { heading, near, pace, path, speed, standing, unsure };
+        let walk = Walk { heading, near, pace, paces, path, speed, standing, unsure };
         if leaving { self.way_back_broken_by(&walk) } else { self.walk_broken_by(&walk) }
     }
 
