@@ -314,8 +314,18 @@ fn with_the_gate_before_it_the_true_footprint_stays_out_of_the_island() {
         let mut drive = Drive::new(hall_from(x, y, yaw), zones.clone());
         for _ in 0..750 {
             drive.tick(Twist::new(1.5, turn));
-            let clearance = edge.signed_distance(drive.base.truth().point()) - 0.2 * 2_f64.sqrt();
-            assert!(clearance > 0.0, "from ({x}, {y}): {clearance} m");
+            let truth = drive.base.truth();
+            let (sin, cos) = truth.yaw.sin_cos();
+            // The square's corners and the middles of its sides; the island's are blunt.
+            for (ahead, aside) in (-1..=1).flat_map(|i| (-1..=1).map(move |j| (i, j))) {
+                let (ahead, aside) = (0.2 * f64::from(ahead), 0.2 * f64::from(aside));
+                let at = Point::new(
+                    truth.x + ahead * cos - aside * sin,
+                    truth.y + ahead * sin + aside * cos,
+                );
+                let clearance = edge.signed_distance(at);
+                assert!(clearance > 0.0, "from ({x}, {y}): {clearance} m");
+            }
         }
         assert!(drive.base.truth_twist().linear < 0.02, "at rest before the edge");
     }
