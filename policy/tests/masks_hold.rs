@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Plant, STEP, document, inputs, owner, radius, robot, signed, skill};
+use common::{Plant, STEP, document, inputs, owner, radius, rectangle, robot, signed, skill};
 use nooterra_policy::{Action, Gate, MaskError, PolicyError, VerifiedPolicy};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::geometry::{Point, Pose, Twist};
@@ -178,15 +178,18 @@ fn episode() -> impl Strategy<Value = Episode> {
     let limits = (0.3..2.0, 0.0..0.6, 0.4..2.0, 0.5..2.5, 0_u32..300);
     let place = (0.1..0.9, 0.1..0.9, -3.1..3.1);
     let wishes = prop::collection::vec((-1.0..3.0, -2.0..2.0), 1..6);
-    (walls, slow, limits, place, wishes, 0.1..0.3, -3.1..3.1, 0.02..0.1).prop_filter_map(
+    let robot = (0.02..0.1, 0.1..0.6, 0.1..0.6, 0.1..0.3);
+    (walls, slow, limits, place, wishes, 0.1..0.3, -3.1..3.1, robot).prop_filter_map(
         "the robot begins in a wall",
-        |(walls, slow, limits, place, wishes, cell_m, yaw, margin_m)| {
+        |(walls, slow, limits, place, wishes, cell_m, yaw, robot)| {
+            let (margin_m, front, back, half): (f64, f64, f64, f64) = robot;
             let mut document = document();
             let to = &mut document.limits;
             (to.max_linear_mps, to.max_reverse_mps) = (limits.0, limits.1);
             (to.max_decel_mps2, to.max_angular_radps) = (limits.2, limits.3);
             to.reaction_ms = limits.4;
             document.footprint.margin_m = margin_m;
+            document.footprint.outline = rectangle((-back, -half), (front, half));
             let (keepout, speed) = (grid(cell_m, yaw, &walls), grid(cell_m, yaw, &slow));
             let side = f64::from(SIDE);
             let at = keepout.frame().to_map(place.0 * side, place.1 * side);

@@ -33,6 +33,8 @@ struct Episode {
 /// What an episode came to.
 #[derive(Clone, Copy, Debug)]
 struct Report {
+    /// Where it ended.
+    end: Pose,
     /// Least clearance of the true outline, without margin, from all edges; negative where it
     /// lay across one.
     least_m: f64,
@@ -180,7 +182,7 @@ fn run(episode: &Episode, brakes: f64) -> Report {
     let mut plant = Plant::new(&base, episode.start);
     let mut now = MonoNanos(1_000_000_000);
     let (least_m, over_mps) = (f64::INFINITY, f64::NEG_INFINITY);
-    let mut report = Report { least_m, over_mps, speed: 0.0, way_m: 0.0 };
+    let mut report = Report { end: episode.start, least_m, over_mps, speed: 0.0, way_m: 0.0 };
     let (mut tick, mut count, mut before) = (0, 0, episode.start);
     let age = Duration::from_millis(episode.age_ms);
     for wish in &episode.wishes {
@@ -220,7 +222,7 @@ fn run(episode: &Episode, brakes: f64) -> Report {
             plant.write(outcome.allowed);
         }
     }
-    Report { speed: plant.twist.linear.abs(), ..report }
+    Report { end: plant.pose, speed: plant.twist.linear.abs(), ..report }
 }
 
 /// The longest way from the fastest speed to a standstill, metres.
@@ -318,6 +320,22 @@ proptest! {
         let report = run(&episode, 1.0);
         prop_assert!(report.least_m >= 0.0, "{report:?}");
         prop_assert!(report.over_mps <= 1e-3, "{report:?}");
+    }
+
+    #[test]
+    fn wherever_it_was_driven_some_wish_drives_it_on(mut episode in episode()) {
+        episode.wishes.push(Twist::ZERO);
+        episode.wishes.push(Twist::ZERO);
+        let start = run(&episode, 1.0).end;
+        let reverse = -episode.document.limits.max_reverse_mps;
+        let ways = [(reverse, 0.0), (0.2, 0.0), (0.0, 0.5), (0.0, -0.5), (reverse, 0.3),
+            (reverse, -0.3), (0.2, 0.3), (0.2, -0.3)];
+        let free = ways.iter().any(|(linear, angular)| {
+            let wishes = vec![Twist::new(*linear, *angular)];
+            let report = run(&Episode { start, wishes, ..episode.clone() }, 1.0);
+            report.way_m > 0.002
+        });
+        prop_assert!(free, "stuck at {start:?}");
     }
 
     #[test]
