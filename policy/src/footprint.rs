@@ -27,7 +27,7 @@ const WORTH: f64 = 0.8;
 const WAYS: u32 = 16;
 
 /// Widths that are tried for the columns at both ends.
-const WIDTHS: u32 = 12;
+const WIDTHS: u32 = 8;
 
 /// Part of what is judged, in the body frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -361,7 +361,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_discs_contain_the_outline_and_the_margin(
-            outline in outlines(), margin in 0.0..0.2, parts in prop::collection::vec(0.0..1.0, 20)
+            outline in outlines(), margin in 0.0..0.2, parts in prop::collection::vec(0.01..1.0, 20)
         ) {
             let body = body(outline.clone(), margin);
             prop_assert!((1..=MAX_DISCS).contains(&body.discs().len()));
@@ -373,7 +373,8 @@ mod tests {
             let inner = Point::new(mean(|p| p.x), mean(|p| p.y));
             for at in outline.iter().copied().chain([inner]) {
                 let room = body.discs().iter().map(|disc| disc.radius_m - at.distance(disc.center));
-                prop_assert!(room.fold(f64::NEG_INFINITY, f64::max) >= margin + 0.005);
+                let room = room.fold(f64::NEG_INFINITY, f64::max) - margin - 0.005;
+                prop_assert!(room >= -1e-12, "{room} m at {at:?}: {body:?}");
                 prop_assert!(at.x.hypot(at.y) + margin + 0.005 <= body.circle_m() + 1e-9);
             }
         }

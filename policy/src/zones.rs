@@ -5,6 +5,7 @@
 //! one setpoint means to the end, an arc; [`ZoneMap::broken_by`] says which rule it breaks.
 #![allow(clippy::neg_cmp_op_on_partial_ord)] // What is no number must not pass for clear.
 
+use crate::document::MAX_ZONES;
 use crate::footprint::Body;
 use crate::index::{Rect, Tree, morton};
 use crate::place::{Area, Kind, Known, Met, Place};
@@ -149,11 +150,13 @@ pub struct ZoneMap {
 }
 
 impl ZoneMap {
-    /// Takes what is judged, and at most 128 zones.
+    /// Takes what is judged, and at most [`MAX_ZONES`] zones.
     pub(crate) fn new(body: Body, zones: Vec<(ZoneRule, Shape)>) -> Self {
+        // A zone that is left out would be a rule that is left out.
+        assert!(zones.len() <= MAX_ZONES, "a document has at most {MAX_ZONES} zones");
         let areas: Vec<Area> = zones
             .into_iter()
-            .zip(0_u16..128)
+            .zip(0_u16..)
             .map(|((rule, shape), index)| {
                 let kind = match rule {
                     ZoneRule::KeepIn => Kind::KeepIn,
