@@ -71,18 +71,20 @@ impl Body {
     /// Discs over an outline that was checked, each larger by the margin and by `slack_m`.
     #[must_use]
     pub fn covering(footprint: &Footprint, slack_m: f64) -> Self {
-        let Self { circle_m, mut discs } = Self::circle(footprint, slack_m);
-        if let Some(pieces) = cover(&footprint.outline) {
-            discs = pieces;
-            for disc in &mut discs {
-                // The second is rounding.
-                disc.radius_m += footprint.margin_m + slack_m + 1e-9;
-            }
+        let Some(mut discs) = cover(&footprint.outline) else {
+            return Self::circle(footprint, slack_m);
+        };
+        let mut circle_m = 0.0_f64;
+        for disc in &mut discs {
+            // The last is rounding.
+            disc.radius_m += footprint.margin_m + slack_m + 1e-9;
+            circle_m = circle_m.max(disc.arm_m + disc.radius_m);
         }
         Self { circle_m, discs }
     }
 
-    /// Radius of the circle around `base_link` that contains the robot at any heading, metres.
+    /// Radius of the circle around `base_link` that contains the discs at any heading, metres:
+    /// where it is clear, they are.
     #[must_use]
     pub const fn circle_m(&self) -> f64 {
         self.circle_m
@@ -375,6 +377,8 @@ mod tests {
                 let room = body.discs().iter().map(|disc| disc.radius_m - at.distance(disc.center));
                 let room = room.fold(f64::NEG_INFINITY, f64::max) - margin - 0.005;
                 prop_assert!(room >= -1e-12, "{room} m at {at:?}: {body:?}");
+                let reach = body.discs().iter().map(|disc| disc.arm_m + disc.radius_m);
+                prop_assert!(reach.fold(0.0, f64::max) <= body.circle_m() + 1e-12);
                 prop_assert!(at.x.hypot(at.y) + margin + 0.005 <= body.circle_m() + 1e-9);
             }
         }

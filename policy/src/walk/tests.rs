@@ -239,6 +239,35 @@ fn what_is_no_bound_on_the_error_leaves_no_place_clear() {
 }
 
 #[test]
+fn from_where_it_stands_clear_however_closely_it_may_drive_off() {
+    let outline = [(-0.6, -0.2), (0.6, -0.2), (0.6, 0.2), (-0.6, 0.2)];
+    let footprint =
+        Footprint { margin_m: 0.05, outline: outline.map(|(x, y)| Point::new(x, y)).to_vec() };
+    let wall = [(-9.0, 0.0), (9.0, 0.0), (9.0, -2.0), (-9.0, -2.0)];
+    let wall = Shape::polygon(&wall.map(|(x, y)| Point::new(x, y)), &[]).unwrap();
+    let body = Body::covering(&footprint, SLACK_M);
+    let map = ZoneMap::new(body, vec![(ZoneRule::KeepOut, wall)]);
+    let none = Uncertainty::NONE;
+    for degrees in 0..360 {
+        let yaw = f64::from(degrees).to_radians();
+        // As near as it may stand at this heading, to a micrometre.
+        let (mut low, mut high) = (0.0, 2.0);
+        while high - low > 1e-6 {
+            let y = f64::midpoint(low, high);
+            let clear = map.standing(Pose { x: 0.0, y, yaw }, &none).worst().is_none();
+            (low, high) = if clear { (low, y) } else { (y, high) };
+        }
+        let start = Pose { x: 0.0, y: high, yaw };
+        // Straight away from the wall, whichever way it looks.
+        let twist = Planar::new(0.2 * yaw.sin(), 0.2 * yaw.cos(), 0.0);
+        let path = Path { brake_s: 0.3, hold_s: 0.1, start, twist };
+        let near = map.near(start, path.length_m(), &none);
+        let broken = map.broken_by(&path, &near, &map.standing(start, &none), &none);
+        assert!(broken.is_none(), "{degrees}°: {broken:?}");
+    }
+}
+
+#[test]
 fn an_error_of_the_heading_counts_for_more_the_further_the_path_leads() {
     let outline = [(-0.2, -0.2), (0.2, -0.2), (0.2, 0.2), (-0.2, 0.2)];
     let outline: Vec<Point> = outline.map(|(x, y)| Point::new(x, y)).to_vec();
