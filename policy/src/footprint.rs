@@ -53,6 +53,7 @@ impl Disc {
 /// A robot as it is judged: outline and margin, and what is added for the steps of a walk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Body {
+    arm_m: f64,
     circle_m: f64,
     discs: Vec<Disc>,
 }
@@ -65,7 +66,7 @@ impl Body {
         let arms = footprint.outline.iter().map(|corner| corner.x.hypot(corner.y));
         let radius_m = arms.fold(0.0, f64::max) + footprint.margin_m + slack_m;
         let center = Point::default();
-        Self { circle_m: radius_m, discs: vec![Disc::new(center, radius_m)] }
+        Self { arm_m: 0.0, circle_m: radius_m, discs: vec![Disc::new(center, radius_m)] }
     }
 
     /// Discs over an outline that was checked, each larger by the margin and by `slack_m`.
@@ -74,13 +75,14 @@ impl Body {
         let Some(mut discs) = cover(&footprint.outline) else {
             return Self::circle(footprint, slack_m);
         };
-        let mut circle_m = 0.0_f64;
+        let (mut arm_m, mut circle_m) = (0.0_f64, 0.0_f64);
         for disc in &mut discs {
             // The last is rounding.
             disc.radius_m += footprint.margin_m + slack_m + 1e-9;
             circle_m = circle_m.max(disc.arm_m + disc.radius_m);
+            arm_m = arm_m.max(disc.arm_m);
         }
-        Self { circle_m, discs }
+        Self { arm_m, circle_m, discs }
     }
 
     /// Radius of the circle around `base_link` that contains the discs at any heading, metres:
@@ -88,6 +90,11 @@ impl Body {
     #[must_use]
     pub const fn circle_m(&self) -> f64 {
         self.circle_m
+    }
+
+    /// Of the disc furthest out, metres.
+    pub(crate) fn arm_m(&self) -> f64 {
+        self.arm_m
     }
 
     /// The discs: at least one.

@@ -109,7 +109,8 @@ impl<'a> Place<'a> {
         enough: f64,
         known: Option<&Known>,
     ) -> Met {
-        let circle_m = self.body.circle_m() + self.unsure.at(self.along_m);
+        // Where it is clear, the discs are: with what is added to the one furthest out.
+        let circle_m = self.body.circle_m() + self.unsure.at(self.along_m + self.body.arm_m());
         let distance_m = known.map_or_else(
             || area.distance_m(inside, self.pose.point(), circle_m + enough),
             |known| known.whole_m,
@@ -154,14 +155,16 @@ impl<'a> Place<'a> {
         area: &Area,
         inside: bool,
         then: &[Point; MAX_DISCS],
-        (paces, span_s): (&[f64; MAX_DISCS], f64),
+        (paces, span_s, span_m): (&[f64; MAX_DISCS], f64, f64),
         known: Option<&Known>,
     ) -> Met {
         let mut met = Met { clearance_m: f64::INFINITY, depth_m: 0.0 };
         let centers = self.centers();
         for (index, disc) in self.body.discs().iter().enumerate() {
             let radius_m = disc.radius_m + self.unsure.at(self.along_m + disc.arm_m);
-            let way_m = paces[index] * span_s;
+            // What is not known grows on the way.
+            let last_m = radius_m + self.unsure.swing * span_m;
+            let way_m = paces[index] * span_s + last_m - radius_m;
             let distance_m = known.and_then(|known| known.discs_m).map_or_else(
                 || area.distance_m(inside, centers[index], radius_m + way_m),
                 |discs_m| discs_m[index],
@@ -170,7 +173,7 @@ impl<'a> Place<'a> {
             if clearance_m >= 0.0 && !(clearance_m >= way_m) {
                 // It could come to the edge: its way is followed.
                 let way = [centers[index], then[index]];
-                let clear = area.shape.is_clear_between(way, radius_m, inside);
+                let clear = area.shape.is_clear_between(way, [radius_m, last_m], inside);
                 met.lower(if clear { 0.0 } else { -f64::MIN_POSITIVE });
             } else {
                 met.lower(clearance_m);

@@ -28,6 +28,9 @@ const MOST_CELLS: f64 = 65_536.0;
 const CELL_M: f64 = 0.25;
 const MOST_BY_LENGTH: f64 = 4096.0;
 
+/// Thirds by which the nearest place on a way is closed in on: a thousandth of it remains.
+const THIRDS: u32 = 17;
+
 /// What a distance from the grid is less than the rounding could make it, metres.
 const ROUNDING_M: f64 = 1e-9;
 
@@ -134,18 +137,24 @@ impl Polygon {
         self.nearest(at, cell.side as usize, PATIENCE).map_or(0.0, |found| self.signed(at, found))
     }
 
-    /// No side comes nearer than `distance` to the straight way between two places. Never takes
-    /// long: where thousands of sides are close by, the answer is no.
+    /// No side comes nearer than a distance to the straight way between two places; from the
+    /// one to the other the distance grows from the first to the second. Never takes long: where
+    /// thousands of sides are close by, the answer is no.
     #[must_use]
-    pub fn is_clear_between(&self, [from, to]: [Point; 2], distance: f64) -> bool {
-        if !(from.is_finite() && to.is_finite() && distance.is_finite()) {
+    pub fn is_clear_between(&self, [from, to]: [Point; 2], distances: [f64; 2]) -> bool {
+        let [first, last] = distances;
+        if !(from.is_finite() && to.is_finite() && first.is_finite() && last >= first) {
             return false;
         }
-        let around = Rect::around([from, to]).grown(distance);
-        let (squared, mut patience) = (distance * distance, PATIENCE);
+        let around = Rect::around([from, to]).grown(last);
+        let (squared, mut patience) = (last * last, PATIENCE);
         let met = self.tree.meeting(&around, 0, |range| {
             patience = patience.saturating_sub(1);
-            let meets = |side: &Side| side.meets([from, to], squared);
+            let meets = |side: &Side| {
+                // Mostly the larger distance decides, and mostly there is only one.
+                side.meets([from, to], squared)
+                    && (last <= first || side.meets_cone([from, to], distances))
+            };
             if patience == 0 || self.sides[range].iter().any(meets) {
                 return ControlFlow::Break(());
             }
@@ -286,11 +295,43 @@ impl Side {
             || (left(ends[0]) != left(ends[1]) && from_side(from) != from_side(to))
     }
 
+    /// Comes nearer to a straight way than the distance that grows along it.
+    fn meets_cone(&self, way: [Point; 2], distances: [f64; 2]) -> bool {
+        self.meets(way, distances[0] * distances[0])
+            || least_over(way, distances, |at| self.found(at, 0).squared.sqrt()) < 0.0
+    }
+
     /// To the right of it, of length 1.
     fn normal(&self) -> Way {
         let scale = self.inverse.sqrt();
         Way { x: self.way.y * scale, y: -self.way.x * scale }
     }
+}
+
+/// The least by which `from_edge` exceeds a distance that grows along a straight way. The
+/// distance from what is convex is convex along a way: thirds are halved in on the least.
+pub(crate) fn least_over(
+    [from, to]: [Point; 2],
+    [first, last]: [f64; 2],
+    from_edge: impl Fn(Point) -> f64,
+) -> f64 {
+    let left = |part: f64| {
+        let at = Point::new(from.x + part * (to.x - from.x), from.y + part * (to.y - from.y));
+        from_edge(at) - first - part * (last - first)
+    };
+    let (mut low, mut high) = (0.0, 1.0);
+    let mut least = left(0.0).min(left(1.0));
+    for _ in 0..THIRDS {
+        let (one, other) = (low + (high - low) / 3.0, high - (high - low) / 3.0);
+        let (at_one, at_other) = (left(one), left(other));
+        least = least.min(at_one).min(at_other);
+        if at_one < at_other {
+            high = other;
+        } else {
+            low = one;
+        }
+    }
+    least
 }
 
 /// Distances at the middles of cells that cover the polygon's box.
@@ -479,8 +520,8 @@ mod tests {
         let within = polygon.signed_within(middle, 0.5);
         assert!(within == 0.0 || (within + 0.3).abs() < 1e-6, "{within}");
         let beside = [Point::new(0.6, -0.1), Point::new(0.6, 0.1)];
-        assert!(!polygon.is_clear_between(beside, 0.301));
-        assert!(polygon.is_clear_between(beside, 0.29));
+        assert!(!polygon.is_clear_between(beside, [0.301; 2]));
+        assert!(polygon.is_clear_between(beside, [0.29; 2]));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use crate::field::Field;
 use crate::index::Rect;
-use crate::polygon::{Polygon, ShapeFault};
+use crate::polygon::{Polygon, ShapeFault, least_over};
 use crate::walk::STEP_M;
 use nooterra_protocol::geometry::Point;
 use std::sync::Arc;
@@ -64,28 +64,34 @@ impl Shape {
         }
     }
 
-    /// A disc whose middle goes straight from one place to another, and that does not touch the
-    /// edge at the first, touches it nowhere. `inside` is the side that it is on.
-    pub(crate) fn is_clear_between(&self, way: [Point; 2], radius_m: f64, inside: bool) -> bool {
+    /// A disc whose middle goes straight from one place to another, growing from the first
+    /// radius to the second, and that does not touch the edge at the first place, touches it
+    /// nowhere. `inside` is the side that it is on.
+    pub(crate) fn is_clear_between(&self, way: [Point; 2], radii: [f64; 2], inside: bool) -> bool {
         match self {
-            Self::Circle { center, radius_m: whole_m } if inside => {
-                way.iter().all(|at| at.distance(*center) + radius_m <= *whole_m)
+            Self::Circle { center, radius_m } if inside => {
+                // Furthest at one of its ends.
+                way.iter().zip(radii).all(|(at, own_m)| at.distance(*center) + own_m <= *radius_m)
             }
-            Self::Circle { center, radius_m: whole_m } => {
-                from_segment(way, *center) >= whole_m + radius_m
+            Self::Circle { center, radius_m } => {
+                from_segment(way, *center) >= radius_m + radii[1]
+                    || least_over(way, radii, |at| at.distance(*center) - radius_m) >= 0.0
             }
             Self::Field(field) => {
                 let [from, to] = way;
                 let sign = if inside { -1.0 } else { 1.0 };
                 let length = from.distance(to);
+                // In steps as long as the clearance at each place, which also the growing of
+                // the disc uses up.
+                let closing = if length > 0.0 { 1.0 + (radii[1] - radii[0]) / length } else { 1.0 };
                 let mut along = 0.0;
-                // In steps as long as the clearance at each place.
                 loop {
                     let part = if length > 0.0 { along / length } else { 0.0 };
                     let at = Point::new(
                         from.x + part * (to.x - from.x),
                         from.y + part * (to.y - from.y),
                     );
+                    let radius_m = radii[0] + part * (radii[1] - radii[0]);
                     let clear = sign * field.signed_distance(at) - radius_m;
                     // False for what is no number, too.
                     if !(clear >= 0.0) {
@@ -94,10 +100,10 @@ impl Shape {
                     if along >= length {
                         return true;
                     }
-                    along = (along + clear.max(STEP_M)).min(length);
+                    along = (along + (clear / closing).max(STEP_M)).min(length);
                 }
             }
-            Self::Polygon(polygon) => polygon.is_clear_between(way, radius_m),
+            Self::Polygon(polygon) => polygon.is_clear_between(way, radii),
         }
     }
 

@@ -99,7 +99,7 @@ impl<'a> Span<'a> {
     fn new(map: &'a ZoneMap, walk: &'a Walk<'a>, held_s: f64, until_s: f64) -> Self {
         let Walk { path, speed, unsure, .. } = *walk;
         let (pose, heading) = walk.place(held_s);
-        let place = Place::new(&map.body, pose, unsure).after(speed * until_s).heading(heading);
+        let place = Place::new(&map.body, pose, unsure).after(speed * held_s).heading(heading);
         let rest_s = path.whole_s() - held_s;
         Self { held_s, map, place, rest_s, then: None, until_s, walk }
     }
@@ -126,7 +126,8 @@ impl<'a> Span<'a> {
             let (pose, heading) = walk.place(until_s);
             map.body.centers(pose.point(), heading)
         });
-        let met = self.place.swept(area, inside, &then, (&walk.paces, span_s), known);
+        let met =
+            self.place.swept(area, inside, &then, (&walk.paces, span_s, speed * span_s), known);
         if met.clearance_m >= 0.0 {
             (seen.free_s, seen.nearest) = (seen.free_s.min(span_s), Some(area.edge(rule, &met)));
             return Ok(!(span_s < self.rest_s));

@@ -205,7 +205,7 @@ impl ZoneMap {
         }
         let unsure = &unsure.unsure();
         let mut place = Place::new(&self.body, pose, unsure);
-        let reach_m = self.body.circle_m() + unsure.at(0.0);
+        let reach_m = self.body.circle_m() + unsure.at(self.body.arm_m());
         self.of(self.within(pose.point(), reach_m) & self.speeds)
             .filter_map(|area| match area.kind {
                 Kind::Speed(limit) if !(place.met(area, false).clearance_m > 0.0) => {
@@ -242,7 +242,7 @@ impl ZoneMap {
         let mut standing = Standing::default();
         let unsure = &unsure.unsure();
         let mut place = Place::new(&self.body, pose, unsure);
-        let reach_m = self.body.circle_m() + unsure.at(0.0);
+        let reach_m = self.body.circle_m() + unsure.at(self.body.arm_m());
         for area in self.of(self.within(pose.point(), reach_m) & self.keep_outs) {
             let met = place.met(area, false);
             if !(met.clearance_m >= 0.0) {
@@ -264,7 +264,7 @@ impl ZoneMap {
     #[must_use]
     pub fn near(&self, pose: Pose, reach_m: f64, unsure: &Uncertainty) -> Near {
         let (at, unsure) = (pose.point(), &unsure.unsure());
-        let circle_m = self.body.circle_m() + unsure.at(reach_m);
+        let circle_m = self.body.circle_m() + unsure.at(reach_m + self.body.arm_m());
         // The circle is reached before any disc of it.
         let enough = reach_m + circle_m + ROUNDING_M;
         let mut near = Near {

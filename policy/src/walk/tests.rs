@@ -247,7 +247,7 @@ fn from_where_it_stands_clear_however_closely_it_may_drive_off() {
     let wall = Shape::polygon(&wall.map(|(x, y)| Point::new(x, y)), &[]).unwrap();
     let body = Body::covering(&footprint, SLACK_M);
     let map = ZoneMap::new(body, vec![(ZoneRule::KeepOut, wall)]);
-    let none = Uncertainty::NONE;
+    let none = Uncertainty { place_m: 0.02, yaw_rad: 0.1 };
     for degrees in 0..360 {
         let yaw = f64::from(degrees).to_radians();
         // As near as it may stand at this heading, to a micrometre.
