@@ -46,6 +46,7 @@
 //! the stop.
 
 pub mod arbitrate;
+mod coarse;
 pub mod document;
 pub mod field;
 pub mod footprint;

@@ -8,6 +8,7 @@
 //! than rounding ([`LEAST_GAP_M`](crate::simple::LEAST_GAP_M)).
 #![allow(clippy::neg_cmp_op_on_partial_ord)] // What is no number must not pass for clear.
 
+use crate::coarse::Coarse;
 use crate::index::{Rect, Tree};
 use crate::simple::{area, check, check_holes, sides};
 use nooterra_protocol::geometry::Point;
@@ -18,15 +19,6 @@ pub use crate::simple::{Fault, LEAST_AREA_M2, ShapeFault, concave_corner};
 /// The most nodes of the tree that a query of the gate sees. Outlines that people or programs
 /// draw need some tens.
 const PATIENCE: u32 = 4096;
-
-/// Cells of the grid for each side, and at least and at most so many.
-const CELLS_PER_SIDE: f64 = 4.0;
-const LEAST_CELLS: f64 = 64.0;
-const MOST_CELLS: f64 = 65_536.0;
-
-/// Where a polygon is large, cells of this length are wished for, metres, up to a number.
-const CELL_M: f64 = 0.25;
-const MOST_BY_LENGTH: f64 = 4096.0;
 
 /// Thirds by which the nearest place on a way is closed in on: a thousandth of it remains.
 const THIRDS: u32 = 17;
@@ -173,8 +165,12 @@ impl Polygon {
         self.tree.bounds()
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.sides.len()
+    }
+
     /// The side nearest to a place, begun with one that is near.
-    fn nearest(&self, at: Point, begin: usize, patience: u32) -> Option<Found> {
+    pub(crate) fn nearest(&self, at: Point, begin: usize, patience: u32) -> Option<Found> {
         let mut found = self.sides.get(begin)?.found(at, begin);
         self.tree.nearest(at, found.squared, patience, |range, _| {
             let from = range.start;
@@ -190,7 +186,7 @@ impl Polygon {
     }
 
     /// The distance that was found, negative on the left of the edge there.
-    fn signed(&self, at: Point, found: Found) -> f64 {
+    pub(crate) fn signed(&self, at: Point, found: Found) -> f64 {
         let Found { along, index, squared } = found;
         let side = &self.sides[index];
         let outward = if along <= 0.0 {
@@ -245,10 +241,10 @@ struct Side {
 
 /// The nearest place on a side.
 #[derive(Clone, Copy, Debug)]
-struct Found {
+pub(crate) struct Found {
     /// From 0, its beginning, to 1.
     along: f64,
-    index: usize,
+    pub(crate) index: usize,
     squared: f64,
 }
 
@@ -332,75 +328,6 @@ pub(crate) fn least_over(
         }
     }
     least
-}
-
-/// Distances at the middles of cells that cover the polygon's box.
-#[derive(Clone, Debug, Default)]
-struct Coarse {
-    cells: Vec<Cell>,
-    columns: usize,
-    origin: Point,
-    per_m: Point,
-    size: Point,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Cell {
-    side: u32,
-    signed: f64,
-}
-
-impl Coarse {
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-    fn new(polygon: &Polygon) -> Self {
-        let bounds = polygon.bounds();
-        let by_length = bounds.width() * bounds.height() / (CELL_M * CELL_M);
-        let by_sides = polygon.sides.len() as f64 * CELLS_PER_SIDE;
-        let wished = by_length.min(MOST_BY_LENGTH).max(by_sides).clamp(LEAST_CELLS, MOST_CELLS);
-        // As square as they can be, and never more than a few too many.
-        let side = (bounds.width() * bounds.height() / wished).sqrt();
-        let count = |length: f64| (length / side).ceil().clamp(1.0, wished) as usize;
-        let (columns, rows) = (count(bounds.width()), count(bounds.height()));
-        let size = Point::new(bounds.width() / columns as f64, bounds.height() / rows as f64);
-        let mut coarse = Self {
-            cells: Vec::with_capacity(columns * rows),
-            columns,
-            origin: bounds.least,
-            per_m: Point::new(1.0 / size.x, 1.0 / size.y),
-            size,
-        };
-        let mut near = 0;
-        for row in 0..rows {
-            for column in 0..columns {
-                let middle = coarse.middle(column, row);
-                if let Some(found) = polygon.nearest(middle, near, u32::MAX) {
-                    near = found.index;
-                    let side = u32::try_from(near).unwrap_or(0);
-                    coarse.cells.push(Cell { side, signed: polygon.signed(middle, found) });
-                }
-            }
-        }
-        coarse
-    }
-
-    #[allow(clippy::cast_precision_loss)]
-    fn middle(&self, column: usize, row: usize) -> Point {
-        Point::new(
-            (column as f64 + 0.5) * self.size.x + self.origin.x,
-            (row as f64 + 0.5) * self.size.y + self.origin.y,
-        )
-    }
-
-    /// The cell nearest to a place, and how far its middle is.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Saturates.
-    fn cell(&self, at: Point) -> (Cell, f64) {
-        let column = (((at.x - self.origin.x) * self.per_m.x) as usize).min(self.columns - 1);
-        let rows = self.cells.len() / self.columns;
-        let row = (((at.y - self.origin.y) * self.per_m.y) as usize).min(rows - 1);
-        let middle = self.middle(column, row);
-        let (dx, dy) = (at.x - middle.x, at.y - middle.y);
-        (self.cells[row * self.columns + column], (dx * dx + dy * dy).sqrt())
-    }
 }
 
 #[cfg(test)]
