@@ -4,6 +4,8 @@
 mod backtest;
 mod blackbox;
 mod exit;
+#[cfg(feature = "tools")]
+mod import;
 mod logging;
 #[cfg(feature = "tools")]
 mod masks;
