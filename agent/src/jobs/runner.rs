@@ -6,6 +6,7 @@ use super::pace::Pace;
 use super::ports::{self, Call};
 use super::shelf::Shelf;
 use super::{Inbox, Jobs, Order, Shared};
+use crate::authority::{Authority, Skill};
 use crate::control::{Desk, Goal, Lease, View};
 use nooterra_blackbox::JournalHandle;
 use nooterra_protocol::codec::{Blob, Digest};
@@ -15,6 +16,7 @@ use nooterra_protocol::event::{
     UnderPolicy,
 };
 use nooterra_protocol::geometry::Pose;
+use nooterra_protocol::grant::Sensor;
 use nooterra_protocol::ids::JobId;
 use nooterra_protocol::plan::{Plan, PlanStep};
 use nooterra_protocol::skill::Capability;
@@ -48,6 +50,8 @@ const REST_SPEED: f64 = 0.02;
 
 /// What the runner works with.
 pub struct RunnerParts {
+    /// Whether a skill may drive, and what it may see.
+    pub authority: Arc<Authority>,
     /// Takes the skill's wishes.
     pub desk: Arc<Desk>,
     /// Signs what happened.
@@ -199,8 +203,11 @@ impl Runner {
                 .get(&step.skill.bundle)
                 .ok_or_else(|| Halt::Abort(format!("step {}: its bundle is missing", step.id)))?;
             let steps = progress.plan.steps.len();
-            StepRun::new(self, &progress.job, step, (progress.next_step, steps)).run(bundle)?;
+            let ended =
+                StepRun::new(self, &progress.job, step, (progress.next_step, steps)).run(bundle);
             self.parts.desk.set_skill(None);
+            self.parts.authority.end_step();
+            ended?;
             progress.next_step += 1;
             progress.resumes = 0;
             self.remember(progress)?;
@@ -284,12 +291,14 @@ impl<'r> StepRun<'r> {
             version: bundle.manifest().version.clone(),
         };
         self.parts.facts.state(self.job, EventType::SkillUsed, &used)?;
+        let granted = self.granted(bundle)?;
+        let drives = granted.contains(&Capability::Drive);
         let (ports, calls) = ports::queue();
         let (action, params) = (&self.step.action, &self.step.params);
         let running = self
             .parts
             .host
-            .start(bundle, &self.parts.grant, action, params, Box::new(ports))
+            .start(bundle, &granted, action, params, Box::new(ports))
             .map_err(|error| self.failed(&error.to_string()))?;
         let period = Duration::from_millis(u64::from(bundle.manifest().period_ms));
         let timeout = Duration::from_secs(u64::from(self.step.timeout_s));
@@ -301,6 +310,9 @@ impl<'r> StepRun<'r> {
             }
             if let Some(reason) = self.shared.cancelled() {
                 return Err(Halt::Abort(format!("cancelled: {reason}")));
+            }
+            if drives {
+                self.parts.authority.skill_drives().map_err(|why| self.failed(&why.to_string()))?;
             }
             let now = self.parts.pace.now();
             if now >= give_up {
@@ -326,6 +338,27 @@ impl<'r> StepRun<'r> {
             self.heartbeat(now, &running)?;
             self.parts.pace.sleep(Duration::from_millis(10).min(period));
         }
+    }
+
+    /// What the step's skill is given: what the configuration grants and the rules permit now.
+    fn granted(&self, bundle: &Bundle) -> Result<BTreeSet<Capability>, Halt> {
+        let manifest = bundle.manifest();
+        let mut granted = self.parts.grant.clone();
+        granted.retain(|capability| manifest.capabilities.contains(capability));
+        let skill = Skill { id: manifest.id.clone(), tier: manifest.tier };
+        let authority = &self.parts.authority;
+        authority
+            .begin_step(self.job, skill, granted.contains(&Capability::Drive))
+            .map_err(|why| self.failed(&why.to_string()))?;
+        if granted.contains(&Capability::Scan)
+            && !authority.grants().sensor(Sensor::Range, self.parts.pace.now()).read
+        {
+            granted.remove(&Capability::Scan);
+            let message = "the range sensor is not granted for this job".to_owned();
+            warn!(job = %self.job, skill = %manifest.id, message);
+            self.record(Entry::SkillLog(SkillLog { message, skill: manifest.id.clone() }));
+        }
+        Ok(granted)
     }
 
     fn failed(&self, why: &str) -> Halt {
