@@ -124,7 +124,8 @@ pub fn run(config: &Config, sim: &SimOptions) -> Result<(), RunError> {
     let journal = open_journal(config, &policy, &identity, &clock)?;
     signed::never_back(&in_force, &journal.handle())?;
     info!(hash = %in_force.hash, mode = config.authority.mode.name(), "{} in force", in_force.name());
-    let authority = signed::authority(config, in_force.rules, Arc::clone(&clock));
+    let (rules, handle) = (in_force.rules, journal.handle());
+    let authority = signed::authority(config, rules, Arc::clone(&clock), &handle)?;
     let law = Law { authority: Arc::new(authority), policy };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let daemon = Daemon::start(config, sim, &law, identity, clock, &journal, &runtime)?;

@@ -4,13 +4,17 @@
 mod common;
 
 use common::{Site, robot};
+use nooterra_agent::authority::Rules;
 use nooterra_agent::authority::signed::{self, AuthorityError};
+use nooterra_agent::clock::SystemClock;
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::grant::AuthorityDocument;
-use nooterra_protocol::ids::{PolicyId, RobotId};
+use nooterra_protocol::ids::{ActorId, JobId, PolicyId, RobotId};
 use nooterra_protocol::keys::Ed25519Key;
+use nooterra_protocol::time::WallMillis;
 use serde_json::Value;
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 const RULES: &str = "// Ours.\n@id(\"work\")\npermit (principal, action, resource);\n\n\
     @id(\"no-nights\")\n@say(\"not at night\")\nforbid (principal, action in Action::\"motion\", resource)\n\
@@ -152,4 +156,39 @@ fn older_rules_do_not_come_back_nor_do_none() {
     site.edit("agent.toml", "file = \"authority.cbor\"", "");
     let gone = signed::never_back(&in_force(), &handle);
     assert!(matches!(gone, Err(AuthorityError::Gone(2))), "{gone:?}");
+}
+
+#[test]
+fn what_people_decided_outlives_a_restart_and_an_unreadable_memory_is_a_veto() {
+    let site = Site::new();
+    let (_journal, handle) = site.journal();
+    let restart = || {
+        let clock = Arc::new(SystemClock::new(WallMillis(0)));
+        let rules = signed::load(&site.config()).unwrap().rules;
+        signed::authority(&site.config(), rules, clock, &handle).unwrap()
+    };
+    let (anna, job) = (ActorId::new("anna").unwrap(), JobId::new("job-1").unwrap());
+    let before = restart();
+    before.veto(&anna).unwrap();
+    before.review(&anna, &job).unwrap();
+    let after = restart();
+    assert_eq!(after.situation().decisions(), before.situation().decisions());
+    assert_eq!(after.situation().vetoed, Some(anna.clone()));
+    after.lift_veto(&anna).unwrap();
+    assert_eq!(restart().situation().vetoed, None);
+    assert!(restart().situation().jobs[&job].reviewed_by.contains(&anna));
+    handle.put_state("authority.decided", b"rubbish").unwrap();
+    assert!(restart().situation().vetoed.is_some());
+}
+
+#[test]
+fn every_rule_in_the_documentation_is_in_order() {
+    let text = include_str!("../../docs/authority.md");
+    let blocks: Vec<&str> =
+        text.split("```cedar\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 3, "{}", blocks.len());
+    for block in blocks {
+        let rules = Rules::parse(block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+        assert_eq!(rules.warnings(), [""; 0], "{block}");
+    }
 }

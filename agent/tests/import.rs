@@ -48,6 +48,7 @@ impl Folder {
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(3), "{error}");
         assert!(error.contains(part), "{error}");
+        assert_eq!(error.matches(part).count(), 1, "said twice: {error}");
     }
 }
 
@@ -130,6 +131,9 @@ fn a_nav2_map_says_how_it_is_signed() {
          occupied_thresh: 0.65\nfree_thresh: 0.25\n",
     );
     let said = folder.done(&["import", "hall.yaml"]);
-    assert!(said.contains("1 of them kept out of") && said.contains("--map hall.yaml"), "{said}");
+    assert!(
+        said.contains("kept out of 1, of which 0") && said.contains("--map hall.yaml"),
+        "{said}"
+    );
     folder.refused(&["import", "hall.yaml", "--into", "policy.toml"], "--map hall.yaml");
 }

@@ -210,7 +210,8 @@ impl Robot {
         let waker = Arc::clone(&news);
         handle.set_notify(Box::new(move || waker.notify_one()));
         let rules = authority::signed::load(&config).unwrap().rules;
-        let authority = authority::signed::authority(&config, rules, Arc::clone(&clock));
+        let authority =
+            authority::signed::authority(&config, rules, Arc::clone(&clock), &handle).unwrap();
         let downlink = Downlink::new(DownlinkParts {
             authority: Arc::new(authority),
             clock: Arc::clone(&clock),

@@ -19,12 +19,13 @@ pub mod situation;
 
 pub use judge::Denied;
 pub use rules::{Rules, RulesError};
-pub use situation::{About, Access, Question, Situation, Skill, Who};
+pub use situation::{About, Access, Decisions, Question, Situation, Skill, Who};
 
 use nooterra_protocol::command::Ask;
 use nooterra_protocol::grant::{Action, Asker, Grants, Sensor, SensorGrant};
 use nooterra_protocol::ids::{ActorId, JobId, RobotId};
 use nooterra_protocol::time::{MonoNanos, WallMillis};
+use situation::MAX_JOBS;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ pub struct Now {
 pub struct Authority {
     clock: Box<dyn Fn() -> Now + Send + Sync>,
     inner: Mutex<Inner>,
+    keep: Box<dyn Fn(&Decisions) + Send + Sync>,
     robot: RobotId,
     rules: Rules,
 }
@@ -73,9 +75,16 @@ impl Authority {
         clock: Box<dyn Fn() -> Now + Send + Sync>,
     ) -> Self {
         let inner = Mutex::new(Inner { grants: Grants::NONE, situation });
-        let authority = Self { clock, inner, robot, rules };
+        let authority = Self { clock, inner, keep: Box::new(|_| {}), robot, rules };
         authority.change(|_| {});
         authority
+    }
+
+    /// The same, which hands over what people decided each time that it changes, before it
+    /// takes effect. For [`Situation::after`] a restart.
+    #[must_use]
+    pub fn keeping(self, keep: Box<dyn Fn(&Decisions) + Send + Sync>) -> Self {
+        Self { keep, ..self }
     }
 
     /// Whether an operator may ask this now. Asks the rules.
@@ -120,6 +129,11 @@ impl Authority {
     /// [`Denied`], with the rule.
     pub fn review(&self, operator: &ActorId, job: &JobId) -> Result<(), Denied> {
         self.judge_operator(operator, Action::ReviewJob, About::Job(job.clone()))?;
+        let jobs = self.situation().jobs;
+        if jobs.len() >= MAX_JOBS && !jobs.contains_key(job) {
+            let what = format!("reviews of {MAX_JOBS} jobs are remembered already");
+            return Err(Denied::Question(what));
+        }
         self.change(|situation| {
             let access = situation.jobs.entry(job.clone()).or_default();
             access.reviewed_by.insert(operator.clone());
@@ -164,7 +178,12 @@ impl Authority {
     /// Changes the situation and evaluates the rules for it.
     pub fn change(&self, change: impl FnOnce(&mut Situation)) {
         let mut inner = self.lock();
+        let decided = inner.situation.decisions();
         change(&mut inner.situation);
+        let now_decided = inner.situation.decisions();
+        if now_decided != decided {
+            (self.keep)(&now_decided);
+        }
         inner.grants = self.settle(&inner.situation);
     }
 

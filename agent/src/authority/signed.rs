@@ -1,31 +1,35 @@
 //! The rules in force: the owner's, signed and read from their file, or those of this release.
 
-use super::{Authority, Now, Rules, RulesError, Situation};
+use super::{Authority, Decisions, Now, Rules, RulesError, Situation};
 use crate::clock::{SystemClock, mono};
 use crate::config::Config;
 use crate::envelope::{EnvelopeError, owner_key};
 use nooterra_blackbox::{JournalHandle, StateError};
-use nooterra_protocol::codec::Digest;
+use nooterra_protocol::codec::{self, Digest};
 use nooterra_protocol::envelope::{Signed, SignedError};
 use nooterra_protocol::grant::AuthorityDocument;
-use nooterra_protocol::ids::RobotId;
+use nooterra_protocol::ids::{ActorId, RobotId};
 use nooterra_protocol::keys::VerifyingKey;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tracing::error;
 
 /// The version of the newest rules that were in force, in the journal's state.
 const VERSION_KEY: &str = "authority.version";
+
+/// What people decided, in the journal's state.
+const DECIDED_KEY: &str = "authority.decided";
 
 /// Why no rules are in force.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// A file cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {fault}", path.display())]
     File {
+        /// What the system says.
+        fault: std::io::Error,
         /// The file.
         path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
     },
     /// The owner's rules were in force here, and the configuration names none any more.
     #[error(
@@ -60,20 +64,20 @@ pub enum AuthorityError {
         path: PathBuf,
     },
     /// The text is not rules.
-    #[error("{}:{source}", path.display())]
+    #[error("{}:{fault}", path.display())]
     Rules {
+        /// What is wrong, and where.
+        fault: RulesError,
         /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
-        source: RulesError,
     },
     /// Not signed by the owner, altered, or no rules at all.
-    #[error("{}: the rules are not signed by this robot's owner: {source}", path.display())]
+    #[error("{}: the rules are not signed by this robot's owner: {fault}", path.display())]
     Signed {
+        /// What is wrong with it.
+        fault: SignedError,
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        source: SignedError,
     },
     /// The journal cannot say which versions were in force.
     #[error(transparent)]
@@ -114,13 +118,13 @@ impl InForce {
 /// [`AuthorityError`], except `Older` and `State`.
 pub fn load(config: &Config) -> Result<InForce, AuthorityError> {
     let Some(path) = &config.authority.file else {
-        let source = |source| AuthorityError::Rules { path: "default.cedar".into(), source };
+        let fault = |fault| AuthorityError::Rules { fault, path: "default.cedar".into() };
         let hash = Digest::of(super::rules::DEFAULT.as_bytes());
-        return Ok(InForce { document: None, hash, rules: Rules::built_in().map_err(source)? });
+        return Ok(InForce { document: None, hash, rules: Rules::built_in().map_err(fault)? });
     };
     let owner = owner_key(&config.policy.owner_key_file)?;
-    let bytes = std::fs::read(path)
-        .map_err(|source| AuthorityError::File { path: path.clone(), source })?;
+    let bytes =
+        std::fs::read(path).map_err(|fault| AuthorityError::File { fault, path: path.clone() })?;
     verify(&bytes, &owner, &config.robot.id, path)
 }
 
@@ -138,7 +142,7 @@ pub fn verify(
     let owner_id = owner.key_id();
     let signed =
         Signed::<AuthorityDocument>::verify(bytes, |key| (key == owner_id).then_some(owner))
-            .map_err(|source| AuthorityError::Signed { path: path(), source })?;
+            .map_err(|fault| AuthorityError::Signed { fault, path: path() })?;
     let hash = signed.digest();
     let document = signed.into_body();
     if document.robot != *robot {
@@ -146,7 +150,7 @@ pub fn verify(
         return Err(AuthorityError::Robot { expected, found, path: path() });
     }
     let rules = Rules::parse(&document.rules)
-        .map_err(|source| AuthorityError::Rules { path: path(), source })?;
+        .map_err(|fault| AuthorityError::Rules { fault, path: path() })?;
     Ok(InForce { document: Some(document), hash, rules })
 }
 
@@ -171,10 +175,34 @@ pub fn never_back(rules: &InForce, journal: &JournalHandle) -> Result<(), Author
     }
 }
 
-/// The authority of the running agent, by its clocks.
-#[must_use]
-pub fn authority(config: &Config, rules: Rules, clock: Arc<SystemClock>) -> Authority {
-    let situation = Situation { mode: config.authority.mode, ..Situation::default() };
+/// The authority of the running agent, by its clocks, with what people decided before it was
+/// started. A memory of that which cannot be read counts as a veto: there may have been one.
+///
+/// # Errors
+/// [`AuthorityError::State`].
+pub fn authority(
+    config: &Config,
+    rules: Rules,
+    clock: Arc<SystemClock>,
+    journal: &JournalHandle,
+) -> Result<Authority, AuthorityError> {
+    let decided = match journal.get_state(DECIDED_KEY)? {
+        None => Decisions::default(),
+        Some(bytes) => codec::from_slice(&bytes).unwrap_or_else(|error| {
+            error!(%error, "what people decided cannot be read; the robot is taken for vetoed");
+            let vetoed = ActorId::new("unreadable-memory").ok();
+            Decisions { vetoed, ..Decisions::default() }
+        }),
+    };
+    let situation = Situation::after(config.authority.mode, decided);
     let now = move || Now { mono: mono(), wall: clock.judged_wall() };
-    Authority::new(config.robot.id.clone(), rules, situation, Box::new(now))
+    let journal = journal.clone();
+    let keep = move |decided: &Decisions| {
+        let bytes = codec::to_vec(decided).unwrap_or_default();
+        if let Err(error) = journal.put_state(DECIDED_KEY, &bytes) {
+            error!(%error, "what people decided is not kept; it holds until the next start");
+        }
+    };
+    let authority = Authority::new(config.robot.id.clone(), rules, situation, Box::new(now));
+    Ok(authority.keeping(Box::new(keep)))
 }

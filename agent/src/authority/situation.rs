@@ -4,8 +4,12 @@ use nooterra_protocol::grant::{Action, Mode, Sensor};
 use nooterra_protocol::ids::{ActorId, JobId, SkillId, ZoneId};
 use nooterra_protocol::skill::Tier;
 use nooterra_protocol::time::WallMillis;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+
+/// The most jobs of which anything is remembered.
+pub const MAX_JOBS: usize = 64;
 
 /// The situation of a robot, as far as rules can be about it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,8 +32,37 @@ pub struct Situation {
     pub zone: Option<ZoneId>,
 }
 
+/// What people decided, which a restart must not undo.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decisions {
+    /// As [`Situation::jobs`].
+    pub jobs: BTreeMap<JobId, Access>,
+    /// As [`Situation::sessions`].
+    pub sessions: BTreeMap<ActorId, WallMillis>,
+    /// As [`Situation::vetoed`].
+    pub vetoed: Option<ActorId>,
+}
+
+impl Situation {
+    /// What of it must outlive a restart.
+    #[must_use]
+    pub fn decisions(&self) -> Decisions {
+        let Self { jobs, sessions, vetoed, .. } = self;
+        Decisions { jobs: jobs.clone(), sessions: sessions.clone(), vetoed: vetoed.clone() }
+    }
+
+    /// The situation after a restart.
+    #[must_use]
+    pub fn after(mode: Mode, decided: Decisions) -> Self {
+        let Decisions { jobs, sessions, vetoed } = decided;
+        Self { jobs, mode, sessions, vetoed, ..Self::default() }
+    }
+}
+
 /// What an access plan says of a job.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Access {
     /// Not before.
     pub from: Option<WallMillis>,

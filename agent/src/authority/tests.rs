@@ -240,6 +240,17 @@ fn grants_end_by_themselves_and_are_renewed_by_whoever_refreshes() {
 }
 
 #[test]
+fn reviews_are_bounded() {
+    let rig = built_in();
+    for number in 0..situation::MAX_JOBS {
+        rig.authority.review(&anna(), &JobId::new(format!("job-{number}")).unwrap()).unwrap();
+    }
+    let full = rig.authority.review(&anna(), &JobId::new("job-x").unwrap()).unwrap_err();
+    assert!(full.to_string().contains("64 jobs are remembered"), "{full}");
+    assert!(rig.authority.review(&anna(), &job()).is_ok(), "of a known job it is still taken");
+}
+
+#[test]
 fn a_clock_that_no_calendar_has_denies() {
     let rig = built_in();
     rig.pass(400_000_000_000_000);

@@ -155,7 +155,7 @@ impl Import {
             self.file.display()
         );
         let text = format!(
-            "# {}: {} x {} cells of {} m, {kept} of them kept out of, {unknown} of these unknown.\n\
+            "# {}: {} x {} cells of {} m; kept out of {kept}, of which {unknown} are unknown.\n\
              # A map is cells, not zones. Its masks are {}.\n\
              # They are added when the policy is signed:\n#   {sign}",
             self.file.display(),

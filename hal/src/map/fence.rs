@@ -56,7 +56,7 @@ pub enum FenceError {
     #[error("holds no fence: {0}")]
     Empty(&'static str),
     /// The file cannot be read.
-    #[error("{0}")]
+    #[error(transparent)]
     File(#[from] std::io::Error),
     /// Another format.
     #[error(
@@ -112,12 +112,12 @@ pub enum FenceError {
 
 /// Why a file is not a fence, and which file.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {source}", path.display())]
+#[error("{}: {fault}", path.display())]
 pub struct FenceFileError {
+    /// What is wrong.
+    pub fault: FenceError,
     /// The file.
     pub path: PathBuf,
-    /// What is wrong.
-    pub source: FenceError,
 }
 
 /// The formats.
@@ -239,7 +239,7 @@ impl DatumFrom {
 /// # Errors
 /// [`FenceFileError`].
 pub fn read(path: &Path) -> Result<Fence, FenceFileError> {
-    let named = |source| FenceFileError { path: path.to_owned(), source };
+    let named = |fault| FenceFileError { fault, path: path.to_owned() };
     let mut bytes = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
