@@ -3,18 +3,21 @@
 
 mod common;
 
+use common::rig::{Agent, CloudRig, dispatch, enroll, publish_patrol, step};
 use common::{Site, robot};
 use nooterra_agent::authority::Rules;
+use nooterra_agent::authority::rules::DEFAULT;
 use nooterra_agent::authority::signed::{self, AuthorityError};
-use nooterra_agent::clock::SystemClock;
+use nooterra_agent::clock::{SystemClock, wall};
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::grant::AuthorityDocument;
 use nooterra_protocol::ids::{ActorId, JobId, PolicyId, RobotId};
 use nooterra_protocol::keys::Ed25519Key;
 use nooterra_protocol::time::WallMillis;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::time::Duration;
 
 const RULES: &str = "// Ours.\n@id(\"work\")\npermit (principal, action, resource);\n\n\
     @id(\"no-nights\")\n@say(\"not at night\")\nforbid (principal, action in Action::\"motion\", resource)\n\
@@ -191,4 +194,49 @@ fn every_rule_in_the_documentation_is_in_order() {
         let rules = Rules::parse(block).unwrap_or_else(|error| panic!("{error}\n{block}"));
         assert_eq!(rules.warnings(), [""; 0], "{block}");
     }
+}
+
+#[test]
+fn a_skill_that_may_not_drive_aborts_the_job_in_the_rules_words() {
+    let rules = format!(
+        "{DEFAULT}\n@id(\"no-patrols\")\n@say(\"nobody patrols here\")\n\
+         forbid (principal == Skill::\"patrol\", action == Action::\"drive\", resource);\n"
+    );
+    let site = site(&rules, &robot(), 1);
+    let cloud = CloudRig::start(&site, |_| {});
+    let skill = publish_patrol(&cloud, Some(&site));
+    enroll(&site, &cloud);
+    let agent = Agent::online(&site, &cloud);
+    let job = dispatch(&cloud, &[step(&skill, "undock", json!({}))]);
+    cloud.wait_for_state(&job, "ABORTED");
+    let events = cloud.events(&job);
+    assert!(events.iter().all(|(kind, _)| kind != "SKILL_USED"), "{events:?}");
+    let reason = events.last().unwrap().1["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("rule `no-patrols` forbids it: nobody patrols here"), "{reason}");
+    assert!(agent.terminate().success());
+}
+
+#[test]
+fn a_job_whose_time_is_over_while_it_is_under_way_ends_in_a_safe_exit() {
+    let over = wall().plus(Duration::from_secs(20));
+    let rules = format!(
+        "{DEFAULT}\n@id(\"until-then\")\nforbid (principal is Skill, action, resource)\n\
+         when {{ context.now >= datetime(\"{over}\") }};\n"
+    );
+    let site = site(&rules, &robot(), 1);
+    let cloud = CloudRig::start(&site, |_| {});
+    let skill = publish_patrol(&cloud, Some(&site));
+    enroll(&site, &cloud);
+    let agent = Agent::online(&site, &cloud);
+    // Back and forth, for longer than the rule lasts.
+    let there = json!([{ "x": 9.0, "y": 1.2 }, { "x": 2.0, "y": 1.2 }, { "x": 9.0, "y": 1.2 },
+        { "x": 2.0, "y": 1.2 }, { "x": 9.0, "y": 1.2 }]);
+    let job = dispatch(&cloud, &[step(&skill, "patrol", json!({ "waypoints": there }))]);
+    // On a machine so slow that the time is over before the step begins, it ends there.
+    cloud.wait_for_state(&job, "ABORTED");
+    assert!(wall() >= over, "it was over too soon");
+    let (_, aborted) = cloud.events(&job).pop().unwrap();
+    let reason = aborted["reason"].as_str().unwrap();
+    assert!(reason.contains("rule `until-then` forbids it"), "{reason}");
+    assert!(agent.terminate().success());
 }

@@ -1,5 +1,6 @@
 //! Carries out one job: its steps in order, each by one action of one skill.
 
+use super::epochs::Epochs;
 use super::facts::{Facts, FactsError};
 use super::memory::{MAX_RESUMES, Memory, Progress};
 use super::pace::Pace;
@@ -21,13 +22,10 @@ use nooterra_protocol::ids::JobId;
 use nooterra_protocol::plan::{Plan, PlanStep};
 use nooterra_protocol::skill::Capability;
 use nooterra_protocol::time::MonoNanos;
-use nooterra_skill_host::{
-    Bundle, End, Host, HostOptions, Request, RunState, Running, Status, Stepped,
-};
+use nooterra_skill_host::{Bundle, End, Host, Request, RunState, Running, Status, Stepped};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 use tracing::{error, info, warn};
@@ -290,8 +288,9 @@ impl<'r> StepRun<'r> {
             step: self.step.id.clone(),
             version: bundle.manifest().version.clone(),
         };
-        self.parts.facts.state(self.job, EventType::SkillUsed, &used)?;
+        // Before it is used: a skill that may not drive is not.
         let granted = self.granted(bundle)?;
+        self.parts.facts.state(self.job, EventType::SkillUsed, &used)?;
         let drives = granted.contains(&Capability::Drive);
         let (ports, calls) = ports::queue();
         let (action, params) = (&self.step.action, &self.step.params);
@@ -455,42 +454,6 @@ impl<'r> StepRun<'r> {
         let kind = entry.kind();
         if let Err(error) = self.parts.journal.append(entry) {
             warn!(%error, kind, "an entry is not in the journal");
-        }
-    }
-}
-
-/// Makes the sandbox's time pass while a job is under way, so that a skill that does not
-/// return is ended. Without a job nothing wakes up for it.
-struct Epochs {
-    over: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Epochs {
-    fn count(host: &Arc<Host>) -> Self {
-        let over = Arc::new(AtomicBool::new(false));
-        let (host, stop) = (Arc::clone(host), Arc::clone(&over));
-        let tick = HostOptions::default().tick;
-        let thread = std::thread::Builder::new().name("epochs".to_owned()).spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                std::thread::sleep(tick);
-                host.epoch_tick();
-            }
-        });
-        if let Err(error) = &thread {
-            // A skill that does not return then keeps its thread; the robot stands all the
-            // same once its last request is too old.
-            error!(%error, "no thread to count the sandbox's time");
-        }
-        Self { over, thread: thread.ok() }
-    }
-}
-
-impl Drop for Epochs {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
         }
     }
 }
