@@ -25,7 +25,7 @@ pub(super) enum Command {
         file: PathBuf,
     },
     /// Say whether somebody may do something in a situation, and by which rule
-    Explain(Explain),
+    Explain(Box<Explain>),
     /// Print the rules that are in force by the configuration
     Show {
         /// Print the rules of this release instead, to start your own from.

@@ -58,7 +58,7 @@ struct Cli {
 enum Command {
     /// Check, explain and show the rules of who may ask for what
     #[command(subcommand)]
-    Authority(Box<authority::Command>),
+    Authority(authority::Command),
     /// Verify, read and locate records of the black box
     #[command(subcommand)]
     Blackbox(blackbox::Command),
@@ -156,7 +156,7 @@ pub fn main() -> ExitCode {
 fn answer(cli: Cli) -> anyhow::Result<Answer> {
     let load = || Config::load(&cli.config).map_err(|error| coded(Code::Configuration, error));
     match cli.command {
-        Command::Authority(command) => authority::answer(*command, load),
+        Command::Authority(command) => authority::answer(command, load),
         Command::Blackbox(command) => blackbox::answer(command, load, cli.json),
         Command::Check => check(&load()?),
         Command::Completions { shell } => {
