@@ -240,6 +240,17 @@ fn grants_end_by_themselves_and_are_renewed_by_whoever_refreshes() {
 }
 
 #[test]
+fn a_skills_certification_counts() {
+    let rules = "@id(\"tested\") permit (principal is Skill, action == Action::\"drive\", resource)\n\
+                 when { [\"lab_cert\", \"field_cert\"].contains(principal.tier) };";
+    let rig = rig(rules);
+    assert!(rig.authority.begin_step(&job(), patrol(), true).is_ok());
+    let untested = Skill { tier: Tier::Dev, ..patrol() };
+    let refused = rig.authority.begin_step(&job(), untested, true).unwrap_err().to_string();
+    assert_eq!(refused, "no rule permits skill patrol to drive this robot");
+}
+
+#[test]
 fn reviews_are_bounded() {
     let rig = built_in();
     for number in 0..situation::MAX_JOBS {

@@ -1,8 +1,8 @@
 //! Fences as drones have them: areas to stay in and areas to stay out of, by latitude and
 //! longitude, and what becomes of them on a robot's plane.
 //!
-//! [`read`] tells the formats apart by their content: QGroundControl's plans ([`super::qgc`]),
-//! MAVLink's mission text and ArduPilot's older list ([`super::mavlink`]). A [`Fence`] is still
+//! [`read`] tells the formats apart by their content: QGroundControl's plans,
+//! MAVLink's mission text and ArduPilot's older list. A [`Fence`] is still
 //! as it was drawn; [`Fence::on_plane`] makes polygons of it in metres.
 //!
 //! # What is conservative
