@@ -3,12 +3,13 @@
 
 mod common;
 
-use common::rig::{Agent, CloudRig, dispatch, enroll, publish_patrol, step};
+use common::rig::{Agent, CloudRig, dispatch, enroll, publish_patrol, step, wait_for};
 use common::{Site, robot};
 use nooterra_agent::authority::Rules;
 use nooterra_agent::authority::rules::DEFAULT;
 use nooterra_agent::authority::signed::{self, AuthorityError};
 use nooterra_agent::clock::{SystemClock, wall};
+use nooterra_protocol::entry::Class;
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::grant::AuthorityDocument;
 use nooterra_protocol::ids::{ActorId, JobId, PolicyId, RobotId};
@@ -238,5 +239,25 @@ fn a_job_whose_time_is_over_while_it_is_under_way_ends_in_a_safe_exit() {
     let (_, aborted) = cloud.events(&job).pop().unwrap();
     let reason = aborted["reason"].as_str().unwrap();
     assert!(reason.contains("rule `until-then` forbids it"), "{reason}");
+    assert!(agent.terminate().success());
+}
+
+#[test]
+fn a_gated_sensor_reaches_no_skill_and_that_is_recorded() {
+    let rules = format!(
+        "{DEFAULT}\n@id(\"blind\")\n\
+         forbid (principal, action == Action::\"read_sensor\", resource == Sensor::\"range\");\n"
+    );
+    let site = site(&rules, &robot(), 1);
+    let cloud = CloudRig::start(&site, |_| {});
+    let skill = publish_patrol(&cloud, Some(&site));
+    enroll(&site, &cloud);
+    let agent = Agent::online(&site, &cloud);
+    dispatch(&cloud, &[step(&skill, "undock", json!({}))]);
+    wait_for("the record that a sensor is gated", || {
+        let records = cloud.records(Class::Normal);
+        let message = "the range sensor is not granted";
+        records.values().any(|record| record["body"]["message"] == message).then_some(())
+    });
     assert!(agent.terminate().success());
 }

@@ -124,8 +124,12 @@ fn asked(
     if let Some(job) = &situation.job {
         context.push(("job", entity_value(entities.job(job, situation)?)));
     }
-    if let Some(zone) = &situation.zone {
-        context.push(("zone", entity_value(entities.add("Zone", zone.as_str(), [])?)));
+    if let Some(zones) = &situation.zones {
+        let mut values = Vec::new();
+        for zone in zones {
+            values.push(entity_value(entities.add("Zone", zone.as_str(), [])?));
+        }
+        context.push(("zones", RestrictedExpression::new_set(values)));
     }
     let context =
         Context::from_pairs(context.into_iter().map(|(key, value)| (key.to_owned(), value)))?;

@@ -267,7 +267,7 @@ mod tests {
                 "4:",
             ),
             ("permit (principal, action, resource) when { context.now < 5 };", "3:"),
-            ("permit (principal, action, resource) when { context.zone == Zone::\"a\" };", "3:"),
+            ("permit (principal, action, resource) when { context.zones.isEmpty() };", "3:"),
             ("permit (principal == ?principal, action, resource);", "has a slot"),
         ] {
             let text = rule(text);

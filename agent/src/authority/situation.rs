@@ -28,8 +28,8 @@ pub struct Situation {
     pub skill: Option<Skill>,
     /// Who vetoed the robot's motion and has not lifted it.
     pub vetoed: Option<ActorId>,
-    /// Where the robot is, where that is known.
-    pub zone: Option<ZoneId>,
+    /// The zones that the robot is in; `None` where that is not known.
+    pub zones: Option<BTreeSet<ZoneId>>,
 }
 
 /// What people decided, which a restart must not undo.

@@ -192,7 +192,7 @@ fn privacy_is_by_sensor_zone_and_job_and_by_how_long() {
         when { resource != Sensor::\"camera\" || context.keep <= duration(\"1d\") };\n\
         @id(\"not-there\") forbid (principal, action == Action::\"read_sensor\", \
         resource == Sensor::\"camera\")\n\
-        when { context has zone && context.zone == Zone::\"bedroom\" };\n\
+        unless { context has zones && !context.zones.contains(Zone::\"bedroom\") };\n\
         @id(\"unheard\") forbid (principal, action == Action::\"read_sensor\", \
         resource == Sensor::\"microphone\")\n\
         when { context has job && context.job has privacy && context.job.privacy == \"quiet\" };";
@@ -201,10 +201,13 @@ fn privacy_is_by_sensor_zone_and_job_and_by_how_long() {
     rig.authority.change(|situation| drop(situation.jobs.insert(job(), quiet)));
     assert!(rig.authority.begin_step(&job(), patrol(), false).is_ok());
     let sees = |sensor| rig.authority.grants().sensor(sensor, (rig.authority.clock)().mono);
+    assert_eq!(sees(Sensor::Camera), SensorGrant::default(), "it is not known where it is");
+    let be_in = |zone: &str| Some([ZoneId::new(zone).unwrap()].into());
+    rig.authority.change(|situation| situation.zones = be_in("hall"));
     assert_eq!(sees(Sensor::Camera), SensorGrant { keep_s: 86_400, read: true });
     assert_eq!(sees(Sensor::Range), SensorGrant { keep_s: 31_536_000, read: true });
     assert_eq!(sees(Sensor::Microphone), SensorGrant::default(), "it is not kept either");
-    rig.authority.change(|situation| situation.zone = Some(ZoneId::new("bedroom").unwrap()));
+    rig.authority.change(|situation| situation.zones = be_in("bedroom"));
     assert_eq!(sees(Sensor::Camera), SensorGrant::default());
 }
 

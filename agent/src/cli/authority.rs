@@ -113,9 +113,9 @@ pub(super) struct Explain {
     /// Somebody vetoed the robot's motion.
     #[arg(long)]
     vetoed: bool,
-    /// The zone where the robot is.
+    /// A zone that the robot is in; without any it is not known where it is.
     #[arg(long, value_name = "ID")]
-    zone: Option<ZoneId>,
+    zone: Vec<ZoneId>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -271,7 +271,7 @@ impl Explain {
             sessions: self.operator.iter().cloned().zip(self.session_until).collect(),
             skill: None,
             vetoed: self.vetoed.then(|| ActorId::new("somebody").ok()).flatten(),
-            zone: self.zone.clone(),
+            zones: (!self.zone.is_empty()).then(|| self.zone.iter().cloned().collect()),
         }
     }
 }

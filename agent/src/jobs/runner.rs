@@ -18,7 +18,8 @@ use nooterra_protocol::event::{
 };
 use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::grant::Sensor;
-use nooterra_protocol::ids::JobId;
+use nooterra_protocol::ids::{JobId, SkillId};
+use nooterra_protocol::observation::Observation;
 use nooterra_protocol::plan::{Plan, PlanStep};
 use nooterra_protocol::skill::Capability;
 use nooterra_protocol::time::MonoNanos;
@@ -252,6 +253,8 @@ impl Runner {
 /// One step of a plan while it is under way.
 struct StepRun<'r> {
     beat_due: MonoNanos,
+    /// The range sensor's data is kept from the skill.
+    gated: bool,
     job: &'r JobId,
     parts: &'r mut RunnerParts,
     /// Index of this step, and how many there are.
@@ -271,6 +274,7 @@ impl<'r> StepRun<'r> {
     ) -> Self {
         Self {
             beat_due: runner.parts.pace.now(),
+            gated: false,
             job,
             place,
             said: Default::default(),
@@ -292,6 +296,7 @@ impl<'r> StepRun<'r> {
         let granted = self.granted(bundle)?;
         self.parts.facts.state(self.job, EventType::SkillUsed, &used)?;
         let drives = granted.contains(&Capability::Drive);
+        let scans = granted.contains(&Capability::Scan);
         let (ports, calls) = ports::queue();
         let (action, params) = (&self.step.action, &self.step.params);
         let running = self
@@ -319,7 +324,10 @@ impl<'r> StepRun<'r> {
             }
             if now >= next {
                 next = next.plus(period).max(now);
-                if let Some(seen) = self.parts.view.observation() {
+                if let Some(mut seen) = self.parts.view.observation() {
+                    if scans {
+                        seen = self.permitted(seen, &bundle.manifest().id);
+                    }
                     running.observe(seen.pose.at, &seen);
                 }
             }
@@ -339,7 +347,7 @@ impl<'r> StepRun<'r> {
         }
     }
 
-    /// What the step's skill is given: what the configuration grants and the rules permit now.
+    /// What the step's skill is given of what it asks for, if the rules let it drive now.
     fn granted(&self, bundle: &Bundle) -> Result<BTreeSet<Capability>, Halt> {
         let manifest = bundle.manifest();
         let mut granted = self.parts.grant.clone();
@@ -349,15 +357,25 @@ impl<'r> StepRun<'r> {
         authority
             .begin_step(self.job, skill, granted.contains(&Capability::Drive))
             .map_err(|why| self.failed(&why.to_string()))?;
-        if granted.contains(&Capability::Scan)
-            && !authority.grants().sensor(Sensor::Range, self.parts.pace.now()).read
-        {
-            granted.remove(&Capability::Scan);
-            let message = "the range sensor is not granted for this job".to_owned();
-            warn!(job = %self.job, skill = %manifest.id, message);
-            self.record(Entry::SkillLog(SkillLog { message, skill: manifest.id.clone() }));
-        }
         Ok(granted)
+    }
+
+    /// What of an observation the skill may have now. Where it begins and ends to be less, that
+    /// is recorded; the data itself reaches nobody.
+    fn permitted(&mut self, seen: Arc<Observation>, skill: &SkillId) -> Arc<Observation> {
+        let grants = self.parts.authority.grants();
+        let may = grants.sensor(Sensor::Range, self.parts.pace.now()).read;
+        if self.gated == may {
+            self.gated = !may;
+            let word = if may { "granted again" } else { "not granted" };
+            let message = format!("the range sensor is {word}");
+            info!(job = %self.job, %skill, message);
+            self.record(Entry::SkillLog(SkillLog { message, skill: skill.clone() }));
+        }
+        if may || seen.scan.is_none() {
+            return seen;
+        }
+        Arc::new(Observation { scan: None, ..(*seen).clone() })
     }
 
     fn failed(&self, why: &str) -> Halt {
