@@ -192,14 +192,19 @@ fn validate(text: &str, schema: &Schema, set: &PolicySet) -> Result<Vec<String>,
     let result = Validator::new(schema.clone()).validate(set, ValidationMode::Strict);
     let first = result
         .validation_errors()
-        .map(|error| (place(text, error), error.policy_id().to_string(), in_words(error)))
+        .map(|error| {
+            let id = error.policy_id().to_string();
+            (place(text, error), id.clone(), of_rule(&id, in_words(error)))
+        })
         .min();
     if let Some(((line, column), id, what)) = first {
         return Err(RulesError::Type { column, id, line, what });
     }
     let warning = |warning: &cedar_policy::ValidationWarning| {
         let (line, column) = place(text, warning);
-        (line, column, format!("{line}:{column}: {warning}"))
+        let id = warning.policy_id().to_string();
+        let what = of_rule(&id, warning.to_string());
+        (line, column, format!("{line}:{column}: rule `{id}`: {what}"))
     };
     let mut warnings: Vec<_> = result.validation_warnings().map(warning).collect();
     warnings.sort();
@@ -213,6 +218,12 @@ fn in_words(error: &(impl Diagnostic + ?Sized)) -> String {
         words = format!("{words}; {help}");
     }
     words.replace('\n', " ")
+}
+
+/// What Cedar says of a rule, without the rule's name, which stands in front here.
+fn of_rule(id: &str, words: String) -> String {
+    let named = words.strip_prefix(&format!("for policy `{id}`"));
+    named.map_or(words.clone(), |rest| rest.trim_start_matches([',', ':', ' ']).to_owned())
 }
 
 /// The line and column where an error says that it is.
@@ -256,7 +267,11 @@ mod tests {
         let rule = |text: &str| format!("// Ours.\n@id(\"ours\")\n{text}\n");
         for (text, part) in [
             ("permit (principal, action, resource)", "3:37: unexpected end of input"),
-            ("permit (principal, action == Action::\"dirve\", resource);", "3:"),
+            (
+                "permit (principal, action == Action::\"dirve\", resource);",
+                "3:30: rule `ours`: unrecognized action `Action::\"dirve\"`; did you mean \
+                 `Action::\"drive\"`?",
+            ),
             ("permit (principal is Oparator, action, resource);", "Oparator"),
             (
                 "permit (principal, action, resource) when { context.mod == 1 };",

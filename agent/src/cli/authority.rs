@@ -134,7 +134,8 @@ pub(super) fn answer(
         Command::Check { file } => {
             let (_, rules) = read(&file)?;
             let count = rules.infos().count();
-            let mut text = format!("{}: {count} rules are in order", file.display());
+            let are = if count == 1 { "rule is" } else { "rules are" };
+            let mut text = format!("{}: {count} {are} in order", file.display());
             for warning in rules.warnings() {
                 text.push_str(&format!("\nnote: {}:{warning}", file.display()));
             }
