@@ -1,7 +1,10 @@
 //! Rules as text: read, named, and checked against the schema.
 
-use cedar_policy::{Effect, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use cedar_policy::{
+    Effect, Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, Validator,
+};
 use miette::Diagnostic;
+use nooterra_protocol::grant::Action;
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
 
@@ -194,7 +197,12 @@ fn validate(text: &str, schema: &Schema, set: &PolicySet) -> Result<Vec<String>,
         .validation_errors()
         .map(|error| {
             let id = error.policy_id().to_string();
-            (place(text, error), id.clone(), of_rule(&id, in_words(error)))
+            let words = match error {
+                // Of names that are equally near Cedar suggests now one, now another.
+                ValidationError::UnrecognizedActionId(_) => nearest_action(&error.to_string()),
+                _ => in_words(error),
+            };
+            (place(text, error), id.clone(), of_rule(&id, words))
         })
         .min();
     if let Some(((line, column), id, what)) = first {
@@ -218,6 +226,19 @@ fn in_words(error: &(impl Diagnostic + ?Sized)) -> String {
         words = format!("{words}; {help}");
     }
     words.replace('\n', " ")
+}
+
+/// An unknown action and the nearest that there is.
+fn nearest_action(words: &str) -> String {
+    let unknown = words.split("Action::\"").nth(1).and_then(|rest| rest.split('"').next());
+    let unknown = unknown.unwrap_or_default();
+    let nearest = Action::ALL
+        .into_iter()
+        .min_by_key(|action| strsim::damerau_levenshtein(unknown, action.name()));
+    match nearest {
+        Some(action) => format!("{words}; did you mean `Action::\"{action}\"`?"),
+        None => words.to_owned(),
+    }
 }
 
 /// What Cedar says of a rule, without the rule's name, which stands in front here.
