@@ -219,7 +219,7 @@ fn a_skill_that_may_not_drive_aborts_the_job_in_the_rules_words() {
 
 #[test]
 fn a_job_whose_time_is_over_while_it_is_under_way_ends_in_a_safe_exit() {
-    let over = wall().plus(Duration::from_secs(20));
+    let over = wall().plus(Duration::from_secs(10));
     let rules = format!(
         "{DEFAULT}\n@id(\"until-then\")\nforbid (principal is Skill, action, resource)\n\
          when {{ context.now >= datetime(\"{over}\") }};\n"
