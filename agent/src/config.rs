@@ -3,6 +3,7 @@
 //! A key that is ignored is worse than a refusal: the engineer believes that it holds. So an
 //! unknown key is an error with its line and the nearest key that exists.
 
+use nooterra_protocol::grant::Mode;
 use nooterra_protocol::ids::RobotId;
 use nooterra_protocol::skill::Capability;
 use serde::Deserialize;
@@ -51,6 +52,9 @@ pub enum ConfigError {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// Who may ask for what.
+    #[serde(default)]
+    pub authority: Authority,
     /// The control loop.
     #[serde(default)]
     pub control: Control,
@@ -103,6 +107,16 @@ pub struct Policy {
     /// The public key of the robot's owner, who alone signs policies.
     #[serde(default = "owner_key_file")]
     pub owner_key_file: PathBuf,
+}
+
+/// `[authority]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Authority {
+    /// The owner's signed rules; without them those of this release hold.
+    pub file: Option<PathBuf>,
+    /// How the robot is operated when the agent starts.
+    pub mode: Mode,
 }
 
 /// `[skills]`
@@ -265,8 +279,8 @@ impl Config {
         ] {
             *file = base.join(&*file);
         }
-        if let Some(world) = &mut config.robot.world {
-            *world = base.join(&*world);
+        for file in [&mut config.robot.world, &mut config.authority.file].into_iter().flatten() {
+            *file = base.join(&*file);
         }
         Ok(config)
     }

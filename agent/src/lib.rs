@@ -1,6 +1,7 @@
 //! The daemon on the robot: composes gate, driver, journal and sandbox, and holds the channel
 //! to the cloud.
 //!
+//! - [`authority`] — who may ask for what.
 //! - [`config`] — `agent.toml`.
 //! - [`identity`] — device key, certificate, enrolment.
 //! - [`control`] — the loop that alone moves the robot.
@@ -18,6 +19,7 @@
 //! its enrolment or its configuration. It loads no policy, key or code over the channel
 //! except skills, which run in the sandbox.
 
+pub mod authority;
 #[cfg(feature = "tools")]
 pub mod backtest;
 pub mod cli;

@@ -10,6 +10,8 @@
 //! They meet in the journal, in [`Desk`] (wishes), in [`View`] (what is seen), and in one
 //! bounded queue of orders for the runner.
 
+use crate::authority::Authority;
+use crate::authority::signed::{self, AuthorityError};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::control::{ControlLoop, ControlThread, Desk, Exit, ThreadError, View};
@@ -19,7 +21,7 @@ use crate::files;
 use crate::http::{Client, HttpError};
 use crate::identity::{self, Identity, IdentityError};
 use crate::jobs::{Facts, Jobs, Runner, RunnerParts, Shelf, SystemPace};
-use crate::link::{Channel, Downlink};
+use crate::link::{Channel, Downlink, DownlinkParts};
 use crate::systemd::{self, Watchdog};
 use nooterra_blackbox::{AppendError, Clock, Journal, JournalHandle, OpenError, Opened, Options};
 use nooterra_policy::VerifiedPolicy;
@@ -63,6 +65,9 @@ pub enum RunError {
     /// The boot could not be recorded.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// No rules of who may ask for what.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// No robot.
     #[error(transparent)]
     Driver(#[from] DriverError),
@@ -113,11 +118,17 @@ pub fn run(config: &Config, sim: &SimOptions) -> Result<(), RunError> {
     files::private_dir(&config.state.dir)
         .map_err(|source| RunError::State { path: config.state.dir.clone(), source })?;
     let policy = envelope::load(config)?;
+    let in_force = signed::load(config)?;
     let identity = Identity::load(&config.state.identity_dir(), &config.robot.id)?;
     let clock = Arc::new(SystemClock::new(identity.not_before()));
     let journal = open_journal(config, &policy, &identity, &clock)?;
+    signed::never_back(&in_force, &journal.handle())?;
+    info!(hash = %in_force.hash, mode = config.authority.mode.name(), "{} in force", in_force.name());
+    let (rules, handle) = (in_force.rules, journal.handle());
+    let authority = signed::authority(config, rules, Arc::clone(&clock), &handle)?;
+    let law = Law { authority: Arc::new(authority), policy };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let daemon = Daemon::start(config, sim, &policy, identity, clock, &journal, &runtime)?;
+    let daemon = Daemon::start(config, sim, &law, identity, clock, &journal, &runtime)?;
     let result = runtime.block_on(daemon.watch(&journal.handle()));
     runtime.shutdown_timeout(Duration::from_secs(1));
     let poisoned = journal.handle().poisoned();
@@ -160,8 +171,15 @@ fn open_journal(
     Ok(journal)
 }
 
+/// What holds, whoever asks: how the robot may move, and who may ask for it.
+struct Law {
+    authority: Arc<Authority>,
+    policy: VerifiedPolicy,
+}
+
 /// The parts that run.
 struct Daemon {
+    authority: Arc<Authority>,
     channel: tokio::task::JoinHandle<()>,
     clock: Arc<SystemClock>,
     control: ControlThread,
@@ -175,13 +193,14 @@ impl Daemon {
     fn start(
         config: &Config,
         sim: &SimOptions,
-        policy: &VerifiedPolicy,
+        law: &Law,
         identity: Identity,
         clock: Arc<SystemClock>,
         journal: &Journal,
         runtime: &tokio::runtime::Runtime,
     ) -> Result<Self, RunError> {
         let handle = journal.handle();
+        let Law { authority, policy } = law;
         let robot = driver::open(config, sim)?;
         let capabilities = robot.capabilities();
         let desk = Arc::new(Desk::new(handle.clone(), policy));
@@ -192,6 +211,7 @@ impl Daemon {
         let (runner, jobs) = Runner::new(
             &config.state.dir,
             RunnerParts {
+                authority: Arc::clone(authority),
                 desk: Arc::clone(&desk),
                 facts,
                 grant: config.skills.grant.clone(),
@@ -208,15 +228,16 @@ impl Daemon {
         let control = ControlThread::spawn(control, &config.control)?;
         let runner =
             std::thread::Builder::new().name("jobs".to_owned()).spawn(move || runner.run())?;
-        let downlink = Arc::new(Downlink::new(
-            config.robot.id.clone(),
-            identity.cloud().command_key.clone(),
-            &config.link,
-            Arc::clone(&clock),
-            handle.clone(),
-            Arc::clone(&desk),
-            jobs.clone(),
-        ));
+        let downlink = Arc::new(Downlink::new(DownlinkParts {
+            authority: Arc::clone(authority),
+            clock: Arc::clone(&clock),
+            command_key: identity.cloud().command_key.clone(),
+            desk: Arc::clone(&desk),
+            jobs: jobs.clone(),
+            journal: handle.clone(),
+            max_lease_ms: config.link.max_lease_ms,
+            robot: config.robot.id.clone(),
+        }));
         let news = Arc::new(Notify::new());
         let waker = Arc::clone(&news);
         handle.set_notify(Box::new(move || waker.notify_one()));
@@ -232,7 +253,8 @@ impl Daemon {
             news,
         };
         let channel = runtime.spawn(channel.run(stopped));
-        Ok(Self { channel, clock, control, jobs, runner, stop, view })
+        let authority = Arc::clone(authority);
+        Ok(Self { authority, channel, clock, control, jobs, runner, stop, view })
     }
 
     /// Waits for a signal or for a part that ends by itself, and then ends all of them, the
@@ -274,6 +296,7 @@ impl Daemon {
             if !watchdog.look(self.view.beats()) {
                 error!("the control loop does not tick; the watchdog is not fed");
             }
+            self.authority.refresh();
             if self.control.is_over() {
                 return Err(RunError::Ended("the control loop"));
             }

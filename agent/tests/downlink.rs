@@ -4,17 +4,19 @@
 mod common;
 
 use common::{Site, robot};
-use nooterra_agent::clock::{SystemClock, wall};
+use nooterra_agent::authority::{Access, Authority, Now, Rules, Situation};
+use nooterra_agent::clock::{SystemClock, mono, wall};
 use nooterra_agent::config::Link;
 use nooterra_agent::control::Desk;
 use nooterra_agent::jobs::Jobs;
-use nooterra_agent::link::{Downlink, Taken};
+use nooterra_agent::link::{Downlink, DownlinkParts, Taken};
 use nooterra_blackbox::{Journal, JournalHandle};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::command::{Ask, RemoteCommand};
 use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::geometry::{Point, Twist};
+use nooterra_protocol::grant::Mode;
 use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, RobotId, StepId};
 use nooterra_protocol::keys::{Ed25519Key, Signer as _};
 use nooterra_protocol::plan::{Param, Plan, PlanStep, SkillRef};
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 struct Door {
     _journal: Journal,
+    authority: Arc<Authority>,
     desk: Arc<Desk>,
     downlink: Downlink,
     handle: JournalHandle,
@@ -36,19 +39,26 @@ fn cloud() -> Ed25519Key {
 }
 
 fn open(site: &Site) -> Door {
+    open_with(site, Rules::built_in().unwrap(), Situation::default())
+}
+
+fn open_with(site: &Site, rules: Rules, situation: Situation) -> Door {
     let (journal, handle) = site.journal();
     let desk = Arc::new(Desk::new(handle.clone(), &site.policy()));
     let (jobs, inbox) = Jobs::new();
-    let downlink = Downlink::new(
-        robot(),
-        cloud().verifying_key(),
-        &Link::default(),
-        Arc::new(SystemClock::new(WallMillis(0))),
-        handle.clone(),
-        Arc::clone(&desk),
+    let now = || Now { mono: mono(), wall: wall() };
+    let authority = Arc::new(Authority::new(robot(), rules, situation, Box::new(now)));
+    let downlink = Downlink::new(DownlinkParts {
+        authority: Arc::clone(&authority),
+        clock: Arc::new(SystemClock::new(WallMillis(0))),
+        command_key: cloud().verifying_key(),
+        desk: Arc::clone(&desk),
         jobs,
-    );
-    Door { _journal: journal, desk, downlink, handle, _inbox: inbox }
+        journal: handle.clone(),
+        max_lease_ms: Link::default().max_lease_ms,
+        robot: robot(),
+    });
+    Door { _journal: journal, authority, desk, downlink, handle, _inbox: inbox }
 }
 
 fn drive_to(x: f64) -> Ask {
@@ -219,4 +229,85 @@ fn a_flood_of_long_lived_commands_is_bounded_and_a_stop_still_passes() {
     door.refuses(&sign(command("env_x", drive_to(3.0))), "commands are still unexpired");
     let stop = Ask::EmergencyStop { reason: "drill".to_owned() };
     assert!(matches!(door.downlink.take(&sign(command("env_y", stop))), Taken::Accepted(_)));
+}
+
+fn start_job(id: &str) -> Ask {
+    let skill = SkillRef {
+        bundle: Digest::of(b"bundle"),
+        id: "patrol".parse().unwrap(),
+        version: "1.0.0".to_owned(),
+    };
+    let step = PlanStep {
+        action: "patrol".to_owned(),
+        id: StepId::new("s1").unwrap(),
+        params: [].into(),
+        skill,
+        timeout_s: 60,
+    };
+    Ask::StartJob { job: JobId::new(id).unwrap(), plan: Plan { steps: vec![step] } }
+}
+
+#[test]
+fn the_wrong_mode_refuses_motion_and_a_stop_still_stops() {
+    let site = Site::new();
+    let situation = Situation { mode: Mode::Maintenance, ..Situation::default() };
+    let door = open_with(&site, Rules::built_in().unwrap(), situation);
+    let why = "rule `nothing-moves-in-maintenance` forbids it: somebody works on the robot";
+    door.refuses(&sign(command("env_1", drive_to(3.0))), why);
+    door.refuses(&sign(command("env_2", Ask::ReleaseStop)), why);
+    door.authority.change(|situation| situation.mode = Mode::Manual);
+    let start = sign(command("env_3", start_job("job-1")));
+    door.refuses(&start, "rule `jobs-in-automatic-mode-only` forbids it");
+    door.authority.change(|situation| situation.mode = Mode::Maintenance);
+    let stop = sign(command("env_4", Ask::EmergencyStop { reason: "drill".to_owned() }));
+    assert!(matches!(door.downlink.take(&stop), Taken::Accepted(_)));
+    assert!(door.desk.emergency_stop());
+}
+
+#[test]
+fn a_job_starts_when_it_was_reviewed_and_within_its_access() {
+    let site = Site::new();
+    let door = open(&site);
+    let job = JobId::new("job-1").unwrap();
+    let access = Access { needs_review: true, ..Access::default() };
+    door.authority.change(|situation| drop(situation.jobs.insert(job.clone(), access)));
+    door.refuses(&sign(command("env_1", start_job("job-1"))), "`review-comes-first`");
+    door.authority.review(&ActorId::new("reviewer").unwrap(), &job).unwrap();
+    let over = Access { to: Some(WallMillis(wall().0 - 1)), ..Access::default() };
+    door.authority.change(|situation| drop(situation.jobs.insert(job.clone(), over)));
+    door.refuses(&sign(command("env_2", start_job("job-1"))), "`access-has-its-time`");
+    door.authority.change(|situation| drop(situation.jobs.remove(&job)));
+    let start = sign(command("env_3", start_job("job-1")));
+    assert!(matches!(door.downlink.take(&start), Taken::Accepted(_)));
+}
+
+#[test]
+fn a_veto_refuses_motion_and_an_ended_session_too() {
+    let site = Site::new();
+    let door = open(&site);
+    let operator = ActorId::new("operator-1").unwrap();
+    door.authority.veto(&operator).unwrap();
+    door.refuses(&sign(command("env_1", drive_to(3.0))), "rule `a-veto-holds` forbids it");
+    door.authority.lift_veto(&operator).unwrap();
+    let ended = WallMillis(wall().0 - 1);
+    door.authority.change(|situation| situation.sessions.extend([(operator, ended)]));
+    door.refuses(&sign(command("env_2", drive_to(3.0))), "rule `sessions-end` forbids it");
+    door.authority.change(|situation| situation.sessions.clear());
+    assert!(matches!(
+        door.downlink.take(&sign(command("env_3", drive_to(3.0)))),
+        Taken::Accepted(_)
+    ));
+    assert!(door.moves());
+}
+
+#[test]
+fn an_owners_rules_say_who_may_drive() {
+    let site = Site::new();
+    let rules = "@id(\"only-ben\") permit (principal == Operator::\"ben\", action, resource);";
+    let door = open_with(&site, Rules::parse(rules).unwrap(), Situation::default());
+    let bytes = sign(command("env_1", drive_to(3.0)));
+    door.refuses(&bytes, "no rule permits operator operator-1 to drive this robot");
+    let mut bens = command("env_2", drive_to(3.0));
+    bens.issuer = ActorId::new("ben").unwrap();
+    assert!(matches!(door.downlink.take(&sign(bens)), Taken::Accepted(_)));
 }

@@ -15,8 +15,8 @@
 //! simulated differential base on injected time.
 //!
 //! # Maps
-//! With the feature `map` [`map`] reads Nav2's map files, for developers' commands; a robot is
-//! given grids that its owner signed.
+//! With the feature `map` [`map`] reads Nav2's map files and drones' fences, for developers'
+//! commands; a robot is given grids and zones that its owner signed.
 //!
 //! # What it never does
 //! It makes no command of its own other than a stop, remembers none to write it again, and

@@ -3,7 +3,8 @@
 //! What lives here: typed ids ([`ids`]), time as two clocks that are never mixed ([`time`]),
 //! plane geometry ([`geometry`]), what a robot is asked ([`command`]) and sees
 //! ([`observation`]), jobs and their one state table ([`job`]), plans ([`plan`]), the owner's
-//! policy document ([`policy`]) and the grids that it may name ([`grid`]), the skill manifest ([`skill`]), facts ([`event`]), what the
+//! policy document ([`policy`]) and the grids that it may name ([`grid`]), who may ask for what
+//! ([`grant`]), the skill manifest ([`skill`]), facts ([`event`]), what the
 //! journal holds ([`entry`]), what travels between robot and cloud ([`uplink`], [`topic`]),
 //! keys ([`keys`]), and signed objects ([`envelope`]) over canonical CBOR ([`codec`]).
 //!
@@ -24,6 +25,7 @@ pub mod entry;
 pub mod envelope;
 pub mod event;
 pub mod geometry;
+pub mod grant;
 pub mod grid;
 pub mod ids;
 pub mod job;

@@ -1,12 +1,13 @@
 //! An embedded cloud, a client of its API, and a robot made of the agent's parts.
 
 use crate::measure::Samples;
+use nooterra_agent::authority;
 use nooterra_agent::clock::{SystemClock, mono};
 use nooterra_agent::config::Config;
 use nooterra_agent::control::{ControlLoop, ControlThread, Desk, View};
 use nooterra_agent::identity::{self, Identity};
 use nooterra_agent::jobs::{Inbox, Jobs};
-use nooterra_agent::link::{Channel, Downlink};
+use nooterra_agent::link::{Channel, Downlink, DownlinkParts};
 use nooterra_blackbox::{Clock, Journal, JournalHandle, Options};
 use nooterra_cloud::Cloud;
 use nooterra_hal::HalError;
@@ -208,15 +209,19 @@ impl Robot {
         let news = Arc::new(Notify::new());
         let waker = Arc::clone(&news);
         handle.set_notify(Box::new(move || waker.notify_one()));
-        let downlink = Downlink::new(
-            config.robot.id.clone(),
-            identity.cloud().command_key.clone(),
-            &config.link,
-            Arc::clone(&clock),
-            handle.clone(),
+        let rules = authority::signed::load(&config).unwrap().rules;
+        let authority =
+            authority::signed::authority(&config, rules, Arc::clone(&clock), &handle).unwrap();
+        let downlink = Downlink::new(DownlinkParts {
+            authority: Arc::new(authority),
+            clock: Arc::clone(&clock),
+            command_key: identity.cloud().command_key.clone(),
             desk,
             jobs,
-        );
+            journal: handle.clone(),
+            max_lease_ms: config.link.max_lease_ms,
+            robot: config.robot.id.clone(),
+        });
         let health = Health {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             battery: None,

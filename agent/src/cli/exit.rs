@@ -1,5 +1,6 @@
 //! Exit codes, documented in `--help`.
 
+use crate::authority::signed::AuthorityError;
 use crate::envelope::EnvelopeError;
 use crate::http::HttpError;
 use crate::identity::{EnrollError, IdentityError};
@@ -62,12 +63,16 @@ pub(super) fn of(error: &anyhow::Error) -> Code {
     }
     if let Some(error) = error.downcast_ref::<RunError>() {
         return match error {
+            RunError::Authority(error) => authority(error),
             RunError::Driver(_) => Code::Configuration,
             RunError::Envelope(error) => envelope(error),
             RunError::Identity(error) => identity(error),
             RunError::Journal(OpenError::Locked(_)) => Code::Taken,
             _ => Code::Failed,
         };
+    }
+    if let Some(error) = error.downcast_ref::<AuthorityError>() {
+        return authority(error);
     }
     if let Some(error) = error.downcast_ref::<EnvelopeError>() {
         return envelope(error);
@@ -99,6 +104,19 @@ fn envelope(error: &EnvelopeError) -> Code {
         EnvelopeError::Policy { .. } | EnvelopeError::Older { .. } => Code::NotVerified,
         EnvelopeError::File { .. } | EnvelopeError::OwnerKey { .. } => Code::Configuration,
         EnvelopeError::State(_) => Code::Failed,
+    }
+}
+
+fn authority(error: &AuthorityError) -> Code {
+    match error {
+        AuthorityError::File { .. } => Code::Configuration,
+        AuthorityError::Owner(error) => envelope(error),
+        AuthorityError::State(_) => Code::Failed,
+        AuthorityError::Gone(_)
+        | AuthorityError::Older { .. }
+        | AuthorityError::Robot { .. }
+        | AuthorityError::Rules { .. }
+        | AuthorityError::Signed { .. } => Code::NotVerified,
     }
 }
 

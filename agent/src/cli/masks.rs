@@ -52,7 +52,7 @@ pub(super) fn read(options: &Options) -> anyhow::Result<Vec<(Mask, Vec<u8>)>> {
 }
 
 /// A zone's name from a file's: what an id cannot hold becomes a dash.
-fn name(file: &Path) -> anyhow::Result<ZoneId> {
+pub(super) fn name(file: &Path) -> anyhow::Result<ZoneId> {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.-".contains(c);
     let text: String =

@@ -1,9 +1,12 @@
 //! The command line: what can be asked of the agent, and how it answers.
 
+mod authority;
 #[cfg(feature = "tools")]
 mod backtest;
 mod blackbox;
 mod exit;
+#[cfg(feature = "tools")]
+mod import;
 mod logging;
 #[cfg(feature = "tools")]
 mod masks;
@@ -53,6 +56,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Check, explain and show the rules of who may ask for what
+    #[command(subcommand)]
+    Authority(authority::Command),
     /// Verify, read and locate records of the black box
     #[command(subcommand)]
     Blackbox(blackbox::Command),
@@ -150,6 +156,7 @@ pub fn main() -> ExitCode {
 fn answer(cli: Cli) -> anyhow::Result<Answer> {
     let load = || Config::load(&cli.config).map_err(|error| coded(Code::Configuration, error));
     match cli.command {
+        Command::Authority(command) => authority::answer(command, load),
         Command::Blackbox(command) => blackbox::answer(command, load, cli.json),
         Command::Check => check(&load()?),
         Command::Completions { shell } => {
@@ -172,6 +179,7 @@ fn answer(cli: Cli) -> anyhow::Result<Answer> {
 
 fn check(config: &Config) -> anyhow::Result<Answer> {
     let policy = crate::envelope::load(config)?;
+    let in_force = crate::authority::signed::load(config)?;
     let keys = crate::jobs::trusted_keys(&config.skills.trusted_keys_dir)
         .map_err(|error| coded(Code::Configuration, error))?
         .ids()
@@ -179,13 +187,15 @@ fn check(config: &Config) -> anyhow::Result<Answer> {
     let robot = crate::driver::open(config, &SimOptions::default())?;
     let document = policy.document();
     let text = format!(
-        "configuration of {} is in order: {}, policy {} version {} ({} zones, {} masks), {keys} skill keys",
+        "configuration of {} is in order: {}, policy {} version {} ({} zones, {} masks), {}, \
+         {keys} skill keys",
         config.robot.id,
         robot.capabilities().model,
         document.id,
         document.version,
         document.zones.len(),
         document.masks.len(),
+        in_force.name(),
     );
     Ok(Answer::done(
         text,
@@ -193,6 +203,7 @@ fn check(config: &Config) -> anyhow::Result<Answer> {
             "robot": config.robot.id,
             "model": robot.capabilities().model,
             "policy": { "id": document.id, "version": document.version, "hash": policy.digest() },
+            "authority": { "rules": in_force.name(), "hash": in_force.hash },
             "skill_keys": keys,
         }),
     ))

@@ -21,6 +21,9 @@ pub(super) enum Command {
         /// The document.
         file: PathBuf,
     },
+    /// Turn a drone's fence (QGroundControl, MAVLink, ArduPilot) into zones of a policy
+    #[cfg(feature = "tools")]
+    Import(super::import::Import),
     /// Make an owner's key
     #[cfg(feature = "tools")]
     Keygen {
@@ -67,6 +70,8 @@ pub(super) fn answer(
             );
             Ok(Answer::done(text, json!({ "ok": true, "policy": document })))
         }
+        #[cfg(feature = "tools")]
+        Command::Import(import) => import.answer(),
         #[cfg(feature = "tools")]
         Command::Keygen { out, public } => tools::keygen(&out, &public),
         Command::Show => {

@@ -4,6 +4,7 @@
 //! at a time. What must survive a restart is in one file that is replaced as a whole at every
 //! step of a plan ([`memory`]); what happened is in the journal, as signed facts ([`Facts`]).
 
+mod epochs;
 mod facts;
 mod memory;
 mod pace;

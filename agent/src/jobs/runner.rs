@@ -1,11 +1,13 @@
 //! Carries out one job: its steps in order, each by one action of one skill.
 
+use super::epochs::Epochs;
 use super::facts::{Facts, FactsError};
 use super::memory::{MAX_RESUMES, Memory, Progress};
 use super::pace::Pace;
 use super::ports::{self, Call};
 use super::shelf::Shelf;
 use super::{Inbox, Jobs, Order, Shared};
+use crate::authority::{Authority, Skill};
 use crate::control::{Desk, Goal, Lease, View};
 use nooterra_blackbox::JournalHandle;
 use nooterra_protocol::codec::{Blob, Digest};
@@ -15,17 +17,16 @@ use nooterra_protocol::event::{
     UnderPolicy,
 };
 use nooterra_protocol::geometry::Pose;
-use nooterra_protocol::ids::JobId;
+use nooterra_protocol::grant::Sensor;
+use nooterra_protocol::ids::{JobId, SkillId};
+use nooterra_protocol::observation::Observation;
 use nooterra_protocol::plan::{Plan, PlanStep};
 use nooterra_protocol::skill::Capability;
 use nooterra_protocol::time::MonoNanos;
-use nooterra_skill_host::{
-    Bundle, End, Host, HostOptions, Request, RunState, Running, Status, Stepped,
-};
+use nooterra_skill_host::{Bundle, End, Host, Request, RunState, Running, Status, Stepped};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 use tracing::{error, info, warn};
@@ -48,6 +49,8 @@ const REST_SPEED: f64 = 0.02;
 
 /// What the runner works with.
 pub struct RunnerParts {
+    /// Whether a skill may drive, and what it may see.
+    pub authority: Arc<Authority>,
     /// Takes the skill's wishes.
     pub desk: Arc<Desk>,
     /// Signs what happened.
@@ -199,8 +202,11 @@ impl Runner {
                 .get(&step.skill.bundle)
                 .ok_or_else(|| Halt::Abort(format!("step {}: its bundle is missing", step.id)))?;
             let steps = progress.plan.steps.len();
-            StepRun::new(self, &progress.job, step, (progress.next_step, steps)).run(bundle)?;
+            let ended =
+                StepRun::new(self, &progress.job, step, (progress.next_step, steps)).run(bundle);
             self.parts.desk.set_skill(None);
+            self.parts.authority.end_step();
+            ended?;
             progress.next_step += 1;
             progress.resumes = 0;
             self.remember(progress)?;
@@ -247,6 +253,8 @@ impl Runner {
 /// One step of a plan while it is under way.
 struct StepRun<'r> {
     beat_due: MonoNanos,
+    /// The range sensor's data is kept from the skill.
+    gated: bool,
     job: &'r JobId,
     parts: &'r mut RunnerParts,
     /// Index of this step, and how many there are.
@@ -266,6 +274,7 @@ impl<'r> StepRun<'r> {
     ) -> Self {
         Self {
             beat_due: runner.parts.pace.now(),
+            gated: false,
             job,
             place,
             said: Default::default(),
@@ -283,13 +292,17 @@ impl<'r> StepRun<'r> {
             step: self.step.id.clone(),
             version: bundle.manifest().version.clone(),
         };
+        // Before it is used: a skill that may not drive is not.
+        let granted = self.granted(bundle)?;
         self.parts.facts.state(self.job, EventType::SkillUsed, &used)?;
+        let drives = granted.contains(&Capability::Drive);
+        let scans = granted.contains(&Capability::Scan);
         let (ports, calls) = ports::queue();
         let (action, params) = (&self.step.action, &self.step.params);
         let running = self
             .parts
             .host
-            .start(bundle, &self.parts.grant, action, params, Box::new(ports))
+            .start(bundle, &granted, action, params, Box::new(ports))
             .map_err(|error| self.failed(&error.to_string()))?;
         let period = Duration::from_millis(u64::from(bundle.manifest().period_ms));
         let timeout = Duration::from_secs(u64::from(self.step.timeout_s));
@@ -302,13 +315,19 @@ impl<'r> StepRun<'r> {
             if let Some(reason) = self.shared.cancelled() {
                 return Err(Halt::Abort(format!("cancelled: {reason}")));
             }
+            if drives {
+                self.parts.authority.skill_drives().map_err(|why| self.failed(&why.to_string()))?;
+            }
             let now = self.parts.pace.now();
             if now >= give_up {
                 return Err(self.failed(&format!("not done within {} s", self.step.timeout_s)));
             }
             if now >= next {
                 next = next.plus(period).max(now);
-                if let Some(seen) = self.parts.view.observation() {
+                if let Some(mut seen) = self.parts.view.observation() {
+                    if scans {
+                        seen = self.permitted(seen, &bundle.manifest().id);
+                    }
                     running.observe(seen.pose.at, &seen);
                 }
             }
@@ -326,6 +345,37 @@ impl<'r> StepRun<'r> {
             self.heartbeat(now, &running)?;
             self.parts.pace.sleep(Duration::from_millis(10).min(period));
         }
+    }
+
+    /// What the step's skill is given of what it asks for, if the rules let it drive now.
+    fn granted(&self, bundle: &Bundle) -> Result<BTreeSet<Capability>, Halt> {
+        let manifest = bundle.manifest();
+        let mut granted = self.parts.grant.clone();
+        granted.retain(|capability| manifest.capabilities.contains(capability));
+        let skill = Skill { id: manifest.id.clone(), tier: manifest.tier };
+        let authority = &self.parts.authority;
+        authority
+            .begin_step(self.job, skill, granted.contains(&Capability::Drive))
+            .map_err(|why| self.failed(&why.to_string()))?;
+        Ok(granted)
+    }
+
+    /// What of an observation the skill may have now. Where it begins and ends to be less, that
+    /// is recorded; the data itself reaches nobody.
+    fn permitted(&mut self, seen: Arc<Observation>, skill: &SkillId) -> Arc<Observation> {
+        let grants = self.parts.authority.grants();
+        let may = grants.sensor(Sensor::Range, self.parts.pace.now()).read;
+        if self.gated == may {
+            self.gated = !may;
+            let word = if may { "granted again" } else { "not granted" };
+            let message = format!("the range sensor is {word}");
+            info!(job = %self.job, %skill, message);
+            self.record(Entry::SkillLog(SkillLog { message, skill: skill.clone() }));
+        }
+        if may || seen.scan.is_none() {
+            return seen;
+        }
+        Arc::new(Observation { scan: None, ..(*seen).clone() })
     }
 
     fn failed(&self, why: &str) -> Halt {
@@ -422,42 +472,6 @@ impl<'r> StepRun<'r> {
         let kind = entry.kind();
         if let Err(error) = self.parts.journal.append(entry) {
             warn!(%error, kind, "an entry is not in the journal");
-        }
-    }
-}
-
-/// Makes the sandbox's time pass while a job is under way, so that a skill that does not
-/// return is ended. Without a job nothing wakes up for it.
-struct Epochs {
-    over: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Epochs {
-    fn count(host: &Arc<Host>) -> Self {
-        let over = Arc::new(AtomicBool::new(false));
-        let (host, stop) = (Arc::clone(host), Arc::clone(&over));
-        let tick = HostOptions::default().tick;
-        let thread = std::thread::Builder::new().name("epochs".to_owned()).spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                std::thread::sleep(tick);
-                host.epoch_tick();
-            }
-        });
-        if let Err(error) = &thread {
-            // A skill that does not return then keeps its thread; the robot stands all the
-            // same once its last request is too old.
-            error!(%error, "no thread to count the sandbox's time");
-        }
-        Self { over, thread: thread.ok() }
-    }
-}
-
-impl Drop for Epochs {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What arrives for this robot: each message is verified, judged, journalled, and only then
 //! acted on.
 
+use crate::authority::{Authority, Denied};
 use crate::clock::{SystemClock, mono};
 use crate::control::{Desk, Goal, Lease};
 use crate::jobs::Jobs;
@@ -27,6 +28,9 @@ const REPLAY_KEY: &str = "downlink.seen";
 /// Why a message is not acted on.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
+    /// Whoever asks may not ask this now.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// Another job is under way, or the job is unknown.
     #[error("{0}")]
     Job(String),
@@ -72,56 +76,53 @@ pub enum Taken {
     Refused(String),
 }
 
+/// What the door works with.
+#[derive(Debug)]
+pub struct DownlinkParts {
+    /// Who may ask for what.
+    pub authority: Arc<Authority>,
+    /// Time.
+    pub clock: Arc<SystemClock>,
+    /// Whose signature is believed.
+    pub command_key: VerifyingKey,
+    /// Takes operators' wishes.
+    pub desk: Arc<Desk>,
+    /// Takes jobs.
+    pub jobs: Jobs,
+    /// Keeps what was received.
+    pub journal: JournalHandle,
+    /// `link.max_lease_ms`.
+    pub max_lease_ms: u32,
+    /// Whose door it is.
+    pub robot: RobotId,
+}
+
 /// The door for commands.
 pub struct Downlink {
-    clock: Arc<SystemClock>,
-    command_key: VerifyingKey,
-    desk: Arc<Desk>,
-    jobs: Jobs,
-    journal: JournalHandle,
-    max_lease_ms: u32,
-    robot: RobotId,
+    parts: DownlinkParts,
     seen: Mutex<Vec<(EnvelopeId, WallMillis)>>,
 }
 
 impl std::fmt::Debug for Downlink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Downlink").field("robot", &self.robot).finish_non_exhaustive()
+        f.debug_struct("Downlink").field("robot", &self.parts.robot).finish_non_exhaustive()
     }
 }
 
 impl Downlink {
-    /// A door that believes `command_key`. What was received before a restart is still known.
+    /// A door. What was received before a restart is still known.
     #[must_use]
-    pub fn new(
-        robot: RobotId,
-        command_key: VerifyingKey,
-        config: &crate::config::Link,
-        clock: Arc<SystemClock>,
-        journal: JournalHandle,
-        desk: Arc<Desk>,
-        jobs: Jobs,
-    ) -> Self {
-        let stored = journal.get_state(REPLAY_KEY).ok().flatten();
+    pub fn new(parts: DownlinkParts) -> Self {
+        let stored = parts.journal.get_state(REPLAY_KEY).ok().flatten();
         let seen = stored.and_then(|bytes| codec::from_slice(&bytes).ok()).unwrap_or_default();
-        let max_lease_ms = config.max_lease_ms;
-        Self {
-            clock,
-            command_key,
-            desk,
-            jobs,
-            journal,
-            max_lease_ms,
-            robot,
-            seen: Mutex::new(seen),
-        }
+        Self { parts, seen: Mutex::new(seen) }
     }
 
     /// Takes one message, whoever carried it. Blocks until its record is on the disk.
     pub fn take(&self, bytes: &[u8]) -> Taken {
-        let key_id = self.command_key.key_id();
+        let key_id = self.parts.command_key.key_id();
         let verified: Result<Signed<RemoteCommand>, SignedError> =
-            Signed::verify(bytes, |id| (id == key_id).then_some(&self.command_key));
+            Signed::verify(bytes, |id| (id == key_id).then_some(&self.parts.command_key));
         let signed = match verified {
             Ok(signed) => signed,
             Err(error) => return self.refuse(bytes, None, &error.into()),
@@ -140,20 +141,21 @@ impl Downlink {
                 error!(%error, id = %command.id, "a command is not acted on: it cannot be recorded");
                 // A stop needs no record to be right.
                 if let Ask::EmergencyStop { .. } = command.body {
-                    self.desk.set_emergency_stop(true);
+                    self.parts.desk.set_emergency_stop(true);
                 }
                 return Taken::NotRecorded;
             }
         }
         info!(id = %command.id, ask = command.body.name(), "command accepted");
+        self.parts.authority.asked(&command.issuer);
         self.act(command);
         Taken::Accepted(command.id.clone())
     }
 
     fn judge(&self, command: &RemoteCommand) -> Result<(), Refused> {
-        let now = self.clock.judged_wall();
+        let now = self.parts.clock.judged_wall();
         let is_stop = matches!(command.body, Ask::EmergencyStop { .. });
-        match command.check(&self.robot, now) {
+        match command.check(&self.parts.robot, now) {
             // Stop beats everything that only a clock says: a genuine stop for this robot
             // counts late or early.
             Err(Refusal::Expired(_) | Refusal::FromTheFuture(_)) if is_stop => {}
@@ -168,12 +170,13 @@ impl Downlink {
             return Err(Refused::TooMany);
         }
         drop(seen);
-        self.judge_ask(&command.body)
+        self.judge_ask(&command.body)?;
+        Ok(self.parts.authority.judge_ask(&command.issuer, &command.body)?)
     }
 
     fn judge_ask(&self, ask: &Ask) -> Result<(), Refused> {
         let lease = |asked: u32| {
-            let most = self.max_lease_ms;
+            let most = self.parts.max_lease_ms;
             if (1..=most).contains(&asked) { Ok(()) } else { Err(Refused::Lease { asked, most }) }
         };
         match ask {
@@ -189,10 +192,10 @@ impl Downlink {
                 }
                 if to.is_finite() { Ok(()) } else { Err(Refused::NotFinite("to")) }
             }
-            Ask::CancelJob { job, .. } => self.jobs.can_cancel(job).map_err(Refused::Job),
+            Ask::CancelJob { job, .. } => self.parts.jobs.can_cancel(job).map_err(Refused::Job),
             Ask::StartJob { job, plan } => {
                 plan.check()?;
-                self.jobs.can_start(job).map_err(Refused::Job)
+                self.parts.jobs.can_start(job).map_err(Refused::Job)
             }
         }
     }
@@ -201,12 +204,12 @@ impl Downlink {
     /// a record and lets the cloud's second sending act.
     fn accept(&self, signed: &Signed<RemoteCommand>) -> Result<(), StateError> {
         let command = signed.body();
-        self.journal.append_durable(Entry::CommandReceived(CommandReceived {
+        self.parts.journal.append_durable(Entry::CommandReceived(CommandReceived {
             ask: command.body.name().to_owned(),
             id: command.id.clone(),
             signed: Blob(signed.bytes().to_vec()),
         }))?;
-        let now = self.clock.judged_wall();
+        let now = self.parts.clock.judged_wall();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.retain(|(_, expires)| *expires > now);
         seen.push((command.id.clone(), command.expires_at.max(command.issued_at)));
@@ -214,7 +217,7 @@ impl Downlink {
             seen.remove(0);
         }
         let bytes = codec::to_vec(&*seen).unwrap_or_default();
-        self.journal.put_state(REPLAY_KEY, &bytes)
+        self.parts.journal.put_state(REPLAY_KEY, &bytes)
     }
 
     fn act(&self, command: &RemoteCommand) {
@@ -226,18 +229,20 @@ impl Downlink {
         match &command.body {
             Ask::EmergencyStop { reason } => {
                 warn!(reason, "emergency stop from afar");
-                self.desk.set_emergency_stop(true);
+                self.parts.desk.set_emergency_stop(true);
             }
-            Ask::ReleaseStop => self.desk.set_emergency_stop(false),
+            Ask::ReleaseStop => self.parts.desk.set_emergency_stop(false),
             Ask::Drive { lease_ms, twist } => {
-                self.desk.set_operator(lease(Goal::Drive(*twist), *lease_ms), command.id.clone());
+                self.parts
+                    .desk
+                    .set_operator(lease(Goal::Drive(*twist), *lease_ms), command.id.clone());
             }
             Ask::DriveTo { lease_ms, speed_mps, to } => {
                 let goal = Goal::GoTo { speed_mps: *speed_mps, to: *to, yaw: None };
-                self.desk.set_operator(lease(goal, *lease_ms), command.id.clone());
+                self.parts.desk.set_operator(lease(goal, *lease_ms), command.id.clone());
             }
-            Ask::CancelJob { job, reason } => self.jobs.cancel(job, reason),
-            Ask::StartJob { job, plan } => self.jobs.start(job.clone(), plan.clone()),
+            Ask::CancelJob { job, reason } => self.parts.jobs.cancel(job, reason),
+            Ask::StartJob { job, plan } => self.parts.jobs.start(job.clone(), plan.clone()),
         }
     }
 
@@ -247,7 +252,7 @@ impl Downlink {
         // A replay of what was accepted is the cloud making sure; its acceptance is on record.
         if !matches!(refused, Refused::Replayed) {
             let entry = CommandRefused { digest: Digest::of(bytes), id, reason: reason.clone() };
-            if let Err(error) = self.journal.append(Entry::CommandRefused(entry)) {
+            if let Err(error) = self.parts.journal.append(Entry::CommandRefused(entry)) {
                 error!(%error, "a refusal is not in the journal");
             }
         }

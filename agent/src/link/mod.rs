@@ -13,7 +13,7 @@ mod downlink;
 mod session;
 mod uplink;
 
-pub use downlink::{Downlink, Taken};
+pub use downlink::{Downlink, DownlinkParts, Taken};
 
 use crate::clock::SystemClock;
 use crate::identity::Identity;

@@ -8,10 +8,18 @@
 //! has and an image that is cut or larger than [`grid::MAX_CELLS`] are refused, the last by
 //! its header alone.
 //!
+//! # Fences
+//! [`fence`] reads the fences of drones, QGroundControl's plans and MAVLink's text files, and
+//! lays them on a plane around a datum ([`geodesy`]).
+//!
 //! [`grid::MAX_CELLS`]: nooterra_protocol::grid::MAX_CELLS
 
+pub mod fence;
+pub mod geodesy;
+mod mavlink;
 mod nav2;
 mod pgm;
+mod qgc;
 mod yaml;
 
 use nooterra_protocol::grid::{Grid, GridError};
