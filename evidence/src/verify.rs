@@ -1,5 +1,6 @@
 //! The verifier: records in, in order, and out comes how far they are proved.
 
+use crate::absence::{Horizons, Loss, Prune, Statement};
 use crate::chain::{GENESIS, leaf_hash, link};
 use crate::checkpoint::Checkpoint;
 use crate::record::Record;
@@ -19,6 +20,18 @@ pub struct Bad {
     pub why: String,
 }
 
+/// Records in a row that are missing, of which the journal itself says, signed, that it lost
+/// them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub struct Missing {
+    /// The first.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+    /// The record that says so.
+    pub said_in: u64,
+}
+
 /// What a verifier found.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Verification {
@@ -35,8 +48,12 @@ pub struct Verification {
     /// A key was given, so that checkpoints prove who wrote them. Without one the best that
     /// can be said is "self-consistent, identity unproven".
     pub key_known: bool,
+    /// What is missing and was said to be; what is missing and was not is [`Self::first_bad`].
+    pub missing: Vec<Missing>,
     /// What the reader of the store had to say that concerns no single record.
     pub notes: Vec<String>,
+    /// Records that were pruned, as a signed record says: gone, or leaf hashes only.
+    pub pruned: u64,
     /// Records seen, good and bad.
     pub records: u64,
     /// The sequence number of the last checkpoint that holds with everything before it.
@@ -44,10 +61,17 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// Nothing is wrong with any record. Whose records they are is [`Self::key_known`].
+    /// Nothing is wrong with any record that is there, and of what is not there the journal
+    /// says why. Whose records they are is [`Self::key_known`].
     #[must_use]
     pub const fn is_intact(&self) -> bool {
         self.first_bad.is_none()
+    }
+
+    /// It is intact, and nothing was lost.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.is_intact() && self.missing.is_empty()
     }
 }
 
@@ -72,12 +96,19 @@ impl fmt::Display for Verification {
             (0, _) => Ok(()),
             (n, None) => write!(f, ", {n} beyond the last checkpoint"),
             (n, Some(_)) => write!(f, ", {n} not covered by a checkpoint that holds"),
+        }?;
+        if self.pruned > 0 {
+            write!(f, ", {} pruned", self.pruned)?;
         }
+        for Missing { first, last, said_in } in &self.missing {
+            write!(f, "; {first} to {last} are missing, as record {said_in} says")?;
+        }
+        Ok(())
     }
 }
 
 /// Takes the records of one journal from the first on and checks each against the chain and
-/// the checkpoints. Its memory does not grow with the journal.
+/// the checkpoints. Its memory grows with the holes in the journal, not with the journal.
 #[derive(Debug)]
 pub struct Verifier {
     boot: u64,
@@ -86,12 +117,35 @@ pub struct Verifier {
     covered: u64,
     first_bad: Option<Bad>,
     head: Digest,
+    /// What could not be read, for the statements that come later.
+    holes: Vec<Hole>,
     journal: Option<JournalId>,
     key: Option<VerifyingKey>,
+    /// First and last record of each class of which only the leaf hash is there.
+    leaves: [Option<(u64, u64)>; 3],
+    losses: Vec<(u64, Loss)>,
     next_seq: u64,
+    prune: Option<Prune>,
+    pruned: u64,
     records: u64,
     verified_through: Option<u64>,
 }
+
+/// Records that are not there.
+#[derive(Debug)]
+struct Hole {
+    /// Link of the last of them, where it is known.
+    after: Option<Digest>,
+    before: Digest,
+    /// Checkpoints that held before, and the last of them.
+    checkpoints: (u64, Option<u64>),
+    first: u64,
+    last: u64,
+    why: String,
+}
+
+/// The most holes and losses that are kept apart; no journal of ours comes near.
+const MAX_HOLES: usize = 4096;
 
 impl Verifier {
     /// A verifier for a whole journal. Without a key it can find damage but not a forger.
@@ -103,9 +157,14 @@ impl Verifier {
             covered: 0,
             first_bad: None,
             head: GENESIS,
+            holes: Vec::new(),
             journal: None,
             key,
+            leaves: [None; 3],
+            losses: Vec::new(),
             next_seq: 1,
+            prune: None,
+            pruned: 0,
             records: 0,
             verified_through: None,
         }
@@ -138,8 +197,11 @@ impl Verifier {
         let record = self.check(seq, bytes, stored_link, &computed);
         if let Some(record) = &record {
             self.boot = record.boot;
-            if record.kind == "checkpoint" {
-                self.checkpoint(seq, record);
+            match record.kind.as_str() {
+                "checkpoint" => self.checkpoint(seq, record),
+                Loss::KIND => self.loss(seq, record),
+                Prune::KIND => self.prune(seq, record),
+                _ => {}
             }
         }
         // After a bad record the stored link still connects what follows.
@@ -149,18 +211,43 @@ impl Verifier {
         record
     }
 
+    /// The next record was pruned, and its leaf hash stands in its place.
+    pub fn push_pruned(&mut self, class: Class, leaf: &Digest, stored_link: Option<&Digest>) {
+        let seq = self.next_seq;
+        let computed = link(&self.head, leaf);
+        if stored_link.is_some_and(|stored| *stored != computed) {
+            self.bad(seq, "its leaf hash does not lead to its link in the chain".to_owned());
+        }
+        let run = &mut self.leaves[slot(class)];
+        *run = Some((run.map_or(seq, |(first, _)| first), seq));
+        self.head = stored_link.copied().unwrap_or(computed);
+        self.next_seq = seq.saturating_add(1);
+        self.pruned += 1;
+    }
+
     /// The records from the next one up to and with `through_seq` cannot be read, for a
     /// reason that the caller knows; `head` is the link of the last of them, where known.
+    /// Whether the journal says why they are not there, [`Self::finish`] knows.
     pub fn push_unreadable(&mut self, through_seq: u64, head: Option<&Digest>, why: &str) {
         let seq = self.next_seq;
         if through_seq < seq {
             return;
         }
-        let why = match through_seq {
-            last if last == seq => why.to_owned(),
-            last => format!("records {seq} to {last}: {why}"),
-        };
-        self.bad(seq, why);
+        let full = self.holes.len() == MAX_HOLES;
+        match self.holes.last_mut() {
+            Some(hole) if hole.last + 1 == seq => {
+                (hole.last, hole.after) = (through_seq, head.copied());
+            }
+            _ if full => self.bad(seq, why.to_owned()),
+            _ => self.holes.push(Hole {
+                after: head.copied(),
+                before: self.head,
+                checkpoints: (self.checkpoints, self.verified_through),
+                first: seq,
+                last: through_seq,
+                why: why.to_owned(),
+            }),
+        }
         self.head = head.copied().unwrap_or(self.head);
         self.next_seq = through_seq.saturating_add(1);
     }
@@ -173,17 +260,85 @@ impl Verifier {
 
     /// What was found.
     #[must_use]
-    pub fn finish(self) -> Verification {
+    pub fn finish(mut self) -> Verification {
+        let missing = self.explain_holes();
+        self.explain_leaves();
+        let beyond = self.next_seq - 1 - self.verified_through.unwrap_or(0);
         Verification {
-            beyond_last_checkpoint: (self.next_seq - 1) - self.verified_through.unwrap_or(0),
+            beyond_last_checkpoint: beyond,
             checkpoints: self.checkpoints,
             first_bad: self.first_bad,
             head: self.head,
             journal: self.journal,
             key_known: self.key.is_some(),
+            missing,
             notes: Vec::new(),
+            pruned: self.pruned,
             records: self.records,
             verified_through: self.verified_through,
+        }
+    }
+
+    /// Looks for the statement about each hole; what none speaks of was taken away.
+    fn explain_holes(&mut self) -> Vec<Missing> {
+        let mut missing = Vec::new();
+        let prune = self.prune.as_ref().map(|prune| (prune.through, prune.head));
+        for hole in std::mem::take(&mut self.holes) {
+            if let Some((through, head)) = prune
+                && hole.last <= through
+            {
+                self.pruned += hole.last - hole.first + 1;
+                if hole.last == through && hole.after != Some(head) {
+                    self.hide(&hole, "what follows is not what followed when it was pruned");
+                }
+                continue;
+            }
+            let said = self.losses.iter().find_map(|(seq, loss)| {
+                let mut spans = loss.spans.iter();
+                let span = spans.find(|span| (span.first, span.last) == (hole.first, hole.last))?;
+                Some((*seq, span.before))
+            });
+            match said {
+                Some((said_in, before)) if before == hole.before => {
+                    missing.push(Missing { first: hole.first, last: hole.last, said_in });
+                }
+                Some(_) => self.hide(&hole, "what stands before is not what stood there"),
+                None => self.hide(&hole, &hole.why),
+            }
+        }
+        missing
+    }
+
+    /// A hole that is not explained: no checkpoint after it counts.
+    fn hide(&mut self, hole: &Hole, why: &str) {
+        let (first, last) = (hole.first, hole.last);
+        let why = match last {
+            last if last == first => why.to_owned(),
+            last => format!("records {first} to {last}: {why}"),
+        };
+        self.bad(first, why);
+        let (checkpoints, through) = hole.checkpoints;
+        if through < self.verified_through {
+            (self.checkpoints, self.verified_through) = (checkpoints, through);
+        }
+    }
+
+    /// Leaf hashes may stand for records only as far as a statement says.
+    fn explain_leaves(&mut self) {
+        let horizons = self.prune.as_ref().map_or_else(Horizons::default, |prune| prune.horizons);
+        for class in Class::ALL {
+            let Some((first, last)) = self.leaves[slot(class)] else {
+                continue;
+            };
+            let horizon = horizons.of(class);
+            if last > horizon {
+                let seq = first.max(horizon + 1);
+                let name = class.name();
+                self.bad(seq, format!("{name} records to {last} are only leaf hashes from here"));
+                if self.verified_through.is_some_and(|through| through >= seq) {
+                    (self.checkpoints, self.verified_through) = (0, None);
+                }
+            }
         }
     }
 
@@ -256,10 +411,62 @@ impl Verifier {
         }
     }
 
+    /// A signed statement, where it says what its record says.
+    fn statement<T: Statement>(&mut self, seq: u64, record: &Record) -> Option<T> {
+        let statement = match T::read(&record.body, self.key.as_ref()) {
+            Ok(statement) => statement,
+            Err(error) => {
+                self.bad(seq, error.to_string());
+                return None;
+            }
+        };
+        let (stamp, boot, journal) = statement.origin();
+        if (record.stamp, record.boot, record.class) != (stamp, boot, Class::Critical) {
+            self.bad(seq, "it says otherwise than the statement that it holds".to_owned());
+            return None;
+        }
+        if self.journal.as_ref().is_some_and(|known| known != journal) {
+            self.bad(seq, format!("this statement is about another journal, {journal}"));
+            return None;
+        }
+        Some(statement)
+    }
+
+    fn loss(&mut self, seq: u64, record: &Record) {
+        let Some(loss) = self.statement::<Loss>(seq, record) else {
+            return;
+        };
+        if loss.spans.iter().any(|span| span.last >= seq) {
+            return self.bad(seq, "it speaks of records that come after it".to_owned());
+        }
+        if self.losses.len() < MAX_HOLES {
+            self.losses.push((seq, loss));
+        }
+    }
+
+    fn prune(&mut self, seq: u64, record: &Record) {
+        let Some(prune) = self.statement::<Prune>(seq, record) else {
+            return;
+        };
+        let furthest = Class::ALL.map(|class| prune.horizons.of(class)).into_iter().max();
+        if prune.through >= seq || furthest >= Some(seq) {
+            return self.bad(seq, "it speaks of records that come after it".to_owned());
+        }
+        self.prune = Some(prune);
+    }
+
     fn bad(&mut self, seq: u64, why: String) {
         match &self.first_bad {
             Some(first) if first.seq <= seq => {}
             _ => self.first_bad = Some(Bad { seq, why }),
         }
+    }
+}
+
+const fn slot(class: Class) -> usize {
+    match class {
+        Class::Critical => 0,
+        Class::Normal => 1,
+        Class::Bulk => 2,
     }
 }
