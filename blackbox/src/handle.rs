@@ -1,7 +1,7 @@
 //! What the agent holds of a journal: append, read, cursors, small states.
 
 use crate::age::Age;
-use crate::block::{Block, BlockError};
+use crate::block::{Block, BlockError, Held};
 use crate::control::{Context, ContextId, Contexts, ControlQueue, ControlRecord};
 use crate::index::{Index, slot};
 use crate::journal::Options;
@@ -164,7 +164,7 @@ impl JournalHandle {
                 let bytes = self.block(first_seq)?;
                 let block = read_block(first_seq, &bytes)?;
                 for (seq, row, record) in block.records(&bytes) {
-                    if row.class != class || seq <= before {
+                    if row.class != class || row.held != Held::Whole || seq <= before {
                         continue;
                     }
                     size = size.saturating_add(record.len());

@@ -1,7 +1,7 @@
 //! Opening a journal, and closing it in order.
 
 use crate::age::Age;
-use crate::block::Block;
+use crate::block::{Block, Held};
 use crate::control::Contexts;
 use crate::handle::{AppendError, Inbox, JournalHandle, Shared};
 use crate::index::Index;
@@ -202,7 +202,7 @@ impl Journal {
         chain.boot += 1;
         let boot = chain.boot;
         // Whatever happens from here on is not a clean end until `close` says so again.
-        store.commit(None, &[(MARK_KEY, Some(&chain.mark(false).encode()))])?;
+        store.commit(Vec::new(), &[(MARK_KEY, &chain.mark(false).encode())])?;
 
         let shared = Arc::new(Shared {
             age: Arc::new(Age::new()),
@@ -323,7 +323,7 @@ fn recover(store: &Store, store_dir: &Path) -> Result<Recovered, Refused> {
         // A file that cannot be scanned proves nothing; the store has read it just now.
         let scan = scan::scan(&db).unwrap_or_default();
         if let Some(bytes) = dropped_block(&db, &scan, &chain) {
-            store.commit(Some((chain.last_seq + 1, bytes)), &[])?;
+            store.commit(vec![(chain.last_seq + 1, Some(bytes))], &[])?;
             return recover(store, store_dir);
         }
         let lost_from = chain.last_seq + 1;
@@ -352,7 +352,14 @@ fn rehash(bytes: &[u8]) -> Result<(), Refused> {
     let block = Block::read(bytes).map_err(|error| Refused::Damage(error.to_string()))?;
     let mut head = block.previous;
     for (seq, row, record) in block.records(bytes) {
-        head = link(&head, &leaf_hash(record));
+        head = match row.held {
+            Held::Leaf => {
+                record.try_into().map_or(head, |leaf| link(&head, &Digest::from_bytes(leaf)))
+            }
+            // What follows goes on from its link.
+            Held::Nothing => row.link,
+            Held::Whole => link(&head, &leaf_hash(record)),
+        };
         if head != row.link {
             return Err(Refused::Damage(format!("record {seq} was altered")));
         }

@@ -37,6 +37,7 @@ mod index;
 mod journal;
 mod place;
 mod scan;
+mod state;
 mod store;
 mod verify;
 mod writer;

@@ -118,7 +118,7 @@ pub(crate) fn create(dir: &Path) -> Result<JournalId, OpenError> {
     let store = new.join(STORE_DIR);
     fs::create_dir_all(&store).map_err(at(&store))?;
     fs::write(new.join(ID_FILE), format!("{FORMAT}\n{id}\n")).map_err(at(&new))?;
-    drop(Store::open(&store).and_then(|store| store.commit(None, &[]).map(|()| store))?);
+    drop(Store::open(&store).and_then(|store| store.commit(Vec::new(), &[]).map(|()| store))?);
     sync_all(&new)?;
     fs::rename(&new, dir).map_err(at(dir))?;
     sync_dir(parent(dir))?;

@@ -17,6 +17,7 @@
 //! the store reads.
 
 use crate::block::{Block, MAGIC};
+use crate::state;
 use crate::store::SEGMENT_BYTES;
 use memchr::memmem;
 use nooterra_protocol::codec::Digest;
@@ -28,7 +29,7 @@ use std::path::Path;
 /// sled writes the numbers of a segment's header with these bits flipped, after a CRC-32.
 const LSN_MASK: u64 = 0x7fff_ffff_ffff_ffff;
 
-/// What both magics begin with.
+/// What all magics begin with.
 const MAGIC_STEM: &[u8] = b"NOOT";
 
 /// Begins a run mark.
@@ -66,6 +67,8 @@ pub(crate) struct Scan {
     pub(crate) blocks: Candidates,
     /// The newest run mark.
     pub(crate) mark: Option<Mark>,
+    /// The newest copy of each state, with its log sequence number.
+    pub(crate) states: BTreeMap<Vec<u8>, (u64, Vec<u8>)>,
 }
 
 /// Scans the file. Memory: one segment, and a few dozen bytes per copy of a block.
@@ -87,13 +90,18 @@ pub(crate) fn scan(path: &Path) -> io::Result<Scan> {
             let start = at + hit;
             let bytes = &segment[start..];
             at = start + MAGIC_STEM.len();
+            let lsn = segment_lsn.saturating_add(start as u64);
             if let Some(mark) = Mark::read(bytes) {
                 found.mark = found.mark.max(Some(mark));
+            } else if let Some((key, value)) = state::read(bytes) {
+                let newest = found.states.entry(key.to_vec()).or_default();
+                if lsn >= newest.0 {
+                    *newest = (lsn, value.to_vec());
+                }
             } else if let Some((first_seq, look)) = look(bytes) {
                 if look.framed {
                     at = start + look.length.min(bytes.len());
                 }
-                let lsn = segment_lsn.saturating_add(start as u64);
                 let candidate = Candidate { lsn, offset: base + start as u64, ..look };
                 found.blocks.entry(first_seq).or_default().push(candidate);
             }

@@ -5,9 +5,11 @@
 //! [`quietly`]; and a leaf larger than a quarter of a segment goes to a blob file that is
 //! never synced, so segments are large enough for a leaf of the largest blocks.
 
+use crate::state;
 use std::any::Any;
 use std::cell::Cell;
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
@@ -26,6 +28,12 @@ const LOCK_ATTEMPTS: u32 = 100;
 /// The one file that holds the blocks, inside the directory of the store.
 pub(crate) const DB_FILE: &str = "db";
 
+/// Begins the name of what sled writes when it opens: where its pages are.
+const SNAPSHOT: &str = "snap.";
+
+/// Ends that name until all of it is written.
+const UNFINISHED: &str = ".generating";
+
 /// Why the store did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum StoreError {
@@ -41,6 +49,9 @@ pub(crate) enum StoreError {
     /// sled found its files damaged.
     #[error("{what}: {source}")]
     Sled { what: &'static str, source: sled::Error },
+    /// A state is not as it was written.
+    #[error("the state `{0}` is damaged")]
+    State(String),
 }
 
 impl StoreError {
@@ -76,7 +87,7 @@ impl StoreError {
                     | Kind::WouldBlock
             ),
             Self::Closed => false,
-            Self::Panicked(_) | Self::Sled { .. } => true,
+            Self::Panicked(_) | Self::Sled { .. } | Self::State(_) => true,
         }
     }
 }
@@ -103,15 +114,26 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Opens, or makes, the store in `dir`.
     pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
+        let prepared = |error| StoreError::io("prepare to open the store", error);
+        settle(dir).map_err(prepared)?;
         let mut attempt = 1;
-        loop {
+        let store = loop {
             match Self::open_once(dir) {
                 // sled's own threads let go of its lock a little after it was dropped.
                 Err(error) if error.is_lock() && attempt < LOCK_ATTEMPTS => attempt += 1,
-                opened => return opened,
+                // A snapshot only saves it from reading all of its log.
+                Err(error)
+                    if error.is_damage() && remove_snapshots(dir, "").map_err(prepared)? =>
+                {
+                    attempt = 1;
+                }
+                opened => break opened?,
             }
             std::thread::sleep(Duration::from_millis(20));
-        }
+        };
+        // What recovery wrote, before anything is built on it.
+        settle(dir).map_err(prepared)?;
+        Ok(store)
     }
 
     fn open_once(dir: &Path) -> Result<Self, StoreError> {
@@ -150,22 +172,24 @@ impl Store {
         });
     }
 
-    /// Writes one block, sets and removes states, and returns when all of it is on the disk.
+    /// Writes and removes blocks, sets states, and returns when all of it is on the disk. A
+    /// crash meanwhile may leave any beginning of that, in this order.
     pub(crate) fn commit(
         &self,
-        block: Option<(u64, Vec<u8>)>,
-        states: &[(&[u8], Option<&[u8]>)],
+        blocks: Vec<(u64, Option<Vec<u8>>)>,
+        states: &[(&[u8], &[u8])],
     ) -> Result<(), StoreError> {
         self.with(|inner| {
             let failed = |error| StoreError::new("write to the journal", error);
-            if let Some((first_seq, bytes)) = block {
-                inner.blocks.insert(first_seq.to_be_bytes(), bytes).map_err(failed)?;
+            for (first_seq, bytes) in blocks {
+                let key = first_seq.to_be_bytes();
+                match bytes {
+                    Some(bytes) => inner.blocks.insert(key, bytes).map_err(failed)?,
+                    None => inner.blocks.remove(key).map_err(failed)?,
+                };
             }
             for (key, value) in states {
-                match value {
-                    Some(value) => inner.state.insert(key, *value).map_err(failed)?,
-                    None => inner.state.remove(key).map_err(failed)?,
-                };
+                inner.state.insert(key, state::frame(key, value)).map_err(failed)?;
             }
             inner.db.flush().map_err(failed)?;
             inner.file.sync_data().map_err(|error| StoreError::io("sync the journal", error))
@@ -211,10 +235,56 @@ impl Store {
     /// A state.
     pub(crate) fn state(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.with(|inner| {
-            let value =
+            let framed =
                 inner.state.get(key).map_err(|error| StoreError::new("read a state", error))?;
-            Ok(value.map(|value| value.to_vec()))
+            framed.map(|framed| unframed(key, &framed)).transpose()
         })
+    }
+
+    /// Every state.
+    pub(crate) fn states(&self) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
+        self.with(|inner| {
+            let read = |pair: sled::Result<(sled::IVec, sled::IVec)>| {
+                let (key, framed) = pair.map_err(|error| StoreError::new("read a state", error))?;
+                Ok((key.to_vec(), unframed(&key, &framed)?))
+            };
+            inner.state.iter().map(read).collect()
+        })
+    }
+}
+
+/// Makes what stands in the directory durable. A process that was killed leaves writes that
+/// were never synced; sled reads them, and writes its snapshot on top of them.
+fn settle(dir: &Path) -> io::Result<()> {
+    // Cut off while it was written: sled takes it for a snapshot.
+    remove_snapshots(dir, UNFINISHED)?;
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_file() {
+            File::open(path)?.sync_all()?;
+        }
+    }
+    File::open(dir)?.sync_all()
+}
+
+/// Removes sled's snapshots whose names end so; returns whether there was any.
+fn remove_snapshots(dir: &Path, end: &str) -> io::Result<bool> {
+    let mut removed = false;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let is_one = |name: &str| name.starts_with(SNAPSHOT) && name.ends_with(end);
+        if entry.file_name().to_str().is_some_and(is_one) {
+            fs::remove_file(entry.path())?;
+            removed = true;
+        }
+    }
+    Ok(removed)
+}
+
+fn unframed(key: &[u8], framed: &[u8]) -> Result<Vec<u8>, StoreError> {
+    match state::read(framed) {
+        Some((named, value)) if named == key => Ok(value.to_vec()),
+        _ => Err(StoreError::State(String::from_utf8_lossy(key).into_owned())),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The writer thread: takes what waits, gives it its order and its links, and makes it
 //! durable block by block.
 
-use crate::block::{Block, Encoded, HEAD_BYTES, MAX_BYTES, ROW_BYTES, Running, TARGET_BYTES};
+use crate::block::{Block, Encoded, HEAD_BYTES, Held, MAX_BYTES, ROW_BYTES, Running, TARGET_BYTES};
 use crate::handle::{AppendError, Item, Shared, What};
 use crate::index::slot;
 use crate::journal::{MARK_KEY, cursor_key};
@@ -214,7 +214,8 @@ impl Writer {
         self.chain.last_seq = seq;
         self.chain.actor_seq = self.chain.actor_seq.max(actor_seq.unwrap_or(0));
         draft.size += size;
-        draft.records.push(Encoded { bytes, class, link: self.chain.head });
+        let (held, link) = (Held::Whole, self.chain.head);
+        draft.records.push(Encoded { bytes, class, held, link });
         draft.replies.extend(reply.map(|reply| (seq, reply)));
         if !covers {
             self.uncovered += 1;
@@ -283,15 +284,9 @@ impl Writer {
         if block.is_none() && changes.is_empty() {
             return Ok(());
         }
-        let changes: Vec<_> =
-            changes.iter().map(|(key, value)| (&key[..], Some(&value[..]))).collect();
-        let written = match &block {
-            Some((first_seq, bytes)) => {
-                self.shared.store.commit(Some((*first_seq, bytes.clone())), &changes)
-            }
-            None => self.shared.store.commit(None, &changes),
-        };
-        if let Err(error) = written {
+        let changes: Vec<_> = changes.iter().map(|(key, value)| (&key[..], &value[..])).collect();
+        let blocks = block.iter().map(|(first_seq, bytes)| (*first_seq, Some(bytes.clone())));
+        if let Err(error) = self.shared.store.commit(blocks.collect(), &changes) {
             // Before anyone is answered, and before what waits behind is dropped.
             self.shared.poison(&error.to_string());
             let refusal = self.shared.refusal();
@@ -339,7 +334,7 @@ impl Writer {
         }
         self.commit(draft, Vec::new(), now.mono)?;
         let mark = self.chain.mark(true).encode();
-        self.shared.store.commit(None, &[(MARK_KEY, Some(&mark))])
+        self.shared.store.commit(Vec::new(), &[(MARK_KEY, &mark)])
     }
 
     /// The count of a fact of this journal.
