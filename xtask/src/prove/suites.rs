@@ -9,7 +9,7 @@ pub(super) enum Area {
     Gate,
     /// What is signed and how it is written: canonical forms, envelopes, the chain.
     Formats,
-    /// The journal on disk: flipped bits, cut files, killed writers.
+    /// The journal on disk: flipped bits, cut files, killed writers, power cuts.
     Blackbox,
     /// Bundles, signatures and components of strangers.
     Skills,
@@ -75,6 +75,16 @@ const BLACKBOX: &[Suite] = &[
             "a_flipped_bit_in_a_journal_that_was_never_closed_is_named_too",
             "a_flipped_bit_in_any_record_names_that_record",
             "a_truncated_journal_opens_or_is_put_aside_and_what_is_missing_is_said",
+        ],
+    },
+    Suite {
+        package: "nooterra-blackbox",
+        program: "powercut",
+        tests: &[
+            "a_cut_while_it_recovers_from_a_cut_loses_nothing_either",
+            "kill_9_in_the_middle_of_any_change_loses_nothing_that_was_acknowledged",
+            "no_power_cut_loses_what_was_acknowledged",
+            "without_its_syncs_the_journal_loses_records_and_the_cuts_show_it",
         ],
     },
 ];
