@@ -7,6 +7,7 @@ use crate::scan::{self, Candidate, Mark, Scan};
 use crate::store::{DB_FILE, Store};
 use crate::verify::VerifyError;
 use nooterra_protocol::codec::Digest;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,14 +50,28 @@ impl Image {
     /// Copies the journal in `dir` beside it, or to the temporary directory when nothing can
     /// be written there, and opens the copy.
     pub(crate) fn take(dir: &Path) -> Result<Self, VerifyError> {
+        Self::of(dir, false)
+    }
+
+    /// The same of a journal that nobody writes to: its raw file is read where it is.
+    pub(crate) fn salvage(dir: &Path) -> Result<Self, VerifyError> {
+        Self::of(dir, true)
+    }
+
+    fn of(dir: &Path, still: bool) -> Result<Self, VerifyError> {
         let store_dir = store_dir(dir)?;
         let copy = temp_dir(dir).map_err(failed(dir))?;
         copy_files(&store_dir, copy.path())?;
         let db = copy.path().join(DB_FILE);
         // Before the store opens it: opening may cut a tail off.
         let scan = scan::scan(&db).map_err(failed(&db))?;
-        let kept = copy.path().join("raw");
-        fs::copy(&db, &kept).map_err(failed(&kept))?;
+        let kept = if still {
+            store_dir.join(DB_FILE)
+        } else {
+            let kept = copy.path().join("raw");
+            fs::copy(&db, &kept).map_err(failed(&kept))?;
+            kept
+        };
         let file = File::open(&kept).map_err(failed(&kept))?;
         let mut notes = Vec::new();
         let store = match Store::open(copy.path()) {
@@ -126,6 +141,25 @@ impl Image {
         let block = before
             .find(|(_, copies)| copies.iter().any(|copy| copy.framed && copy.last_seq >= seq));
         self.next = block.map_or(seq, |(first_seq, _)| *first_seq);
+    }
+
+    /// The newest run mark in the raw file.
+    pub(crate) const fn mark(&self) -> Option<Mark> {
+        self.scan.mark
+    }
+
+    /// The store answers and its end is that of the journal, as far as the raw file shows.
+    pub(crate) const fn knows_its_end(&self) -> bool {
+        self.store.is_some() && self.dropped_after.is_none()
+    }
+
+    /// The states, from the store where it answers.
+    pub(crate) fn states(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let stored = self.store.as_ref().and_then(|store| store.states().ok());
+        stored.unwrap_or_else(|| {
+            let raw = self.scan.states.iter();
+            raw.map(|(key, (_, value))| (key.clone(), value.clone())).collect()
+        })
     }
 
     /// The last record when the journal was last opened or closed; it holds that many or more.

@@ -6,13 +6,15 @@ use crate::control::Contexts;
 use crate::handle::{AppendError, Inbox, JournalHandle, Shared};
 use crate::index::Index;
 use crate::place::{self, Found};
+use crate::rebuild::{HOLES_KEY, Holes, rebuild};
 use crate::scan::{self, Mark, Scan};
 use crate::store::{DB_FILE, Store, StoreError};
 use crate::writer::{Chain, Writer};
 use crossbeam_queue::ArrayQueue;
 use nooterra_evidence::{GENESIS, leaf_hash, link};
-use nooterra_protocol::codec::Digest;
+use nooterra_protocol::codec::{self, Digest};
 use nooterra_protocol::entry::Class;
+use nooterra_protocol::ids::JournalId;
 use nooterra_protocol::keys::Signer;
 use nooterra_protocol::time::Stamp;
 use std::fmt;
@@ -131,6 +133,9 @@ pub struct Opened {
     pub quarantined: Option<PathBuf>,
     /// Why it was put there.
     pub quarantine_reason: Option<String>,
+    /// The journal goes on with all that could be read of the one that was put aside; what is
+    /// missing is said by its first new record. Otherwise a new journal begins.
+    pub rebuilt: bool,
 }
 
 /// What recovery found in a store.
@@ -138,6 +143,7 @@ struct Recovered {
     chain: Chain,
     clean: bool,
     cursors: [u64; 3],
+    holes: Holes,
     index: Index,
 }
 
@@ -158,32 +164,26 @@ impl From<StoreError> for Refused {
 impl Journal {
     /// Opens the journal in `dir`, or makes one. After a crash the tail since the last
     /// checkpoint is verified again. A journal that cannot be opened, or that has lost what
-    /// it had acknowledged, is renamed to `DIR.bad-N` and a new one begins.
+    /// it had acknowledged, is renamed to `DIR.bad-N`; all that can still be read of it is
+    /// copied into a new one that goes on in its place and says what is missing.
     ///
     /// # Errors
     /// [`OpenError`]; damaged content is not an error.
     pub fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
         let lock = place::lock(dir)?;
+        place::resume(dir)?;
         let mut put_aside = None;
         let existing = match place::find(dir)? {
             Found::Foreign => return Err(OpenError::NotAJournal(dir.to_owned())),
             Found::Nothing => None,
-            Found::Damaged(why) => {
-                put_aside = Some((place::quarantine(dir)?, why));
-                None
-            }
+            Found::Damaged(why) => mend(dir, None, why, &options, &mut put_aside)?,
             Found::Journal(id) => match open_store(dir) {
                 Ok((store, recovered)) => Some((id, store, recovered)),
                 Err(Refused::Place(error)) => return Err(error.into()),
-                Err(Refused::Damage(why)) => {
-                    put_aside = Some((place::quarantine(dir)?, why));
-                    None
-                }
+                Err(Refused::Damage(why)) => mend(dir, Some(id), why, &options, &mut put_aside)?,
             },
         };
-        if let Some((path, why)) = &put_aside {
-            tracing::error!(path = %path.display(), why, "journal put aside, a new one begins");
-        }
+        let rebuilt = put_aside.is_some() && existing.is_some();
         let (id, store, recovered) = match existing {
             Some(existing) => existing,
             None => {
@@ -198,7 +198,7 @@ impl Journal {
                 }
             }
         };
-        let Recovered { mut chain, clean, cursors, index } = recovered;
+        let Recovered { mut chain, clean, cursors, holes, index } = recovered;
         chain.boot += 1;
         let boot = chain.boot;
         // Whatever happens from here on is not a clean end until `close` says so again.
@@ -221,7 +221,7 @@ impl Journal {
             store,
             writer: std::sync::OnceLock::new(),
         });
-        let writer = Writer::new(Arc::clone(&shared), chain);
+        let writer = Writer::new(Arc::clone(&shared), chain, holes);
         let writer = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run())
@@ -231,7 +231,7 @@ impl Journal {
         let handle = JournalHandle::new(shared);
         let journal = Self { handle, writer: Some(writer), _lock: lock };
         let (quarantined, quarantine_reason) = put_aside.unzip();
-        Ok(Opened { boot, clean, journal, quarantined, quarantine_reason })
+        Ok(Opened { boot, clean, journal, quarantined, quarantine_reason, rebuilt })
     }
 
     /// What the rest of the agent uses; clones are cheap.
@@ -270,6 +270,35 @@ impl Drop for Journal {
     }
 }
 
+/// An open journal, before its writer starts.
+type Existing = (JournalId, Store, Recovered);
+
+/// Rebuilds a damaged journal; `None` when nothing of it could be read.
+fn mend(
+    dir: &Path,
+    id: Option<JournalId>,
+    why: String,
+    options: &Options,
+    put_aside: &mut Option<(PathBuf, String)>,
+) -> Result<Option<Existing>, OpenError> {
+    let rebuilt = rebuild(dir, id, &why, &options.signer.verifying_key())?;
+    tracing::error!(path = %rebuilt.aside.display(), why, "a damaged journal was put aside");
+    *put_aside = Some((rebuilt.aside, why));
+    let Some(id) = rebuilt.id else {
+        return Ok(None);
+    };
+    match open_store(dir) {
+        Ok((store, recovered)) => Ok(Some((id, store, recovered))),
+        Err(Refused::Place(error)) => Err(error.into()),
+        Err(Refused::Damage(why)) => {
+            // What was just written does not read: the disk is failing, or this is a defect.
+            tracing::error!(why, "the rebuilt journal does not open; a new one begins");
+            place::swap(dir, &place::free_name(dir))?;
+            Ok(None)
+        }
+    }
+}
+
 fn open_store(dir: &Path) -> Result<(Store, Recovered), Refused> {
     let store_dir = dir.join(place::STORE_DIR);
     let store = Store::open(&store_dir)?;
@@ -281,28 +310,36 @@ fn open_store(dir: &Path) -> Result<(Store, Recovered), Refused> {
 /// checkpoint covers yet.
 fn recover(store: &Store, store_dir: &Path) -> Result<Recovered, Refused> {
     let mut index = Index::default();
-    let mut chain = Chain { head: GENESIS, ..Chain::default() };
+    let holes = match store.state(HOLES_KEY)? {
+        Some(bytes) => codec::from_slice::<Holes>(&bytes)
+            .map_err(|error| Refused::Damage(format!("what it lost is not readable: {error}")))?,
+        None => Holes::default(),
+    };
+    let mut chain = Chain { actor_seq: holes.actor_seq, head: GENESIS, ..Chain::default() };
     let mut unchecked = Vec::new();
     while let Some((key, bytes)) = store.block_from(chain.last_seq + 1)? {
         let next = chain.last_seq + 1;
         let block = Block::read(&bytes)
             .map_err(|error| Refused::Damage(format!("record {key} and after: {error}")))?;
-        if key != next || block.first_seq != next || block.previous != chain.head {
+        let follows =
+            if key == next { block.previous == chain.head } else { holes.explain(next, key - 1) };
+        if !follows || block.first_seq != key {
             return Err(Refused::Damage(format!("record {next} does not follow the one before")));
         }
-        if block.checkpoint_seq >= next {
+        if block.checkpoint_seq >= key {
             unchecked.clear();
         }
-        unchecked.push(next);
+        unchecked.push(key);
         index.add(&block);
         chain = Chain {
-            actor_seq: block.actor_seq,
+            actor_seq: block.actor_seq.max(chain.actor_seq),
             boot: block.boot,
             checkpoint_seq: block.checkpoint_seq,
             head: block.head(),
             last_seq: block.last_seq(),
         };
     }
+    chain.last_seq = holes.end(chain.last_seq);
     let mark = store.state(MARK_KEY)?.as_deref().and_then(Mark::read);
     let clean = mark.is_some_and(|mark| {
         mark.closed && (mark.last_seq, mark.head) == (chain.last_seq, chain.head)
@@ -333,7 +370,7 @@ fn recover(store: &Store, store_dir: &Path) -> Result<Recovered, Refused> {
             return Err(Refused::Damage(format!("records from {lost_from} on are lost")));
         }
     }
-    Ok(Recovered { chain, clean, cursors, index })
+    Ok(Recovered { chain, clean, cursors, holes, index })
 }
 
 /// The block that continues the chain, where it is whole in the file and the store has dropped

@@ -36,6 +36,7 @@ mod image;
 mod index;
 mod journal;
 mod place;
+mod rebuild;
 mod scan;
 mod state;
 mod store;

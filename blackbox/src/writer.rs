@@ -5,12 +5,14 @@ use crate::block::{Block, Encoded, HEAD_BYTES, Held, MAX_BYTES, ROW_BYTES, Runni
 use crate::handle::{AppendError, Item, Shared, What};
 use crate::index::slot;
 use crate::journal::{MARK_KEY, cursor_key};
+use crate::rebuild::{HOLES_KEY, Holes};
 use crate::scan::Mark;
 use crate::store::StoreError;
+use nooterra_evidence::absence::{self, Statement};
 use nooterra_evidence::{
-    Checkpoint, GENESIS, Record, RecordError, checkpoint, cose, leaf_hash, link,
+    Checkpoint, GENESIS, Loss, Record, RecordError, checkpoint, cose, leaf_hash, link, record,
 };
-use nooterra_protocol::codec::Digest;
+use nooterra_protocol::codec::{self, Digest};
 use nooterra_protocol::entry::{Class, Entry, Gap};
 use nooterra_protocol::event::Fact;
 use nooterra_protocol::time::{MonoNanos, Stamp, WallMillis};
@@ -59,6 +61,13 @@ struct Ready {
     stamp: Stamp,
 }
 
+/// States to be kept, and who waits for them.
+#[derive(Default)]
+struct States {
+    changes: Vec<(Vec<u8>, Vec<u8>)>,
+    replies: Vec<Reply<()>>,
+}
+
 /// A block under construction.
 #[derive(Default)]
 struct Draft {
@@ -74,6 +83,8 @@ pub(crate) struct Writer {
     chain: Chain,
     cursors_at: MonoNanos,
     cursors_kept: [u64; 3],
+    /// What the journal lost, and has not said yet.
+    holes: Option<Holes>,
     last_checkpoint_at: MonoNanos,
     shared: Arc<Shared>,
     /// Records since the last checkpoint.
@@ -81,11 +92,13 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, chain: Chain) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, chain: Chain, holes: Holes) -> Self {
         let now = shared.options.clock.stamp().mono;
         let cursors_kept = [0, 1, 2].map(|i| shared.cursors[i].load(Ordering::Acquire));
         let uncovered = chain.last_seq - chain.checkpoint_seq;
-        Self { chain, cursors_at: now, cursors_kept, last_checkpoint_at: now, shared, uncovered }
+        let holes = holes.untold.then_some(holes);
+        let last_checkpoint_at = now;
+        Self { chain, cursors_at: now, cursors_kept, holes, last_checkpoint_at, shared, uncovered }
     }
 
     /// Until asked to stop or poisoned.
@@ -115,6 +128,7 @@ impl Writer {
     }
 
     fn work(&mut self) -> Result<(), StoreError> {
+        self.tell_holes(self.shared.options.clock.stamp())?;
         loop {
             let dropped = self.shared.age.taking();
             let mut inbox = self.shared.inbox();
@@ -139,13 +153,16 @@ impl Writer {
     fn round(&mut self, items: VecDeque<Item>, dropped: u64) -> Result<bool, StoreError> {
         let now = self.shared.options.clock.stamp();
         let mut ready = Vec::with_capacity(items.len());
-        let mut states = Vec::new();
+        let mut states = States::default();
         for item in items {
             match item.what {
                 What::Entry { entry, reply, stamp } => {
                     ready.push(Ready { entry, reply, stamp });
                 }
-                What::State { key, value, reply } => states.push((key, value, reply)),
+                What::State { key, value, reply } => {
+                    states.changes.push((key, value));
+                    states.replies.push(reply);
+                }
             }
         }
         for _ in 0..self.shared.control.capacity() {
@@ -165,16 +182,17 @@ impl Writer {
         // Two queues, one order: that of the moments. Stable, so each queue keeps its own.
         ready.sort_by_key(|ready| ready.stamp.mono);
 
-        let had_work = !ready.is_empty() || !states.is_empty();
+        let had_work = !ready.is_empty() || !states.changes.is_empty();
         let mut draft = Draft::default();
         for ready in ready {
             self.add(ready, &mut draft)?;
         }
         if self.checkpoint_due(now.mono) {
+            self.tell_holes(now)?;
             self.add_checkpoint(now, &mut draft)?;
         }
         let cursors_due = now.mono.since(self.cursors_at).is_none_or(|age| age >= CURSORS_EVERY);
-        if !draft.records.is_empty() || !states.is_empty() || cursors_due {
+        if !draft.records.is_empty() || !states.changes.is_empty() || cursors_due {
             self.commit(draft, states, now.mono)?;
         }
         Ok(had_work)
@@ -201,21 +219,8 @@ impl Writer {
                 return Ok(());
             }
         };
-        let size = ROW_BYTES + bytes.len();
-        if !draft.records.is_empty()
-            && (draft.size >= TARGET_BYTES || HEAD_BYTES + draft.size + size > MAX_BYTES)
-        {
-            self.commit(std::mem::take(draft), Vec::new(), stamp.mono)?;
-        }
-        if draft.records.is_empty() {
-            draft.previous = self.chain.head;
-        }
-        self.chain.head = link(&self.chain.head, &leaf_hash(&bytes));
-        self.chain.last_seq = seq;
+        self.put(class, bytes, stamp, draft)?;
         self.chain.actor_seq = self.chain.actor_seq.max(actor_seq.unwrap_or(0));
-        draft.size += size;
-        let (held, link) = (Held::Whole, self.chain.head);
-        draft.records.push(Encoded { bytes, class, held, link });
         draft.replies.extend(reply.map(|reply| (seq, reply)));
         if !covers {
             self.uncovered += 1;
@@ -224,6 +229,90 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Puts the bytes of the next record into the draft.
+    fn put(
+        &mut self,
+        class: Class,
+        bytes: Vec<u8>,
+        stamp: Stamp,
+        draft: &mut Draft,
+    ) -> Result<(), StoreError> {
+        let size = ROW_BYTES + bytes.len();
+        if !draft.records.is_empty()
+            && (draft.size >= TARGET_BYTES || HEAD_BYTES + draft.size + size > MAX_BYTES)
+        {
+            self.commit(std::mem::take(draft), States::default(), stamp.mono)?;
+        }
+        if draft.records.is_empty() {
+            draft.previous = self.chain.head;
+        }
+        self.chain.head = link(&self.chain.head, &leaf_hash(&bytes));
+        self.chain.last_seq += 1;
+        draft.size += size;
+        let (held, link) = (Held::Whole, self.chain.head);
+        draft.records.push(Encoded { bytes, class, held, link });
+        Ok(())
+    }
+
+    /// A signed statement as a record; false when the key does not sign, which is no reason to
+    /// stop recording.
+    fn add_statement<T: Statement>(
+        &mut self,
+        statement: T,
+        draft: &mut Draft,
+    ) -> Result<bool, StoreError> {
+        let stamp = statement.origin().0;
+        let body = match statement.into_body(self.shared.options.signer.as_ref()) {
+            Ok(body) => body,
+            Err(error) => {
+                tracing::error!(%error, kind = T::KIND, "a statement was not signed");
+                return Ok(false);
+            }
+        };
+        let (boot, seq) = (self.chain.boot, self.chain.last_seq + 1);
+        let (class, kind) = (Class::Critical, T::KIND.to_owned());
+        let record = Record { body, boot, class, kind, seq, stamp, v: record::VERSION };
+        match record.encode() {
+            Ok(bytes) => {
+                self.put(class, bytes, stamp, draft)?;
+                self.uncovered += 1;
+                Ok(true)
+            }
+            Err(error) => {
+                tracing::error!(%error, kind = T::KIND, "a statement was refused by the journal");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Says what a rebuilt journal lost, and has it signed with all before it. A key that does
+    /// not sign is asked again when a checkpoint is due.
+    fn tell_holes(&mut self, now: Stamp) -> Result<(), StoreError> {
+        let Some(holes) = self.holes.take() else {
+            return Ok(());
+        };
+        let loss = Loss {
+            aside: holes.aside.clone(),
+            boot: self.chain.boot,
+            journal: self.shared.id.clone(),
+            known_to: holes.known_to,
+            spans: holes.spans.clone(),
+            stamp: now,
+            v: absence::VERSION,
+            why: holes.why.clone(),
+        };
+        let mut draft = Draft::default();
+        if !self.add_statement(loss, &mut draft)? {
+            self.holes = Some(holes);
+            return Ok(());
+        }
+        self.add_checkpoint(now, &mut draft)?;
+        let told = Holes { untold: false, ..holes };
+        let told = codec::to_vec(&told).map_err(|error| StoreError::State(error.to_string()))?;
+        let changes = vec![(HOLES_KEY.to_vec(), told)];
+        self.commit(draft, States { changes, replies: Vec::new() }, now.mono)
     }
 
     fn checkpoint_due(&self, now: MonoNanos) -> bool {
@@ -260,12 +349,7 @@ impl Writer {
     }
 
     /// Makes a draft and states durable, then tells whoever waits.
-    fn commit(
-        &mut self,
-        draft: Draft,
-        states: Vec<(Vec<u8>, Vec<u8>, Reply<()>)>,
-        now: MonoNanos,
-    ) -> Result<(), StoreError> {
+    fn commit(&mut self, draft: Draft, states: States, now: MonoNanos) -> Result<(), StoreError> {
         let cursors = [0, 1, 2].map(|i| self.shared.cursors[i].load(Ordering::Acquire));
         let mut changes: Vec<(Vec<u8>, Vec<u8>)> = Class::ALL
             .into_iter()
@@ -275,11 +359,8 @@ impl Writer {
             })
             .collect();
         (self.cursors_kept, self.cursors_at) = (cursors, now);
-        let mut replies = Vec::with_capacity(states.len());
-        for (key, value, reply) in states {
-            changes.push((key, value));
-            replies.push(reply);
-        }
+        let States { changes: others, replies } = states;
+        changes.extend(others);
         let block = self.block_of(&draft);
         if block.is_none() && changes.is_empty() {
             return Ok(());
@@ -332,7 +413,7 @@ impl Writer {
         if self.uncovered > 0 {
             self.add_checkpoint(now, &mut draft)?;
         }
-        self.commit(draft, Vec::new(), now.mono)?;
+        self.commit(draft, States::default(), now.mono)?;
         let mark = self.chain.mark(true).encode();
         self.shared.store.commit(Vec::new(), &[(MARK_KEY, &mark)])
     }

@@ -153,6 +153,13 @@ impl Recorder {
         id
     }
 
+    /// The number of what was removed may soon be that of something else.
+    fn forget(&mut self, key: Option<(u64, u64)>) {
+        if let Some(key) = key {
+            self.ids.remove(&key);
+        }
+    }
+
     /// The file or directory behind a descriptor, if it is under the root.
     fn open(&self, fd: c_int) -> Option<Id> {
         self.ids.get(&stat_fd(fd)?).copied()
@@ -337,13 +344,15 @@ fn remove(dir: c_int, path: *const c_char, flags: c_int) -> c_int {
             return real();
         };
         // SAFETY: unlink takes a path that ends in a zero byte.
-        let place = recorder.place(dir, unsafe { text(path) });
+        let path = unsafe { text(path) };
+        let (key, place) = (stat_at(dir, path), recorder.place(dir, path));
         let Some((dir, name)) = place else {
             return real();
         };
         recorder.before();
         let result = real();
         if result == 0 {
+            recorder.forget(key);
             recorder.tape.ops.push(Op::Remove { dir, name });
         }
         result
@@ -488,6 +497,7 @@ unsafe extern "C" fn rename(from: *const c_char, to: *const c_char) -> c_int {
         };
         // SAFETY: rename takes paths that end in a zero byte.
         let (from, to) = unsafe { (text(from), text(to)) };
+        let replaced = stat_at(libc::AT_FDCWD, to);
         let places = recorder.place(libc::AT_FDCWD, from).zip(recorder.place(libc::AT_FDCWD, to));
         let Some((from, to)) = places else {
             return real();
@@ -495,6 +505,7 @@ unsafe extern "C" fn rename(from: *const c_char, to: *const c_char) -> c_int {
         recorder.before();
         let result = real();
         if result == 0 {
+            recorder.forget(replaced);
             recorder.tape.ops.push(Op::Rename { from, to });
         }
         result

@@ -79,8 +79,17 @@ const BLACKBOX: &[Suite] = &[
     },
     Suite {
         package: "nooterra-blackbox",
+        program: "rebuild",
+        tests: &[
+            "a_file_cut_anywhere_keeps_what_stands_before_the_cut",
+            "a_flipped_bit_anywhere_costs_at_most_the_block_that_it_hits",
+        ],
+    },
+    Suite {
+        package: "nooterra-blackbox",
         program: "powercut",
         tests: &[
+            "a_cut_while_a_damaged_journal_is_rebuilt_loses_nothing_that_could_be_read",
             "a_cut_while_it_recovers_from_a_cut_loses_nothing_either",
             "kill_9_in_the_middle_of_any_change_loses_nothing_that_was_acknowledged",
             "no_power_cut_loses_what_was_acknowledged",
