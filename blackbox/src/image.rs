@@ -3,6 +3,7 @@
 
 use crate::block::Block;
 use crate::place::{self, Found, STORE_DIR};
+use crate::prune::{PRUNED_KEY, Pruned};
 use crate::scan::{self, Candidate, Mark, Scan};
 use crate::store::{DB_FILE, Store};
 use crate::verify::VerifyError;
@@ -24,6 +25,7 @@ pub(crate) struct Image {
     next: u64,
     /// What concerns no single record.
     pub(crate) notes: Vec<String>,
+    pruned: Pruned,
     scan: Scan,
     store: Option<Store>,
     // Last: the files go when nothing has them open.
@@ -43,6 +45,13 @@ pub(crate) enum Piece {
         through: u64,
         /// Why.
         why: &'static str,
+    },
+    /// The beginning of the journal, which was pruned.
+    Pruned {
+        /// Link of the last of it.
+        head: Digest,
+        /// Sequence number of the last of it.
+        through: u64,
     },
 }
 
@@ -81,9 +90,12 @@ impl Image {
                 None
             }
         };
+        let (dropped_after, pruned) = (None, Pruned::default());
         let mut image =
-            Self { file, dropped_after: None, next: 1, notes, scan, store, _copy: copy };
+            Self { file, dropped_after, next: 1, notes, pruned, scan, store, _copy: copy };
         image.compare();
+        let pruned = image.states().get(PRUNED_KEY).and_then(|bytes| Pruned::read(bytes).ok());
+        image.pruned = pruned.unwrap_or_default();
         Ok(image)
     }
 
@@ -172,7 +184,7 @@ impl Image {
         let piece = self.find()?;
         self.next = match &piece {
             Piece::Block(block, _) => block.last_seq(),
-            Piece::Lost { through, .. } => *through,
+            Piece::Lost { through, .. } | Piece::Pruned { through, .. } => *through,
         }
         .saturating_add(1);
         Some(piece)
@@ -180,6 +192,11 @@ impl Image {
 
     fn find(&mut self) -> Option<Piece> {
         let next = self.next;
+        if next <= self.pruned.through {
+            // Whatever copies the raw file still has of it.
+            let Pruned { head, through, .. } = self.pruned;
+            return Some(Piece::Pruned { head, through });
+        }
         let from_store = self.store.as_ref().and_then(|store| match store.block(next) {
             Ok(bytes) => bytes.map(|bytes| bytes.to_vec()),
             Err(error) => {

@@ -6,12 +6,13 @@ use crate::control::Contexts;
 use crate::handle::{AppendError, Inbox, JournalHandle, Shared};
 use crate::index::Index;
 use crate::place::{self, Found};
+use crate::prune::{PRUNED_KEY, Pruned, Quota};
 use crate::rebuild::{HOLES_KEY, Holes, rebuild};
 use crate::scan::{self, Mark, Scan};
 use crate::store::{DB_FILE, Store, StoreError};
 use crate::writer::{Chain, Writer};
 use crossbeam_queue::ArrayQueue;
-use nooterra_evidence::{GENESIS, leaf_hash, link};
+use nooterra_evidence::{leaf_hash, link};
 use nooterra_protocol::codec::{self, Digest};
 use nooterra_protocol::entry::Class;
 use nooterra_protocol::ids::JournalId;
@@ -28,6 +29,9 @@ use std::time::Duration;
 
 /// The state that holds the run mark (`scan::Mark`).
 pub(crate) const MARK_KEY: &[u8] = b"m/mark";
+
+/// Blocks that are removed with one sync.
+const REMOVED_AT_ONCE: usize = 1024;
 
 /// Both clocks, from above: the journal reads no clock of its own.
 pub trait Clock: Send + Sync {
@@ -50,12 +54,14 @@ pub struct Options {
     pub inbox_capacity: usize,
     /// What checkpoints name until a context names another.
     pub policy_hash: Digest,
+    /// What it may take on the disk.
+    pub quota: Quota,
     /// Signs the checkpoints, on the writer thread: while it signs, nothing is committed.
     pub signer: Arc<dyn Signer>,
 }
 
 impl Options {
-    /// The defaults: a checkpoint every 1000 records or 10 s, queues of 1024 and 4096.
+    /// The defaults: a checkpoint every 1000 records or 10 s, queues of 1024 and 4096, 1 GiB.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, signer: Arc<dyn Signer>, policy_hash: Digest) -> Self {
         Self {
@@ -65,6 +71,7 @@ impl Options {
             control_capacity: 1024,
             inbox_capacity: 4096,
             policy_hash,
+            quota: Quota::default(),
             signer,
         }
     }
@@ -77,6 +84,7 @@ impl fmt::Debug for Options {
             .field("checkpoint_every_records", &self.checkpoint_every_records)
             .field("control_capacity", &self.control_capacity)
             .field("inbox_capacity", &self.inbox_capacity)
+            .field("quota", &self.quota)
             .finish_non_exhaustive()
     }
 }
@@ -145,6 +153,7 @@ struct Recovered {
     cursors: [u64; 3],
     holes: Holes,
     index: Index,
+    pruned: Pruned,
 }
 
 /// Why a store is not continued.
@@ -198,7 +207,7 @@ impl Journal {
                 }
             }
         };
-        let Recovered { mut chain, clean, cursors, holes, index } = recovered;
+        let Recovered { mut chain, clean, cursors, holes, index, pruned } = recovered;
         chain.boot += 1;
         let boot = chain.boot;
         // Whatever happens from here on is not a clean end until `close` says so again.
@@ -221,7 +230,7 @@ impl Journal {
             store,
             writer: std::sync::OnceLock::new(),
         });
-        let writer = Writer::new(Arc::clone(&shared), chain, holes);
+        let writer = Writer::new(Arc::clone(&shared), chain, holes, pruned);
         let writer = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run())
@@ -315,7 +324,15 @@ fn recover(store: &Store, store_dir: &Path) -> Result<Recovered, Refused> {
             .map_err(|error| Refused::Damage(format!("what it lost is not readable: {error}")))?,
         None => Holes::default(),
     };
-    let mut chain = Chain { actor_seq: holes.actor_seq, head: GENESIS, ..Chain::default() };
+    let pruned = match store.state(PRUNED_KEY)? {
+        Some(bytes) => Pruned::read(&bytes)
+            .map_err(|error| Refused::Damage(format!("what it pruned is not readable: {error}")))?,
+        None => Pruned::default(),
+    };
+    remove_pruned(store, &pruned)?;
+    let Pruned { head, through, .. } = pruned;
+    let mut chain =
+        Chain { actor_seq: holes.actor_seq, head, last_seq: through, ..Chain::default() };
     let mut unchecked = Vec::new();
     while let Some((key, bytes)) = store.block_from(chain.last_seq + 1)? {
         let next = chain.last_seq + 1;
@@ -370,7 +387,26 @@ fn recover(store: &Store, store_dir: &Path) -> Result<Recovered, Refused> {
             return Err(Refused::Damage(format!("records from {lost_from} on are lost")));
         }
     }
-    Ok(Recovered { chain, clean, cursors, holes, index })
+    Ok(Recovered { chain, clean, cursors, holes, index, pruned })
+}
+
+/// Ends a pruning that was cut off.
+fn remove_pruned(store: &Store, pruned: &Pruned) -> Result<(), StoreError> {
+    loop {
+        let mut gone = Vec::new();
+        let mut next = 1;
+        while let Some((key, _)) = store.block_from(next)?
+            && key <= pruned.through
+            && gone.len() < REMOVED_AT_ONCE
+        {
+            gone.push((key, None));
+            next = key + 1;
+        }
+        if gone.is_empty() {
+            return Ok(());
+        }
+        store.commit(gone, &[])?;
+    }
 }
 
 /// The block that continues the chain, where it is whole in the file and the store has dropped

@@ -36,6 +36,7 @@ mod image;
 mod index;
 mod journal;
 mod place;
+mod prune;
 mod rebuild;
 mod scan;
 mod state;
@@ -49,5 +50,6 @@ pub use control::{
 };
 pub use handle::{AppendError, JournalHandle, MAX_STATE_BYTES, ReadError, StateError};
 pub use journal::{Clock, Journal, OpenError, Opened, Options};
-pub use nooterra_evidence::{Bad, Record, Verification};
+pub use nooterra_evidence::{Bad, Missing, Record, Verification};
+pub use prune::{Quota, Usage};
 pub use verify::{Location, Tail, TailFrom, TailRecord, VerifyError, locate, tail, verify};

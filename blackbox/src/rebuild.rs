@@ -8,6 +8,7 @@ use crate::block::{Block, Encoded, Held, Running};
 use crate::image::{Image, Piece};
 use crate::journal::{MARK_KEY, OpenError, cursor_key};
 use crate::place;
+use crate::prune::{PRUNED_KEY, Pruned};
 use crate::scan::Mark;
 use crate::store::Store;
 use crate::verify::VerifyError;
@@ -147,6 +148,9 @@ fn fill(
                 read += 1;
             }
             Piece::Lost { head, through, .. } => filling.lose(through, head),
+            Piece::Pruned { head, through } => {
+                (filling.head, filling.next) = (head, through + 1);
+            }
         }
     }
     if read == 0 || filling.id.is_none() {
@@ -235,6 +239,16 @@ impl Filling<'_> {
         }
     }
 
+    /// What was pruned is not lost.
+    fn leave_out(&mut self, pruned: &Pruned) {
+        self.holes.spans.retain(|span| span.last > pruned.through);
+        if let Some(span) = self.holes.spans.first_mut()
+            && span.first <= pruned.through
+        {
+            (span.first, span.before) = (pruned.through + 1, pruned.head);
+        }
+    }
+
     /// The end of the journal, and the states.
     fn end(mut self, image: &Image) -> Result<Option<JournalId>, OpenError> {
         let mut states = image.states();
@@ -255,8 +269,12 @@ impl Filling<'_> {
         let before = states.get(HOLES_KEY).and_then(|bytes| codec::from_slice::<Holes>(bytes).ok());
         let counted = before.map_or(0, |holes| holes.actor_seq);
         self.holes.actor_seq = self.running.actor_seq.max(counted);
-        if let Some(prune) = &self.prune {
-            self.holes.spans.retain(|span| span.last > prune.through);
+        let stored = states.get(PRUNED_KEY).and_then(|bytes| Pruned::read(bytes).ok());
+        let said = self.prune.as_ref().map(Pruned::of);
+        if let Some(pruned) = stored.into_iter().chain(said).max_by_key(|pruned| pruned.through) {
+            self.leave_out(&pruned);
+            let bytes = pruned.encode().map_err(|error| OpenError::Store(error.to_string()))?;
+            states.insert(PRUNED_KEY.to_vec(), bytes);
         }
         let boot = self.running.boot.max(mark.map_or(0, |mark| mark.boot));
         let last_seq = self.next - 1;

@@ -28,6 +28,9 @@ const LOCK_ATTEMPTS: u32 = 100;
 /// The one file that holds the blocks, inside the directory of the store.
 pub(crate) const DB_FILE: &str = "db";
 
+/// sled writes a page anew with the change after so many (`PAGE_CONSOLIDATION_THRESHOLD`).
+const CHANGES_OF_A_PAGE: u8 = 11;
+
 /// Begins the name of what sled writes when it opens: where its pages are.
 const SNAPSHOT: &str = "snap.";
 
@@ -103,6 +106,8 @@ struct Inner {
     db: sled::Db,
     file: File,
     state: sled::Tree,
+    /// Holds nothing; see [`Store::tidy`].
+    tidy: sled::Tree,
 }
 
 impl std::fmt::Debug for Store {
@@ -150,10 +155,10 @@ impl Store {
             let tree = |name: &str| {
                 db.open_tree(name).map_err(|error| StoreError::new("open the store", error))
             };
-            let (blocks, state) = (tree("blocks")?, tree("state")?);
+            let (blocks, state, tidy) = (tree("blocks")?, tree("state")?, tree("tidy")?);
             let file = File::open(dir.join(DB_FILE))
                 .map_err(|error| StoreError::io("open the store's file", error))?;
-            Ok(Self { inner: RwLock::new(Some(Inner { blocks, db, file, state })) })
+            Ok(Self { inner: RwLock::new(Some(Inner { blocks, db, file, state, tidy })) })
         })
     }
 
@@ -211,24 +216,73 @@ impl Store {
         &self,
         first_seq: u64,
     ) -> Result<Option<(u64, sled::IVec)>, StoreError> {
-        self.with(|inner| match inner.blocks.range(first_seq.to_be_bytes()..).next() {
-            None => Ok(None),
-            Some(Ok((key, value))) => {
-                let key = key.as_ref().try_into().map(u64::from_be_bytes).map_err(|_| {
-                    StoreError::Panicked("a key of the store has not 8 bytes".to_owned())
-                })?;
-                Ok(Some((key, value)))
+        self.with(|inner| {
+            for found in inner.blocks.range(first_seq.to_be_bytes()..) {
+                let (key, value) =
+                    found.map_err(|error| StoreError::new("read the journal", error))?;
+                if let Some(key) = block_key(&key) {
+                    return Ok(Some((key, value)));
+                }
             }
-            Some(Err(error)) => Err(StoreError::new("read the journal", error)),
+            Ok(None)
+        })
+    }
+
+    /// What the file of the blocks takes on the disk, which may be less than its length.
+    pub(crate) fn disk_bytes(&self) -> Result<u64, StoreError> {
+        use std::os::unix::fs::MetadataExt as _;
+        self.with(|inner| {
+            let metadata = inner.file.metadata();
+            let metadata =
+                metadata.map_err(|error| StoreError::io("look at the journal's file", error))?;
+            // POSIX counts in blocks of 512 bytes, whatever the file system's are.
+            Ok(metadata.blocks().saturating_mul(512))
         })
     }
 
     /// First sequence number of the last block.
     pub(crate) fn last_block(&self) -> Result<Option<u64>, StoreError> {
         self.with(|inner| {
-            let last =
-                inner.blocks.last().map_err(|error| StoreError::new("read the journal", error))?;
-            Ok(last.and_then(|(key, _)| key.as_ref().try_into().ok()).map(u64::from_be_bytes))
+            for found in inner.blocks.iter().rev() {
+                let (key, _) = found.map_err(|error| StoreError::new("read the journal", error))?;
+                if let Some(key) = block_key(&key) {
+                    return Ok(Some(key));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// Has sled write the page of a block anew. It keeps the first form of a page and what
+    /// changed since until enough has changed; a page of a few large blocks that have become
+    /// small would take its old place for ever.
+    pub(crate) fn renew(&self, first_seq: u64) -> Result<(), StoreError> {
+        self.with(|inner| {
+            let failed = |error| StoreError::new("write to the journal", error);
+            // Right behind the block, and no block itself.
+            let mut key = first_seq.to_be_bytes().to_vec();
+            key.push(0);
+            for change in 0..CHANGES_OF_A_PAGE {
+                // The same value again would be no change.
+                inner.blocks.insert(&key, &[change]).map_err(failed)?;
+            }
+            inner.blocks.remove(&key).map_err(failed)?;
+            Ok(())
+        })
+    }
+
+    /// Makes room in sled's log: with each page that it writes anew it also moves one out of a
+    /// segment that is half empty, so that the segment can be used again. Here it writes so
+    /// many pages of nothing.
+    pub(crate) fn tidy(&self, pages: u32) -> Result<(), StoreError> {
+        self.with(|inner| {
+            for _ in 0..pages {
+                for change in 0..CHANGES_OF_A_PAGE {
+                    let failed = |error| StoreError::new("write to the journal", error);
+                    inner.tidy.insert([0], &[change]).map_err(failed)?;
+                }
+            }
+            Ok(())
         })
     }
 
@@ -279,6 +333,11 @@ fn remove_snapshots(dir: &Path, end: &str) -> io::Result<bool> {
         }
     }
     Ok(removed)
+}
+
+/// Keys of other lengths are what [`Store::renew`] may leave.
+fn block_key(key: &[u8]) -> Option<u64> {
+    key.try_into().ok().map(u64::from_be_bytes)
 }
 
 fn unframed(key: &[u8], framed: &[u8]) -> Result<Vec<u8>, StoreError> {

@@ -124,6 +124,7 @@ fn verify_once(
             Piece::Lost { head, through, why } => {
                 verifier.push_unreadable(through, head.as_ref(), why);
             }
+            Piece::Pruned { head, through } => verifier.push_removed(through, &head),
         }
         progress(verifier.next_seq() - 1);
     }
@@ -193,6 +194,11 @@ impl Iterator for Tail {
                     self.ready.push_back(TailRecord { record: Err(why.to_owned()), seq: through });
                 }
                 Piece::Lost { .. } => {}
+                Piece::Pruned { through, .. } if through >= self.from => {
+                    let record = Err("it was pruned, and all before it".to_owned());
+                    self.ready.push_back(TailRecord { record, seq: through });
+                }
+                Piece::Pruned { .. } => {}
             }
         }
     }

@@ -1,18 +1,22 @@
 //! The writer thread: takes what waits, gives it its order and its links, and makes it
-//! durable block by block.
+//! durable block by block. What the journal says of itself is in `statements`, how it keeps
+//! within its bound in `trim`.
+
+mod statements;
+mod trim;
 
 use crate::block::{Block, Encoded, HEAD_BYTES, Held, MAX_BYTES, ROW_BYTES, Running, TARGET_BYTES};
 use crate::handle::{AppendError, Item, Shared, What};
 use crate::index::slot;
 use crate::journal::{MARK_KEY, cursor_key};
-use crate::rebuild::{HOLES_KEY, Holes};
+use crate::prune::Pruned;
+use crate::rebuild::Holes;
 use crate::scan::Mark;
 use crate::store::StoreError;
-use nooterra_evidence::absence::{self, Statement};
 use nooterra_evidence::{
-    Checkpoint, GENESIS, Loss, Record, RecordError, checkpoint, cose, leaf_hash, link, record,
+    Checkpoint, GENESIS, Record, RecordError, checkpoint, cose, leaf_hash, link,
 };
-use nooterra_protocol::codec::{self, Digest};
+use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::{Class, Entry, Gap};
 use nooterra_protocol::event::Fact;
 use nooterra_protocol::time::{MonoNanos, Stamp, WallMillis};
@@ -22,6 +26,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use trim::Thinned;
 
 /// The longest that a record waits for company.
 const COMMIT_EVERY: Duration = Duration::from_millis(10);
@@ -83,22 +88,43 @@ pub(crate) struct Writer {
     chain: Chain,
     cursors_at: MonoNanos,
     cursors_kept: [u64; 3],
-    /// What the journal lost, and has not said yet.
-    holes: Option<Holes>,
+    /// What the journal lost.
+    holes: Holes,
     last_checkpoint_at: MonoNanos,
+    /// What it pruned.
+    pruned: Pruned,
+    /// What all blocks weighed when it was last looked at what to prune.
+    pruned_at_bytes: u64,
+    /// When it may say again that it prunes, after a key did not sign.
+    pruning_at: MonoNanos,
     shared: Arc<Shared>,
+    /// The last blocks that were thinned.
+    thinned: VecDeque<Thinned>,
     /// Records since the last checkpoint.
     uncovered: u64,
+    /// Bytes of blocks since it was last looked at what to prune.
+    unpruned: usize,
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, chain: Chain, holes: Holes) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, chain: Chain, holes: Holes, pruned: Pruned) -> Self {
         let now = shared.options.clock.stamp().mono;
         let cursors_kept = [0, 1, 2].map(|i| shared.cursors[i].load(Ordering::Acquire));
         let uncovered = chain.last_seq - chain.checkpoint_seq;
-        let holes = holes.untold.then_some(holes);
-        let last_checkpoint_at = now;
-        Self { chain, cursors_at: now, cursors_kept, holes, last_checkpoint_at, shared, uncovered }
+        Self {
+            chain,
+            cursors_at: now,
+            cursors_kept,
+            holes,
+            last_checkpoint_at: now,
+            pruned,
+            pruned_at_bytes: 0,
+            pruning_at: now,
+            shared,
+            thinned: VecDeque::new(),
+            uncovered,
+            unpruned: 0,
+        }
     }
 
     /// Until asked to stop or poisoned.
@@ -145,6 +171,7 @@ impl Writer {
             if work {
                 notify(&self.shared);
             }
+            self.prune(self.shared.options.clock.stamp())?;
             std::thread::park_timeout(COMMIT_EVERY);
         }
     }
@@ -186,6 +213,10 @@ impl Writer {
         let mut draft = Draft::default();
         for ready in ready {
             self.add(ready, &mut draft)?;
+            if self.unpruned >= trim::ROUND_BYTES {
+                self.commit(std::mem::take(&mut draft), States::default(), now.mono)?;
+                self.prune(now)?;
+            }
         }
         if self.checkpoint_due(now.mono) {
             self.tell_holes(now)?;
@@ -256,65 +287,6 @@ impl Writer {
         Ok(())
     }
 
-    /// A signed statement as a record; false when the key does not sign, which is no reason to
-    /// stop recording.
-    fn add_statement<T: Statement>(
-        &mut self,
-        statement: T,
-        draft: &mut Draft,
-    ) -> Result<bool, StoreError> {
-        let stamp = statement.origin().0;
-        let body = match statement.into_body(self.shared.options.signer.as_ref()) {
-            Ok(body) => body,
-            Err(error) => {
-                tracing::error!(%error, kind = T::KIND, "a statement was not signed");
-                return Ok(false);
-            }
-        };
-        let (boot, seq) = (self.chain.boot, self.chain.last_seq + 1);
-        let (class, kind) = (Class::Critical, T::KIND.to_owned());
-        let record = Record { body, boot, class, kind, seq, stamp, v: record::VERSION };
-        match record.encode() {
-            Ok(bytes) => {
-                self.put(class, bytes, stamp, draft)?;
-                self.uncovered += 1;
-                Ok(true)
-            }
-            Err(error) => {
-                tracing::error!(%error, kind = T::KIND, "a statement was refused by the journal");
-                Ok(false)
-            }
-        }
-    }
-
-    /// Says what a rebuilt journal lost, and has it signed with all before it. A key that does
-    /// not sign is asked again when a checkpoint is due.
-    fn tell_holes(&mut self, now: Stamp) -> Result<(), StoreError> {
-        let Some(holes) = self.holes.take() else {
-            return Ok(());
-        };
-        let loss = Loss {
-            aside: holes.aside.clone(),
-            boot: self.chain.boot,
-            journal: self.shared.id.clone(),
-            known_to: holes.known_to,
-            spans: holes.spans.clone(),
-            stamp: now,
-            v: absence::VERSION,
-            why: holes.why.clone(),
-        };
-        let mut draft = Draft::default();
-        if !self.add_statement(loss, &mut draft)? {
-            self.holes = Some(holes);
-            return Ok(());
-        }
-        self.add_checkpoint(now, &mut draft)?;
-        let told = Holes { untold: false, ..holes };
-        let told = codec::to_vec(&told).map_err(|error| StoreError::State(error.to_string()))?;
-        let changes = vec![(HOLES_KEY.to_vec(), told)];
-        self.commit(draft, States { changes, replies: Vec::new() }, now.mono)
-    }
-
     fn checkpoint_due(&self, now: MonoNanos) -> bool {
         let age = now.since(self.last_checkpoint_at);
         self.uncovered > 0 && age.is_none_or(|age| age >= self.shared.options.checkpoint_every)
@@ -382,6 +354,7 @@ impl Writer {
         if let Some((_, bytes)) = &block
             && let Ok(block) = Block::read_head(bytes)
         {
+            self.unpruned += block.length;
             self.shared.index.write().unwrap_or_else(PoisonError::into_inner).add(&block);
             self.shared.set_records(&self.chain);
         }

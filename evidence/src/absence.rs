@@ -61,9 +61,9 @@ pub struct Loss {
 pub struct Prune {
     /// The start of the agent in which it happened.
     pub boot: u64,
-    /// Critical records that had not been acknowledged and are among the pruned; the numbers
-    /// from the first to the last of them. `None` in all journals but one that held nothing
-    /// else any more.
+    /// The first and the last of the critical records that nobody had acknowledged and that
+    /// were pruned, by this statement or one before it. `None` in every journal but one that
+    /// held nothing else any more.
     pub forced: Option<(u64, u64)>,
     /// Link of the record `through`.
     pub head: Digest,

@@ -141,6 +141,8 @@ struct Hole {
     checkpoints: (u64, Option<u64>),
     first: u64,
     last: u64,
+    /// The carrier says that it was pruned: it is no part of another hole.
+    removed: bool,
     why: String,
 }
 
@@ -235,7 +237,7 @@ impl Verifier {
         }
         let full = self.holes.len() == MAX_HOLES;
         match self.holes.last_mut() {
-            Some(hole) if hole.last + 1 == seq => {
+            Some(hole) if hole.last + 1 == seq && !hole.removed => {
                 (hole.last, hole.after) = (through_seq, head.copied());
             }
             _ if full => self.bad(seq, why.to_owned()),
@@ -245,11 +247,22 @@ impl Verifier {
                 checkpoints: (self.checkpoints, self.verified_through),
                 first: seq,
                 last: through_seq,
+                removed: false,
                 why: why.to_owned(),
             }),
         }
         self.head = head.copied().unwrap_or(self.head);
         self.next_seq = through_seq.saturating_add(1);
+    }
+
+    /// The carrier says that the records from the next one up to and with `through_seq` were
+    /// pruned, and that `head` is the link of the last of them. Whether that is so,
+    /// [`Self::finish`] knows.
+    pub fn push_removed(&mut self, through_seq: u64, head: &Digest) {
+        self.push_unreadable(through_seq, Some(head), "it is missing");
+        if let Some(hole) = self.holes.last_mut() {
+            hole.removed = true;
+        }
     }
 
     /// What the caller knows about a record beyond its bytes: a damaged frame around it, a

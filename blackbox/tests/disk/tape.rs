@@ -487,9 +487,9 @@ unsafe extern "C" fn mkdir(path: *const c_char, mode: mode_t) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rename(from: *const c_char, to: *const c_char) -> c_int {
     recorded(|recorder| {
-        // SAFETY: the arguments of the caller, handed on.
         let real = || {
             let cwd = libc::AT_FDCWD;
+            // SAFETY: the arguments of the caller, handed on.
             as_int(unsafe { libc::syscall(libc::SYS_renameat2, cwd, from, cwd, to, 0) })
         };
         let Some(recorder) = recorder else {
