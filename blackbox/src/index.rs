@@ -112,10 +112,8 @@ impl Index {
 
     /// The blocks that hold whole records of a class, in order.
     pub(crate) fn of_class(&self, class: Class) -> impl Iterator<Item = &Entry> {
-        let mut at = 0;
-        self.classes[slot(class)].iter().filter_map(move |first_seq| {
-            // Each lies beyond the one before.
-            at += self.blocks.range(at..).position(|entry| entry.first_seq == *first_seq)?;
+        self.classes[slot(class)].iter().filter_map(|first_seq| {
+            let at = self.blocks.binary_search_by_key(first_seq, |entry| entry.first_seq).ok()?;
             self.blocks.get(at)
         })
     }

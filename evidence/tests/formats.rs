@@ -2,8 +2,11 @@
 //! newer release cannot verify. `NOOTERRA_BLESS=1` writes the files anew.
 #![allow(clippy::unwrap_used)]
 
-use nooterra_evidence::{Checkpoint, GENESIS, Record, checkpoint, leaf_hash, link, record};
-use nooterra_protocol::codec::Digest;
+use nooterra_evidence::absence::{self, Statement as _};
+use nooterra_evidence::{
+    Checkpoint, GENESIS, Horizons, Loss, Prune, Record, Span, checkpoint, leaf_hash, link, record,
+};
+use nooterra_protocol::codec::{Digest, Value};
 use nooterra_protocol::command::StopProfile;
 use nooterra_protocol::entry::{Class, Entry, Stop};
 use nooterra_protocol::envelope::Signed;
@@ -68,6 +71,49 @@ fn a_checkpoint_has_the_bytes_of_the_golden_file() {
     let read = Checkpoint::read(signed.bytes(), Some(&key().verifying_key())).unwrap();
     assert_eq!(read, a_checkpoint());
     assert_eq!(Checkpoint::read(signed.bytes(), None).unwrap(), a_checkpoint());
+}
+
+fn bytes_of(body: Value) -> Vec<u8> {
+    let Value::Bytes(bytes) = body else { panic!("{body:?}") };
+    bytes
+}
+
+#[test]
+fn a_loss_has_the_bytes_of_the_golden_file() {
+    let loss = Loss {
+        aside: "journal.bad-1".to_owned(),
+        boot: 4,
+        journal: a_checkpoint().journal,
+        known_to: 950,
+        spans: vec![
+            Span { before: Digest::of(b"12"), first: 13, last: 13 },
+            Span { before: Digest::of(b"900"), first: 901, last: 4_294_968_246 },
+        ],
+        stamp: stamp(),
+        v: absence::VERSION,
+        why: "record 13 was altered".to_owned(),
+    };
+    let body = loss.clone().into_body(&key()).unwrap();
+    assert_eq!(Loss::read(&body, Some(&key().verifying_key())).unwrap(), loss);
+    golden("loss.hex", &bytes_of(body));
+}
+
+#[test]
+fn a_prune_has_the_bytes_of_the_golden_file() {
+    let prune = Prune {
+        boot: 4,
+        forced: Some((7, 60)),
+        head: Digest::of(b"6"),
+        horizons: Horizons { bulk: 900, critical: 60, normal: 300 },
+        journal: a_checkpoint().journal,
+        stamp: stamp(),
+        subtrees: vec![Digest::of(b"1 to 4"), Digest::of(b"5 and 6")],
+        through: 6,
+        v: absence::VERSION,
+    };
+    let body = prune.clone().into_body(&key()).unwrap();
+    assert_eq!(Prune::read(&body, Some(&key().verifying_key())).unwrap(), prune);
+    golden("prune.hex", &bytes_of(body));
 }
 
 #[test]
