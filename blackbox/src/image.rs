@@ -18,6 +18,8 @@ use tempfile::TempDir;
 /// it does not.
 #[derive(Debug)]
 pub(crate) struct Image {
+    /// The run mark beside the store.
+    beside: Option<Mark>,
     file: File,
     /// Set when the store has dropped what was once durable: a copy of a block that was
     /// written after this point of the log counts more than what the store still reads.
@@ -50,6 +52,8 @@ pub(crate) enum Piece {
     Pruned {
         /// Link of the last of it.
         head: Digest,
+        /// Roots of its perfect subtrees.
+        subtrees: Vec<Digest>,
         /// Sequence number of the last of it.
         through: u64,
     },
@@ -90,9 +94,9 @@ impl Image {
                 None
             }
         };
-        let (dropped_after, pruned) = (None, Pruned::default());
+        let (beside, dropped_after, pruned) = (place::read_mark(dir), None, Pruned::default());
         let mut image =
-            Self { file, dropped_after, next: 1, notes, pruned, scan, store, _copy: copy };
+            Self { beside, file, dropped_after, next: 1, notes, pruned, scan, store, _copy: copy };
         image.compare();
         let pruned = image.states().get(PRUNED_KEY).and_then(|bytes| Pruned::read(bytes).ok());
         image.pruned = pruned.unwrap_or_default();
@@ -120,7 +124,7 @@ impl Image {
         };
         let mark = store.state(crate::journal::MARK_KEY).ok().flatten();
         let mark = mark.as_deref().and_then(Mark::read);
-        if self.scan.proves_more_than(last_seq, mark) {
+        if self.scan.mark > mark || self.scan.proves_more_than(last_seq) {
             let copies = self.scan.blocks.get(&first_seq);
             let written = copies.and_then(|copies| copies.iter().map(|copy| copy.lsn).min());
             self.dropped_after = Some(written.unwrap_or(0));
@@ -155,14 +159,15 @@ impl Image {
         self.next = block.map_or(seq, |(first_seq, _)| *first_seq);
     }
 
-    /// The newest run mark in the raw file.
-    pub(crate) const fn mark(&self) -> Option<Mark> {
-        self.scan.mark
+    /// The newest run mark, in the raw file or beside the store.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        self.scan.mark.max(self.beside)
     }
 
     /// The store answers and its end is that of the journal, as far as the raw file shows.
-    pub(crate) const fn knows_its_end(&self) -> bool {
-        self.store.is_some() && self.dropped_after.is_none()
+    pub(crate) fn knows_its_end(&self) -> bool {
+        let known = self.scan.mark >= self.beside;
+        known && self.store.is_some() && self.dropped_after.is_none()
     }
 
     /// The states, from the store where it answers.
@@ -176,7 +181,7 @@ impl Image {
 
     /// The last record when the journal was last opened or closed; it holds that many or more.
     pub(crate) fn promised(&self) -> u64 {
-        self.scan.mark.map_or(0, |mark| mark.last_seq)
+        self.mark().map_or(0, |mark| mark.last_seq)
     }
 
     /// The next piece; `None` at the end.
@@ -195,7 +200,8 @@ impl Image {
         if next <= self.pruned.through {
             // Whatever copies the raw file still has of it.
             let Pruned { head, through, .. } = self.pruned;
-            return Some(Piece::Pruned { head, through });
+            let subtrees = self.pruned.subtrees.clone();
+            return Some(Piece::Pruned { head, subtrees, through });
         }
         let from_store = self.store.as_ref().and_then(|store| match store.block(next) {
             Ok(bytes) => bytes.map(|bytes| bytes.to_vec()),

@@ -5,6 +5,8 @@ use crate::block::{Block, Held};
 use crate::control::Contexts;
 use crate::handle::{AppendError, Inbox, JournalHandle, Shared};
 use crate::index::Index;
+use crate::leaves::{Known, Leaves, TREE_KEY};
+use crate::logtail::LogTail;
 use crate::place::{self, Found};
 use crate::prune::{PRUNED_KEY, Pruned, Quota};
 use crate::rebuild::{HOLES_KEY, Holes, rebuild};
@@ -12,7 +14,7 @@ use crate::scan::{self, Mark, Scan};
 use crate::store::{DB_FILE, Store, StoreError};
 use crate::writer::{Chain, Writer};
 use crossbeam_queue::ArrayQueue;
-use nooterra_evidence::{leaf_hash, link};
+use nooterra_evidence::{Tree, leaf_hash, link};
 use nooterra_protocol::codec::{self, Digest};
 use nooterra_protocol::entry::Class;
 use nooterra_protocol::ids::JournalId;
@@ -121,6 +123,7 @@ pub enum OpenError {
 /// clean mark, as after a crash.
 #[derive(Debug)]
 pub struct Journal {
+    dir: PathBuf,
     handle: JournalHandle,
     writer: Option<JoinHandle<()>>,
     // Released last, when the writer is gone.
@@ -154,6 +157,7 @@ struct Recovered {
     holes: Holes,
     index: Index,
     pruned: Pruned,
+    tree: Tree,
 }
 
 /// Why a store is not continued.
@@ -207,11 +211,12 @@ impl Journal {
                 }
             }
         };
-        let Recovered { mut chain, clean, cursors, holes, index, pruned } = recovered;
+        let Recovered { mut chain, clean, cursors, holes, index, pruned, tree } = recovered;
         chain.boot += 1;
         let boot = chain.boot;
         // Whatever happens from here on is not a clean end until `close` says so again.
         store.commit(Vec::new(), &[(MARK_KEY, &chain.mark(false).encode())])?;
+        place::write_mark(dir, &chain.mark(false))?;
 
         let shared = Arc::new(Shared {
             age: Arc::new(Age::new()),
@@ -230,7 +235,7 @@ impl Journal {
             store,
             writer: std::sync::OnceLock::new(),
         });
-        let writer = Writer::new(Arc::clone(&shared), chain, holes, pruned);
+        let writer = Writer::new(Arc::clone(&shared), chain, holes, pruned, tree);
         let writer = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run())
@@ -238,7 +243,8 @@ impl Journal {
         // The one set of this cell: it was made a few lines above.
         let _ = shared.writer.set(writer.thread().clone());
         let handle = JournalHandle::new(shared);
-        let journal = Self { handle, writer: Some(writer), _lock: lock };
+        let dir = dir.to_owned();
+        let journal = Self { dir, handle, writer: Some(writer), _lock: lock };
         let (quarantined, quarantine_reason) = put_aside.unzip();
         Ok(Opened { boot, clean, journal, quarantined, quarantine_reason, rebuilt })
     }
@@ -267,7 +273,14 @@ impl Journal {
         if let Some(writer) = self.writer.take() {
             // It catches its own panics and poisons the journal.
             let _ = writer.join();
-            self.handle.shared.store.close();
+            let store = &self.handle.shared.store;
+            let mark = store.state(MARK_KEY).ok().flatten().as_deref().and_then(Mark::read);
+            if let Some(mark) = mark.filter(|mark| mark.closed)
+                && let Err(error) = place::write_mark(&self.dir, &mark)
+            {
+                tracing::warn!(%error, "the mark beside the journal's store was not written");
+            }
+            store.close();
         }
     }
 }
@@ -310,14 +323,28 @@ fn mend(
 
 fn open_store(dir: &Path) -> Result<(Store, Recovered), Refused> {
     let store_dir = dir.join(place::STORE_DIR);
-    let store = Store::open(&store_dir)?;
-    let recovered = recover(&store, &store_dir)?;
-    Ok((store, recovered))
+    let db = store_dir.join(DB_FILE);
+    let failed = |error| StoreError::io("read the end of the journal", error);
+    let tail = LogTail::read(&db).map_err(failed)?;
+    let opened = Store::open(&store_dir).map_err(Refused::from).and_then(|store| {
+        match recover(&store, dir, &tail) {
+            Ok(recovered) => Ok((store, recovered)),
+            Err(refused) => {
+                store.close();
+                Err(refused)
+            }
+        }
+    });
+    if let Err(Refused::Damage(_)) = opened {
+        // Whatever sled has overwritten can still be read.
+        tail.restore(&db).map_err(|error| StoreError::io("restore the journal", error))?;
+    }
+    opened
 }
 
 /// Reads every block's frame, checks that they form one chain, and hashes again what no
 /// checkpoint covers yet.
-fn recover(store: &Store, store_dir: &Path) -> Result<Recovered, Refused> {
+fn recover(store: &Store, dir: &Path, tail: &LogTail) -> Result<Recovered, Refused> {
     let mut index = Index::default();
     let holes = match store.state(HOLES_KEY)? {
         Some(bytes) => codec::from_slice::<Holes>(&bytes)
@@ -330,6 +357,8 @@ fn recover(store: &Store, store_dir: &Path) -> Result<Recovered, Refused> {
         None => Pruned::default(),
     };
     remove_pruned(store, &pruned)?;
+    let known = store.state(TREE_KEY)?.as_deref().and_then(Known::read);
+    let mut leaves = Leaves::begin(known, &pruned);
     let Pruned { head, through, .. } = pruned;
     let mut chain =
         Chain { actor_seq: holes.actor_seq, head, last_seq: through, ..Chain::default() };
@@ -348,6 +377,7 @@ fn recover(store: &Store, store_dir: &Path) -> Result<Recovered, Refused> {
         }
         unchecked.push(key);
         index.add(&block);
+        leaves.add(&block, &bytes);
         chain = Chain {
             actor_seq: block.actor_seq.max(chain.actor_seq),
             boot: block.boot,
@@ -357,12 +387,15 @@ fn recover(store: &Store, store_dir: &Path) -> Result<Recovered, Refused> {
         };
     }
     chain.last_seq = holes.end(chain.last_seq);
+    leaves.lose(chain.last_seq);
     let mark = store.state(MARK_KEY)?.as_deref().and_then(Mark::read);
-    let clean = mark.is_some_and(|mark| {
-        mark.closed && (mark.last_seq, mark.head) == (chain.last_seq, chain.head)
-    });
+    let beside = place::read_mark(dir);
+    let clean = mark >= beside
+        && mark.is_some_and(|mark| {
+            mark.closed && (mark.last_seq, mark.head) == (chain.last_seq, chain.head)
+        });
     // A start that wrote no record counts too.
-    chain.boot = chain.boot.max(mark.map_or(0, |mark| mark.boot));
+    chain.boot = [mark, beside].into_iter().flatten().map(|m| m.boot).fold(chain.boot, u64::max);
     let mut cursors = [0; 3];
     for (cursor, class) in cursors.iter_mut().zip(Class::ALL) {
         let bytes = store.state(cursor_key(class).as_bytes())?;
@@ -373,21 +406,32 @@ fn recover(store: &Store, store_dir: &Path) -> Result<Recovered, Refused> {
             let bytes = store.block(first_seq)?.unwrap_or_default();
             rehash(&bytes)?;
         }
-        let db = store_dir.join(DB_FILE);
-        // A file that cannot be scanned proves nothing; the store has read it just now.
-        let scan = scan::scan(&db).unwrap_or_default();
-        if let Some(bytes) = dropped_block(&db, &scan, &chain) {
-            store.commit(vec![(chain.last_seq + 1, Some(bytes))], &[])?;
-            return recover(store, store_dir);
-        }
+        // What the file held before sled opened it: it may have dropped what was acknowledged.
+        let mut scan = scan::scan(&dir.join(place::STORE_DIR).join(DB_FILE)).unwrap_or_default();
+        scan.merge(tail.scan());
         let lost_from = chain.last_seq + 1;
-        let known = cursors.into_iter().chain(mark.map(|mark| mark.last_seq)).max();
-        let is_known = known.is_some_and(|known| known >= lost_from);
-        if is_known || scan.proves_more_than(chain.last_seq, mark) {
+        let block = dropped_block(tail, &scan, &chain);
+        let states = if tail.is_empty() { Vec::new() } else { dropped_states(store, &scan)? };
+        let reach = block.as_ref().map_or(chain.last_seq, |(last_seq, _)| *last_seq);
+        let marks = [mark, scan.mark, beside];
+        let marks = marks.into_iter().flatten().map(|mark| mark.last_seq);
+        let known = cursors.into_iter().chain(marks).max().unwrap_or(0);
+        let marked = mark.max(scan.mark) >= beside;
+        if !marked || known > reach || scan.proves_more_than(chain.last_seq) {
             return Err(Refused::Damage(format!("records from {lost_from} on are lost")));
         }
+        if block.is_some() || !states.is_empty() {
+            let block = block.map(|(_, bytes)| (lost_from, Some(bytes)));
+            let states: Vec<_> = states.iter().map(|(key, value)| (&key[..], &value[..])).collect();
+            store.commit(block.into_iter().collect(), &states)?;
+            return recover(store, dir, &LogTail::default());
+        }
     }
-    Ok(Recovered { chain, clean, cursors, holes, index, pruned })
+    let tree = match leaves.end(chain.last_seq) {
+        Some(tree) => tree,
+        None => grow_tree(store, &pruned, chain.last_seq)?,
+    };
+    Ok(Recovered { chain, clean, cursors, holes, index, pruned, tree })
 }
 
 /// Ends a pruning that was cut off.
@@ -409,16 +453,43 @@ fn remove_pruned(store: &Store, pruned: &Pruned) -> Result<(), StoreError> {
     }
 }
 
+/// Hashes all records again.
+fn grow_tree(store: &Store, pruned: &Pruned, last_seq: u64) -> Result<Tree, Refused> {
+    let mut leaves = Leaves::begin(None, pruned);
+    let mut next = 1;
+    while let Some((key, bytes)) = store.block_from(next)? {
+        let block = Block::read(&bytes)
+            .map_err(|error| Refused::Damage(format!("record {key} and after: {error}")))?;
+        leaves.add(&block, &bytes);
+        next = block.last_seq().saturating_add(1);
+    }
+    leaves.lose(last_seq);
+    let what = || Refused::Damage(format!("it has records beyond {last_seq}, its last"));
+    leaves.end(last_seq).ok_or_else(what)
+}
+
 /// The block that continues the chain, where it is whole in the file and the store has dropped
 /// it: it may have been acknowledged, so it is put back.
-fn dropped_block(db: &Path, scan: &Scan, chain: &Chain) -> Option<Vec<u8>> {
+fn dropped_block(tail: &LogTail, scan: &Scan, chain: &Chain) -> Option<(u64, Vec<u8>)> {
     let copies = scan.blocks.get(&(chain.last_seq + 1))?;
-    let mut file = File::open(db).ok()?;
     copies.iter().filter(|copy| copy.intact).find_map(|copy| {
-        let bytes = scan::read_at(&mut file, copy).ok()?;
-        let block = Block::read(&bytes).ok()?;
-        (block.previous == chain.head && rehash(&bytes).is_ok()).then_some(bytes)
+        let bytes = tail.bytes(copy.offset, copy.length)?;
+        let block = Block::read(bytes).ok()?;
+        let follows = block.previous == chain.head && rehash(bytes).is_ok();
+        follows.then(|| (block.last_seq(), bytes.to_vec()))
     })
+}
+
+/// The states that stand in the end of the log with another value than the store has: they may
+/// have been acknowledged, too.
+fn dropped_states(store: &Store, scan: &Scan) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    let mut dropped = Vec::new();
+    for (key, (_, value)) in &scan.states {
+        if store.state(key)?.as_ref() != Some(value) {
+            dropped.push((key.clone(), value.clone()));
+        }
+    }
+    Ok(dropped)
 }
 
 fn rehash(bytes: &[u8]) -> Result<(), Refused> {

@@ -35,6 +35,8 @@ mod handle;
 mod image;
 mod index;
 mod journal;
+mod leaves;
+mod logtail;
 mod place;
 mod prune;
 mod rebuild;

@@ -4,6 +4,7 @@
 //! ```text
 //! journal/          the journal
 //!   journal         text: format, id and checksum
+//!   mark            the run mark of the last start or end, for a store that has lost its own
 //!   store/          sled's files; `db` holds the blocks
 //! journal.lock      held by the process that has the journal open
 //! journal.bad-1     a journal that could not be opened, kept as it was
@@ -12,15 +13,19 @@
 //! ```
 
 use crate::journal::OpenError;
+use crate::scan::Mark;
 use crate::store::{Store, StoreError};
 use nooterra_protocol::ids::{JournalId, from_entropy};
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// The text file that makes a directory a journal.
 const ID_FILE: &str = "journal";
+
+/// The file with the run mark.
+const MARK_FILE: &str = "mark";
 
 /// The first line of [`ID_FILE`].
 const FORMAT: &str = "nooterra journal 1";
@@ -179,6 +184,22 @@ pub(crate) fn resume(dir: &Path) -> Result<(), OpenError> {
         fs::remove_dir_all(&rebuilt).map_err(at(&rebuilt))?;
     }
     sync_dir(parent(dir))
+}
+
+/// The run mark beside the store; `None` where there is none that can be read.
+pub(crate) fn read_mark(dir: &Path) -> Option<Mark> {
+    fs::read(dir.join(MARK_FILE)).ok().as_deref().and_then(Mark::read)
+}
+
+/// Writes it, whole or not at all.
+pub(crate) fn write_mark(dir: &Path, mark: &Mark) -> Result<(), OpenError> {
+    let (path, new) = (dir.join(MARK_FILE), dir.join(format!("{MARK_FILE}.new")));
+    let written = File::create(&new).and_then(|mut file| {
+        file.write_all(&mark.encode())?;
+        file.sync_all()
+    });
+    written.and_then(|()| fs::rename(&new, &path)).map_err(at(&path))?;
+    sync_dir(dir)
 }
 
 fn write_id(new: &Path, id: &JournalId) -> Result<(), OpenError> {

@@ -7,6 +7,7 @@
 use crate::block::{Block, Encoded, Held, Running};
 use crate::image::{Image, Piece};
 use crate::journal::{MARK_KEY, OpenError, cursor_key};
+use crate::leaves::TREE_KEY;
 use crate::place;
 use crate::prune::{PRUNED_KEY, Pruned};
 use crate::scan::Mark;
@@ -148,7 +149,7 @@ fn fill(
                 read += 1;
             }
             Piece::Lost { head, through, .. } => filling.lose(through, head),
-            Piece::Pruned { head, through } => {
+            Piece::Pruned { head, through, .. } => {
                 (filling.head, filling.next) = (head, through + 1);
             }
         }
@@ -282,6 +283,8 @@ impl Filling<'_> {
         let holes = codec::to_vec(&self.holes)
             .map_err(|error| OpenError::Store(format!("what is lost cannot be noted: {error}")))?;
         states.insert(HOLES_KEY.to_vec(), holes);
+        // Lost records have other leaves than the ones that were there.
+        states.remove(TREE_KEY);
         states.insert(MARK_KEY.to_vec(), mark);
         let states: Vec<_> = states.iter().map(|(key, value)| (&key[..], &value[..])).collect();
         self.store.commit(self.batch, &states)?;

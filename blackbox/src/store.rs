@@ -65,7 +65,7 @@ impl StoreError {
         }
     }
 
-    fn io(what: &'static str, error: io::Error) -> Self {
+    pub(crate) fn io(what: &'static str, error: io::Error) -> Self {
         Self::new(what, sled::Error::Io(error))
     }
 

@@ -124,7 +124,9 @@ fn verify_once(
             Piece::Lost { head, through, why } => {
                 verifier.push_unreadable(through, head.as_ref(), why);
             }
-            Piece::Pruned { head, through } => verifier.push_removed(through, &head),
+            Piece::Pruned { head, subtrees, through } => {
+                verifier.push_removed(through, &head, subtrees);
+            }
         }
         progress(verifier.next_seq() - 1);
     }

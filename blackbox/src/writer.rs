@@ -9,12 +9,13 @@ use crate::block::{Block, Encoded, HEAD_BYTES, Held, MAX_BYTES, ROW_BYTES, Runni
 use crate::handle::{AppendError, Item, Shared, What};
 use crate::index::slot;
 use crate::journal::{MARK_KEY, cursor_key};
+use crate::leaves::{Known, TREE_KEY};
 use crate::prune::Pruned;
 use crate::rebuild::Holes;
 use crate::scan::Mark;
 use crate::store::StoreError;
 use nooterra_evidence::{
-    Checkpoint, GENESIS, Record, RecordError, checkpoint, cose, leaf_hash, link,
+    Checkpoint, GENESIS, Record, RecordError, Tree, checkpoint, cose, leaf_hash, link,
 };
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::{Class, Entry, Gap};
@@ -100,6 +101,10 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     /// The last blocks that were thinned.
     thinned: VecDeque<Thinned>,
+    /// Of all records.
+    tree: Tree,
+    /// The tree that the last checkpoint signed, until it is committed.
+    tree_to_keep: Option<Known>,
     /// Records since the last checkpoint.
     uncovered: u64,
     /// Bytes of blocks since it was last looked at what to prune.
@@ -107,7 +112,13 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, chain: Chain, holes: Holes, pruned: Pruned) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        chain: Chain,
+        holes: Holes,
+        pruned: Pruned,
+        tree: Tree,
+    ) -> Self {
         let now = shared.options.clock.stamp().mono;
         let cursors_kept = [0, 1, 2].map(|i| shared.cursors[i].load(Ordering::Acquire));
         let uncovered = chain.last_seq - chain.checkpoint_seq;
@@ -122,6 +133,8 @@ impl Writer {
             pruning_at: now,
             shared,
             thinned: VecDeque::new(),
+            tree,
+            tree_to_keep: None,
             uncovered,
             unpruned: 0,
         }
@@ -279,8 +292,10 @@ impl Writer {
         if draft.records.is_empty() {
             draft.previous = self.chain.head;
         }
-        self.chain.head = link(&self.chain.head, &leaf_hash(&bytes));
+        let leaf = leaf_hash(&bytes);
+        self.chain.head = link(&self.chain.head, &leaf);
         self.chain.last_seq += 1;
+        self.tree.push(leaf);
         draft.size += size;
         let (held, link) = (Held::Whole, self.chain.head);
         draft.records.push(Encoded { bytes, class, held, link });
@@ -303,6 +318,7 @@ impl Writer {
             head: self.chain.head,
             journal: self.shared.id.clone(),
             policy_hash: context.map_or(options.policy_hash, |context| context.policy_hash),
+            root: self.tree.root(),
             size: self.chain.last_seq,
             stamp: now,
             v: checkpoint::VERSION,
@@ -310,6 +326,7 @@ impl Writer {
         match checkpoint.into_entry(options.signer.as_ref()) {
             Ok(entry) => {
                 let before = self.chain.last_seq;
+                self.tree_to_keep = Some(Known::of(&self.tree, self.chain.head));
                 self.add(Ready { entry: Box::new(entry), reply: None, stamp: now }, draft)?;
                 if self.chain.last_seq > before {
                     self.chain.checkpoint_seq = self.chain.last_seq;
@@ -333,6 +350,11 @@ impl Writer {
         (self.cursors_kept, self.cursors_at) = (cursors, now);
         let States { changes: others, replies } = states;
         changes.extend(others);
+        if let Some(known) = self.tree_to_keep.take()
+            && let Ok(bytes) = known.encode()
+        {
+            changes.push((TREE_KEY.to_vec(), bytes));
+        }
         let block = self.block_of(&draft);
         if block.is_none() && changes.is_empty() {
             return Ok(());

@@ -28,6 +28,9 @@ pub struct Checkpoint {
     pub journal: JournalId,
     /// Hash of the signed policy in force.
     pub policy_hash: Digest,
+    /// Root of the Merkle tree over the leaf hashes of the records that it covers
+    /// ([`crate::tree`]).
+    pub root: Digest,
     /// How many records it covers: all from 1 to this number.
     pub size: u64,
     /// When it was made.

@@ -4,6 +4,7 @@ use crate::absence::{Horizons, Loss, Prune, Statement};
 use crate::chain::{GENESIS, leaf_hash, link};
 use crate::checkpoint::Checkpoint;
 use crate::record::Record;
+use crate::tree::Tree;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::ids::JournalId;
@@ -128,6 +129,10 @@ pub struct Verifier {
     prune: Option<Prune>,
     pruned: u64,
     records: u64,
+    /// Roots of the beginning that the carrier says was pruned.
+    removed_subtrees: Vec<Digest>,
+    /// Of all records so far; `None` where the beginning of it is not known.
+    tree: Option<Tree>,
     verified_through: Option<u64>,
 }
 
@@ -152,7 +157,7 @@ const MAX_HOLES: usize = 4096;
 impl Verifier {
     /// A verifier for a whole journal. Without a key it can find damage but not a forger.
     #[must_use]
-    pub const fn new(key: Option<VerifyingKey>) -> Self {
+    pub fn new(key: Option<VerifyingKey>) -> Self {
         Self {
             boot: 0,
             checkpoints: 0,
@@ -168,6 +173,8 @@ impl Verifier {
             prune: None,
             pruned: 0,
             records: 0,
+            removed_subtrees: Vec::new(),
+            tree: Some(Tree::default()),
             verified_through: None,
         }
     }
@@ -195,7 +202,8 @@ impl Verifier {
     /// checkpoints. Returns the record when it is chained and in its place.
     pub fn push(&mut self, bytes: &[u8], stored_link: Option<&Digest>) -> Option<Record> {
         let seq = self.next_seq;
-        let computed = link(&self.head, &leaf_hash(bytes));
+        let leaf = leaf_hash(bytes);
+        let computed = link(&self.head, &leaf);
         let record = self.check(seq, bytes, stored_link, &computed);
         if let Some(record) = &record {
             self.boot = record.boot;
@@ -205,6 +213,9 @@ impl Verifier {
                 Prune::KIND => self.prune(seq, record),
                 _ => {}
             }
+        }
+        if let Some(tree) = &mut self.tree {
+            tree.push(leaf);
         }
         // After a bad record the stored link still connects what follows.
         self.head = stored_link.copied().unwrap_or(computed);
@@ -222,6 +233,9 @@ impl Verifier {
         }
         let run = &mut self.leaves[slot(class)];
         *run = Some((run.map_or(seq, |(first, _)| first), seq));
+        if let Some(tree) = &mut self.tree {
+            tree.push(*leaf);
+        }
         self.head = stored_link.copied().unwrap_or(computed);
         self.next_seq = seq.saturating_add(1);
         self.pruned += 1;
@@ -251,18 +265,23 @@ impl Verifier {
                 why: why.to_owned(),
             }),
         }
+        if let Some(tree) = &mut self.tree {
+            tree.push_lost(through_seq - seq + 1);
+        }
         self.head = head.copied().unwrap_or(self.head);
         self.next_seq = through_seq.saturating_add(1);
     }
 
     /// The carrier says that the records from the next one up to and with `through_seq` were
-    /// pruned, and that `head` is the link of the last of them. Whether that is so,
-    /// [`Self::finish`] knows.
-    pub fn push_removed(&mut self, through_seq: u64, head: &Digest) {
+    /// pruned, that `head` is the link of the last of them, and that `subtrees` are the roots
+    /// of the perfect subtrees over all to there. Whether that is so, [`Self::finish`] knows.
+    pub fn push_removed(&mut self, through_seq: u64, head: &Digest, subtrees: Vec<Digest>) {
         self.push_unreadable(through_seq, Some(head), "it is missing");
         if let Some(hole) = self.holes.last_mut() {
             hole.removed = true;
         }
+        self.tree = Tree::resume(through_seq, subtrees.clone());
+        self.removed_subtrees = subtrees;
     }
 
     /// What the caller knows about a record beyond its bytes: a damaged frame around it, a
@@ -295,13 +314,17 @@ impl Verifier {
     /// Looks for the statement about each hole; what none speaks of was taken away.
     fn explain_holes(&mut self) -> Vec<Missing> {
         let mut missing = Vec::new();
-        let prune = self.prune.as_ref().map(|prune| (prune.through, prune.head));
+        let removed = std::mem::take(&mut self.removed_subtrees);
+        let prune = self.prune.as_ref();
+        let same_tree = prune.is_some_and(|prune| prune.subtrees == removed);
+        let prune = prune.map(|prune| (prune.through, prune.head));
         for hole in std::mem::take(&mut self.holes) {
             if let Some((through, head)) = prune
                 && hole.last <= through
             {
                 self.pruned += hole.last - hole.first + 1;
-                if hole.last == through && hole.after != Some(head) {
+                let fits = hole.after == Some(head) && same_tree == hole.removed;
+                if hole.last == through && !fits {
                     self.hide(&hole, "what follows is not what followed when it was pruned");
                 }
                 continue;
@@ -386,6 +409,13 @@ impl Verifier {
         Some(record)
     }
 
+    /// A statement has explained a hole before this moment: from there on the robot's tree, too,
+    /// has lost records in it. A checkpoint before that signed a tree with the true ones.
+    fn is_told(&self, hole: &Hole) -> bool {
+        let mut spans = self.losses.iter().flat_map(|(_, loss)| &loss.spans);
+        hole.removed || spans.any(|span| (span.first, span.last) == (hole.first, hole.last))
+    }
+
     fn checkpoint(&mut self, seq: u64, record: &Record) {
         let Ok(Some(Entry::Checkpoint(blob))) = record.entry() else {
             return self.bad(seq, "it is no checkpoint inside".to_owned());
@@ -414,6 +444,18 @@ impl Verifier {
             return self.bad(
                 first,
                 format!("records {first} to {last} do not lead to what the checkpoint there says"),
+            );
+        }
+        // After a bad record the tree is another anyway.
+        let comparable = self.first_bad.is_none() && self.holes.iter().all(|h| self.is_told(h));
+        let tree = self.tree.as_ref().filter(|_| comparable);
+        if tree.is_some_and(|tree| tree.root() != checkpoint.root) {
+            let (first, last) = (self.covered + 1, seq);
+            return self.bad(
+                first,
+                format!(
+                    "records {first} to {last} are not the tree that the checkpoint there says"
+                ),
             );
         }
         self.covered = checkpoint.size;

@@ -53,11 +53,25 @@ fn add_statement<T: Statement>(stored: &mut Stored, signer: &Es256Key, statement
     add(stored, &Record { body, boot, class, kind, seq, stamp, v: record::VERSION });
 }
 
-fn add_checkpoint(stored: &mut Stored) {
+/// The tree of a box that has lost some records.
+fn tree(stored: &[(Vec<u8>, Digest)], lost: &[u64]) -> Tree {
+    let mut tree = Tree::default();
+    for ((bytes, _), seq) in stored.iter().zip(1..) {
+        match lost.contains(&seq) {
+            true => tree.push_lost(1),
+            false => tree.push(leaf_hash(bytes)),
+        }
+    }
+    tree
+}
+
+fn add_checkpoint(stored: &mut Stored, lost: &[u64]) {
     let size = stored.len() as u64;
     let head = stored.last().unwrap().1;
     let (policy_hash, stamp, v) = (Digest::of(b"policy"), stamp(size), checkpoint::VERSION);
-    let checkpoint = Checkpoint { boot: 1, head, journal: journal(), policy_hash, size, stamp, v };
+    let root = tree(stored, lost).root();
+    let journal = journal();
+    let checkpoint = Checkpoint { boot: 1, head, journal, policy_hash, root, size, stamp, v };
     let entry = checkpoint.into_entry(&key(1)).unwrap();
     add(stored, &Record::of_entry(&entry, Class::Normal, size + 1, 1, stamp).unwrap());
 }
@@ -70,7 +84,7 @@ fn eleven() -> Stored {
         let class = if seq % 2 == 0 { Class::Bulk } else { Class::Normal };
         add(&mut stored, &Record::of_entry(&entry, class, seq, 1, stamp(seq)).unwrap());
     }
-    add_checkpoint(&mut stored);
+    add_checkpoint(&mut stored, &[]);
     stored
 }
 
@@ -81,10 +95,7 @@ fn loss(spans: Vec<Span>) -> Loss {
 }
 
 fn prune(through: u64, stored: &Stored, horizons: Horizons) -> Prune {
-    let mut tree = Tree::default();
-    for (bytes, _) in &stored[..usize::try_from(through).unwrap()] {
-        tree.push(leaf_hash(bytes));
-    }
+    let tree = tree(&stored[..usize::try_from(through).unwrap()], &[]);
     let head = match through {
         0 => GENESIS,
         _ => stored[usize::try_from(through - 1).unwrap()].1,
@@ -128,7 +139,7 @@ fn a_loss_explains_exactly_its_hole() {
     let mut stored = eleven();
     let before = stored[2].1;
     add_statement(&mut stored, &key(1), loss(vec![Span { before, first: 4, last: 5 }]));
-    add_checkpoint(&mut stored);
+    add_checkpoint(&mut stored, &[4, 5]);
     let found = check(&stored, without(&[4, 5]));
     assert_eq!(found.missing, [Missing { first: 4, last: 5, said_in: 12 }]);
     assert!(found.is_intact() && !found.is_whole(), "{found}");
@@ -147,7 +158,7 @@ fn what_stands_before_a_hole_is_bound_by_the_loss() {
     let mut stored = eleven();
     let before = stored[2].1;
     add_statement(&mut stored, &key(1), loss(vec![Span { before, first: 4, last: 5 }]));
-    add_checkpoint(&mut stored);
+    add_checkpoint(&mut stored, &[4, 5]);
     // The three records before the hole are written anew, with links that fit.
     let mut forged = Stored::new();
     for seq in 1..=3 {
@@ -200,10 +211,11 @@ fn a_beginning_is_pruned_only_where_the_statement_says_so_and_leads_on() {
     let mut stored = eleven();
     let statement = prune(6, &stored, Horizons::default());
     add_statement(&mut stored, &key(1), statement);
-    add_checkpoint(&mut stored);
+    add_checkpoint(&mut stored, &[]);
     let from = |first: usize, head: Digest| {
         let mut verifier = Verifier::new(Some(key(1).verifying_key()));
-        verifier.push_removed(first as u64, &head);
+        let subtrees = tree(&stored[..first], &[]).subtrees().to_vec();
+        verifier.push_removed(first as u64, &head, subtrees);
         for (bytes, link) in &stored[first..] {
             verifier.push(bytes, Some(link));
         }
@@ -214,12 +226,26 @@ fn a_beginning_is_pruned_only_where_the_statement_says_so_and_leads_on() {
     assert_eq!(found.verified_through, Some(13));
     // More is gone than it says; and what it says is gone did not end so.
     assert!(!from(7, stored[6].1).is_intact());
-    let mut verifier = Verifier::new(Some(key(1).verifying_key()));
-    verifier.push_removed(6, &Digest::of(b"another"));
-    for (bytes, _) in &stored[6..] {
-        verifier.push(bytes, None);
+    let subtrees = tree(&stored[..6], &[]).subtrees().to_vec();
+    let others = vec![Digest::of(b"1 to 4"), Digest::of(b"5 and 6")];
+    for (head, subtrees) in [(Digest::of(b"another"), subtrees), (stored[5].1, others)] {
+        let mut verifier = Verifier::new(Some(key(1).verifying_key()));
+        verifier.push_removed(6, &head, subtrees);
+        for (bytes, _) in &stored[6..] {
+            verifier.push(bytes, None);
+        }
+        assert!(!verifier.finish().is_intact());
     }
-    assert!(!verifier.finish().is_intact());
+}
+
+#[test]
+fn a_checkpoint_over_another_tree_is_named() {
+    let mut stored = eleven();
+    add_checkpoint(&mut stored, &[3]);
+    let found = check(&stored, without(&[]));
+    let bad = found.first_bad.unwrap();
+    assert!(bad.seq == 11 && bad.why.contains("tree"), "{}", bad.why);
+    assert_eq!(found.verified_through, Some(11));
 }
 
 #[test]

@@ -50,6 +50,7 @@ fn a_checkpoint() -> Checkpoint {
         head: link(&GENESIS, &leaf_hash(&stop().encode().unwrap())),
         journal: JournalId::new("jr_00112233445566778899aabbccddeeff").unwrap(),
         policy_hash: Digest::of(b"policy"),
+        root: leaf_hash(&stop().encode().unwrap()),
         size: 1,
         stamp: stamp(),
         v: checkpoint::VERSION,

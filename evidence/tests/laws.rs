@@ -2,7 +2,7 @@
 //! record, by its number; and that no bytes make it panic.
 #![allow(clippy::unwrap_used)]
 
-use nooterra_evidence::{Checkpoint, GENESIS, Record, Verification, Verifier, checkpoint};
+use nooterra_evidence::{Checkpoint, GENESIS, Record, Tree, Verification, Verifier, checkpoint};
 use nooterra_evidence::{cose, leaf_hash, link};
 use nooterra_protocol::codec::{Blob, Digest};
 use nooterra_protocol::entry::{Class, Entry, Link};
@@ -24,7 +24,7 @@ fn stamp(n: u64) -> Stamp {
 
 /// A box: a record per entry, checkpoints at the given places.
 fn boxed(journal: &str, signer: &Es256Key, checkpoints: &[u64], total: u64) -> Stored {
-    let (mut stored, mut head) = (Stored::new(), GENESIS);
+    let (mut stored, mut head, mut tree) = (Stored::new(), GENESIS, Tree::default());
     for seq in 1..=total {
         let entry = if checkpoints.contains(&seq) {
             let checkpoint = Checkpoint {
@@ -32,6 +32,7 @@ fn boxed(journal: &str, signer: &Es256Key, checkpoints: &[u64], total: u64) -> S
                 head,
                 journal: JournalId::new(journal).unwrap(),
                 policy_hash: Digest::of(b"policy"),
+                root: tree.root(),
                 size: seq - 1,
                 stamp: stamp(seq),
                 v: checkpoint::VERSION,
@@ -43,6 +44,7 @@ fn boxed(journal: &str, signer: &Es256Key, checkpoints: &[u64], total: u64) -> S
         let record = Record::of_entry(&entry, Class::Normal, seq, 1, stamp(seq)).unwrap();
         let bytes = record.encode().unwrap();
         head = link(&head, &leaf_hash(&bytes));
+        tree.push(leaf_hash(&bytes));
         stored.push((bytes, head));
     }
     stored
