@@ -263,7 +263,9 @@ impl Filling<'_> {
         let known = known.max(mark.map_or(0, |mark| mark.last_seq)).max(self.next - 1);
         self.holes.known_to = known;
         self.lose(known, None);
-        if !image.knows_its_end() {
+        let end = (self.next - 1, self.head);
+        let closed = mark.is_some_and(|mark| mark.closed && (mark.last_seq, mark.head) == end);
+        if !closed && !image.knows_its_end() {
             self.lose(self.next.saturating_add(UNKNOWN_END), None);
             self.running.actor_seq = self.running.actor_seq.saturating_add(UNKNOWN_END);
         }

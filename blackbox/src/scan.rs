@@ -218,12 +218,13 @@ fn segment_lsn(segment: &[u8]) -> u64 {
 pub(crate) fn segment_header(segment: &[u8]) -> Option<(u64, u64)> {
     let field = |range: std::ops::Range<usize>| segment.get(range).unwrap_or_default();
     let stored = field(0..4).try_into().map_or(0, u32::from_le_bytes);
-    if segment.len() < SEGMENT_HEAD_BYTES
-        || stored ^ 0xffff_ffff != crc32fast::hash(field(4..20)) ^ 0xffff_ffff
-    {
+    if segment.len() < SEGMENT_HEAD_BYTES || stored ^ 0xffff_ffff != crc32fast::hash(field(4..20)) {
         return None;
     }
     let number = |range| field(range).try_into().map_or(0, u64::from_le_bytes) ^ LSN_MASK;
+    // Both are signed; -1 means nowhere yet.
+    let number = |range| i64::from_le_bytes(number(range).to_le_bytes());
+    let number = |range| u64::try_from(number(range)).unwrap_or(0);
     Some((number(4..12), number(12..20)))
 }
 
@@ -253,6 +254,18 @@ mod tests {
         let opened = Mark { closed: false, ..mark() };
         let next = Mark { boot: 4, closed: false, last_seq: 99, ..mark() };
         assert!(opened < mark() && mark() < next);
+    }
+
+    #[test]
+    fn the_header_of_a_segment_of_the_store_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::store::Store::open(dir.path()).unwrap();
+        store.commit(vec![(1, Some(vec![7; 100]))], &[]).unwrap();
+        let bytes = std::fs::read(dir.path().join(crate::store::DB_FILE)).unwrap();
+        // The first of a new log, of which nothing was complete when it was begun.
+        assert_eq!(segment_header(&bytes), Some((0, 0)));
+        assert_eq!(segment_header(&bytes[1..]), None);
+        assert_eq!(segment_header(&bytes[..19]), None);
     }
 
     #[test]
