@@ -40,6 +40,7 @@ mod logtail;
 mod place;
 mod prune;
 mod rebuild;
+mod recover;
 mod scan;
 mod state;
 mod store;
