@@ -9,7 +9,7 @@ use nooterra_evidence::{
 use nooterra_protocol::codec::{Digest, Value};
 use nooterra_protocol::command::StopProfile;
 use nooterra_protocol::entry::{Class, Entry, Stop};
-use nooterra_protocol::envelope::Signed;
+use nooterra_protocol::envelope::{Signable as _, Signed};
 use nooterra_protocol::ids::JournalId;
 use nooterra_protocol::keys::{Es256Key, Signer as _};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
@@ -130,4 +130,17 @@ fn a_record_of_a_later_kind_is_kept_and_one_of_a_later_format_is_refused() {
     let later = Record { v: record::VERSION + 1, ..stop() };
     let refused = Record::decode(&later.encode().unwrap()).unwrap_err();
     assert!(refused.to_string().contains("newer release"), "{refused}");
+}
+
+#[test]
+fn the_specification_names_every_golden_file_and_every_content_type() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(dir.join("../docs/record-format.md")).unwrap();
+    for entry in std::fs::read_dir(dir.join("tests/golden")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(text.contains(&format!("`{name}`")), "{name} is missing");
+    }
+    for name in [Checkpoint::CONTENT_TYPE, Loss::CONTENT_TYPE, Prune::CONTENT_TYPE] {
+        assert!(text.contains(&format!("`{name}`")), "{name} is missing");
+    }
 }

@@ -130,6 +130,11 @@ const FORMATS: &[Suite] = &[
     },
     Suite {
         package: "nooterra-evidence",
+        program: "absence",
+        tests: &["whatever_is_there_in_whatever_form_nothing_is_called_whole_that_is_not"],
+    },
+    Suite {
+        package: "nooterra-evidence",
         program: "laws",
         tests: &[
             "a_missing_doubled_or_exchanged_record_is_noticed",
