@@ -5,7 +5,7 @@ use crate::control::Contexts;
 use crate::handle::{AppendError, Inbox, JournalHandle, Shared};
 use crate::place::{self, Found};
 use crate::prune::Quota;
-use crate::rebuild::rebuild;
+use crate::rebuild::{Rebuilt, rebuild};
 use crate::recover::{Recovered, Refused, open_store};
 use crate::scan::Mark;
 use crate::store::Store;
@@ -271,7 +271,16 @@ fn mend(
     options: &Options,
     put_aside: &mut Option<(PathBuf, String)>,
 ) -> Result<Option<Existing>, OpenError> {
-    let rebuilt = rebuild(dir, id, &why, &options.signer.verifying_key())?;
+    let rebuilt = match rebuild(dir, id, &why, &options.signer.verifying_key()) {
+        Ok(rebuilt) => rebuilt,
+        Err(error) => {
+            // No room for a second journal, most likely. The robot must still record.
+            tracing::error!(%error, "a damaged journal was not rebuilt; a new one begins");
+            let aside = place::free_name(dir);
+            place::swap(dir, &aside)?;
+            Rebuilt { aside, id: None }
+        }
+    };
     tracing::error!(path = %rebuilt.aside.display(), why, "a damaged journal was put aside");
     *put_aside = Some((rebuilt.aside, why));
     let Some(id) = rebuilt.id else {
