@@ -9,6 +9,7 @@ use crate::prune::Usage;
 use crate::store::Store;
 use crossbeam_queue::ArrayQueue;
 use nooterra_evidence::MAX_RECORD_BYTES;
+use nooterra_evidence::Seal;
 use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::ids::JournalId;
 use nooterra_protocol::time::{MonoNanos, Stamp};
@@ -423,6 +424,7 @@ pub(crate) struct Shared {
     pub(crate) poison: Mutex<Option<String>>,
     pub(crate) records: AtomicU64,
     pub(crate) room: Condvar,
+    pub(crate) seal: Seal,
     pub(crate) store: Store,
     pub(crate) writer: OnceLock<Thread>,
 }

@@ -11,6 +11,7 @@ use crate::scan::Mark;
 use crate::store::Store;
 use crate::writer::{Chain, Writer};
 use crossbeam_queue::ArrayQueue;
+use nooterra_evidence::Seal;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::Class;
 use nooterra_protocol::ids::JournalId;
@@ -51,7 +52,11 @@ pub struct Options {
     pub policy_hash: Digest,
     /// What it may take on the disk.
     pub quota: Quota,
-    /// Signs the checkpoints, on the writer thread: while it signs, nothing is committed.
+    /// Checkpoints are signed by a key that lives for this start, certified by the device key:
+    /// that one may be slow. Otherwise the device key signs each, on the writer thread, and
+    /// while it signs, nothing is committed.
+    pub session_key: bool,
+    /// The device key.
     pub signer: Arc<dyn Signer>,
 }
 
@@ -67,6 +72,7 @@ impl Options {
             inbox_capacity: 4096,
             policy_hash,
             quota: Quota::default(),
+            session_key: true,
             signer,
         }
     }
@@ -80,6 +86,7 @@ impl fmt::Debug for Options {
             .field("control_capacity", &self.control_capacity)
             .field("inbox_capacity", &self.inbox_capacity)
             .field("quota", &self.quota)
+            .field("session_key", &self.session_key)
             .finish_non_exhaustive()
     }
 }
@@ -186,6 +193,7 @@ impl Journal {
         store.commit(Vec::new(), &[(MARK_KEY, &chain.mark(false).encode())])?;
         place::write_mark(dir, &chain.mark(false))?;
 
+        let seal = seal(&options, boot, &id);
         let shared = Arc::new(Shared {
             age: Arc::new(Age::new()),
             contexts: Contexts::default(),
@@ -200,6 +208,7 @@ impl Journal {
             poison: Mutex::new(None),
             records: AtomicU64::new(chain.last_seq),
             room: Condvar::new(),
+            seal,
             store,
             writer: std::sync::OnceLock::new(),
         });
@@ -258,6 +267,20 @@ impl Drop for Journal {
         self.handle.shared.stop(false);
         self.join();
     }
+}
+
+/// What signs the checkpoints of this start: where no session key can be made, the device key.
+fn seal(options: &Options, boot: u64, journal: &JournalId) -> Seal {
+    let device = Seal::Device(Arc::clone(&options.signer));
+    let mut seed = [0; 32];
+    if !options.session_key || getrandom::fill(&mut seed).is_err() {
+        return device;
+    }
+    let (signer, stamp) = (options.signer.as_ref(), options.clock.stamp());
+    Seal::session(signer, seed, boot, journal.clone(), stamp).unwrap_or_else(|error| {
+        tracing::error!(%error, "the device key certified no session key");
+        device
+    })
 }
 
 /// An open journal, before its writer starts.

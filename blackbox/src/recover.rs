@@ -211,11 +211,14 @@ fn dropped_block(tail: &LogTail, scan: &Scan, chain: &Chain) -> Option<(u64, Vec
 }
 
 /// The states that stand in the end of the log with another value than the store has: they may
-/// have been acknowledged, too.
+/// have been acknowledged, too. Not those that speak of records: they are written with the block
+/// that says the same, and without it they would be wrong.
 fn dropped_states(store: &Store, scan: &Scan) -> Result<States, StoreError> {
     let mut dropped = States::new();
     for (key, (_, value)) in &scan.states {
-        if store.state(key)?.as_ref() != Some(value) {
+        if ![HOLES_KEY, PRUNED_KEY, TREE_KEY].contains(&&key[..])
+            && store.state(key)?.as_ref() != Some(value)
+        {
             dropped.insert(key.clone(), value.clone());
         }
     }

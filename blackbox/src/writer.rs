@@ -323,7 +323,7 @@ impl Writer {
             stamp: now,
             v: checkpoint::VERSION,
         };
-        match checkpoint.into_entry(options.signer.as_ref()) {
+        match checkpoint.into_entry(&self.shared.seal) {
             Ok(entry) => {
                 let before = self.chain.last_seq;
                 self.tree_to_keep = Some(Known::of(&self.tree, self.chain.head));

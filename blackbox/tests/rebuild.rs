@@ -123,7 +123,7 @@ fn a_flipped_bit_anywhere_costs_at_most_the_block_that_it_hits() {
     let (bench, mut dice) = (Bench::new(), Dice(seed()));
     let before = boxed(&bench);
     let copy = bench.dir.path().join("copy");
-    let rounds = if std::env::var_os(PROVE).is_some() { 1000 } else { 40 };
+    let rounds = if std::env::var_os(PROVE).is_some() { 300 } else { 40 };
     let (mut rebuilt, mut lost) = (0, 0);
     for round in 0..rounds {
         copy_dir(&bench.path(), &copy);
@@ -148,7 +148,7 @@ fn a_file_cut_anywhere_keeps_what_stands_before_the_cut() {
     let (bench, mut dice) = (Bench::new(), Dice(seed()));
     let before = boxed(&bench);
     let copy = bench.dir.path().join("copy");
-    let rounds = if std::env::var_os(PROVE).is_some() { 300 } else { 20 };
+    let rounds = if std::env::var_os(PROVE).is_some() { 100 } else { 20 };
     let place = |seq: &u64| locate(&bench.path(), *seq).unwrap();
     let places: BTreeMap<u64, u64> =
         before.keys().map(|seq| (*seq, place(seq).offset + place(seq).len as u64)).collect();

@@ -3,14 +3,14 @@
 //! Both statements are stored as records whose kind is theirs and whose body is the
 //! COSE_Sign1. A record that is absent and that no such statement speaks of was taken away.
 
-use crate::cose::{PeekError, danger_unverified};
+use crate::cose::PeekError;
+use crate::seal::{self, Origin, Seal, SealError};
 use nooterra_protocol::codec::{Digest, Value};
 use nooterra_protocol::entry::Class;
-use nooterra_protocol::envelope::{Signable, Signed, SignedError};
+use nooterra_protocol::envelope::{Signable, SignedError};
 use nooterra_protocol::ids::JournalId;
-use nooterra_protocol::keys::{Signer, VerifyingKey};
+use nooterra_protocol::keys::VerifyingKey;
 use nooterra_protocol::time::Stamp;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The format of both that this release writes and reads.
@@ -115,8 +115,20 @@ impl Horizons {
     }
 }
 
+impl Origin for Loss {
+    fn origin(&self) -> (Stamp, u64, &JournalId) {
+        (self.stamp, self.boot, &self.journal)
+    }
+}
+
 impl Signable for Loss {
     const CONTENT_TYPE: &'static str = "nooterra/loss+cbor;v=1";
+}
+
+impl Origin for Prune {
+    fn origin(&self) -> (Stamp, u64, &JournalId) {
+        (self.stamp, self.boot, &self.journal)
+    }
 }
 
 impl Signable for Prune {
@@ -124,12 +136,9 @@ impl Signable for Prune {
 }
 
 /// A statement of this module.
-pub trait Statement: Signable + Serialize + DeserializeOwned {
+pub trait Statement: Origin {
     /// The kind of the record that holds it.
     const KIND: &'static str;
-
-    /// When it was made, in which start of the agent, and for which journal.
-    fn origin(&self) -> (Stamp, u64, &JournalId);
 
     /// Its format version.
     fn version(&self) -> u32;
@@ -138,26 +147,20 @@ pub trait Statement: Signable + Serialize + DeserializeOwned {
     ///
     /// # Errors
     /// [`SignedError`] when the key does not sign.
-    fn into_body(self, signer: &dyn Signer) -> Result<Value, SignedError> {
-        Ok(Value::Bytes(Signed::sign(self, signer)?.bytes().to_vec()))
+    fn into_body(self, seal: &Seal) -> Result<Value, SignedError> {
+        Ok(Value::Bytes(seal.sign(self)?))
     }
 
-    /// Reads the body of a record. With a key the signature must be that key's; without one
-    /// the content is taken as it stands.
+    /// Reads the body of a record. With a key the signature must be that key's, or that of a
+    /// session key that it certified; without one the content is taken as it stands.
     ///
     /// # Errors
     /// Every variant of [`AbsenceError`].
     fn read(body: &Value, key: Option<&VerifyingKey>) -> Result<Self, AbsenceError> {
         let Value::Bytes(bytes) = body else {
-            return Err(PeekError::Form.into());
+            return Err(SealError::from(PeekError::Form).into());
         };
-        let statement = match key {
-            Some(key) => {
-                let id = key.key_id();
-                Signed::<Self>::verify(bytes, |named| (named == id).then_some(key))?.into_body()
-            }
-            None => danger_unverified(bytes)?,
-        };
+        let statement: Self = seal::read(bytes, key)?;
         if statement.version() == VERSION {
             Ok(statement)
         } else {
@@ -169,10 +172,6 @@ pub trait Statement: Signable + Serialize + DeserializeOwned {
 impl Statement for Loss {
     const KIND: &'static str = "loss";
 
-    fn origin(&self) -> (Stamp, u64, &JournalId) {
-        (self.stamp, self.boot, &self.journal)
-    }
-
     fn version(&self) -> u32 {
         self.v
     }
@@ -180,10 +179,6 @@ impl Statement for Loss {
 
 impl Statement for Prune {
     const KIND: &'static str = "prune";
-
-    fn origin(&self) -> (Stamp, u64, &JournalId) {
-        (self.stamp, self.boot, &self.journal)
-    }
 
     fn version(&self) -> u32 {
         self.v
@@ -193,12 +188,9 @@ impl Statement for Prune {
 /// Why the body of a record says nothing about absent records.
 #[derive(Debug, thiserror::Error)]
 pub enum AbsenceError {
-    /// The object is not a COSE_Sign1 around such a statement.
-    #[error("not a signed statement: {0}")]
-    Form(#[from] PeekError),
-    /// The signature does not hold, or belongs to another key.
-    #[error("{0}")]
-    Signed(#[from] SignedError),
+    /// The body is not such a statement, signed by the key.
+    #[error("no statement: {0}")]
+    Seal(#[from] SealError),
     /// Written by a later release.
     #[error("format {0} of a loss or prune, this release reads {VERSION}; use a newer release")]
     Version(u32),

@@ -5,7 +5,8 @@
 //! A *record* is one entry of a journal with its place and time ([`record`]). Its *leaf hash*
 //! and the *link* before it make the next link; the last link is the *head* ([`chain`]). A
 //! *checkpoint* is a signed statement of size and head, stored as a record that covers every
-//! record before it ([`checkpoint`]). What a journal no longer holds, because it was lost or
+//! record before it ([`checkpoint`]), by the device key or one that it certified ([`seal`]).
+//! What a journal no longer holds, because it was lost or
 //! pruned, it says in signed statements ([`absence`]); a *tree* keeps what proves pruned records
 //! that somebody else kept ([`tree`]). The *verifier* takes records in order and says how far
 //! they are proved, and which is the first that is not as it was written ([`verify`]).
@@ -21,6 +22,7 @@ pub mod chain;
 pub mod checkpoint;
 pub mod cose;
 pub mod record;
+pub mod seal;
 pub mod tree;
 pub mod verify;
 
@@ -28,5 +30,6 @@ pub use absence::{Horizons, Loss, Prune, Span};
 pub use chain::{GENESIS, leaf_hash, link};
 pub use checkpoint::Checkpoint;
 pub use record::{MAX_RECORD_BYTES, Record, RecordError};
+pub use seal::{Seal, Session};
 pub use tree::Tree;
 pub use verify::{Bad, Missing, Verification, Verifier};

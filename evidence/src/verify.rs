@@ -208,6 +208,9 @@ impl Verifier {
         if let Some(record) = &record {
             self.boot = record.boot;
             match record.kind.as_str() {
+                "checkpoint" | Loss::KIND | Prune::KIND if !is_exact(record, bytes) => {
+                    self.bad(seq, "it is in another form than it was written".to_owned());
+                }
                 "checkpoint" => self.checkpoint(seq, record),
                 Loss::KIND => self.loss(seq, record),
                 Prune::KIND => self.prune(seq, record),
@@ -524,4 +527,10 @@ const fn slot(class: Class) -> usize {
         Class::Normal => 1,
         Class::Bulk => 2,
     }
+}
+
+/// The bytes are those that the record is written in: a reader also takes keys that are bytes
+/// instead of text. All other records are covered by the checkpoint after them.
+fn is_exact(record: &Record, bytes: &[u8]) -> bool {
+    record.encode().is_ok_and(|exact| exact == bytes)
 }

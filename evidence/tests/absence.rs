@@ -4,7 +4,7 @@
 
 use nooterra_evidence::absence::{self, Statement};
 use nooterra_evidence::{
-    Checkpoint, GENESIS, Horizons, Loss, Missing, Prune, Record, Span, Tree, Verification,
+    Checkpoint, GENESIS, Horizons, Loss, Missing, Prune, Record, Seal, Span, Tree, Verification,
     Verifier, checkpoint, leaf_hash, link, record,
 };
 use nooterra_protocol::codec::{Digest, Value};
@@ -13,6 +13,7 @@ use nooterra_protocol::ids::JournalId;
 use nooterra_protocol::keys::{Es256Key, Signer as _};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 use proptest::prelude::*;
+use std::sync::Arc;
 
 /// A record's bytes and its link.
 type Stored = Vec<(Vec<u8>, Digest)>;
@@ -27,6 +28,10 @@ enum Held {
 
 fn key(seed: u8) -> Es256Key {
     Es256Key::from_seed([seed; 32]).unwrap()
+}
+
+fn seal(seed: u8) -> Seal {
+    Seal::Device(Arc::new(key(seed)))
 }
 
 fn stamp(n: u64) -> Stamp {
@@ -45,10 +50,10 @@ fn add(stored: &mut Stored, record: &Record) {
     stored.push((bytes, link));
 }
 
-fn add_statement<T: Statement>(stored: &mut Stored, signer: &Es256Key, statement: T) {
+fn add_statement<T: Statement>(stored: &mut Stored, seal: &Seal, statement: T) {
     let seq = stored.len() as u64 + 1;
     let (stamp, boot, _) = statement.origin();
-    let body = statement.into_body(signer).unwrap();
+    let body = statement.into_body(seal).unwrap();
     let (class, kind) = (Class::Critical, T::KIND.to_owned());
     add(stored, &Record { body, boot, class, kind, seq, stamp, v: record::VERSION });
 }
@@ -72,7 +77,7 @@ fn add_checkpoint(stored: &mut Stored, lost: &[u64]) {
     let root = tree(stored, lost).root();
     let journal = journal();
     let checkpoint = Checkpoint { boot: 1, head, journal, policy_hash, root, size, stamp, v };
-    let entry = checkpoint.into_entry(&key(1)).unwrap();
+    let entry = checkpoint.into_entry(&seal(1)).unwrap();
     add(stored, &Record::of_entry(&entry, Class::Normal, size + 1, 1, stamp).unwrap());
 }
 
@@ -138,7 +143,7 @@ fn a_hole_that_nobody_speaks_of_is_named_and_no_checkpoint_after_it_counts() {
 fn a_loss_explains_exactly_its_hole() {
     let mut stored = eleven();
     let before = stored[2].1;
-    add_statement(&mut stored, &key(1), loss(vec![Span { before, first: 4, last: 5 }]));
+    add_statement(&mut stored, &seal(1), loss(vec![Span { before, first: 4, last: 5 }]));
     add_checkpoint(&mut stored, &[4, 5]);
     let found = check(&stored, without(&[4, 5]));
     assert_eq!(found.missing, [Missing { first: 4, last: 5, said_in: 12 }]);
@@ -157,7 +162,7 @@ fn a_loss_explains_exactly_its_hole() {
 fn what_stands_before_a_hole_is_bound_by_the_loss() {
     let mut stored = eleven();
     let before = stored[2].1;
-    add_statement(&mut stored, &key(1), loss(vec![Span { before, first: 4, last: 5 }]));
+    add_statement(&mut stored, &seal(1), loss(vec![Span { before, first: 4, last: 5 }]));
     add_checkpoint(&mut stored, &[4, 5]);
     // The three records before the hole are written anew, with links that fit.
     let mut forged = Stored::new();
@@ -176,15 +181,15 @@ fn a_statement_of_another_key_or_about_what_comes_after_it_says_nothing() {
     let (stored, before) = (eleven(), eleven()[2].1);
     let span = |first, last| vec![Span { before, first, last }];
     let mut foreign = stored.clone();
-    add_statement(&mut foreign, &key(2), loss(span(4, 5)));
+    add_statement(&mut foreign, &seal(2), loss(span(4, 5)));
     assert_eq!(check(&foreign, without(&[4, 5])).first_bad.unwrap().seq, 4);
     let mut early = stored.clone();
-    add_statement(&mut early, &key(1), loss(span(4, 99)));
+    add_statement(&mut early, &seal(1), loss(span(4, 99)));
     assert_eq!(check(&early, without(&[])).first_bad.unwrap().seq, 12);
     let mut horizons = Horizons::default();
     horizons.raise(Class::Bulk, 99);
     let mut greedy = stored.clone();
-    add_statement(&mut greedy, &key(1), prune(2, &stored, horizons));
+    add_statement(&mut greedy, &seal(1), prune(2, &stored, horizons));
     assert_eq!(check(&greedy, without(&[])).first_bad.unwrap().seq, 12);
 }
 
@@ -194,7 +199,7 @@ fn a_leaf_hash_stands_for_a_record_only_up_to_its_class_s_horizon() {
     let mut horizons = Horizons::default();
     horizons.raise(Class::Bulk, 6);
     let prune = prune(0, &stored, horizons);
-    add_statement(&mut stored, &key(1), prune);
+    add_statement(&mut stored, &seal(1), prune);
     let leaves = |seqs: &'static [u64]| {
         move |seq| if seqs.contains(&seq) { Held::Leaf } else { Held::Whole }
     };
@@ -210,7 +215,7 @@ fn a_leaf_hash_stands_for_a_record_only_up_to_its_class_s_horizon() {
 fn a_beginning_is_pruned_only_where_the_statement_says_so_and_leads_on() {
     let mut stored = eleven();
     let statement = prune(6, &stored, Horizons::default());
-    add_statement(&mut stored, &key(1), statement);
+    add_statement(&mut stored, &seal(1), statement);
     add_checkpoint(&mut stored, &[]);
     let from = |first: usize, head: Digest| {
         let mut verifier = Verifier::new(Some(key(1).verifying_key()));
@@ -255,11 +260,11 @@ fn a_body_that_is_no_statement_is_refused() {
         assert!(Prune::read(&body, Some(&key(1).verifying_key())).is_err());
     }
     // A loss is no prune, although both are signed by the same key.
-    let body = loss(Vec::new()).into_body(&key(1)).unwrap();
+    let body = loss(Vec::new()).into_body(&seal(1)).unwrap();
     assert!(Loss::read(&body, Some(&key(1).verifying_key())).is_ok());
     assert!(Prune::read(&body, Some(&key(1).verifying_key())).is_err());
     let later = Loss { v: absence::VERSION + 1, ..loss(Vec::new()) };
-    let refused = Loss::read(&later.into_body(&key(1)).unwrap(), None).unwrap_err();
+    let refused = Loss::read(&later.into_body(&seal(1)).unwrap(), None).unwrap_err();
     assert!(refused.to_string().contains("newer release"), "{refused}");
 }
 
@@ -271,7 +276,7 @@ proptest! {
         let mut stored = eleven();
         if spoken {
             let before = stored[2].1;
-            add_statement(&mut stored, &key(1), loss(vec![Span { before, first: 4, last: 5 }]));
+            add_statement(&mut stored, &seal(1), loss(vec![Span { before, first: 4, last: 5 }]));
         }
         let at = |seq: u64| match held.get(usize::try_from(seq - 1).unwrap()) {
             Some(1) => Held::Leaf,

@@ -4,7 +4,8 @@
 
 use nooterra_evidence::absence::{self, Statement as _};
 use nooterra_evidence::{
-    Checkpoint, GENESIS, Horizons, Loss, Prune, Record, Span, checkpoint, leaf_hash, link, record,
+    Checkpoint, GENESIS, Horizons, Loss, Prune, Record, Seal, Session, Span, checkpoint, leaf_hash,
+    link, record,
 };
 use nooterra_protocol::codec::{Digest, Value};
 use nooterra_protocol::command::StopProfile;
@@ -14,6 +15,7 @@ use nooterra_protocol::ids::JournalId;
 use nooterra_protocol::keys::{Es256Key, Signer as _};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 use std::path::Path;
+use std::sync::Arc;
 
 fn golden(name: &str, bytes: &[u8]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
@@ -36,6 +38,10 @@ fn stamp() -> Stamp {
 
 fn key() -> Es256Key {
     Es256Key::from_seed([7; 32]).unwrap()
+}
+
+fn seal() -> Seal {
+    Seal::Device(Arc::new(key()))
 }
 
 fn stop() -> Record {
@@ -80,6 +86,34 @@ fn bytes_of(body: Value) -> Vec<u8> {
 }
 
 #[test]
+fn a_session_and_what_it_signs_have_the_bytes_of_the_golden_file() {
+    let journal = a_checkpoint().journal;
+    let session = Seal::session(&key(), [9; 32], 3, journal, stamp()).unwrap();
+    let bytes = session.sign(a_checkpoint()).unwrap();
+    golden("session.hex", &bytes);
+    let read = Checkpoint::read(&bytes, Some(&key().verifying_key())).unwrap();
+    assert_eq!(read, a_checkpoint());
+    // Not of another device, another start, another journal, nor by the session key alone.
+    let stranger = Es256Key::from_seed([8; 32]).unwrap();
+    assert!(Checkpoint::read(&bytes, Some(&stranger.verifying_key())).is_err());
+    let later = session.sign(Checkpoint { boot: 4, ..a_checkpoint() }).unwrap();
+    let refused = Checkpoint::read(&later, Some(&key().verifying_key())).unwrap_err();
+    assert!(refused.to_string().contains("start 3"), "{refused}");
+    let other = JournalId::new("jr_other").unwrap();
+    let foreign = session.sign(Checkpoint { journal: other, ..a_checkpoint() }).unwrap();
+    assert!(Checkpoint::read(&foreign, Some(&key().verifying_key())).is_err());
+    let Seal::Session { key: own, .. } = &session else { panic!("{session:?}") };
+    let alone = Seal::Device(own.clone()).sign(a_checkpoint()).unwrap();
+    assert!(Checkpoint::read(&alone, Some(&key().verifying_key())).is_err());
+    // Nor with any bit of it flipped.
+    for at in 0..bytes.len() {
+        let mut altered = bytes.clone();
+        altered[at] ^= 1;
+        assert!(Checkpoint::read(&altered, Some(&key().verifying_key())).is_err(), "byte {at}");
+    }
+}
+
+#[test]
 fn a_loss_has_the_bytes_of_the_golden_file() {
     let loss = Loss {
         aside: "journal.bad-1".to_owned(),
@@ -94,7 +128,7 @@ fn a_loss_has_the_bytes_of_the_golden_file() {
         v: absence::VERSION,
         why: "record 13 was altered".to_owned(),
     };
-    let body = loss.clone().into_body(&key()).unwrap();
+    let body = loss.clone().into_body(&seal()).unwrap();
     assert_eq!(Loss::read(&body, Some(&key().verifying_key())).unwrap(), loss);
     golden("loss.hex", &bytes_of(body));
 }
@@ -112,7 +146,7 @@ fn a_prune_has_the_bytes_of_the_golden_file() {
         through: 6,
         v: absence::VERSION,
     };
-    let body = prune.clone().into_body(&key()).unwrap();
+    let body = prune.clone().into_body(&seal()).unwrap();
     assert_eq!(Prune::read(&body, Some(&key().verifying_key())).unwrap(), prune);
     golden("prune.hex", &bytes_of(body));
 }
@@ -140,7 +174,9 @@ fn the_specification_names_every_golden_file_and_every_content_type() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(text.contains(&format!("`{name}`")), "{name} is missing");
     }
-    for name in [Checkpoint::CONTENT_TYPE, Loss::CONTENT_TYPE, Prune::CONTENT_TYPE] {
+    for name in
+        [Checkpoint::CONTENT_TYPE, Loss::CONTENT_TYPE, Prune::CONTENT_TYPE, Session::CONTENT_TYPE]
+    {
         assert!(text.contains(&format!("`{name}`")), "{name} is missing");
     }
 }
