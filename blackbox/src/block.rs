@@ -14,6 +14,9 @@
 //! 88  table    37 x count  per record: length 4, class 1, link 32
 //!     records             one after the other
 //! ```
+//! The class is 0 critical, 1 normal or 2 bulk; 0x80 is added where the record was pruned, and
+//! its leaf hash stands in its place, and 0x40 where it was lost, and nothing does.
+//!
 //! Integers are big-endian. The CRCs tell torn or rotten bytes apart from a store that is in
 //! order; against a person only the links and the checkpoints count.
 //!
@@ -49,10 +52,28 @@ pub(crate) enum BlockError {
     Head,
 }
 
+/// Added to the class of a record that was lost.
+const LOST: u8 = 0x40;
+
+/// Added to the class of a record that was pruned.
+const PRUNED: u8 = 0x80;
+
+/// What a block holds of a record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Held {
+    /// Its leaf hash: it was pruned.
+    Leaf,
+    /// Nothing: it was lost.
+    Nothing,
+    /// All of it.
+    Whole,
+}
+
 /// One record inside a block.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Row {
     pub(crate) class: Class,
+    pub(crate) held: Held,
     pub(crate) link: Digest,
     /// From the beginning of the block.
     pub(crate) offset: usize,
@@ -83,21 +104,39 @@ pub(crate) struct Running {
 /// One record to be written.
 #[derive(Clone, Debug)]
 pub(crate) struct Encoded {
+    /// What [`Self::held`] says.
     pub(crate) bytes: Vec<u8>,
     pub(crate) class: Class,
+    pub(crate) held: Held,
     pub(crate) link: Digest,
 }
 
-const fn class_code(class: Class) -> u8 {
-    match class {
+const fn class_code(class: Class, held: Held) -> u8 {
+    let class = match class {
         Class::Critical => 0,
         Class::Normal => 1,
         Class::Bulk => 2,
+    };
+    match held {
+        Held::Leaf => class | PRUNED,
+        Held::Nothing => class | LOST,
+        Held::Whole => class,
     }
 }
 
-fn class_of(code: u8) -> Option<Class> {
-    Class::ALL.into_iter().find(|class| class_code(*class) == code)
+fn class_of(code: u8) -> Option<(Class, Held)> {
+    let all = [Held::Leaf, Held::Nothing, Held::Whole];
+    let mut pairs = Class::ALL.into_iter().flat_map(|class| all.map(|held| (class, held)));
+    pairs.find(|(class, held)| class_code(*class, *held) == code)
+}
+
+/// Whether as many bytes may stand for a record of which so much is held.
+const fn fits(held: Held, length: usize) -> bool {
+    match held {
+        Held::Leaf => length == 32,
+        Held::Nothing => length == 0,
+        Held::Whole => true,
+    }
 }
 
 fn u32_of(length: usize) -> [u8; 4] {
@@ -132,7 +171,7 @@ impl Block {
         block.extend_from_slice(&[0; 4]);
         for record in records {
             block.extend_from_slice(&u32_of(record.bytes.len()));
-            block.push(class_code(record.class));
+            block.push(class_code(record.class, record.held));
             block.extend_from_slice(record.link.as_bytes());
         }
         let head_crc = head_crc(&block);
@@ -168,8 +207,11 @@ impl Block {
         let mut offset = table_end;
         for row in bytes[HEAD_BYTES..table_end].chunks_exact(ROW_BYTES) {
             let length = usize_at(row, 0);
-            let class = class_of(row[4]).ok_or(BlockError::Head)?;
-            rows.push(Row { class, link: digest_at(row, 5), offset, length });
+            let (class, held) = class_of(row[4]).ok_or(BlockError::Head)?;
+            if !fits(held, length) {
+                return Err(BlockError::Head);
+            }
+            rows.push(Row { class, held, link: digest_at(row, 5), offset, length });
             offset = offset.checked_add(length).ok_or(BlockError::Head)?;
         }
         if offset != length || rows.is_empty() {
@@ -212,7 +254,8 @@ impl Block {
         self.rows.last().map_or(self.previous, |row| row.link)
     }
 
-    /// The records with their sequence numbers; `bytes` is the block that was read.
+    /// The records with their sequence numbers, or what is held of them; `bytes` is the block
+    /// that was read.
     pub(crate) fn records<'a>(
         &'a self,
         bytes: &'a [u8],
@@ -258,6 +301,7 @@ mod tests {
             .map(|i| Encoded {
                 bytes: vec![i; usize::from(i) * 3 + 1],
                 class: Class::ALL[usize::from(i) % 3],
+                held: Held::Whole,
                 link: Digest::of(&[i]),
             })
             .collect();
@@ -299,6 +343,23 @@ mod tests {
         assert_eq!(bytes[88..93], [0, 0, 0, 1, 0]);
         assert_eq!(&bytes[93..125], Digest::of(&[0]).as_bytes());
         assert_eq!(bytes[125..], [0]);
+    }
+
+    #[test]
+    fn what_is_pruned_or_lost_reads_back_and_nothing_else_passes_for_it() {
+        let leaf = Digest::of(b"leaf");
+        let record = |held, bytes: &[u8]| {
+            let (bytes, link) = (bytes.to_vec(), Digest::of(b"link"));
+            let records = [Encoded { bytes, class: Class::Bulk, held, link }];
+            let running = Running { boot: 1, actor_seq: 0, checkpoint_seq: 0 };
+            Block::encode(1, &Digest::ZERO, running, &records)
+        };
+        for (held, bytes) in [(Held::Leaf, leaf.as_bytes().as_slice()), (Held::Nothing, &[])] {
+            let block = Block::read(&record(held, bytes)).unwrap();
+            assert_eq!((block.rows[0].held, block.rows[0].class), (held, Class::Bulk));
+        }
+        assert!(Block::read(&record(Held::Leaf, b"short")).is_err());
+        assert!(Block::read(&record(Held::Nothing, b"long")).is_err());
     }
 
     proptest! {

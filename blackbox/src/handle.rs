@@ -1,13 +1,15 @@
 //! What the agent holds of a journal: append, read, cursors, small states.
 
 use crate::age::Age;
-use crate::block::{Block, BlockError};
+use crate::block::{Block, BlockError, Held};
 use crate::control::{Context, ContextId, Contexts, ControlQueue, ControlRecord};
 use crate::index::{Index, slot};
 use crate::journal::Options;
+use crate::prune::Usage;
 use crate::store::Store;
 use crossbeam_queue::ArrayQueue;
 use nooterra_evidence::MAX_RECORD_BYTES;
+use nooterra_evidence::Seal;
 use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::ids::JournalId;
 use nooterra_protocol::time::{MonoNanos, Stamp};
@@ -15,7 +17,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -156,15 +158,15 @@ impl JournalHandle {
     ) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
         let (mut found, mut size, mut after) = (Vec::new(), 0_usize, after_seq);
         loop {
-            let index = self.shared.index.read().unwrap_or_else(PoisonError::into_inner);
-            let blocks = index.blocks_after(class, after, BLOCKS_AT_ONCE);
-            drop(index);
+            let blocks = self.index().blocks_after(class, after, BLOCKS_AT_ONCE);
             let (before, last_round) = (after, blocks.len() < BLOCKS_AT_ONCE);
             for first_seq in blocks {
-                let bytes = self.block(first_seq)?;
+                let Some(bytes) = self.block(first_seq)? else {
+                    continue;
+                };
                 let block = read_block(first_seq, &bytes)?;
                 for (seq, row, record) in block.records(&bytes) {
-                    if row.class != class || seq <= before {
+                    if row.class != class || row.held != Held::Whole || seq <= before {
                         continue;
                     }
                     size = size.saturating_add(record.len());
@@ -257,6 +259,28 @@ impl JournalHandle {
         value.map_err(|error| StateError::Store(error.to_string()))
     }
 
+    /// What the journal takes on the disk, and what it may take. Asks the file system.
+    ///
+    /// # Errors
+    /// [`StateError::Store`] when that does not answer.
+    pub fn usage(&self) -> Result<Usage, StateError> {
+        let disk_bytes = self.shared.store.disk_bytes();
+        let disk_bytes = disk_bytes.map_err(|error| StateError::Store(error.to_string()))?;
+        let index = self.index();
+        Ok(Usage {
+            bulk_bytes: index.class_bytes(Class::Bulk),
+            critical_bytes: index.class_bytes(Class::Critical),
+            disk_bytes,
+            disk_quota_bytes: self.shared.options.quota.disk_bytes,
+            normal_bytes: index.class_bytes(Class::Normal),
+            pruned_through: index.first_seq().unwrap_or(1).saturating_sub(1),
+        })
+    }
+
+    fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.shared.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn item(
         &self,
         entry: Entry,
@@ -286,9 +310,11 @@ impl JournalHandle {
         Ok(())
     }
 
-    fn block(&self, first_seq: u64) -> Result<Vec<u8>, ReadError> {
+    /// A block; `None` when it was pruned since it was looked up.
+    fn block(&self, first_seq: u64) -> Result<Option<Vec<u8>>, ReadError> {
         match self.shared.store.block(first_seq) {
-            Ok(Some(bytes)) => Ok(bytes.to_vec()),
+            Ok(Some(bytes)) => Ok(Some(bytes.to_vec())),
+            Ok(None) if !self.index().contains(first_seq) => Ok(None),
             Ok(None) => Err(ReadError::Damaged { seq: first_seq, why: "it is missing".to_owned() }),
             Err(error) => Err(ReadError::Store(error.to_string())),
         }
@@ -398,6 +424,7 @@ pub(crate) struct Shared {
     pub(crate) poison: Mutex<Option<String>>,
     pub(crate) records: AtomicU64,
     pub(crate) room: Condvar,
+    pub(crate) seal: Seal,
     pub(crate) store: Store,
     pub(crate) writer: OnceLock<Thread>,
 }

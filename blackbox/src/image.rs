@@ -3,10 +3,12 @@
 
 use crate::block::Block;
 use crate::place::{self, Found, STORE_DIR};
+use crate::prune::{PRUNED_KEY, Pruned};
 use crate::scan::{self, Candidate, Mark, Scan};
 use crate::store::{DB_FILE, Store};
 use crate::verify::VerifyError;
 use nooterra_protocol::codec::Digest;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,8 @@ use tempfile::TempDir;
 /// it does not.
 #[derive(Debug)]
 pub(crate) struct Image {
+    /// The run mark beside the store.
+    beside: Option<Mark>,
     file: File,
     /// Set when the store has dropped what was once durable: a copy of a block that was
     /// written after this point of the log counts more than what the store still reads.
@@ -23,6 +27,7 @@ pub(crate) struct Image {
     next: u64,
     /// What concerns no single record.
     pub(crate) notes: Vec<String>,
+    pruned: Pruned,
     scan: Scan,
     store: Option<Store>,
     // Last: the files go when nothing has them open.
@@ -43,20 +48,43 @@ pub(crate) enum Piece {
         /// Why.
         why: &'static str,
     },
+    /// The beginning of the journal, which was pruned.
+    Pruned {
+        /// Link of the last of it.
+        head: Digest,
+        /// Roots of its perfect subtrees.
+        subtrees: Vec<Digest>,
+        /// Sequence number of the last of it.
+        through: u64,
+    },
 }
 
 impl Image {
     /// Copies the journal in `dir` beside it, or to the temporary directory when nothing can
     /// be written there, and opens the copy.
     pub(crate) fn take(dir: &Path) -> Result<Self, VerifyError> {
+        Self::of(dir, false)
+    }
+
+    /// The same of a journal that nobody writes to: its raw file is read where it is.
+    pub(crate) fn salvage(dir: &Path) -> Result<Self, VerifyError> {
+        Self::of(dir, true)
+    }
+
+    fn of(dir: &Path, still: bool) -> Result<Self, VerifyError> {
         let store_dir = store_dir(dir)?;
         let copy = temp_dir(dir).map_err(failed(dir))?;
         copy_files(&store_dir, copy.path())?;
         let db = copy.path().join(DB_FILE);
         // Before the store opens it: opening may cut a tail off.
         let scan = scan::scan(&db).map_err(failed(&db))?;
-        let kept = copy.path().join("raw");
-        fs::copy(&db, &kept).map_err(failed(&kept))?;
+        let kept = if still {
+            store_dir.join(DB_FILE)
+        } else {
+            let kept = copy.path().join("raw");
+            fs::copy(&db, &kept).map_err(failed(&kept))?;
+            kept
+        };
         let file = File::open(&kept).map_err(failed(&kept))?;
         let mut notes = Vec::new();
         let store = match Store::open(copy.path()) {
@@ -66,9 +94,12 @@ impl Image {
                 None
             }
         };
+        let (beside, dropped_after, pruned) = (place::read_mark(dir), None, Pruned::default());
         let mut image =
-            Self { file, dropped_after: None, next: 1, notes, scan, store, _copy: copy };
+            Self { beside, file, dropped_after, next: 1, notes, pruned, scan, store, _copy: copy };
         image.compare();
+        let pruned = image.states().get(PRUNED_KEY).and_then(|bytes| Pruned::read(bytes).ok());
+        image.pruned = pruned.unwrap_or_default();
         Ok(image)
     }
 
@@ -93,7 +124,7 @@ impl Image {
         };
         let mark = store.state(crate::journal::MARK_KEY).ok().flatten();
         let mark = mark.as_deref().and_then(Mark::read);
-        if self.scan.proves_more_than(last_seq, mark) {
+        if self.scan.mark > mark || self.scan.proves_more_than(last_seq) {
             let copies = self.scan.blocks.get(&first_seq);
             let written = copies.and_then(|copies| copies.iter().map(|copy| copy.lsn).min());
             self.dropped_after = Some(written.unwrap_or(0));
@@ -128,9 +159,29 @@ impl Image {
         self.next = block.map_or(seq, |(first_seq, _)| *first_seq);
     }
 
+    /// The newest run mark, in the raw file or beside the store.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        self.scan.mark.max(self.beside)
+    }
+
+    /// The store answers and its end is that of the journal, as far as the raw file shows.
+    pub(crate) fn knows_its_end(&self) -> bool {
+        let known = self.scan.mark >= self.beside;
+        known && self.store.is_some() && self.dropped_after.is_none()
+    }
+
+    /// The states, from the store where it answers.
+    pub(crate) fn states(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let stored = self.store.as_ref().and_then(|store| store.states().ok());
+        stored.unwrap_or_else(|| {
+            let raw = self.scan.states.iter();
+            raw.map(|(key, (_, value))| (key.clone(), value.clone())).collect()
+        })
+    }
+
     /// The last record when the journal was last opened or closed; it holds that many or more.
     pub(crate) fn promised(&self) -> u64 {
-        self.scan.mark.map_or(0, |mark| mark.last_seq)
+        self.mark().map_or(0, |mark| mark.last_seq)
     }
 
     /// The next piece; `None` at the end.
@@ -138,7 +189,7 @@ impl Image {
         let piece = self.find()?;
         self.next = match &piece {
             Piece::Block(block, _) => block.last_seq(),
-            Piece::Lost { through, .. } => *through,
+            Piece::Lost { through, .. } | Piece::Pruned { through, .. } => *through,
         }
         .saturating_add(1);
         Some(piece)
@@ -146,6 +197,12 @@ impl Image {
 
     fn find(&mut self) -> Option<Piece> {
         let next = self.next;
+        if next <= self.pruned.through {
+            // Whatever copies the raw file still has of it.
+            let Pruned { head, through, .. } = self.pruned;
+            let subtrees = self.pruned.subtrees.clone();
+            return Some(Piece::Pruned { head, subtrees, through });
+        }
         let from_store = self.store.as_ref().and_then(|store| match store.block(next) {
             Ok(bytes) => bytes.map(|bytes| bytes.to_vec()),
             Err(error) => {

@@ -1,33 +1,157 @@
-//! Which block holds which class: a few bytes per block, so that a reader of one class never
-//! reads blocks that hold none of it.
+//! Which block holds what: a few bytes per block, so that a reader of one class never reads
+//! blocks that hold none of it, and the bound on the disk is kept without reading any.
 
-use crate::block::Block;
+use crate::block::{Block, Held};
 use nooterra_protocol::entry::Class;
+use std::collections::VecDeque;
 
-/// First sequence numbers of the blocks that hold a class, ascending, per class.
+/// One block.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) first_seq: u64,
+    /// Bytes of the whole records of each class.
+    pub(crate) held: [u32; 3],
+    /// The last whole critical record, 0 when there is none.
+    pub(crate) last_critical: u64,
+    pub(crate) last_seq: u64,
+    /// Of the whole block.
+    pub(crate) length: u32,
+}
+
+/// The blocks of the store, in order.
 #[derive(Debug, Default)]
-pub(crate) struct Index([Vec<u64>; 3]);
+pub(crate) struct Index {
+    blocks: VecDeque<Entry>,
+    bytes: u64,
+    class_bytes: [u64; 3],
+    /// First sequence numbers of the blocks that hold whole records of a class, ascending.
+    classes: [VecDeque<u64>; 3],
+}
+
+impl Entry {
+    fn of(block: &Block) -> Self {
+        let mut entry = Self {
+            first_seq: block.first_seq,
+            held: [0; 3],
+            last_critical: 0,
+            last_seq: block.last_seq(),
+            length: u32::try_from(block.length).unwrap_or(u32::MAX),
+        };
+        for (row, seq) in block.rows.iter().zip(block.first_seq..) {
+            if row.held == Held::Whole {
+                entry.held[slot(row.class)] += u32::try_from(row.length).unwrap_or(u32::MAX);
+                if row.class == Class::Critical {
+                    entry.last_critical = seq;
+                }
+            }
+        }
+        entry
+    }
+}
 
 impl Index {
     /// The next block.
     pub(crate) fn add(&mut self, block: &Block) {
+        let entry = Entry::of(block);
+        self.count(&entry);
         for class in Class::ALL {
-            if block.rows.iter().any(|row| row.class == class) {
-                self.of_mut(class).push(block.first_seq);
+            if entry.held[slot(class)] > 0 {
+                self.classes[slot(class)].push_back(entry.first_seq);
+            }
+        }
+        self.blocks.push_back(entry);
+    }
+
+    /// A block was written again with less in it.
+    pub(crate) fn replace(&mut self, block: &Block) {
+        let at = self.blocks.partition_point(|entry| entry.first_seq < block.first_seq);
+        let Some(old) = self.blocks.get(at).copied().filter(|e| e.first_seq == block.first_seq)
+        else {
+            return;
+        };
+        let new = Entry::of(block);
+        self.blocks[at] = new;
+        self.discount(&old);
+        self.count(&new);
+        for class in Class::ALL {
+            if old.held[slot(class)] > 0 && new.held[slot(class)] == 0 {
+                self.forget(class, old.first_seq);
             }
         }
     }
 
-    /// The blocks that may hold records of `class` after `seq`, at most `limit` of them.
-    pub(crate) fn blocks_after(&self, class: Class, seq: u64, limit: usize) -> Vec<u64> {
-        let blocks = &self.0[slot(class)];
-        let beyond = blocks.partition_point(|first| *first <= seq);
-        // The block before may reach past `seq`.
-        blocks[beyond.saturating_sub(1)..].iter().take(limit).copied().collect()
+    /// Takes out the first block, if it ends at or before `through`.
+    pub(crate) fn pop_through(&mut self, through: u64) -> Option<u64> {
+        let entry = self.blocks.pop_front_if(|entry| entry.last_seq <= through)?;
+        self.discount(&entry);
+        for class in Class::ALL {
+            if entry.held[slot(class)] > 0 {
+                self.forget(class, entry.first_seq);
+            }
+        }
+        Some(entry.first_seq)
     }
 
-    fn of_mut(&mut self, class: Class) -> &mut Vec<u64> {
-        &mut self.0[slot(class)]
+    /// The first record that is in a block.
+    pub(crate) fn first_seq(&self) -> Option<u64> {
+        self.blocks.front().map(|entry| entry.first_seq)
+    }
+
+    /// It still has this block.
+    pub(crate) fn contains(&self, first_seq: u64) -> bool {
+        self.blocks.binary_search_by_key(&first_seq, |entry| entry.first_seq).is_ok()
+    }
+
+    /// The blocks that may hold records of `class` after `seq`, at most `limit` of them.
+    pub(crate) fn blocks_after(&self, class: Class, seq: u64, limit: usize) -> Vec<u64> {
+        let blocks = &self.classes[slot(class)];
+        let beyond = blocks.partition_point(|first| *first <= seq);
+        // The block before may reach past `seq`.
+        blocks.range(beyond.saturating_sub(1)..).take(limit).copied().collect()
+    }
+
+    /// The blocks that hold whole records of a class, in order.
+    pub(crate) fn of_class(&self, class: Class) -> impl Iterator<Item = &Entry> {
+        self.classes[slot(class)].iter().filter_map(|first_seq| {
+            let at = self.blocks.binary_search_by_key(first_seq, |entry| entry.first_seq).ok()?;
+            self.blocks.get(at)
+        })
+    }
+
+    /// The blocks at the beginning of which no record is whole, in order.
+    pub(crate) fn hollow(&self) -> impl Iterator<Item = &Entry> {
+        self.blocks.iter().take_while(|entry| entry.held == [0; 3])
+    }
+
+    /// What all blocks weigh.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What the whole records of a class weigh.
+    pub(crate) const fn class_bytes(&self, class: Class) -> u64 {
+        self.class_bytes[slot(class)]
+    }
+
+    fn forget(&mut self, class: Class, first_seq: u64) {
+        let blocks = &mut self.classes[slot(class)];
+        if let Ok(at) = blocks.binary_search(&first_seq) {
+            blocks.remove(at);
+        }
+    }
+
+    fn count(&mut self, entry: &Entry) {
+        self.bytes += u64::from(entry.length);
+        for (sum, held) in self.class_bytes.iter_mut().zip(entry.held) {
+            *sum += u64::from(held);
+        }
+    }
+
+    fn discount(&mut self, entry: &Entry) {
+        self.bytes -= u64::from(entry.length);
+        for (sum, held) in self.class_bytes.iter_mut().zip(entry.held) {
+            *sum -= u64::from(held);
+        }
     }
 }
 

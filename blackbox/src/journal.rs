@@ -1,18 +1,20 @@
 //! Opening a journal, and closing it in order.
 
 use crate::age::Age;
-use crate::block::Block;
 use crate::control::Contexts;
 use crate::handle::{AppendError, Inbox, JournalHandle, Shared};
-use crate::index::Index;
 use crate::place::{self, Found};
-use crate::scan::{self, Mark, Scan};
-use crate::store::{DB_FILE, Store, StoreError};
+use crate::prune::Quota;
+use crate::rebuild::{Rebuilt, rebuild};
+use crate::recover::{Recovered, Refused, open_store};
+use crate::scan::Mark;
+use crate::store::Store;
 use crate::writer::{Chain, Writer};
 use crossbeam_queue::ArrayQueue;
-use nooterra_evidence::{GENESIS, leaf_hash, link};
+use nooterra_evidence::Seal;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::Class;
+use nooterra_protocol::ids::JournalId;
 use nooterra_protocol::keys::Signer;
 use nooterra_protocol::time::Stamp;
 use std::fmt;
@@ -48,12 +50,18 @@ pub struct Options {
     pub inbox_capacity: usize,
     /// What checkpoints name until a context names another.
     pub policy_hash: Digest,
-    /// Signs the checkpoints, on the writer thread: while it signs, nothing is committed.
+    /// What it may take on the disk.
+    pub quota: Quota,
+    /// Checkpoints are signed by a key that lives for this start, certified by the device key:
+    /// that one may be slow. Otherwise the device key signs each, on the writer thread, and
+    /// while it signs, nothing is committed.
+    pub session_key: bool,
+    /// The device key.
     pub signer: Arc<dyn Signer>,
 }
 
 impl Options {
-    /// The defaults: a checkpoint every 1000 records or 10 s, queues of 1024 and 4096.
+    /// The defaults: a checkpoint every 1000 records or 10 s, queues of 1024 and 4096, 1 GiB.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, signer: Arc<dyn Signer>, policy_hash: Digest) -> Self {
         Self {
@@ -63,6 +71,8 @@ impl Options {
             control_capacity: 1024,
             inbox_capacity: 4096,
             policy_hash,
+            quota: Quota::default(),
+            session_key: true,
             signer,
         }
     }
@@ -75,6 +85,8 @@ impl fmt::Debug for Options {
             .field("checkpoint_every_records", &self.checkpoint_every_records)
             .field("control_capacity", &self.control_capacity)
             .field("inbox_capacity", &self.inbox_capacity)
+            .field("quota", &self.quota)
+            .field("session_key", &self.session_key)
             .finish_non_exhaustive()
     }
 }
@@ -111,6 +123,7 @@ pub enum OpenError {
 /// clean mark, as after a crash.
 #[derive(Debug)]
 pub struct Journal {
+    dir: PathBuf,
     handle: JournalHandle,
     writer: Option<JoinHandle<()>>,
     // Released last, when the writer is gone.
@@ -131,59 +144,34 @@ pub struct Opened {
     pub quarantined: Option<PathBuf>,
     /// Why it was put there.
     pub quarantine_reason: Option<String>,
-}
-
-/// What recovery found in a store.
-struct Recovered {
-    chain: Chain,
-    clean: bool,
-    cursors: [u64; 3],
-    index: Index,
-}
-
-/// Why a store is not continued.
-enum Refused {
-    /// Its content is at fault.
-    Damage(String),
-    /// Its place is at fault.
-    Place(StoreError),
-}
-
-impl From<StoreError> for Refused {
-    fn from(error: StoreError) -> Self {
-        if error.is_damage() { Self::Damage(error.to_string()) } else { Self::Place(error) }
-    }
+    /// The journal goes on with all that could be read of the one that was put aside; what is
+    /// missing is said by its first new record. Otherwise a new journal begins.
+    pub rebuilt: bool,
 }
 
 impl Journal {
     /// Opens the journal in `dir`, or makes one. After a crash the tail since the last
     /// checkpoint is verified again. A journal that cannot be opened, or that has lost what
-    /// it had acknowledged, is renamed to `DIR.bad-N` and a new one begins.
+    /// it had acknowledged, is renamed to `DIR.bad-N`; all that can still be read of it is
+    /// copied into a new one that goes on in its place and says what is missing.
     ///
     /// # Errors
     /// [`OpenError`]; damaged content is not an error.
     pub fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
         let lock = place::lock(dir)?;
+        place::resume(dir)?;
         let mut put_aside = None;
         let existing = match place::find(dir)? {
             Found::Foreign => return Err(OpenError::NotAJournal(dir.to_owned())),
             Found::Nothing => None,
-            Found::Damaged(why) => {
-                put_aside = Some((place::quarantine(dir)?, why));
-                None
-            }
+            Found::Damaged(why) => mend(dir, None, why, &options, &mut put_aside)?,
             Found::Journal(id) => match open_store(dir) {
                 Ok((store, recovered)) => Some((id, store, recovered)),
                 Err(Refused::Place(error)) => return Err(error.into()),
-                Err(Refused::Damage(why)) => {
-                    put_aside = Some((place::quarantine(dir)?, why));
-                    None
-                }
+                Err(Refused::Damage(why)) => mend(dir, Some(id), why, &options, &mut put_aside)?,
             },
         };
-        if let Some((path, why)) = &put_aside {
-            tracing::error!(path = %path.display(), why, "journal put aside, a new one begins");
-        }
+        let rebuilt = put_aside.is_some() && existing.is_some();
         let (id, store, recovered) = match existing {
             Some(existing) => existing,
             None => {
@@ -198,12 +186,14 @@ impl Journal {
                 }
             }
         };
-        let Recovered { mut chain, clean, cursors, index } = recovered;
+        let Recovered { mut chain, clean, cursors, holes, index, pruned, tree } = recovered;
         chain.boot += 1;
         let boot = chain.boot;
         // Whatever happens from here on is not a clean end until `close` says so again.
-        store.commit(None, &[(MARK_KEY, Some(&chain.mark(false).encode()))])?;
+        store.commit(Vec::new(), &[(MARK_KEY, &chain.mark(false).encode())])?;
+        place::write_mark(dir, &chain.mark(false))?;
 
+        let seal = seal(&options, boot, &id);
         let shared = Arc::new(Shared {
             age: Arc::new(Age::new()),
             contexts: Contexts::default(),
@@ -218,10 +208,11 @@ impl Journal {
             poison: Mutex::new(None),
             records: AtomicU64::new(chain.last_seq),
             room: Condvar::new(),
+            seal,
             store,
             writer: std::sync::OnceLock::new(),
         });
-        let writer = Writer::new(Arc::clone(&shared), chain);
+        let writer = Writer::new(Arc::clone(&shared), chain, holes, pruned, tree);
         let writer = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run())
@@ -229,9 +220,10 @@ impl Journal {
         // The one set of this cell: it was made a few lines above.
         let _ = shared.writer.set(writer.thread().clone());
         let handle = JournalHandle::new(shared);
-        let journal = Self { handle, writer: Some(writer), _lock: lock };
+        let dir = dir.to_owned();
+        let journal = Self { dir, handle, writer: Some(writer), _lock: lock };
         let (quarantined, quarantine_reason) = put_aside.unzip();
-        Ok(Opened { boot, clean, journal, quarantined, quarantine_reason })
+        Ok(Opened { boot, clean, journal, quarantined, quarantine_reason, rebuilt })
     }
 
     /// What the rest of the agent uses; clones are cheap.
@@ -258,7 +250,14 @@ impl Journal {
         if let Some(writer) = self.writer.take() {
             // It catches its own panics and poisons the journal.
             let _ = writer.join();
-            self.handle.shared.store.close();
+            let store = &self.handle.shared.store;
+            let mark = store.state(MARK_KEY).ok().flatten().as_deref().and_then(Mark::read);
+            if let Some(mark) = mark.filter(|mark| mark.closed)
+                && let Err(error) = place::write_mark(&self.dir, &mark)
+            {
+                tracing::warn!(%error, "the mark beside the journal's store was not written");
+            }
+            store.close();
         }
     }
 }
@@ -270,94 +269,56 @@ impl Drop for Journal {
     }
 }
 
-fn open_store(dir: &Path) -> Result<(Store, Recovered), Refused> {
-    let store_dir = dir.join(place::STORE_DIR);
-    let store = Store::open(&store_dir)?;
-    let recovered = recover(&store, &store_dir)?;
-    Ok((store, recovered))
-}
-
-/// Reads every block's frame, checks that they form one chain, and hashes again what no
-/// checkpoint covers yet.
-fn recover(store: &Store, store_dir: &Path) -> Result<Recovered, Refused> {
-    let mut index = Index::default();
-    let mut chain = Chain { head: GENESIS, ..Chain::default() };
-    let mut unchecked = Vec::new();
-    while let Some((key, bytes)) = store.block_from(chain.last_seq + 1)? {
-        let next = chain.last_seq + 1;
-        let block = Block::read(&bytes)
-            .map_err(|error| Refused::Damage(format!("record {key} and after: {error}")))?;
-        if key != next || block.first_seq != next || block.previous != chain.head {
-            return Err(Refused::Damage(format!("record {next} does not follow the one before")));
-        }
-        if block.checkpoint_seq >= next {
-            unchecked.clear();
-        }
-        unchecked.push(next);
-        index.add(&block);
-        chain = Chain {
-            actor_seq: block.actor_seq,
-            boot: block.boot,
-            checkpoint_seq: block.checkpoint_seq,
-            head: block.head(),
-            last_seq: block.last_seq(),
-        };
+/// What signs the checkpoints of this start: where no session key can be made, the device key.
+fn seal(options: &Options, boot: u64, journal: &JournalId) -> Seal {
+    let device = Seal::Device(Arc::clone(&options.signer));
+    let mut seed = [0; 32];
+    if !options.session_key || getrandom::fill(&mut seed).is_err() {
+        return device;
     }
-    let mark = store.state(MARK_KEY)?.as_deref().and_then(Mark::read);
-    let clean = mark.is_some_and(|mark| {
-        mark.closed && (mark.last_seq, mark.head) == (chain.last_seq, chain.head)
-    });
-    // A start that wrote no record counts too.
-    chain.boot = chain.boot.max(mark.map_or(0, |mark| mark.boot));
-    let mut cursors = [0; 3];
-    for (cursor, class) in cursors.iter_mut().zip(Class::ALL) {
-        let bytes = store.state(cursor_key(class).as_bytes())?;
-        *cursor = bytes.and_then(|b| b.try_into().ok()).map_or(0, u64::from_be_bytes);
-    }
-    if !clean {
-        for first_seq in unchecked {
-            let bytes = store.block(first_seq)?.unwrap_or_default();
-            rehash(&bytes)?;
-        }
-        let db = store_dir.join(DB_FILE);
-        // A file that cannot be scanned proves nothing; the store has read it just now.
-        let scan = scan::scan(&db).unwrap_or_default();
-        if let Some(bytes) = dropped_block(&db, &scan, &chain) {
-            store.commit(Some((chain.last_seq + 1, bytes)), &[])?;
-            return recover(store, store_dir);
-        }
-        let lost_from = chain.last_seq + 1;
-        let known = cursors.into_iter().chain(mark.map(|mark| mark.last_seq)).max();
-        let is_known = known.is_some_and(|known| known >= lost_from);
-        if is_known || scan.proves_more_than(chain.last_seq, mark) {
-            return Err(Refused::Damage(format!("records from {lost_from} on are lost")));
-        }
-    }
-    Ok(Recovered { chain, clean, cursors, index })
-}
-
-/// The block that continues the chain, where it is whole in the file and the store has dropped
-/// it: it may have been acknowledged, so it is put back.
-fn dropped_block(db: &Path, scan: &Scan, chain: &Chain) -> Option<Vec<u8>> {
-    let copies = scan.blocks.get(&(chain.last_seq + 1))?;
-    let mut file = File::open(db).ok()?;
-    copies.iter().filter(|copy| copy.intact).find_map(|copy| {
-        let bytes = scan::read_at(&mut file, copy).ok()?;
-        let block = Block::read(&bytes).ok()?;
-        (block.previous == chain.head && rehash(&bytes).is_ok()).then_some(bytes)
+    let (signer, stamp) = (options.signer.as_ref(), options.clock.stamp());
+    Seal::session(signer, seed, boot, journal.clone(), stamp).unwrap_or_else(|error| {
+        tracing::error!(%error, "the device key certified no session key");
+        device
     })
 }
 
-fn rehash(bytes: &[u8]) -> Result<(), Refused> {
-    let block = Block::read(bytes).map_err(|error| Refused::Damage(error.to_string()))?;
-    let mut head = block.previous;
-    for (seq, row, record) in block.records(bytes) {
-        head = link(&head, &leaf_hash(record));
-        if head != row.link {
-            return Err(Refused::Damage(format!("record {seq} was altered")));
+/// An open journal, before its writer starts.
+type Existing = (JournalId, Store, Recovered);
+
+/// Rebuilds a damaged journal; `None` when nothing of it could be read.
+fn mend(
+    dir: &Path,
+    id: Option<JournalId>,
+    why: String,
+    options: &Options,
+    put_aside: &mut Option<(PathBuf, String)>,
+) -> Result<Option<Existing>, OpenError> {
+    let rebuilt = match rebuild(dir, id, &why, &options.signer.verifying_key()) {
+        Ok(rebuilt) => rebuilt,
+        Err(error) => {
+            // No room for a second journal, most likely. The robot must still record.
+            tracing::error!(%error, "a damaged journal was not rebuilt; a new one begins");
+            let aside = place::free_name(dir);
+            place::swap(dir, &aside)?;
+            Rebuilt { aside, id: None }
+        }
+    };
+    tracing::error!(path = %rebuilt.aside.display(), why, "a damaged journal was put aside");
+    *put_aside = Some((rebuilt.aside, why));
+    let Some(id) = rebuilt.id else {
+        return Ok(None);
+    };
+    match open_store(dir) {
+        Ok((store, recovered)) => Ok(Some((id, store, recovered))),
+        Err(Refused::Place(error)) => Err(error.into()),
+        Err(Refused::Damage(why)) => {
+            // What was just written does not read: the disk is failing, or this is a defect.
+            tracing::error!(why, "the rebuilt journal does not open; a new one begins");
+            place::swap(dir, &place::free_name(dir))?;
+            Ok(None)
         }
     }
-    Ok(())
 }
 
 /// Under which state a cursor is kept.

@@ -5,8 +5,10 @@
 //! writer makes durable at once: one *block* of records, at most every 10 ms or 48 KiB, as
 //! one value of a sled store, then an fdatasync. A *checkpoint* is a signed record over all
 //! before it. A *cursor* is how far the cloud has acknowledged a class. A journal is *clean*
-//! when it was closed in order, *poisoned* when a write failed, and *quarantined* (renamed,
-//! all its bytes kept) when it cannot be opened.
+//! when it was closed in order, *poisoned* when a write failed, and *put aside* (renamed, all
+//! its bytes kept) when it is damaged: one that goes on with what can still be read takes its
+//! place. What is missing then is *lost*; what was removed to keep within the *quota* is
+//! *pruned*. Both are said by signed records.
 //!
 //! # Tasks and queues
 //! One thread writes. It owns the order of records and the store's write side.
@@ -21,12 +23,15 @@
 //! robot. Full inbox: `append` refuses with `AppendError::Full` and stores nothing,
 //! `append_durable` waits for room. A failed write poisons the journal: every append is
 //! refused with the reason and the age is `Duration::MAX`; nothing is retried, because after
-//! a failed sync nobody knows what the disk holds. Start the agent again to reopen it.
+//! a failed sync nobody knows what the disk holds. Start the agent again to reopen it. A full
+//! quota: the oldest records go, bulk first, what the cloud has not acknowledged and is critical
+//! last.
 //!
 //! # What it never does
 //! It never acknowledges what is not synced, never panics out of `open` whatever the bytes,
-//! never deletes a journal that it cannot read, and never writes to a journal that it
-//! verifies: `verify` and `tail` work on a copy, `locate` only reads.
+//! never deletes a journal that it cannot read, never removes a record without saying so, never
+//! uses a number twice, and never writes to a journal that it verifies: `verify` and `tail` work
+//! on a copy, `locate` only reads.
 
 mod age;
 mod block;
@@ -35,8 +40,14 @@ mod handle;
 mod image;
 mod index;
 mod journal;
+mod leaves;
+mod logtail;
 mod place;
+mod prune;
+mod rebuild;
+mod recover;
 mod scan;
+mod state;
 mod store;
 mod verify;
 mod writer;
@@ -47,5 +58,6 @@ pub use control::{
 };
 pub use handle::{AppendError, JournalHandle, MAX_STATE_BYTES, ReadError, StateError};
 pub use journal::{Clock, Journal, OpenError, Opened, Options};
-pub use nooterra_evidence::{Bad, Record, Verification};
+pub use nooterra_evidence::{Bad, Missing, Record, Verification};
+pub use prune::{Quota, Usage};
 pub use verify::{Location, Tail, TailFrom, TailRecord, VerifyError, locate, tail, verify};

@@ -3,25 +3,38 @@
 //!
 //! ```text
 //! journal/          the journal
-//!   journal         text: format and id
+//!   journal         text: format, id and checksum
+//!   mark            the run mark of the last start or end, for a store that has lost its own
 //!   store/          sled's files; `db` holds the blocks
 //! journal.lock      held by the process that has the journal open
 //! journal.bad-1     a journal that could not be opened, kept as it was
+//! journal.new-1a2b  a journal that is being made
+//! journal.rebuilt   a journal that takes the place of one that could not be opened
 //! ```
 
 use crate::journal::OpenError;
+use crate::scan::Mark;
 use crate::store::{Store, StoreError};
 use nooterra_protocol::ids::{JournalId, from_entropy};
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// The text file that makes a directory a journal.
 const ID_FILE: &str = "journal";
 
+/// The file with the run mark.
+const MARK_FILE: &str = "mark";
+
 /// The first line of [`ID_FILE`].
 const FORMAT: &str = "nooterra journal 1";
+
+/// Begins the name of a journal that is being made, after that of the journal.
+const NEW: &str = ".new-";
+
+/// The name of one that is made, and waits for its place.
+const REBUILT: &str = ".rebuilt";
 
 /// sled's directory.
 pub(crate) const STORE_DIR: &str = "store";
@@ -102,8 +115,16 @@ pub(crate) fn find(dir: &Path) -> Result<Found, OpenError> {
 
 fn parse_id(bytes: &[u8]) -> Option<JournalId> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let id = text.strip_prefix(FORMAT)?.strip_prefix('\n')?.strip_suffix('\n')?;
-    JournalId::new(id).ok()
+    let (id, _) = text.strip_prefix(FORMAT)?.strip_prefix('\n')?.split_once('\n')?;
+    let id = JournalId::new(id).ok()?;
+    (text == id_text(&id)).then_some(id)
+}
+
+/// The format, the id, and a CRC-32 of both: another id must not pass for this one.
+fn id_text(id: &JournalId) -> String {
+    let lines = format!("{FORMAT}\n{id}\n");
+    let crc = crc32fast::hash(lines.as_bytes());
+    format!("{lines}{crc:08x}\n")
 }
 
 /// Makes a new journal: in a directory beside, synced, and renamed when it is whole.
@@ -113,21 +134,81 @@ pub(crate) fn create(dir: &Path) -> Result<JournalId, OpenError> {
     let text = from_entropy("jr", entropy);
     let id = JournalId::new(text).map_err(|error| OpenError::Random(error.to_string()))?;
 
-    remove_unfinished(dir)?;
-    let new = sibling(dir, &format!(".new-{}", &id.as_str()[3..11]));
+    let new = begin(dir)?;
     let store = new.join(STORE_DIR);
-    fs::create_dir_all(&store).map_err(at(&store))?;
-    fs::write(new.join(ID_FILE), format!("{FORMAT}\n{id}\n")).map_err(at(&new))?;
-    drop(Store::open(&store).and_then(|store| store.commit(None, &[]).map(|()| store))?);
+    drop(Store::open(&store).and_then(|store| store.commit(Vec::new(), &[]).map(|()| store))?);
+    write_id(&new, &id)?;
     sync_all(&new)?;
     fs::rename(&new, dir).map_err(at(dir))?;
     sync_dir(parent(dir))?;
     Ok(id)
 }
 
+/// A new directory beside the journal, with an empty one for the store.
+pub(crate) fn begin(dir: &Path) -> Result<PathBuf, OpenError> {
+    remove_unfinished(dir)?;
+    let mut entropy = [0; 4];
+    getrandom::fill(&mut entropy).map_err(|error| OpenError::Random(error.to_string()))?;
+    let new = sibling(dir, &format!("{NEW}{:08x}", u32::from_be_bytes(entropy)));
+    let store = new.join(STORE_DIR);
+    fs::create_dir_all(&store).map_err(at(&store))?;
+    Ok(new)
+}
+
+/// What was begun is a journal, and only waits for its place ([`swap`]).
+pub(crate) fn finish(dir: &Path, new: &Path, id: &JournalId) -> Result<(), OpenError> {
+    write_id(new, id)?;
+    sync_all(new)?;
+    let rebuilt = sibling(dir, REBUILT);
+    fs::rename(new, &rebuilt).map_err(at(&rebuilt))?;
+    sync_dir(parent(dir))
+}
+
+/// Puts the journal aside, and in its place what was rebuilt, if anything was.
+pub(crate) fn swap(dir: &Path, aside: &Path) -> Result<(), OpenError> {
+    fs::rename(dir, aside).map_err(at(dir))?;
+    sync_dir(parent(dir))?;
+    resume(dir)
+}
+
+/// Ends a swap that was cut off; what was rebuilt of a journal that is still in its place is
+/// rebuilt again.
+pub(crate) fn resume(dir: &Path) -> Result<(), OpenError> {
+    let rebuilt = sibling(dir, REBUILT);
+    if !rebuilt.exists() {
+        return Ok(());
+    }
+    if matches!(find(dir)?, Found::Nothing) {
+        fs::rename(&rebuilt, dir).map_err(at(dir))?;
+    } else {
+        fs::remove_dir_all(&rebuilt).map_err(at(&rebuilt))?;
+    }
+    sync_dir(parent(dir))
+}
+
+/// The run mark beside the store; `None` where there is none that can be read.
+pub(crate) fn read_mark(dir: &Path) -> Option<Mark> {
+    fs::read(dir.join(MARK_FILE)).ok().as_deref().and_then(Mark::read)
+}
+
+/// Writes it, whole or not at all.
+pub(crate) fn write_mark(dir: &Path, mark: &Mark) -> Result<(), OpenError> {
+    let (path, new) = (dir.join(MARK_FILE), dir.join(format!("{MARK_FILE}.new")));
+    let written = File::create(&new).and_then(|mut file| {
+        file.write_all(&mark.encode())?;
+        file.sync_all()
+    });
+    written.and_then(|()| fs::rename(&new, &path)).map_err(at(&path))?;
+    sync_dir(dir)
+}
+
+fn write_id(new: &Path, id: &JournalId) -> Result<(), OpenError> {
+    fs::write(new.join(ID_FILE), id_text(id)).map_err(at(new))
+}
+
 /// Removes what a creation left that was cut off. Only called under the lock.
 fn remove_unfinished(dir: &Path) -> Result<(), OpenError> {
-    let prefix = sibling(dir, ".new-");
+    let prefix = sibling(dir, NEW);
     let Some(prefix) = prefix.file_name().and_then(|name| name.to_str()) else {
         return Ok(());
     };
@@ -140,19 +221,16 @@ fn remove_unfinished(dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Puts a journal aside under the first free name, with all its bytes.
-pub(crate) fn quarantine(dir: &Path) -> Result<PathBuf, OpenError> {
+/// The first free name for a journal that is put aside.
+pub(crate) fn free_name(dir: &Path) -> PathBuf {
     let mut number = 1_u32;
-    let target = loop {
+    loop {
         let target = sibling(dir, &format!(".bad-{number}"));
         if !target.exists() {
-            break target;
+            return target;
         }
         number += 1;
-    };
-    fs::rename(dir, &target).map_err(at(dir))?;
-    sync_dir(parent(dir))?;
-    Ok(target)
+    }
 }
 
 fn sync_all(dir: &Path) -> Result<(), OpenError> {

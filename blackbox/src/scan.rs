@@ -17,6 +17,7 @@
 //! the store reads.
 
 use crate::block::{Block, MAGIC};
+use crate::state;
 use crate::store::SEGMENT_BYTES;
 use memchr::memmem;
 use nooterra_protocol::codec::Digest;
@@ -28,7 +29,10 @@ use std::path::Path;
 /// sled writes the numbers of a segment's header with these bits flipped, after a CRC-32.
 const LSN_MASK: u64 = 0x7fff_ffff_ffff_ffff;
 
-/// What both magics begin with.
+/// What sled writes before the log in each segment.
+pub(crate) const SEGMENT_HEAD_BYTES: usize = 20;
+
+/// What all magics begin with.
 const MAGIC_STEM: &[u8] = b"NOOT";
 
 /// Begins a run mark.
@@ -66,6 +70,8 @@ pub(crate) struct Scan {
     pub(crate) blocks: Candidates,
     /// The newest run mark.
     pub(crate) mark: Option<Mark>,
+    /// The newest copy of each state, with its log sequence number.
+    pub(crate) states: BTreeMap<Vec<u8>, (u64, Vec<u8>)>,
 }
 
 /// Scans the file. Memory: one segment, and a few dozen bytes per copy of a block.
@@ -73,7 +79,6 @@ pub(crate) fn scan(path: &Path) -> io::Result<Scan> {
     let mut file = File::open(path)?;
     let mut found = Scan::default();
     let mut segment = Vec::with_capacity(SEGMENT_BYTES);
-    let finder = memmem::Finder::new(MAGIC_STEM);
     let mut base = 0_u64;
     loop {
         segment.clear();
@@ -81,39 +86,69 @@ pub(crate) fn scan(path: &Path) -> io::Result<Scan> {
         if segment.is_empty() {
             break;
         }
-        let segment_lsn = segment_lsn(&segment);
+        found.add_segment(&segment, base);
+        base += segment.len() as u64;
+    }
+    found.sort();
+    Ok(found)
+}
+
+impl Scan {
+    /// What stands in one segment, which begins at `base`.
+    pub(crate) fn add_segment(&mut self, segment: &[u8], base: u64) {
+        let finder = memmem::Finder::new(MAGIC_STEM);
+        let segment_lsn = segment_lsn(segment);
         let mut at = 0;
         while let Some(hit) = segment.get(at..).and_then(|rest| finder.find(rest)) {
             let start = at + hit;
             let bytes = &segment[start..];
             at = start + MAGIC_STEM.len();
+            let lsn = segment_lsn.saturating_add(start as u64);
             if let Some(mark) = Mark::read(bytes) {
-                found.mark = found.mark.max(Some(mark));
+                self.mark = self.mark.max(Some(mark));
+            } else if let Some((key, value)) = state::read(bytes) {
+                let newest = self.states.entry(key.to_vec()).or_default();
+                if lsn >= newest.0 {
+                    *newest = (lsn, value.to_vec());
+                }
             } else if let Some((first_seq, look)) = look(bytes) {
                 if look.framed {
                     at = start + look.length.min(bytes.len());
                 }
-                let lsn = segment_lsn.saturating_add(start as u64);
                 let candidate = Candidate { lsn, offset: base + start as u64, ..look };
-                found.blocks.entry(first_seq).or_default().push(candidate);
+                self.blocks.entry(first_seq).or_default().push(candidate);
             }
         }
-        base += segment.len() as u64;
     }
-    for copies in found.blocks.values_mut() {
-        copies.sort_by_key(|copy| std::cmp::Reverse((copy.lsn, copy.offset)));
-    }
-    Ok(found)
-}
 
-impl Scan {
-    /// Whether something was once durable that a store with this end and this mark no longer
-    /// has. The writer syncs each write before it makes the next, so that a crash tears the
-    /// last one only: a block beyond the one that follows, or a newer mark, was written on
-    /// top of something synced.
-    pub(crate) fn proves_more_than(&self, last_seq: u64, mark: Option<Mark>) -> bool {
+    /// The newest copy of each block first.
+    pub(crate) fn sort(&mut self) {
+        for copies in self.blocks.values_mut() {
+            copies.sort_by_key(|copy| std::cmp::Reverse((copy.lsn, copy.offset)));
+        }
+    }
+
+    /// Whether more than one block was once durable that a store with this end no longer has.
+    /// The writer syncs each write before it makes the next, so that a crash tears the last one
+    /// only: a block beyond the one that follows was written on top of something synced.
+    pub(crate) fn proves_more_than(&self, last_seq: u64) -> bool {
         let mut beyond = self.blocks.range(last_seq.saturating_add(2)..);
-        self.mark > mark || beyond.any(|(_, copies)| copies.iter().any(|copy| copy.framed))
+        beyond.any(|(_, copies)| copies.iter().any(|copy| copy.framed))
+    }
+
+    /// Also what another scan of the same file found.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.mark = self.mark.max(other.mark);
+        for (first_seq, copies) in other.blocks {
+            self.blocks.entry(first_seq).or_default().extend(copies);
+        }
+        for (key, (lsn, value)) in other.states {
+            let newest = self.states.entry(key).or_default();
+            if lsn >= newest.0 {
+                *newest = (lsn, value);
+            }
+        }
+        self.sort();
     }
 }
 
@@ -176,13 +211,21 @@ fn look(bytes: &[u8]) -> Option<(u64, Candidate)> {
 
 /// Where a segment stands in the log; 0 for one whose header is damaged.
 fn segment_lsn(segment: &[u8]) -> u64 {
+    segment_header(segment).map_or(0, |(lsn, _)| lsn)
+}
+
+/// Where a segment stands in the log, and up to where the log was complete when it was begun.
+pub(crate) fn segment_header(segment: &[u8]) -> Option<(u64, u64)> {
     let field = |range: std::ops::Range<usize>| segment.get(range).unwrap_or_default();
     let stored = field(0..4).try_into().map_or(0, u32::from_le_bytes);
-    if stored ^ 0xffff_ffff != crc32fast::hash(field(4..20)) ^ 0xffff_ffff {
-        return 0;
+    if segment.len() < SEGMENT_HEAD_BYTES || stored ^ 0xffff_ffff != crc32fast::hash(field(4..20)) {
+        return None;
     }
-    let lsn = field(4..12).try_into().map_or(0, u64::from_le_bytes);
-    lsn ^ LSN_MASK
+    let number = |range| field(range).try_into().map_or(0, u64::from_le_bytes) ^ LSN_MASK;
+    // Both are signed; -1 means nowhere yet.
+    let number = |range| i64::from_le_bytes(number(range).to_le_bytes());
+    let number = |range| u64::try_from(number(range)).unwrap_or(0);
+    Some((number(4..12), number(12..20)))
 }
 
 #[cfg(test)]
@@ -211,6 +254,18 @@ mod tests {
         let opened = Mark { closed: false, ..mark() };
         let next = Mark { boot: 4, closed: false, last_seq: 99, ..mark() };
         assert!(opened < mark() && mark() < next);
+    }
+
+    #[test]
+    fn the_header_of_a_segment_of_the_store_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::store::Store::open(dir.path()).unwrap();
+        store.commit(vec![(1, Some(vec![7; 100]))], &[]).unwrap();
+        let bytes = std::fs::read(dir.path().join(crate::store::DB_FILE)).unwrap();
+        // The first of a new log, of which nothing was complete when it was begun.
+        assert_eq!(segment_header(&bytes), Some((0, 0)));
+        assert_eq!(segment_header(&bytes[1..]), None);
+        assert_eq!(segment_header(&bytes[..19]), None);
     }
 
     #[test]

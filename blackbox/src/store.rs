@@ -5,9 +5,11 @@
 //! [`quietly`]; and a leaf larger than a quarter of a segment goes to a blob file that is
 //! never synced, so segments are large enough for a leaf of the largest blocks.
 
+use crate::state;
 use std::any::Any;
 use std::cell::Cell;
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
@@ -26,6 +28,15 @@ const LOCK_ATTEMPTS: u32 = 100;
 /// The one file that holds the blocks, inside the directory of the store.
 pub(crate) const DB_FILE: &str = "db";
 
+/// sled writes a page anew with the change after so many (`PAGE_CONSOLIDATION_THRESHOLD`).
+const CHANGES_OF_A_PAGE: u8 = 11;
+
+/// Begins the name of what sled writes when it opens: where its pages are.
+const SNAPSHOT: &str = "snap.";
+
+/// Ends that name until all of it is written.
+const UNFINISHED: &str = ".generating";
+
 /// Why the store did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum StoreError {
@@ -41,6 +52,9 @@ pub(crate) enum StoreError {
     /// sled found its files damaged.
     #[error("{what}: {source}")]
     Sled { what: &'static str, source: sled::Error },
+    /// A state is not as it was written.
+    #[error("the state `{0}` is damaged")]
+    State(String),
 }
 
 impl StoreError {
@@ -51,7 +65,7 @@ impl StoreError {
         }
     }
 
-    fn io(what: &'static str, error: io::Error) -> Self {
+    pub(crate) fn io(what: &'static str, error: io::Error) -> Self {
         Self::new(what, sled::Error::Io(error))
     }
 
@@ -76,7 +90,7 @@ impl StoreError {
                     | Kind::WouldBlock
             ),
             Self::Closed => false,
-            Self::Panicked(_) | Self::Sled { .. } => true,
+            Self::Panicked(_) | Self::Sled { .. } | Self::State(_) => true,
         }
     }
 }
@@ -92,6 +106,8 @@ struct Inner {
     db: sled::Db,
     file: File,
     state: sled::Tree,
+    /// Holds nothing; see [`Store::tidy`].
+    tidy: sled::Tree,
 }
 
 impl std::fmt::Debug for Store {
@@ -103,15 +119,26 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Opens, or makes, the store in `dir`.
     pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
+        let prepared = |error| StoreError::io("prepare to open the store", error);
+        settle(dir).map_err(prepared)?;
         let mut attempt = 1;
-        loop {
+        let store = loop {
             match Self::open_once(dir) {
                 // sled's own threads let go of its lock a little after it was dropped.
                 Err(error) if error.is_lock() && attempt < LOCK_ATTEMPTS => attempt += 1,
-                opened => return opened,
+                // A snapshot only saves it from reading all of its log.
+                Err(error)
+                    if error.is_damage() && remove_snapshots(dir, "").map_err(prepared)? =>
+                {
+                    attempt = 1;
+                }
+                opened => break opened?,
             }
             std::thread::sleep(Duration::from_millis(20));
-        }
+        };
+        // What recovery wrote, before anything is built on it.
+        settle(dir).map_err(prepared)?;
+        Ok(store)
     }
 
     fn open_once(dir: &Path) -> Result<Self, StoreError> {
@@ -128,10 +155,10 @@ impl Store {
             let tree = |name: &str| {
                 db.open_tree(name).map_err(|error| StoreError::new("open the store", error))
             };
-            let (blocks, state) = (tree("blocks")?, tree("state")?);
+            let (blocks, state, tidy) = (tree("blocks")?, tree("state")?, tree("tidy")?);
             let file = File::open(dir.join(DB_FILE))
                 .map_err(|error| StoreError::io("open the store's file", error))?;
-            Ok(Self { inner: RwLock::new(Some(Inner { blocks, db, file, state })) })
+            Ok(Self { inner: RwLock::new(Some(Inner { blocks, db, file, state, tidy })) })
         })
     }
 
@@ -150,22 +177,24 @@ impl Store {
         });
     }
 
-    /// Writes one block, sets and removes states, and returns when all of it is on the disk.
+    /// Writes and removes blocks, sets states, and returns when all of it is on the disk. A
+    /// crash meanwhile may leave any beginning of that, in this order.
     pub(crate) fn commit(
         &self,
-        block: Option<(u64, Vec<u8>)>,
-        states: &[(&[u8], Option<&[u8]>)],
+        blocks: Vec<(u64, Option<Vec<u8>>)>,
+        states: &[(&[u8], &[u8])],
     ) -> Result<(), StoreError> {
         self.with(|inner| {
             let failed = |error| StoreError::new("write to the journal", error);
-            if let Some((first_seq, bytes)) = block {
-                inner.blocks.insert(first_seq.to_be_bytes(), bytes).map_err(failed)?;
+            for (first_seq, bytes) in blocks {
+                let key = first_seq.to_be_bytes();
+                match bytes {
+                    Some(bytes) => inner.blocks.insert(key, bytes).map_err(failed)?,
+                    None => inner.blocks.remove(key).map_err(failed)?,
+                };
             }
             for (key, value) in states {
-                match value {
-                    Some(value) => inner.state.insert(key, *value).map_err(failed)?,
-                    None => inner.state.remove(key).map_err(failed)?,
-                };
+                inner.state.insert(key, state::frame(key, value)).map_err(failed)?;
             }
             inner.db.flush().map_err(failed)?;
             inner.file.sync_data().map_err(|error| StoreError::io("sync the journal", error))
@@ -187,34 +216,134 @@ impl Store {
         &self,
         first_seq: u64,
     ) -> Result<Option<(u64, sled::IVec)>, StoreError> {
-        self.with(|inner| match inner.blocks.range(first_seq.to_be_bytes()..).next() {
-            None => Ok(None),
-            Some(Ok((key, value))) => {
-                let key = key.as_ref().try_into().map(u64::from_be_bytes).map_err(|_| {
-                    StoreError::Panicked("a key of the store has not 8 bytes".to_owned())
-                })?;
-                Ok(Some((key, value)))
+        self.with(|inner| {
+            for found in inner.blocks.range(first_seq.to_be_bytes()..) {
+                let (key, value) =
+                    found.map_err(|error| StoreError::new("read the journal", error))?;
+                if let Some(key) = block_key(&key) {
+                    return Ok(Some((key, value)));
+                }
             }
-            Some(Err(error)) => Err(StoreError::new("read the journal", error)),
+            Ok(None)
+        })
+    }
+
+    /// What the file of the blocks takes on the disk, which may be less than its length.
+    pub(crate) fn disk_bytes(&self) -> Result<u64, StoreError> {
+        use std::os::unix::fs::MetadataExt as _;
+        self.with(|inner| {
+            let metadata = inner.file.metadata();
+            let metadata =
+                metadata.map_err(|error| StoreError::io("look at the journal's file", error))?;
+            // POSIX counts in blocks of 512 bytes, whatever the file system's are.
+            Ok(metadata.blocks().saturating_mul(512))
         })
     }
 
     /// First sequence number of the last block.
     pub(crate) fn last_block(&self) -> Result<Option<u64>, StoreError> {
         self.with(|inner| {
-            let last =
-                inner.blocks.last().map_err(|error| StoreError::new("read the journal", error))?;
-            Ok(last.and_then(|(key, _)| key.as_ref().try_into().ok()).map(u64::from_be_bytes))
+            for found in inner.blocks.iter().rev() {
+                let (key, _) = found.map_err(|error| StoreError::new("read the journal", error))?;
+                if let Some(key) = block_key(&key) {
+                    return Ok(Some(key));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// Has sled write the page of a block anew. It keeps the first form of a page and what
+    /// changed since until enough has changed; a page of a few large blocks that have become
+    /// small would take its old place for ever.
+    pub(crate) fn renew(&self, first_seq: u64) -> Result<(), StoreError> {
+        self.with(|inner| {
+            let failed = |error| StoreError::new("write to the journal", error);
+            // Right behind the block, and no block itself.
+            let mut key = first_seq.to_be_bytes().to_vec();
+            key.push(0);
+            for change in 0..CHANGES_OF_A_PAGE {
+                // The same value again would be no change.
+                inner.blocks.insert(&key, &[change]).map_err(failed)?;
+            }
+            inner.blocks.remove(&key).map_err(failed)?;
+            Ok(())
+        })
+    }
+
+    /// Makes room in sled's log: with each page that it writes anew it also moves one out of a
+    /// segment that is half empty, so that the segment can be used again. Here it writes so
+    /// many pages of nothing.
+    pub(crate) fn tidy(&self, pages: u32) -> Result<(), StoreError> {
+        self.with(|inner| {
+            for _ in 0..pages {
+                for change in 0..CHANGES_OF_A_PAGE {
+                    let failed = |error| StoreError::new("write to the journal", error);
+                    inner.tidy.insert([0], &[change]).map_err(failed)?;
+                }
+            }
+            Ok(())
         })
     }
 
     /// A state.
     pub(crate) fn state(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.with(|inner| {
-            let value =
+            let framed =
                 inner.state.get(key).map_err(|error| StoreError::new("read a state", error))?;
-            Ok(value.map(|value| value.to_vec()))
+            framed.map(|framed| unframed(key, &framed)).transpose()
         })
+    }
+
+    /// Every state.
+    pub(crate) fn states(&self) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
+        self.with(|inner| {
+            let read = |pair: sled::Result<(sled::IVec, sled::IVec)>| {
+                let (key, framed) = pair.map_err(|error| StoreError::new("read a state", error))?;
+                Ok((key.to_vec(), unframed(&key, &framed)?))
+            };
+            inner.state.iter().map(read).collect()
+        })
+    }
+}
+
+/// Makes what stands in the directory durable. A process that was killed leaves writes that
+/// were never synced; sled reads them, and writes its snapshot on top of them.
+fn settle(dir: &Path) -> io::Result<()> {
+    // Cut off while it was written: sled takes it for a snapshot.
+    remove_snapshots(dir, UNFINISHED)?;
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_file() {
+            File::open(path)?.sync_all()?;
+        }
+    }
+    File::open(dir)?.sync_all()
+}
+
+/// Removes sled's snapshots whose names end so; returns whether there was any.
+fn remove_snapshots(dir: &Path, end: &str) -> io::Result<bool> {
+    let mut removed = false;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let is_one = |name: &str| name.starts_with(SNAPSHOT) && name.ends_with(end);
+        if entry.file_name().to_str().is_some_and(is_one) {
+            fs::remove_file(entry.path())?;
+            removed = true;
+        }
+    }
+    Ok(removed)
+}
+
+/// Keys of other lengths are what [`Store::renew`] may leave.
+fn block_key(key: &[u8]) -> Option<u64> {
+    key.try_into().ok().map(u64::from_be_bytes)
+}
+
+fn unframed(key: &[u8], framed: &[u8]) -> Result<Vec<u8>, StoreError> {
+    match state::read(framed) {
+        Some((named, value)) if named == key => Ok(value.to_vec()),
+        _ => Err(StoreError::State(String::from_utf8_lossy(key).into_owned())),
     }
 }
 

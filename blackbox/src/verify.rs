@@ -1,11 +1,12 @@
 //! Reading a journal from outside: verify it, show its end, find where a record's bytes are.
 
-use crate::block::Block;
+use crate::block::{Block, Held};
 use crate::image::{Image, Piece, failed, store_dir};
 use crate::place;
 use crate::scan;
 use crate::store::DB_FILE;
 use nooterra_evidence::{Record, Verification, Verifier};
+use nooterra_protocol::codec::Digest;
 use nooterra_protocol::keys::VerifyingKey;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -123,6 +124,9 @@ fn verify_once(
             Piece::Lost { head, through, why } => {
                 verifier.push_unreadable(through, head.as_ref(), why);
             }
+            Piece::Pruned { head, subtrees, through } => {
+                verifier.push_removed(through, &head, subtrees);
+            }
         }
         progress(verifier.next_seq() - 1);
     }
@@ -135,7 +139,17 @@ fn verify_once(
 
 fn push_block(verifier: &mut Verifier, block: &Block, bytes: &[u8]) {
     for (seq, row, record) in block.records(bytes) {
-        let record = verifier.push(record, Some(&row.link));
+        let record = match (row.held, record.try_into()) {
+            (Held::Leaf, Ok(leaf)) => {
+                verifier.push_pruned(row.class, &Digest::from_bytes(leaf), Some(&row.link));
+                continue;
+            }
+            (Held::Nothing, _) => {
+                verifier.push_unreadable(seq, Some(&row.link), "it was lost");
+                continue;
+            }
+            _ => verifier.push(record, Some(&row.link)),
+        };
         if record.is_some_and(|record| record.class != row.class) {
             verifier.note_bad(seq, "its block gives it another class than it has");
         }
@@ -167,8 +181,14 @@ impl Iterator for Tail {
             match self.image.next()? {
                 Piece::Block(block, bytes) => {
                     let wanted = block.records(&bytes).filter(|(seq, ..)| *seq >= self.from);
-                    self.ready.extend(wanted.map(|(seq, _, record)| TailRecord {
-                        record: Record::decode(record).map_err(|error| error.to_string()),
+                    self.ready.extend(wanted.map(|(seq, row, record)| TailRecord {
+                        record: match row.held {
+                            Held::Leaf => Err("it was pruned".to_owned()),
+                            Held::Nothing => Err("it was lost".to_owned()),
+                            Held::Whole => {
+                                Record::decode(record).map_err(|error| error.to_string())
+                            }
+                        },
                         seq,
                     }));
                 }
@@ -176,6 +196,11 @@ impl Iterator for Tail {
                     self.ready.push_back(TailRecord { record: Err(why.to_owned()), seq: through });
                 }
                 Piece::Lost { .. } => {}
+                Piece::Pruned { through, .. } if through >= self.from => {
+                    let record = Err("it was pruned, and all before it".to_owned());
+                    self.ready.push_back(TailRecord { record, seq: through });
+                }
+                Piece::Pruned { .. } => {}
             }
         }
     }
@@ -200,7 +225,7 @@ pub fn locate(dir: &Path, seq: u64) -> Result<Location, VerifyError> {
     let bytes = scan::read_at(&mut file, &copy).map_err(failed(&path))?;
     let row = Block::read_head(&bytes).ok().and_then(|block| {
         let index = usize::try_from(seq - first_seq).ok()?;
-        block.rows.get(index).copied()
+        block.rows.get(index).copied().filter(|row| row.held == Held::Whole)
     });
     let row = row.ok_or(VerifyError::NoSuchRecord(seq))?;
     Ok(Location { len: row.length, offset: copy.offset + row.offset as u64, path })

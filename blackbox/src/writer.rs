@@ -1,14 +1,21 @@
 //! The writer thread: takes what waits, gives it its order and its links, and makes it
-//! durable block by block.
+//! durable block by block. What the journal says of itself is in `statements`, how it keeps
+//! within its bound in `trim`.
 
-use crate::block::{Block, Encoded, HEAD_BYTES, MAX_BYTES, ROW_BYTES, Running, TARGET_BYTES};
+mod statements;
+mod trim;
+
+use crate::block::{Block, Encoded, HEAD_BYTES, Held, MAX_BYTES, ROW_BYTES, Running, TARGET_BYTES};
 use crate::handle::{AppendError, Item, Shared, What};
 use crate::index::slot;
 use crate::journal::{MARK_KEY, cursor_key};
+use crate::leaves::{Known, TREE_KEY};
+use crate::prune::Pruned;
+use crate::rebuild::Holes;
 use crate::scan::Mark;
 use crate::store::StoreError;
 use nooterra_evidence::{
-    Checkpoint, GENESIS, Record, RecordError, checkpoint, cose, leaf_hash, link,
+    Checkpoint, GENESIS, Record, RecordError, Tree, checkpoint, cose, leaf_hash, link,
 };
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::{Class, Entry, Gap};
@@ -20,6 +27,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use trim::Thinned;
 
 /// The longest that a record waits for company.
 const COMMIT_EVERY: Duration = Duration::from_millis(10);
@@ -59,6 +67,13 @@ struct Ready {
     stamp: Stamp,
 }
 
+/// States to be kept, and who waits for them.
+#[derive(Default)]
+struct States {
+    changes: Vec<(Vec<u8>, Vec<u8>)>,
+    replies: Vec<Reply<()>>,
+}
+
 /// A block under construction.
 #[derive(Default)]
 struct Draft {
@@ -74,18 +89,55 @@ pub(crate) struct Writer {
     chain: Chain,
     cursors_at: MonoNanos,
     cursors_kept: [u64; 3],
+    /// What the journal lost.
+    holes: Holes,
     last_checkpoint_at: MonoNanos,
+    /// What it pruned.
+    pruned: Pruned,
+    /// What all blocks weighed when it was last looked at what to prune.
+    pruned_at_bytes: u64,
+    /// When it may say again that it prunes, after a key did not sign.
+    pruning_at: MonoNanos,
     shared: Arc<Shared>,
+    /// The last blocks that were thinned.
+    thinned: VecDeque<Thinned>,
+    /// Of all records.
+    tree: Tree,
+    /// The tree that the last checkpoint signed, until it is committed.
+    tree_to_keep: Option<Known>,
     /// Records since the last checkpoint.
     uncovered: u64,
+    /// Bytes of blocks since it was last looked at what to prune.
+    unpruned: usize,
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, chain: Chain) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        chain: Chain,
+        holes: Holes,
+        pruned: Pruned,
+        tree: Tree,
+    ) -> Self {
         let now = shared.options.clock.stamp().mono;
         let cursors_kept = [0, 1, 2].map(|i| shared.cursors[i].load(Ordering::Acquire));
         let uncovered = chain.last_seq - chain.checkpoint_seq;
-        Self { chain, cursors_at: now, cursors_kept, last_checkpoint_at: now, shared, uncovered }
+        Self {
+            chain,
+            cursors_at: now,
+            cursors_kept,
+            holes,
+            last_checkpoint_at: now,
+            pruned,
+            pruned_at_bytes: 0,
+            pruning_at: now,
+            shared,
+            thinned: VecDeque::new(),
+            tree,
+            tree_to_keep: None,
+            uncovered,
+            unpruned: 0,
+        }
     }
 
     /// Until asked to stop or poisoned.
@@ -115,6 +167,7 @@ impl Writer {
     }
 
     fn work(&mut self) -> Result<(), StoreError> {
+        self.tell_holes(self.shared.options.clock.stamp())?;
         loop {
             let dropped = self.shared.age.taking();
             let mut inbox = self.shared.inbox();
@@ -131,6 +184,7 @@ impl Writer {
             if work {
                 notify(&self.shared);
             }
+            self.prune(self.shared.options.clock.stamp())?;
             std::thread::park_timeout(COMMIT_EVERY);
         }
     }
@@ -139,13 +193,16 @@ impl Writer {
     fn round(&mut self, items: VecDeque<Item>, dropped: u64) -> Result<bool, StoreError> {
         let now = self.shared.options.clock.stamp();
         let mut ready = Vec::with_capacity(items.len());
-        let mut states = Vec::new();
+        let mut states = States::default();
         for item in items {
             match item.what {
                 What::Entry { entry, reply, stamp } => {
                     ready.push(Ready { entry, reply, stamp });
                 }
-                What::State { key, value, reply } => states.push((key, value, reply)),
+                What::State { key, value, reply } => {
+                    states.changes.push((key, value));
+                    states.replies.push(reply);
+                }
             }
         }
         for _ in 0..self.shared.control.capacity() {
@@ -165,16 +222,21 @@ impl Writer {
         // Two queues, one order: that of the moments. Stable, so each queue keeps its own.
         ready.sort_by_key(|ready| ready.stamp.mono);
 
-        let had_work = !ready.is_empty() || !states.is_empty();
+        let had_work = !ready.is_empty() || !states.changes.is_empty();
         let mut draft = Draft::default();
         for ready in ready {
             self.add(ready, &mut draft)?;
+            if self.unpruned >= trim::ROUND_BYTES {
+                self.commit(std::mem::take(&mut draft), States::default(), now.mono)?;
+                self.prune(now)?;
+            }
         }
         if self.checkpoint_due(now.mono) {
+            self.tell_holes(now)?;
             self.add_checkpoint(now, &mut draft)?;
         }
         let cursors_due = now.mono.since(self.cursors_at).is_none_or(|age| age >= CURSORS_EVERY);
-        if !draft.records.is_empty() || !states.is_empty() || cursors_due {
+        if !draft.records.is_empty() || !states.changes.is_empty() || cursors_due {
             self.commit(draft, states, now.mono)?;
         }
         Ok(had_work)
@@ -201,20 +263,8 @@ impl Writer {
                 return Ok(());
             }
         };
-        let size = ROW_BYTES + bytes.len();
-        if !draft.records.is_empty()
-            && (draft.size >= TARGET_BYTES || HEAD_BYTES + draft.size + size > MAX_BYTES)
-        {
-            self.commit(std::mem::take(draft), Vec::new(), stamp.mono)?;
-        }
-        if draft.records.is_empty() {
-            draft.previous = self.chain.head;
-        }
-        self.chain.head = link(&self.chain.head, &leaf_hash(&bytes));
-        self.chain.last_seq = seq;
+        self.put(class, bytes, stamp, draft)?;
         self.chain.actor_seq = self.chain.actor_seq.max(actor_seq.unwrap_or(0));
-        draft.size += size;
-        draft.records.push(Encoded { bytes, class, link: self.chain.head });
         draft.replies.extend(reply.map(|reply| (seq, reply)));
         if !covers {
             self.uncovered += 1;
@@ -222,6 +272,33 @@ impl Writer {
                 self.add_checkpoint(stamp, draft)?;
             }
         }
+        Ok(())
+    }
+
+    /// Puts the bytes of the next record into the draft.
+    fn put(
+        &mut self,
+        class: Class,
+        bytes: Vec<u8>,
+        stamp: Stamp,
+        draft: &mut Draft,
+    ) -> Result<(), StoreError> {
+        let size = ROW_BYTES + bytes.len();
+        if !draft.records.is_empty()
+            && (draft.size >= TARGET_BYTES || HEAD_BYTES + draft.size + size > MAX_BYTES)
+        {
+            self.commit(std::mem::take(draft), States::default(), stamp.mono)?;
+        }
+        if draft.records.is_empty() {
+            draft.previous = self.chain.head;
+        }
+        let leaf = leaf_hash(&bytes);
+        self.chain.head = link(&self.chain.head, &leaf);
+        self.chain.last_seq += 1;
+        self.tree.push(leaf);
+        draft.size += size;
+        let (held, link) = (Held::Whole, self.chain.head);
+        draft.records.push(Encoded { bytes, class, held, link });
         Ok(())
     }
 
@@ -241,13 +318,15 @@ impl Writer {
             head: self.chain.head,
             journal: self.shared.id.clone(),
             policy_hash: context.map_or(options.policy_hash, |context| context.policy_hash),
+            root: self.tree.root(),
             size: self.chain.last_seq,
             stamp: now,
             v: checkpoint::VERSION,
         };
-        match checkpoint.into_entry(options.signer.as_ref()) {
+        match checkpoint.into_entry(&self.shared.seal) {
             Ok(entry) => {
                 let before = self.chain.last_seq;
+                self.tree_to_keep = Some(Known::of(&self.tree, self.chain.head));
                 self.add(Ready { entry: Box::new(entry), reply: None, stamp: now }, draft)?;
                 if self.chain.last_seq > before {
                     self.chain.checkpoint_seq = self.chain.last_seq;
@@ -259,12 +338,7 @@ impl Writer {
     }
 
     /// Makes a draft and states durable, then tells whoever waits.
-    fn commit(
-        &mut self,
-        draft: Draft,
-        states: Vec<(Vec<u8>, Vec<u8>, Reply<()>)>,
-        now: MonoNanos,
-    ) -> Result<(), StoreError> {
+    fn commit(&mut self, draft: Draft, states: States, now: MonoNanos) -> Result<(), StoreError> {
         let cursors = [0, 1, 2].map(|i| self.shared.cursors[i].load(Ordering::Acquire));
         let mut changes: Vec<(Vec<u8>, Vec<u8>)> = Class::ALL
             .into_iter()
@@ -274,24 +348,20 @@ impl Writer {
             })
             .collect();
         (self.cursors_kept, self.cursors_at) = (cursors, now);
-        let mut replies = Vec::with_capacity(states.len());
-        for (key, value, reply) in states {
-            changes.push((key, value));
-            replies.push(reply);
+        let States { changes: others, replies } = states;
+        changes.extend(others);
+        if let Some(known) = self.tree_to_keep.take()
+            && let Ok(bytes) = known.encode()
+        {
+            changes.push((TREE_KEY.to_vec(), bytes));
         }
         let block = self.block_of(&draft);
         if block.is_none() && changes.is_empty() {
             return Ok(());
         }
-        let changes: Vec<_> =
-            changes.iter().map(|(key, value)| (&key[..], Some(&value[..]))).collect();
-        let written = match &block {
-            Some((first_seq, bytes)) => {
-                self.shared.store.commit(Some((*first_seq, bytes.clone())), &changes)
-            }
-            None => self.shared.store.commit(None, &changes),
-        };
-        if let Err(error) = written {
+        let changes: Vec<_> = changes.iter().map(|(key, value)| (&key[..], &value[..])).collect();
+        let blocks = block.iter().map(|(first_seq, bytes)| (*first_seq, Some(bytes.clone())));
+        if let Err(error) = self.shared.store.commit(blocks.collect(), &changes) {
             // Before anyone is answered, and before what waits behind is dropped.
             self.shared.poison(&error.to_string());
             let refusal = self.shared.refusal();
@@ -306,6 +376,7 @@ impl Writer {
         if let Some((_, bytes)) = &block
             && let Ok(block) = Block::read_head(bytes)
         {
+            self.unpruned += block.length;
             self.shared.index.write().unwrap_or_else(PoisonError::into_inner).add(&block);
             self.shared.set_records(&self.chain);
         }
@@ -337,9 +408,9 @@ impl Writer {
         if self.uncovered > 0 {
             self.add_checkpoint(now, &mut draft)?;
         }
-        self.commit(draft, Vec::new(), now.mono)?;
+        self.commit(draft, States::default(), now.mono)?;
         let mark = self.chain.mark(true).encode();
-        self.shared.store.commit(None, &[(MARK_KEY, Some(&mark))])
+        self.shared.store.commit(Vec::new(), &[(MARK_KEY, &mark)])
     }
 
     /// The count of a fact of this journal.

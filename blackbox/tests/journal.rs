@@ -327,6 +327,7 @@ fn records_of_both_queues_stand_in_the_order_of_their_moments() {
     let bench = Bench::new();
     bench.key.hold();
     let mut options = bench.options.clone();
+    options.session_key = false;
     options.checkpoint_every_records = 1;
     let opened = Journal::open(&bench.path(), options).unwrap();
     let handle = opened.journal.handle();
@@ -364,6 +365,7 @@ fn a_full_control_queue_drops_counts_and_lets_the_age_grow() {
     let mut bench = Bench::new();
     bench.options.control_capacity = 4;
     bench.options.checkpoint_every_records = 1;
+    bench.options.session_key = false;
     bench.key.hold();
     let opened = bench.open();
     let handle = opened.journal.handle();
@@ -399,6 +401,7 @@ fn a_full_inbox_refuses_append_and_makes_append_durable_wait() {
     let mut bench = Bench::new();
     bench.options.inbox_capacity = 3;
     bench.options.checkpoint_every_records = 1;
+    bench.options.session_key = false;
     bench.key.hold();
     let opened = bench.open();
     let handle = opened.journal.handle();
@@ -425,6 +428,7 @@ fn a_full_inbox_refuses_append_and_makes_append_durable_wait() {
 fn bulk_records_do_not_hold_the_robot_back_and_others_do() {
     let mut bench = Bench::new();
     bench.options.checkpoint_every_records = 1;
+    bench.options.session_key = false;
     bench.key.hold();
     let opened = bench.open();
     let handle = opened.journal.handle();
@@ -454,6 +458,24 @@ fn readers_are_told_after_each_commit() {
     // A callback that holds a handle does not keep the journal alive.
     drop(opened.journal);
     eventually("the callback is dropped", || Arc::strong_count(&told) == 1);
+}
+
+#[test]
+fn a_device_key_that_does_not_sign_any_more_holds_up_no_record() {
+    let mut bench = Bench::new();
+    bench.options.checkpoint_every_records = 10;
+    let opened = bench.open();
+    let handle = opened.journal.handle();
+    // It signed once, for this start's own key.
+    bench.key.hold();
+    for i in 0..40 {
+        handle.append_durable(fact(&format!("{i}"))).unwrap();
+    }
+    assert!(!bench.key.is_waited_for());
+    opened.journal.close().unwrap();
+    let found = verify(&bench.path(), Some(&bench.key.verifying_key()), &mut |_| {}).unwrap();
+    assert!(found.is_whole() && found.checkpoints >= 4, "{found}");
+    assert_eq!(found.verified_through, Some(found.records));
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! The signed statement that makes a chain mean something to a stranger.
 
-use crate::cose::{PeekError, danger_unverified};
+use crate::seal::{self, Origin, Seal, SealError};
 use nooterra_protocol::codec::{Blob, Digest};
 use nooterra_protocol::entry::Entry;
-use nooterra_protocol::envelope::{Signable, Signed, SignedError};
+use nooterra_protocol::envelope::{Signable, SignedError};
 use nooterra_protocol::ids::JournalId;
-use nooterra_protocol::keys::{Signer, VerifyingKey};
+use nooterra_protocol::keys::VerifyingKey;
 use nooterra_protocol::time::Stamp;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,9 @@ pub struct Checkpoint {
     pub journal: JournalId,
     /// Hash of the signed policy in force.
     pub policy_hash: Digest,
+    /// Root of the Merkle tree over the leaf hashes of the records that it covers
+    /// ([`crate::tree`]).
+    pub root: Digest,
     /// How many records it covers: all from 1 to this number.
     pub size: u64,
     /// When it was made.
@@ -40,15 +43,18 @@ impl Signable for Checkpoint {
     const CONTENT_TYPE: &'static str = "nooterra/checkpoint+cbor;v=1";
 }
 
+impl Origin for Checkpoint {
+    fn origin(&self) -> (Stamp, u64, &JournalId) {
+        (self.stamp, self.boot, &self.journal)
+    }
+}
+
 /// Why a stored checkpoint says nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// The body of the record is not a COSE_Sign1 around a checkpoint.
-    #[error("not a checkpoint: {0}")]
-    Form(#[from] PeekError),
-    /// The signature does not hold, or belongs to another key.
-    #[error("{0}")]
-    Signed(#[from] SignedError),
+    /// The body of the record is not a signed checkpoint of the key.
+    #[error("no checkpoint: {0}")]
+    Seal(#[from] SealError),
     /// Written by a later release.
     #[error("checkpoint format {0}, this release reads {VERSION}; verify with a newer release")]
     Version(u32),
@@ -59,23 +65,18 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`SignedError`] when the key does not sign.
-    pub fn into_entry(self, signer: &dyn Signer) -> Result<Entry, SignedError> {
-        Ok(Entry::Checkpoint(Blob(Signed::sign(self, signer)?.bytes().to_vec())))
+    pub fn into_entry(self, seal: &Seal) -> Result<Entry, SignedError> {
+        Ok(Entry::Checkpoint(Blob(seal.sign(self)?)))
     }
 
-    /// Reads the signed bytes. With a key the signature must be that key's; without one the
-    /// content is taken as it stands and proves nothing about who made it.
+    /// Reads the signed bytes. With a key the signature must be that key's, or that of a
+    /// session key that it certified; without one the content is taken as it stands and proves
+    /// nothing about who made it.
     ///
     /// # Errors
     /// Every variant of [`CheckpointError`].
     pub fn read(bytes: &[u8], key: Option<&VerifyingKey>) -> Result<Self, CheckpointError> {
-        let checkpoint = match key {
-            Some(key) => {
-                let id = key.key_id();
-                Signed::<Self>::verify(bytes, |named| (named == id).then_some(key))?.into_body()
-            }
-            None => danger_unverified(bytes)?,
-        };
+        let checkpoint: Self = seal::read(bytes, key)?;
         if checkpoint.v == VERSION {
             Ok(checkpoint)
         } else {

@@ -4,23 +4,35 @@
 //! # Vocabulary
 //! A *record* is one entry of a journal with its place and time ([`record`]). Its *leaf hash*
 //! and the *link* before it make the next link; the last link is the *head* ([`chain`]). A
-//! *checkpoint* is a signed statement of size and head, stored as a record that covers every
-//! record before it ([`checkpoint`]). The *verifier* takes records in order and says how far
-//! they are proved, and which is the first that is not as it was written ([`verify`]).
+//! *checkpoint* is a signed statement of size, head and tree, stored as a record that covers
+//! every record before it ([`checkpoint`]), by the device key or one that it certified
+//! ([`seal`]). What a journal no longer holds, because it was lost or pruned, it says in signed
+//! statements ([`absence`]); of a *tree*'s pruned beginning the roots stay, which prove what
+//! somebody else kept of it ([`tree`]). The *verifier* takes records in order and says how far
+//! they are proved, and which is the first that is not as it was written ([`verify`],
+//! [`verification`]).
 //!
 //! # What it never does
-//! It opens no file, reads no clock, allocates no more than a record needs, and never says
-//! "valid" of a box whose key it was not given. It knows nothing of the store beneath
+//! It opens no file, reads no clock, allocates no more than a record and the holes need, and
+//! never says "valid" of a box whose key it was not given. It knows nothing of the store beneath
 //! (`nooterra-blackbox`) and builds for `wasm32-unknown-unknown`, so that a browser can verify
 //! what a robot wrote.
 
+pub mod absence;
 pub mod chain;
 pub mod checkpoint;
 pub mod cose;
 pub mod record;
+pub mod seal;
+pub mod tree;
+pub mod verification;
 pub mod verify;
 
+pub use absence::{Horizons, Loss, Prune, Span};
 pub use chain::{GENESIS, leaf_hash, link};
 pub use checkpoint::Checkpoint;
 pub use record::{MAX_RECORD_BYTES, Record, RecordError};
-pub use verify::{Bad, Verification, Verifier};
+pub use seal::{Seal, Session};
+pub use tree::Tree;
+pub use verification::{Bad, Missing, Verification};
+pub use verify::Verifier;

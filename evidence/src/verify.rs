@@ -1,83 +1,19 @@
-//! The verifier: records in, in order, and out comes how far they are proved.
+//! The verifier: records in, in order, and out comes how far they are proved
+//! ([`crate::verification`]).
 
+use crate::absence::{Horizons, Loss, Prune, Statement};
 use crate::chain::{GENESIS, leaf_hash, link};
 use crate::checkpoint::Checkpoint;
 use crate::record::Record;
+use crate::tree::Tree;
+use crate::verification::{Bad, Missing, Verification};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::ids::JournalId;
 use nooterra_protocol::keys::VerifyingKey;
-use serde::Serialize;
-use std::fmt;
-
-/// The first record that is not as it was written.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Bad {
-    /// Its sequence number; where only a range can be told, the first of the range.
-    pub seq: u64,
-    /// What is wrong, in one line.
-    pub why: String,
-}
-
-/// What a verifier found.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Verification {
-    /// Records after the last checkpoint that holds: chained, but signed by nobody yet.
-    pub beyond_last_checkpoint: u64,
-    /// Checkpoints that hold.
-    pub checkpoints: u64,
-    /// The first record that is not as it was written.
-    pub first_bad: Option<Bad>,
-    /// The link of the last record.
-    pub head: Digest,
-    /// The journal that the checkpoints name.
-    pub journal: Option<JournalId>,
-    /// A key was given, so that checkpoints prove who wrote them. Without one the best that
-    /// can be said is "self-consistent, identity unproven".
-    pub key_known: bool,
-    /// What the reader of the store had to say that concerns no single record.
-    pub notes: Vec<String>,
-    /// Records seen, good and bad.
-    pub records: u64,
-    /// The sequence number of the last checkpoint that holds with everything before it.
-    pub verified_through: Option<u64>,
-}
-
-impl Verification {
-    /// Nothing is wrong with any record. Whose records they are is [`Self::key_known`].
-    #[must_use]
-    pub const fn is_intact(&self) -> bool {
-        self.first_bad.is_none()
-    }
-}
-
-impl fmt::Display for Verification {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(bad) = &self.first_bad {
-            write!(f, "record {} is not as it was written: {}; ", bad.seq, bad.why)?;
-        }
-        write!(f, "{} records, ", self.records)?;
-        match (self.verified_through, self.key_known) {
-            (Some(seq), true) => {
-                write!(f, "verified through the signed checkpoint at record {seq}")?;
-            }
-            (Some(seq), false) => write!(
-                f,
-                "self-consistent through the checkpoint at record {seq}, identity unproven"
-            )?,
-            (None, true) => write!(f, "no signed checkpoint holds")?,
-            (None, false) => write!(f, "no checkpoint holds, identity unproven")?,
-        }
-        match (self.beyond_last_checkpoint, &self.first_bad) {
-            (0, _) => Ok(()),
-            (n, None) => write!(f, ", {n} beyond the last checkpoint"),
-            (n, Some(_)) => write!(f, ", {n} not covered by a checkpoint that holds"),
-        }
-    }
-}
 
 /// Takes the records of one journal from the first on and checks each against the chain and
-/// the checkpoints. Its memory does not grow with the journal.
+/// the checkpoints. Its memory grows with the holes in the journal, not with the journal.
 #[derive(Debug)]
 pub struct Verifier {
     boot: u64,
@@ -86,27 +22,63 @@ pub struct Verifier {
     covered: u64,
     first_bad: Option<Bad>,
     head: Digest,
+    /// What could not be read, for the statements that come later.
+    holes: Vec<Hole>,
     journal: Option<JournalId>,
     key: Option<VerifyingKey>,
+    /// First and last record of each class of which only the leaf hash is there.
+    leaves: [Option<(u64, u64)>; 3],
+    losses: Vec<(u64, Loss)>,
     next_seq: u64,
+    prune: Option<Prune>,
+    pruned: u64,
     records: u64,
+    /// Roots of the beginning that the carrier says was pruned.
+    removed_subtrees: Vec<Digest>,
+    /// Of all records so far; `None` where the beginning of it is not known.
+    tree: Option<Tree>,
     verified_through: Option<u64>,
 }
+
+/// Records that are not there.
+#[derive(Debug)]
+struct Hole {
+    /// Link of the last of them, where it is known.
+    after: Option<Digest>,
+    before: Digest,
+    /// Checkpoints that held before, and the last of them.
+    checkpoints: (u64, Option<u64>),
+    first: u64,
+    last: u64,
+    /// The carrier says that it was pruned: it is no part of another hole.
+    removed: bool,
+    why: String,
+}
+
+/// The most holes and losses that are kept apart; no journal of ours comes near.
+const MAX_HOLES: usize = 4096;
 
 impl Verifier {
     /// A verifier for a whole journal. Without a key it can find damage but not a forger.
     #[must_use]
-    pub const fn new(key: Option<VerifyingKey>) -> Self {
+    pub fn new(key: Option<VerifyingKey>) -> Self {
         Self {
             boot: 0,
             checkpoints: 0,
             covered: 0,
             first_bad: None,
             head: GENESIS,
+            holes: Vec::new(),
             journal: None,
             key,
+            leaves: [None; 3],
+            losses: Vec::new(),
             next_seq: 1,
+            prune: None,
+            pruned: 0,
             records: 0,
+            removed_subtrees: Vec::new(),
+            tree: Some(Tree::default()),
             verified_through: None,
         }
     }
@@ -134,13 +106,23 @@ impl Verifier {
     /// checkpoints. Returns the record when it is chained and in its place.
     pub fn push(&mut self, bytes: &[u8], stored_link: Option<&Digest>) -> Option<Record> {
         let seq = self.next_seq;
-        let computed = link(&self.head, &leaf_hash(bytes));
+        let leaf = leaf_hash(bytes);
+        let computed = link(&self.head, &leaf);
         let record = self.check(seq, bytes, stored_link, &computed);
         if let Some(record) = &record {
             self.boot = record.boot;
-            if record.kind == "checkpoint" {
-                self.checkpoint(seq, record);
+            match record.kind.as_str() {
+                "checkpoint" | Loss::KIND | Prune::KIND if !is_exact(record, bytes) => {
+                    self.bad(seq, "it is in another form than it was written".to_owned());
+                }
+                "checkpoint" => self.checkpoint(seq, record),
+                Loss::KIND => self.loss(seq, record),
+                Prune::KIND => self.prune(seq, record),
+                _ => {}
             }
+        }
+        if let Some(tree) = &mut self.tree {
+            tree.push(leaf);
         }
         // After a bad record the stored link still connects what follows.
         self.head = stored_link.copied().unwrap_or(computed);
@@ -149,20 +131,64 @@ impl Verifier {
         record
     }
 
+    /// The next record was pruned, and its leaf hash stands in its place.
+    pub fn push_pruned(&mut self, class: Class, leaf: &Digest, stored_link: Option<&Digest>) {
+        let seq = self.next_seq;
+        let computed = link(&self.head, leaf);
+        if stored_link.is_some_and(|stored| *stored != computed) {
+            self.bad(seq, "its leaf hash does not lead to its link in the chain".to_owned());
+        }
+        let run = &mut self.leaves[slot(class)];
+        *run = Some((run.map_or(seq, |(first, _)| first), seq));
+        if let Some(tree) = &mut self.tree {
+            tree.push(*leaf);
+        }
+        self.head = stored_link.copied().unwrap_or(computed);
+        self.next_seq = seq.saturating_add(1);
+        self.pruned += 1;
+    }
+
     /// The records from the next one up to and with `through_seq` cannot be read, for a
     /// reason that the caller knows; `head` is the link of the last of them, where known.
+    /// Whether the journal says why they are not there, [`Self::finish`] knows.
     pub fn push_unreadable(&mut self, through_seq: u64, head: Option<&Digest>, why: &str) {
         let seq = self.next_seq;
         if through_seq < seq {
             return;
         }
-        let why = match through_seq {
-            last if last == seq => why.to_owned(),
-            last => format!("records {seq} to {last}: {why}"),
-        };
-        self.bad(seq, why);
+        let full = self.holes.len() == MAX_HOLES;
+        match self.holes.last_mut() {
+            Some(hole) if hole.last + 1 == seq && !hole.removed => {
+                (hole.last, hole.after) = (through_seq, head.copied());
+            }
+            _ if full => self.bad(seq, why.to_owned()),
+            _ => self.holes.push(Hole {
+                after: head.copied(),
+                before: self.head,
+                checkpoints: (self.checkpoints, self.verified_through),
+                first: seq,
+                last: through_seq,
+                removed: false,
+                why: why.to_owned(),
+            }),
+        }
+        if let Some(tree) = &mut self.tree {
+            tree.push_lost(through_seq - seq + 1);
+        }
         self.head = head.copied().unwrap_or(self.head);
         self.next_seq = through_seq.saturating_add(1);
+    }
+
+    /// The carrier says that the records from the next one up to and with `through_seq` were
+    /// pruned, that `head` is the link of the last of them, and that `subtrees` are the roots
+    /// of the perfect subtrees over all to there. Whether that is so, [`Self::finish`] knows.
+    pub fn push_removed(&mut self, through_seq: u64, head: &Digest, subtrees: Vec<Digest>) {
+        self.push_unreadable(through_seq, Some(head), "it is missing");
+        if let Some(hole) = self.holes.last_mut() {
+            hole.removed = true;
+        }
+        self.tree = Tree::resume(through_seq, subtrees.clone());
+        self.removed_subtrees = subtrees;
     }
 
     /// What the caller knows about a record beyond its bytes: a damaged frame around it, a
@@ -173,17 +199,89 @@ impl Verifier {
 
     /// What was found.
     #[must_use]
-    pub fn finish(self) -> Verification {
+    pub fn finish(mut self) -> Verification {
+        let missing = self.explain_holes();
+        self.explain_leaves();
+        let beyond = self.next_seq - 1 - self.verified_through.unwrap_or(0);
         Verification {
-            beyond_last_checkpoint: (self.next_seq - 1) - self.verified_through.unwrap_or(0),
+            beyond_last_checkpoint: beyond,
             checkpoints: self.checkpoints,
             first_bad: self.first_bad,
             head: self.head,
             journal: self.journal,
             key_known: self.key.is_some(),
+            missing,
             notes: Vec::new(),
+            pruned: self.pruned,
             records: self.records,
             verified_through: self.verified_through,
+        }
+    }
+
+    /// Looks for the statement about each hole; what none speaks of was taken away.
+    fn explain_holes(&mut self) -> Vec<Missing> {
+        let mut missing = Vec::new();
+        let removed = std::mem::take(&mut self.removed_subtrees);
+        let prune = self.prune.as_ref();
+        let same_tree = prune.is_some_and(|prune| prune.subtrees == removed);
+        let prune = prune.map(|prune| (prune.through, prune.head));
+        for hole in std::mem::take(&mut self.holes) {
+            if let Some((through, head)) = prune
+                && hole.last <= through
+            {
+                self.pruned += hole.last - hole.first + 1;
+                let fits = hole.after == Some(head) && same_tree == hole.removed;
+                if hole.last == through && !fits {
+                    self.hide(&hole, "what follows is not what followed when it was pruned");
+                }
+                continue;
+            }
+            let said = self.losses.iter().find_map(|(seq, loss)| {
+                let mut spans = loss.spans.iter();
+                let span = spans.find(|span| (span.first, span.last) == (hole.first, hole.last))?;
+                Some((*seq, span.before))
+            });
+            match said {
+                Some((said_in, before)) if before == hole.before => {
+                    missing.push(Missing { first: hole.first, last: hole.last, said_in });
+                }
+                Some(_) => self.hide(&hole, "what stands before is not what stood there"),
+                None => self.hide(&hole, &hole.why),
+            }
+        }
+        missing
+    }
+
+    /// A hole that is not explained: no checkpoint after it counts.
+    fn hide(&mut self, hole: &Hole, why: &str) {
+        let (first, last) = (hole.first, hole.last);
+        let why = match last {
+            last if last == first => why.to_owned(),
+            last => format!("records {first} to {last}: {why}"),
+        };
+        self.bad(first, why);
+        let (checkpoints, through) = hole.checkpoints;
+        if through < self.verified_through {
+            (self.checkpoints, self.verified_through) = (checkpoints, through);
+        }
+    }
+
+    /// Leaf hashes may stand for records only as far as a statement says.
+    fn explain_leaves(&mut self) {
+        let horizons = self.prune.as_ref().map_or_else(Horizons::default, |prune| prune.horizons);
+        for class in Class::ALL {
+            let Some((first, last)) = self.leaves[slot(class)] else {
+                continue;
+            };
+            let horizon = horizons.of(class);
+            if last > horizon {
+                let seq = first.max(horizon + 1);
+                let name = class.name();
+                self.bad(seq, format!("{name} records to {last} are only leaf hashes from here"));
+                if self.verified_through.is_some_and(|through| through >= seq) {
+                    (self.checkpoints, self.verified_through) = (0, None);
+                }
+            }
         }
     }
 
@@ -218,6 +316,13 @@ impl Verifier {
         Some(record)
     }
 
+    /// A statement has explained a hole before this moment: from there on the robot's tree, too,
+    /// has lost records in it. A checkpoint before that signed a tree with the true ones.
+    fn is_told(&self, hole: &Hole) -> bool {
+        let mut spans = self.losses.iter().flat_map(|(_, loss)| &loss.spans);
+        hole.removed || spans.any(|span| (span.first, span.last) == (hole.first, hole.last))
+    }
+
     fn checkpoint(&mut self, seq: u64, record: &Record) {
         let Ok(Some(Entry::Checkpoint(blob))) = record.entry() else {
             return self.bad(seq, "it is no checkpoint inside".to_owned());
@@ -248,6 +353,18 @@ impl Verifier {
                 format!("records {first} to {last} do not lead to what the checkpoint there says"),
             );
         }
+        // After a bad record the tree is another anyway.
+        let comparable = self.first_bad.is_none() && self.holes.iter().all(|h| self.is_told(h));
+        let tree = self.tree.as_ref().filter(|_| comparable);
+        if tree.is_some_and(|tree| tree.root() != checkpoint.root) {
+            let (first, last) = (self.covered + 1, seq);
+            return self.bad(
+                first,
+                format!(
+                    "records {first} to {last} are not the tree that the checkpoint there says"
+                ),
+            );
+        }
         self.covered = checkpoint.size;
         self.journal = Some(checkpoint.journal);
         if self.first_bad.is_none() {
@@ -256,10 +373,68 @@ impl Verifier {
         }
     }
 
+    /// A signed statement, where it says what its record says.
+    fn statement<T: Statement>(&mut self, seq: u64, record: &Record) -> Option<T> {
+        let statement = match T::read(&record.body, self.key.as_ref()) {
+            Ok(statement) => statement,
+            Err(error) => {
+                self.bad(seq, error.to_string());
+                return None;
+            }
+        };
+        let (stamp, boot, journal) = statement.origin();
+        if (record.stamp, record.boot, record.class) != (stamp, boot, Class::Critical) {
+            self.bad(seq, "it says otherwise than the statement that it holds".to_owned());
+            return None;
+        }
+        if self.journal.as_ref().is_some_and(|known| known != journal) {
+            self.bad(seq, format!("this statement is about another journal, {journal}"));
+            return None;
+        }
+        Some(statement)
+    }
+
+    fn loss(&mut self, seq: u64, record: &Record) {
+        let Some(loss) = self.statement::<Loss>(seq, record) else {
+            return;
+        };
+        if loss.spans.iter().any(|span| span.last >= seq) {
+            return self.bad(seq, "it speaks of records that come after it".to_owned());
+        }
+        if self.losses.len() < MAX_HOLES {
+            self.losses.push((seq, loss));
+        }
+    }
+
+    fn prune(&mut self, seq: u64, record: &Record) {
+        let Some(prune) = self.statement::<Prune>(seq, record) else {
+            return;
+        };
+        let furthest = Class::ALL.map(|class| prune.horizons.of(class)).into_iter().max();
+        if prune.through >= seq || furthest >= Some(seq) {
+            return self.bad(seq, "it speaks of records that come after it".to_owned());
+        }
+        self.prune = Some(prune);
+    }
+
     fn bad(&mut self, seq: u64, why: String) {
         match &self.first_bad {
             Some(first) if first.seq <= seq => {}
             _ => self.first_bad = Some(Bad { seq, why }),
         }
     }
+}
+
+const fn slot(class: Class) -> usize {
+    match class {
+        Class::Critical => 0,
+        Class::Normal => 1,
+        Class::Bulk => 2,
+    }
+}
+
+/// The bytes are those that the record is written in: a reader also takes keys that are bytes
+/// instead of text. All other records are covered by the checkpoint after them.
+fn is_exact(record: &Record, bytes: &[u8]) -> bool {
+    record.encode().is_ok_and(|exact| exact == bytes)
 }

@@ -85,17 +85,40 @@ impl Signer for Key {
 
 pub struct Bench {
     pub clock: Arc<HandClock>,
-    pub dir: tempfile::TempDir,
+    pub dir: Place,
     pub key: Arc<Key>,
     pub options: Options,
 }
 
+/// A directory of the test's own, or one that somebody else removes.
+pub enum Place {
+    Given(PathBuf),
+    Own(tempfile::TempDir),
+}
+
+impl Place {
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Given(path) => path,
+            Self::Own(dir) => dir.path(),
+        }
+    }
+}
+
 impl Bench {
     pub fn new() -> Self {
+        Self::at(Place::Own(tempfile::tempdir().unwrap()))
+    }
+
+    pub fn in_dir(dir: &Path) -> Self {
+        Self::at(Place::Given(dir.to_owned()))
+    }
+
+    fn at(dir: Place) -> Self {
         let (clock, key) = (Arc::new(HandClock::default()), Key::new(7));
         clock.advance(Duration::from_secs(5));
         let options = Options::new(clock.clone(), key.clone(), Digest::of(b"policy"));
-        Self { clock, dir: tempfile::tempdir().unwrap(), key, options }
+        Self { clock, dir, key, options }
     }
 
     pub fn path(&self) -> PathBuf {

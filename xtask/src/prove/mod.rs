@@ -121,6 +121,7 @@ fn try_seed(programs: &[Built], seed: u64) -> Result<Option<String>> {
             .arg("--exact")
             .args(suite.tests)
             .current_dir(package_dir(suite.package))
+            .env("NOOTERRA_PROVE", "1")
             .env("NOOTERRA_SEED", seed.to_string())
             .env("PROPTEST_RNG_SEED", seed.to_string())
             // The seed is the whole memory of a failure.

@@ -9,7 +9,7 @@ pub(super) enum Area {
     Gate,
     /// What is signed and how it is written: canonical forms, envelopes, the chain.
     Formats,
-    /// The journal on disk: flipped bits, cut files, killed writers.
+    /// The journal on disk: flipped bits, cut files, killed writers, power cuts.
     Blackbox,
     /// Bundles, signatures and components of strangers.
     Skills,
@@ -77,6 +77,25 @@ const BLACKBOX: &[Suite] = &[
             "a_truncated_journal_opens_or_is_put_aside_and_what_is_missing_is_said",
         ],
     },
+    Suite {
+        package: "nooterra-blackbox",
+        program: "rebuild",
+        tests: &[
+            "a_file_cut_anywhere_keeps_what_stands_before_the_cut",
+            "a_flipped_bit_anywhere_costs_at_most_the_block_that_it_hits",
+        ],
+    },
+    Suite {
+        package: "nooterra-blackbox",
+        program: "powercut",
+        tests: &[
+            "a_cut_while_a_damaged_journal_is_rebuilt_loses_nothing_that_could_be_read",
+            "a_cut_while_it_recovers_from_a_cut_loses_nothing_either",
+            "kill_9_in_the_middle_of_any_change_loses_nothing_that_was_acknowledged",
+            "no_power_cut_loses_what_was_acknowledged",
+            "without_its_syncs_the_journal_loses_records_and_the_cuts_show_it",
+        ],
+    },
 ];
 
 const CLOUD: &[Suite] = &[Suite {
@@ -108,6 +127,11 @@ const FORMATS: &[Suite] = &[
         package: "nooterra-protocol",
         program: "envelope",
         tests: &["a_changed_byte_anywhere_is_noticed", "no_bytes_make_the_verifier_panic"],
+    },
+    Suite {
+        package: "nooterra-evidence",
+        program: "absence",
+        tests: &["whatever_is_there_in_whatever_form_nothing_is_called_whole_that_is_not"],
     },
     Suite {
         package: "nooterra-evidence",
