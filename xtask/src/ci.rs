@@ -255,17 +255,34 @@ fn package() -> Result<Outcome> {
 
 /// The demo's job with the agent that was built for aarch64, under emulation. The agent is in
 /// the development profile, because building it is most of what this costs.
-/// Only where the emulator and the cross compiler are: putting a second architecture's
-/// packages onto a machine is more than a check may do unasked.
 fn aarch64() -> Result<Outcome> {
-    let missing = arm::missing(Arch::Aarch64);
-    if !missing.is_empty() {
-        let why = "`cargo xtask demo --agent aarch64` installs what it needs, and runs it";
-        return Ok(Outcome::Skipped { why: why.to_owned() });
+    if let Some(why) = without_arm() {
+        return Ok(Outcome::Skipped { why });
     }
     let out = toolchain::root().join("target/demo-aarch64");
     let holds = demo::run(&demo::Options::of_agent(Arch::Aarch64, out))?;
     Ok(passed(holds, "see which claim fails: cargo xtask demo --agent aarch64"))
+}
+
+/// Installs what building and running for aarch64 needs; says why it is not there otherwise.
+/// A builder may have no network, and that is no fault of the change.
+fn without_arm() -> Option<String> {
+    let missing = || arm::missing(Arch::Aarch64);
+    let before = missing();
+    if !before.is_empty() && toolchain::can_install() {
+        println!("      installing {}", toolchain::names(&before));
+        if let Err(error) = toolchain::apt(&before) {
+            println!("      {error:#}");
+        }
+    }
+    let still = missing();
+    if !still.is_empty() {
+        return Some(format!("its tools are missing; as root: {}", toolchain::install(&still)));
+    }
+    match toolchain::ensure_target(Arch::Aarch64.triple(), "the robot's program needs") {
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// `cargo deny`, installed when it is missing.

@@ -37,6 +37,10 @@ pub(crate) struct Options {
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// For the cases of one seed in one suite. The slowest takes some ten seconds; a machine that
+/// is busy may take long, and what takes this long will not end.
+const CASE_PATIENCE: Duration = Duration::from_secs(300);
+
 /// Tries seed after seed; false when one failed.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let folder = toolchain::root().join("target/prove");
@@ -125,10 +129,12 @@ fn try_seed(programs: &[Built], seed: u64) -> Result<Option<String>> {
             .env("PROPTEST_RNG_SEED", seed.to_string())
             // The seed is the whole memory of a failure.
             .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1");
-        let output = process::output(&mut command)?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !output.status.success() {
-            return Ok(Some(said + &String::from_utf8_lossy(&output.stderr)));
+        let (status, said) = process::output_within(&mut command, CASE_PATIENCE)?;
+        let Some(status) = status else {
+            return Ok(Some(hung(suite, &said)));
+        };
+        if !status.success() {
+            return Ok(Some(said));
         }
         let expected = suite.tests.len();
         if ran(&said) != Some(expected) {
@@ -136,6 +142,18 @@ fn try_seed(programs: &[Built], seed: u64) -> Result<Option<String>> {
         }
     }
     Ok(None)
+}
+
+/// What is known of cases that were cut off: which tests had begun, and what they printed.
+fn hung(suite: &Suite, said: &str) -> String {
+    format!(
+        "{said}\n{} {} did not end within {} s and was cut off; one of its tests that is not \
+         `ok` above hangs: {}",
+        suite.package,
+        suite.program,
+        CASE_PATIENCE.as_secs(),
+        suite.tests.join(", ")
+    )
 }
 
 /// Where cargo runs the tests of a package: in its folder.
