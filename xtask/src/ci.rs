@@ -3,12 +3,13 @@
 use crate::arm::{self, Arch};
 use crate::demo;
 use crate::process;
+use crate::prove::fuzz;
 use crate::test;
 use crate::toolchain::{self, WASM_TARGET};
 use anyhow::{Context as _, Result};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The cargo-deny that the checks were written against.
 const CARGO_DENY: &str = "0.20.2";
@@ -41,6 +42,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("advisories", advisories),
     ("what a robot's package leaves out", package),
     ("the job with the aarch64 agent", aarch64),
+    ("readers of bytes from outside, fuzzed", fuzzed),
 ];
 
 /// Runs all checks; false at the first that fails.
@@ -76,10 +78,17 @@ fn target() -> Result<Outcome> {
 }
 
 fn format() -> Result<Outcome> {
-    let advice = "run `cargo fmt --all`, and again in examples/skills";
-    let workspace = process::pass_through(toolchain::cargo().args(["fmt", "--all", "--check"]))?;
-    let skills = process::pass_through(skills().args(["fmt", "--all", "--check"]))?;
-    Ok(passed(workspace && skills, advice))
+    let advice = "run `cargo fmt --all`, and again in examples/skills, xtask/fuzz, xtask/peers";
+    let check = ["fmt", "--all", "--check"];
+    let mut clean = process::pass_through(toolchain::cargo().args(check))?;
+    clean &= process::pass_through(skills().args(check))?;
+    // By file: `--all` would follow the paths into the workspace around them.
+    for folder in ["xtask/fuzz", "xtask/peers"] {
+        let mut command = toolchain::cargo();
+        command.current_dir(toolchain::root().join(folder)).args(["fmt", "--check"]);
+        clean &= process::pass_through(&mut command)?;
+    }
+    Ok(passed(clean, advice))
 }
 
 fn clippy() -> Result<Outcome> {
@@ -262,6 +271,23 @@ fn aarch64() -> Result<Outcome> {
     let out = toolchain::root().join("target/demo-aarch64");
     let holds = demo::run(&demo::Options::of_agent(Arch::Aarch64, out))?;
     Ok(passed(holds, "see which claim fails: cargo xtask demo --agent aarch64"))
+}
+
+/// A moment for each reader, from well-formed inputs on: that they still compile together, and
+/// that none falls over at once. Nights are for `cargo xtask prove fuzz`.
+fn fuzzed() -> Result<Outcome> {
+    if !fuzz::has_compiler() && toolchain::can_install() {
+        println!("      installing g++");
+        if let Err(error) = toolchain::apt(&fuzz::COMPILER.iter().collect::<Vec<_>>()) {
+            println!("      {error:#}");
+        }
+    }
+    if !fuzz::has_compiler() {
+        let why = "libFuzzer is C++, and there is no C++ compiler; as root: apt-get install g++";
+        return Ok(Outcome::Skipped { why: why.to_owned() });
+    }
+    let holds = fuzz::run_all(Duration::from_secs(20), Some(1))?;
+    Ok(passed(holds, "each failure above names the command that repeats it"))
 }
 
 /// Installs what building and running for aarch64 needs; says why it is not there otherwise.

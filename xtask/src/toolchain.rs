@@ -27,6 +27,15 @@ fn cargo_program() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"))
 }
 
+/// Where cargo puts what it builds.
+pub(crate) fn target_dir() -> Result<PathBuf> {
+    let text = process::succeed(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
+    let metadata: serde_json::Value =
+        serde_json::from_str(&text).context("cargo metadata is not JSON")?;
+    let dir = metadata["target_directory"].as_str();
+    dir.map(PathBuf::from).context("cargo metadata names no target directory")
+}
+
 /// Adds the skill target when it is missing; true when it was.
 pub(crate) fn ensure_wasm_target() -> Result<bool> {
     ensure_target(WASM_TARGET, "skills need")
