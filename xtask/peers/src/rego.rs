@@ -10,6 +10,7 @@ use regorus::languages::rego::compiler::Compiler;
 use regorus::rvm::RegoVM;
 use regorus::{Engine, Value};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -43,11 +44,16 @@ struct Rego {
 
 impl Rego {
     fn new() -> Self {
-        let inside: Vec<String> = fence()
-            .iter()
-            .map(|Side { most, nx, ny }| format!("{nx} * input.x + {ny} * input.y <= {most}"))
-            .collect();
-        let inside = inside.join("\n                ");
+        // Its machine has 255 registers for a rule, so the fence is several.
+        let (mut rules, mut inside) = (String::new(), String::new());
+        for (nth, sides) in fence().chunks(10).enumerate() {
+            let _ = write!(inside, "part_{nth}\n                ");
+            let _ = writeln!(rules, "part_{nth} if {{");
+            for Side { most, nx, ny } in sides {
+                let _ = writeln!(rules, "    input.x * {nx} + input.y * {ny} <= {most}");
+            }
+            let _ = writeln!(rules, "}}");
+        }
         let policy = format!(
             "package gate
             default allow := false
@@ -65,7 +71,8 @@ impl Rego {
                 input.pose_age <= {MAX_ODOMETRY_AGE}
                 input.twist_age <= {MAX_ODOMETRY_AGE}
                 {inside}
-            }}"
+            }}
+            {rules}"
         );
         let mut engine = Engine::new();
         engine.add_policy("gate.rego".to_owned(), policy).expect("a policy");
