@@ -6,7 +6,7 @@ use crate::process;
 use crate::prove::fuzz;
 use crate::test;
 use crate::toolchain::{self, WASM_TARGET};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -45,10 +45,32 @@ const CHECKS: &[(&str, Check)] = &[
     ("readers of bytes from outside, fuzzed", fuzzed),
 ];
 
-/// Runs all checks; false at the first that fails.
-pub(crate) fn run() -> Result<bool> {
+/// Of `cargo xtask ci`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Options {
+    /// Only checks whose name contains this, such as `aarch64`.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+}
+
+impl Options {
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|text| name.contains(text.as_str()))
+    }
+}
+
+/// What the tests are called among the checks.
+const TESTS: &str = "tests";
+
+/// Runs the checks; false at the first that fails.
+pub(crate) fn run(options: &Options) -> Result<bool> {
     let total = CHECKS.len() + 1;
-    for (index, (name, check)) in CHECKS.iter().enumerate() {
+    let wanted = |name: &str| options.wants(name);
+    if !wanted(TESTS) && !CHECKS.iter().any(|(name, _)| wanted(name)) {
+        let names: Vec<&str> = CHECKS.iter().map(|(name, _)| *name).chain([TESTS]).collect();
+        bail!("no check has that name; there is: {}", names.join("; "));
+    }
+    for (index, (name, check)) in CHECKS.iter().enumerate().filter(|(_, (name, _))| wanted(name)) {
         println!("[{}/{total}] {name} ...", index + 1);
         let began = Instant::now();
         let outcome = check().with_context(|| format!("check `{name}`"))?;
@@ -65,7 +87,10 @@ pub(crate) fn run() -> Result<bool> {
             }
         }
     }
-    println!("[{total}/{total}] tests ...");
+    if !wanted(TESTS) {
+        return Ok(true);
+    }
+    println!("[{total}/{total}] {TESTS} ...");
     // Its last line is the count, and stays the last line of this command too.
     test::run(&test::Options::all())
 }
@@ -224,11 +249,14 @@ fn upward_edges(edges: &[(String, String)]) -> Vec<(&str, &str)> {
 
 fn deny() -> Result<Outcome> {
     let checks = ["check", "bans", "licenses", "sources"];
-    let ours = process::pass_through(cargo_deny()?.args(checks))?;
-    // The skills have a lock file of their own; the rules are the same.
-    let mut skills = cargo_deny()?;
-    skills.args(["--manifest-path", "examples/skills/Cargo.toml", "--config", "deny.toml"]);
-    let clean = ours && process::pass_through(skills.args(checks))?;
+    let mut clean = process::pass_through(cargo_deny()?.args(checks))?;
+    // They have lock files of their own; the rules are the same.
+    for folder in ["examples/skills", "xtask/fuzz", "xtask/peers"] {
+        let mut command = cargo_deny()?;
+        let manifest = format!("{folder}/Cargo.toml");
+        command.args(["--manifest-path", &manifest, "--config", "deny.toml"]);
+        clean &= process::pass_through(command.args(checks))?;
+    }
     Ok(passed(clean, "replace the dependency, or state in deny.toml why it is acceptable"))
 }
 
@@ -361,6 +389,14 @@ mod tests {
             edge("nooterra-agent", "nooterra-blackbox"),
         ];
         assert_eq!(upward_edges(&edges), [("nooterra-policy", "nooterra-blackbox")]);
+    }
+
+    #[test]
+    fn one_check_can_be_run_alone_and_a_name_that_none_has_is_refused() {
+        let only = |text: &str| Options { only: Some(text.to_owned()) };
+        assert!(only("aarch64").wants("the job with the aarch64 agent"));
+        assert!(!only("aarch64").wants(TESTS) && Options { only: None }.wants(TESTS));
+        assert!(run(&only("arch64x")).unwrap_err().to_string().contains("clippy"));
     }
 
     #[test]
