@@ -6,6 +6,7 @@ mod common;
 
 use common::Site;
 use common::rig::{AGENT, Agent, CloudRig, dispatch, enroll, publish_patrol, step, wait_for};
+use common::skip;
 use nooterra_blackbox::{TailFrom, tail, verify};
 use nooterra_protocol::entry::Class;
 use serde_json::json;
@@ -227,6 +228,10 @@ fn a_second_agent_on_the_same_state_is_refused() {
 
 #[test]
 fn a_full_disk_stops_the_robot_and_is_said_in_one_line() {
+    let small = ["--mount", "--map-root-user", "mount", "-t", "tmpfs", "tmpfs", "/mnt"];
+    if let Err(why) = skip::allows("a small disk in a namespace", "unshare", &small) {
+        return skip::skipped(&why);
+    }
     let site = Site::new();
     let cloud = CloudRig::start(&site, |_| {});
     let state = site.path("state");

@@ -24,7 +24,7 @@ use nooterra_protocol::observation::{Observation, Scan, Timed};
 use nooterra_protocol::plan::Param;
 use nooterra_protocol::time::MonoNanos;
 use nooterra_skill_host::{
-    Bundle, Host, HostOptions, NoPorts, Session, TrustedKeys, keygen, pack, sign,
+    Bundle, Host, HostOptions, NoPorts, Session, Status, TrustedKeys, keygen, pack, sign,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
@@ -90,24 +90,35 @@ fn main() {
 
 fn steps(ours: &Ours, bare: &Bare, beams: u16, rounds: usize) -> (Samples, Samples) {
     let (mut session, (mut store, skill)) = (ours.open(), bare.open());
-    let seen = observation(beams);
-    let same = handed_over(&seen);
+    let mut seen = observation(beams);
+    let mut same = handed_over(&seen);
     let mut at = 0;
     in_turns(
         rounds,
         EACH,
         || {
-            at += 100_000_000;
-            let _ = black_box(session.step(MonoNanos(at), black_box(&seen)).unwrap());
+            at += PERIOD_NS;
+            seen.pose.value.x += STRIDE_M;
+            let (_, status) = black_box(session.step(MonoNanos(at), black_box(&seen)).unwrap());
+            assert!(matches!(status, Status::Running { .. }), "the skill stopped: {status:?}");
         },
         || {
-            let _ = black_box(skill.call_step(&mut store, black_box(&same)).unwrap());
+            same.at_nanos += PERIOD_NS;
+            same.pose.x += STRIDE_M;
+            let (_, status) = black_box(skill.call_step(&mut store, black_box(&same)).unwrap());
+            assert!(matches!(status, wit::Status::Running(_)), "the floor stopped: {status:?}");
         },
     )
 }
 
 /// A route whose end is never reached, so that every step does the same.
 const FAR_M: f64 = 1e6;
+
+/// Between two steps, as the manifest has it.
+const PERIOD_NS: u64 = 100_000_000;
+
+/// And so much nearer: the skill gives up a way on which it comes no further.
+const STRIDE_M: f64 = 0.1;
 
 struct Ours {
     bundle: Bundle,

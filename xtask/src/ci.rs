@@ -3,12 +3,13 @@
 use crate::arm::{self, Arch};
 use crate::demo;
 use crate::process;
+use crate::prove::fuzz;
 use crate::test;
 use crate::toolchain::{self, WASM_TARGET};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The cargo-deny that the checks were written against.
 const CARGO_DENY: &str = "0.20.2";
@@ -41,12 +42,35 @@ const CHECKS: &[(&str, Check)] = &[
     ("advisories", advisories),
     ("what a robot's package leaves out", package),
     ("the job with the aarch64 agent", aarch64),
+    ("readers of bytes from outside, fuzzed", fuzzed),
 ];
 
-/// Runs all checks; false at the first that fails.
-pub(crate) fn run() -> Result<bool> {
+/// Of `cargo xtask ci`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Options {
+    /// Only checks whose name contains this, such as `aarch64`.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+}
+
+impl Options {
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|text| name.contains(text.as_str()))
+    }
+}
+
+/// What the tests are called among the checks.
+const TESTS: &str = "tests";
+
+/// Runs the checks; false at the first that fails.
+pub(crate) fn run(options: &Options) -> Result<bool> {
     let total = CHECKS.len() + 1;
-    for (index, (name, check)) in CHECKS.iter().enumerate() {
+    let wanted = |name: &str| options.wants(name);
+    if !wanted(TESTS) && !CHECKS.iter().any(|(name, _)| wanted(name)) {
+        let names: Vec<&str> = CHECKS.iter().map(|(name, _)| *name).chain([TESTS]).collect();
+        bail!("no check has that name; there is: {}", names.join("; "));
+    }
+    for (index, (name, check)) in CHECKS.iter().enumerate().filter(|(_, (name, _))| wanted(name)) {
         println!("[{}/{total}] {name} ...", index + 1);
         let began = Instant::now();
         let outcome = check().with_context(|| format!("check `{name}`"))?;
@@ -63,7 +87,10 @@ pub(crate) fn run() -> Result<bool> {
             }
         }
     }
-    println!("[{total}/{total}] tests ...");
+    if !wanted(TESTS) {
+        return Ok(true);
+    }
+    println!("[{total}/{total}] {TESTS} ...");
     // Its last line is the count, and stays the last line of this command too.
     test::run(&test::Options::all())
 }
@@ -76,10 +103,17 @@ fn target() -> Result<Outcome> {
 }
 
 fn format() -> Result<Outcome> {
-    let advice = "run `cargo fmt --all`, and again in examples/skills";
-    let workspace = process::pass_through(toolchain::cargo().args(["fmt", "--all", "--check"]))?;
-    let skills = process::pass_through(skills().args(["fmt", "--all", "--check"]))?;
-    Ok(passed(workspace && skills, advice))
+    let advice = "run `cargo fmt --all`, and again in examples/skills, xtask/fuzz, xtask/peers";
+    let check = ["fmt", "--all", "--check"];
+    let mut clean = process::pass_through(toolchain::cargo().args(check))?;
+    clean &= process::pass_through(skills().args(check))?;
+    // By file: `--all` would follow the paths into the workspace around them.
+    for folder in ["xtask/fuzz", "xtask/peers"] {
+        let mut command = toolchain::cargo();
+        command.current_dir(toolchain::root().join(folder)).args(["fmt", "--check"]);
+        clean &= process::pass_through(&mut command)?;
+    }
+    Ok(passed(clean, advice))
 }
 
 fn clippy() -> Result<Outcome> {
@@ -215,11 +249,14 @@ fn upward_edges(edges: &[(String, String)]) -> Vec<(&str, &str)> {
 
 fn deny() -> Result<Outcome> {
     let checks = ["check", "bans", "licenses", "sources"];
-    let ours = process::pass_through(cargo_deny()?.args(checks))?;
-    // The skills have a lock file of their own; the rules are the same.
-    let mut skills = cargo_deny()?;
-    skills.args(["--manifest-path", "examples/skills/Cargo.toml", "--config", "deny.toml"]);
-    let clean = ours && process::pass_through(skills.args(checks))?;
+    let mut clean = process::pass_through(cargo_deny()?.args(checks))?;
+    // They have lock files of their own; the rules are the same.
+    for folder in ["examples/skills", "xtask/fuzz", "xtask/peers"] {
+        let mut command = cargo_deny()?;
+        let manifest = format!("{folder}/Cargo.toml");
+        command.args(["--manifest-path", &manifest, "--config", "deny.toml"]);
+        clean &= process::pass_through(command.args(checks))?;
+    }
     Ok(passed(clean, "replace the dependency, or state in deny.toml why it is acceptable"))
 }
 
@@ -255,17 +292,51 @@ fn package() -> Result<Outcome> {
 
 /// The demo's job with the agent that was built for aarch64, under emulation. The agent is in
 /// the development profile, because building it is most of what this costs.
-/// Only where the emulator and the cross compiler are: putting a second architecture's
-/// packages onto a machine is more than a check may do unasked.
 fn aarch64() -> Result<Outcome> {
-    let missing = arm::missing(Arch::Aarch64);
-    if !missing.is_empty() {
-        let why = "`cargo xtask demo --agent aarch64` installs what it needs, and runs it";
-        return Ok(Outcome::Skipped { why: why.to_owned() });
+    if let Some(why) = without_arm() {
+        return Ok(Outcome::Skipped { why });
     }
     let out = toolchain::root().join("target/demo-aarch64");
     let holds = demo::run(&demo::Options::of_agent(Arch::Aarch64, out))?;
     Ok(passed(holds, "see which claim fails: cargo xtask demo --agent aarch64"))
+}
+
+/// A moment for each reader, from well-formed inputs on: that they still compile together, and
+/// that none falls over at once. Nights are for `cargo xtask prove fuzz`.
+fn fuzzed() -> Result<Outcome> {
+    if !fuzz::has_compiler() && toolchain::can_install() {
+        println!("      installing g++");
+        if let Err(error) = toolchain::apt(&fuzz::COMPILER.iter().collect::<Vec<_>>()) {
+            println!("      {error:#}");
+        }
+    }
+    if !fuzz::has_compiler() {
+        let why = "libFuzzer is C++, and there is no C++ compiler; as root: apt-get install g++";
+        return Ok(Outcome::Skipped { why: why.to_owned() });
+    }
+    let holds = fuzz::run_all(Duration::from_secs(20), Some(1))?;
+    Ok(passed(holds, "each failure above names the command that repeats it"))
+}
+
+/// Installs what building and running for aarch64 needs; says why it is not there otherwise.
+/// A builder may have no network, and that is no fault of the change.
+fn without_arm() -> Option<String> {
+    let missing = || arm::missing(Arch::Aarch64);
+    let before = missing();
+    if !before.is_empty() && toolchain::can_install() {
+        println!("      installing {}", toolchain::names(&before));
+        if let Err(error) = toolchain::apt(&before) {
+            println!("      {error:#}");
+        }
+    }
+    let still = missing();
+    if !still.is_empty() {
+        return Some(format!("its tools are missing; as root: {}", toolchain::install(&still)));
+    }
+    match toolchain::ensure_target(Arch::Aarch64.triple(), "the robot's program needs") {
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// `cargo deny`, installed when it is missing.
@@ -318,6 +389,14 @@ mod tests {
             edge("nooterra-agent", "nooterra-blackbox"),
         ];
         assert_eq!(upward_edges(&edges), [("nooterra-policy", "nooterra-blackbox")]);
+    }
+
+    #[test]
+    fn one_check_can_be_run_alone_and_a_name_that_none_has_is_refused() {
+        let only = |text: &str| Options { only: Some(text.to_owned()) };
+        assert!(only("aarch64").wants("the job with the aarch64 agent"));
+        assert!(!only("aarch64").wants(TESTS) && Options { only: None }.wants(TESTS));
+        assert!(run(&only("arch64x")).unwrap_err().to_string().contains("clippy"));
     }
 
     #[test]

@@ -46,7 +46,7 @@ enum Command {
     /// The agent for an ARM robot, by cross or by Debian's cross gcc.
     BuildArm(arm::Options),
     /// Everything that a change must pass: format, lints, licences, docs, tests.
-    Ci,
+    Ci(ci::Options),
     /// One signed job, end to end, on a simulated robot; leaves report.html and summary.json.
     Demo(demo::Options),
     /// Try seed after seed: properties, mutated inputs, injected faults.
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(options) => bench::run(&options),
         Command::BuildArm(options) => arm::run(&options),
-        Command::Ci => ci::run(),
+        Command::Ci(options) => ci::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Prove(options) => prove::run(&options),
         Command::Test(options) => test::run(&options),

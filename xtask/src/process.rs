@@ -5,9 +5,11 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How often a wait looks again.
@@ -128,6 +130,47 @@ pub(crate) fn output(command: &mut Command) -> Result<Output> {
         .with_context(|| format!("cannot start {}", command.get_program().display()))
 }
 
+/// Runs a program and returns its exit code and what it printed, errors last. One that has not
+/// ended after `patience` is ended, with all that it started, and has no exit code.
+pub(crate) fn output_within(
+    command: &mut Command,
+    patience: Duration,
+) -> Result<(Option<ExitStatus>, String)> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    // Read while it runs: a pipe that is full would make it wait for us.
+    let readers = [child.stdout.take().map(read_aside), child.stderr.take().map(read_aside)];
+    let end = Instant::now() + patience;
+    let status = loop {
+        match child.try_wait().context("cannot wait for a child")? {
+            Some(status) => break Some(status),
+            None if Instant::now() >= end => break None,
+            None => std::thread::sleep(POLL),
+        }
+    };
+    // What it left running has its pipes, and would keep the readers waiting.
+    if let Ok(id) = i32::try_from(child.id()) {
+        let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+    }
+    let _ = child.wait();
+    let printed = readers.into_iter().flatten().map(|reader| reader.join().unwrap_or_default());
+    Ok((status, printed.collect()))
+}
+
+fn read_aside(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What was read before an error is what there is.
+        let _ = from.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
 /// As [`output`], but anything except success is an error with what it said.
 pub(crate) fn succeed(command: &mut Command) -> Result<String> {
     let line = shown(command);
@@ -219,6 +262,25 @@ mod tests {
             Service::start("brief", &mut Command::new("false"), dir.path(), false).unwrap();
         let error = wait_for("its end", Duration::from_secs(10), || Ok(service.check().err()));
         assert!(error.unwrap().to_string().contains("brief.log"));
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_ended_with_what_it_started_and_what_it_said_is_kept() {
+        let script = "echo before; echo why >&2; sleep 60 & sleep 60; echo after";
+        let began = Instant::now();
+        let patience = Duration::from_millis(300);
+        let (status, said) =
+            output_within(Command::new("sh").args(["-c", script]), patience).unwrap();
+        assert!(status.is_none() && began.elapsed() < Duration::from_secs(20));
+        assert_eq!(said, "before\nwhy\n");
+    }
+
+    #[test]
+    fn a_program_that_ends_in_time_keeps_its_exit_code() {
+        let long = Duration::from_secs(60);
+        let (status, said) =
+            output_within(Command::new("sh").args(["-c", "echo x; exit 3"]), long).unwrap();
+        assert_eq!((status.unwrap().code(), said.as_str()), (Some(3), "x\n"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::toolchain::{self, Package};
 use anyhow::{Context as _, Result};
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write};
 use std::process::{Command, Stdio};
 
@@ -64,19 +65,27 @@ fn stream(command: &mut Command, out: &mut dyn Write) -> Result<(Counts, bool)> 
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start cargo")?;
-    let mut counts = Counts::default();
+    let (mut counts, mut skipped) = (Counts::default(), BTreeSet::new());
     if let Some(stdout) = child.stdout.take() {
         let mut reader = BufReader::new(stdout);
         let mut line = Vec::new();
         // By bytes: what a test prints need not be UTF-8.
         while reader.read_until(b'\n', &mut line).context("cannot read cargo's output")? > 0 {
             out.write_all(&line).and_then(|()| out.flush()).context("cannot pass the output on")?;
-            counts.add_line(&String::from_utf8_lossy(&line));
+            let text = String::from_utf8_lossy(&line);
+            counts.add_line(&text);
+            if let Some(why) = text.trim_end().strip_prefix("SKIPPED: ") {
+                skipped.insert(why.to_owned());
+            }
             line.clear();
         }
     }
     let status = child.wait().context("cannot wait for cargo")?;
-    Ok((counts, status.success()))
+    // Repeated where the last lines are read.
+    for why in &skipped {
+        writeln!(out, "SKIPPED: {why}").context("cannot pass the output on")?;
+    }
+    Ok((counts.without(skipped.len() as u64), status.success()))
 }
 
 /// How many tests came out how.
@@ -108,6 +117,15 @@ impl Counts {
                 _ => {}
             }
         }
+    }
+
+    /// The harness knows no test that finds out by itself that it cannot run here, and counts
+    /// it as passed.
+    fn without(mut self, skipped: u64) -> Self {
+        let skipped = skipped.min(self.passed);
+        self.passed -= skipped;
+        self.skipped += skipped;
+        self
     }
 
     /// A run that failed without naming a test (it did not compile, or it crashed), and one
@@ -150,6 +168,16 @@ mod tests {
         let some = Counts { failed: 0, passed: 4, skipped: 0 };
         assert_eq!(some.judged(true).failed, 0);
         assert_eq!(some.judged(false).failed, 1);
+    }
+
+    #[test]
+    fn a_test_that_could_not_run_here_is_counted_as_skipped_and_repeated_at_the_end() {
+        let script = "echo; echo 'SKIPPED: a_boot: needs root'; echo 'SKIPPED: a_boot: needs root'
+                      echo 'test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured'";
+        let mut passed_on = Vec::new();
+        let (counts, _) = stream(Command::new("sh").args(["-c", script]), &mut passed_on).unwrap();
+        assert_eq!(counts.to_string(), "1 passed, 0 failed, 2 skipped");
+        assert!(passed_on.ends_with(b"SKIPPED: a_boot: needs root\n"));
     }
 
     #[test]

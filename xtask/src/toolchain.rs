@@ -27,6 +27,15 @@ fn cargo_program() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"))
 }
 
+/// Where cargo puts what it builds.
+pub(crate) fn target_dir() -> Result<PathBuf> {
+    let text = process::succeed(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
+    let metadata: serde_json::Value =
+        serde_json::from_str(&text).context("cargo metadata is not JSON")?;
+    let dir = metadata["target_directory"].as_str();
+    dir.map(PathBuf::from).context("cargo metadata names no target directory")
+}
+
 /// Adds the skill target when it is missing; true when it was.
 pub(crate) fn ensure_wasm_target() -> Result<bool> {
     ensure_target(WASM_TARGET, "skills need")
@@ -126,7 +135,10 @@ pub(crate) fn ensure_packages(packages: &[Package]) -> Result<()> {
         return Ok(());
     }
     println!("installing: {}", names(&missing));
-    apt(&missing)
+    if let Err(error) = apt(&missing) {
+        println!("not installed: {error:#}");
+    }
+    Ok(())
 }
 
 /// As [`ensure_packages`], for what cannot be done without; `say` is told what is installed.
@@ -161,7 +173,8 @@ pub(crate) fn can_install() -> bool {
     nix::unistd::geteuid().is_root() && Path::new("/usr/bin/apt-get").exists()
 }
 
-fn names(packages: &[&Package]) -> String {
+/// For one line.
+pub(crate) fn names(packages: &[&Package]) -> String {
     packages.iter().map(|package| package.name).collect::<Vec<_>>().join(" ")
 }
 
@@ -170,14 +183,22 @@ pub(crate) fn install(packages: &[&Package]) -> String {
     format!("apt-get install -y --no-install-recommends {}", names(packages))
 }
 
-fn apt(packages: &[&Package]) -> Result<()> {
-    process::succeed(Command::new("apt-get").arg("update"))?;
-    process::succeed(
-        Command::new("apt-get")
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .args(["install", "-y", "--no-install-recommends"])
-            .args(packages.iter().map(|package| package.name)),
-    )?;
+/// Installs, or says why not. Where no mirror answers that is said soon: a machine without
+/// network is to skip what needs the packages, and not to wait.
+pub(crate) fn apt(packages: &[&Package]) -> Result<()> {
+    let apt = || {
+        let mut command = Command::new("timeout");
+        command.args(["900", "apt-get", "-o", "Acquire::Retries=1"]);
+        command.args(["-o", "Acquire::http::Timeout=30", "-o", "DPkg::Lock::Timeout=300"]);
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    // Lists that are old may still do; whether they do, the installation says.
+    if let Err(error) = process::succeed(apt().arg("update")) {
+        eprintln!("apt-get update failed, and what is known already is used: {error:#}");
+    }
+    let names = packages.iter().map(|package| package.name);
+    process::succeed(apt().args(["install", "-y", "--no-install-recommends"]).args(names))?;
     Ok(())
 }
 

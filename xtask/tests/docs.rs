@@ -59,30 +59,76 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-#[test]
-fn the_walk_through_to_the_first_job_works_command_by_command() {
-    let dir = tempfile::tempdir().unwrap();
-    copy(&root().join("examples"), &dir.path().join("examples"));
-    copy(&root().join("skill-host/wit"), &dir.path().join("skill-host/wit"));
-    let script = commands(&read("docs/first-job.md"))
+/// Runs a guide's commands in a copy of what they need; what was printed, errors last. `guests`
+/// are where the guide compiles skills: those folders are kept from run to run.
+fn follow(guide: &str, dir: &Path, guests: &[&str]) -> (String, bool) {
+    copy(&root().join("examples"), &dir.join("examples"));
+    copy(&root().join("skill-host/wit"), &dir.join("skill-host/wit"));
+    for guest in guests {
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guides");
+        std::fs::create_dir_all(&kept).unwrap();
+        std::fs::create_dir_all(dir.join(guest)).unwrap();
+        std::os::unix::fs::symlink(kept, dir.join(guest).join("target")).unwrap();
+    }
+    let script = commands(&read(guide))
         .replace("8443", &free_port().to_string())
         .replace("8883", &free_port().to_string());
-    // However it ends, nothing is left running.
-    let script = format!("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\n{script}");
+    // However it ends, nothing is left running. What a guide shows to fail must fail.
+    let script = format!(
+        "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{}",
+        script.replace("\n! ", "\nfails ")
+    );
+    let fails = "fails() { if \"$@\"; then echo \"not refused: $*\"; exit 1; fi; }\n";
     let path = std::env::var("PATH").unwrap();
     let output = Command::new("timeout")
-        .args(["300", "bash", "-c", &script])
-        .current_dir(dir.path())
+        .args(["300", "bash", "-c", &(fails.to_owned() + &script)])
+        .current_dir(dir)
         .env("PATH", format!("{}:{path}", programs().display()))
         .env_remove("CARGO_TARGET_DIR")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (said + &String::from_utf8_lossy(&output.stderr), output.status.success())
+}
+
+#[test]
+fn the_walk_through_to_the_first_job_works_command_by_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let (said, success) = follow("docs/first-job.md", dir.path(), &["examples/skills"]);
     let log = std::fs::read_to_string(dir.path().join("play/agent.log")).unwrap_or_default();
-    assert!(output.status.success(), "{said}\n{errors}\n{log}");
+    assert!(success, "{said}\n{log}");
     assert!(said.contains("\"intact\":true"), "{said}");
     assert!(said.contains("speed.linear"), "{said}");
+}
+
+#[test]
+fn the_guide_to_the_first_policy_works_command_by_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let (said, success) = follow("docs/first-policy.md", dir.path(), &[]);
+    assert!(success, "{said}");
+    for part in [
+        "policy my-hall version 1 for robot amr-1 is in order",
+        "did you mean `max_reverse_mps`?",
+        "`zones[1].polygon`: the side after corner 0 meets the side after corner 2",
+        "zone.keep_out press",
+        "the object was altered or forged",
+        "policy my-hall version 2, signed",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let page = std::fs::read_to_string(dir.path().join("play-policy/drive.html")).unwrap();
+    assert!(page.contains("<svg"), "nothing is drawn");
+}
+
+#[test]
+fn the_guide_to_the_first_skill_works_command_by_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let (said, success) = follow("docs/first-skill.md", dir.path(), &["play-skill/nod"]);
+    let log = std::fs::read_to_string(dir.path().join("play-skill/agent.log")).unwrap_or_default();
+    assert!(success, "{said}\n{log}");
+    for part in ["accepted", "is not over these bytes", "nodding", "CHECKPOINT_REACHED"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }
 
 #[test]

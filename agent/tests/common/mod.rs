@@ -5,6 +5,7 @@
 #[path = "../../../skill-host/tests/common/guests.rs"]
 pub(crate) mod guests;
 pub(crate) mod rig;
+pub(crate) mod skip;
 
 use nooterra_agent::clock::SystemClock;
 use nooterra_agent::config::Config;

@@ -138,7 +138,7 @@ pub(crate) fn build(order: Order, say: &mut dyn FnMut(&str)) -> Result<Built> {
         bail!("`{line}` failed; its errors are above");
     }
     let profile = if order.release { "release" } else { "debug" };
-    let target_dir = target_dir()?;
+    let target_dir = toolchain::target_dir()?;
     let made = target_dir.join(triple).join(profile).join(AGENT);
     // Cargo puts every variant in the same place: a copy is what its name says.
     let program = target_dir.join("arm").join(order.dir()).join(AGENT);
@@ -258,19 +258,6 @@ impl std::fmt::Display for Built {
         }
         write!(f, "; made by {} in {:.0} s", self.compiler, self.seconds)
     }
-}
-
-fn target_dir() -> Result<PathBuf> {
-    let text = process::succeed(toolchain::cargo().args([
-        "metadata",
-        "--no-deps",
-        "--format-version",
-        "1",
-    ]))?;
-    let metadata: serde_json::Value =
-        serde_json::from_str(&text).context("cargo metadata is not JSON")?;
-    let dir = metadata["target_directory"].as_str();
-    dir.map(PathBuf::from).context("cargo metadata names no target directory")
 }
 
 /// Copies a program. What was there is removed first: it may be running.

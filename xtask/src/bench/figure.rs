@@ -46,6 +46,11 @@ impl Figure {
     pub(crate) fn name(&self) -> &str {
         &self.figure
     }
+
+    /// The same figure under the peer's name, with the peer's time as its floor.
+    pub(crate) fn beside(self, peer: Self) -> Self {
+        Self { figure: peer.figure, floor: peer.floor, ..self }
+    }
 }
 
 /// The least that any program would have to do, measured in the same run.

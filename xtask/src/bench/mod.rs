@@ -2,9 +2,11 @@
 //!
 //! Each figure is measured together with its *floor*: the least that any program would have to
 //! do for the same purpose, in the same run, in turns. The ratio of the two says the same on
-//! any machine, and is what `SPECIFICATION.md` makes promises about. This command only builds
-//! and starts programs (the `bench_*` examples of the crates, with `xtask/bench/measure.rs` in
-//! common, and the shipped agent itself), reads what they print, and judges.
+//! any machine, and is what `SPECIFICATION.md` makes promises about. Some figures stand beside
+//! a *peer* as well: what others take for the same purpose. This command only builds and starts
+//! programs (the `bench_*` examples of the crates and `xtask/peers`, with
+//! `xtask/bench/measure.rs` in common, and the shipped agent itself), reads what they print,
+//! and judges.
 
 mod agent;
 mod figure;
@@ -74,13 +76,20 @@ impl Area {
             Self::Blackbox => &[
                 "blackbox.append",
                 "blackbox.append_durable",
+                "blackbox.append_durable_vs_sqlite",
+                "blackbox.append_vs_sqlite",
                 "blackbox.control_push",
                 "blackbox.verify",
             ],
             Self::Cloud => &["cloud.command_answered", "cloud.uplink"],
-            Self::Gate => {
-                &["gate.tick", "gate.tick_at_fence", "gate.tick_among_many", "gate.load_fence"]
-            }
+            Self::Gate => &[
+                "gate.tick",
+                "gate.tick_at_fence",
+                "gate.tick_among_many",
+                "gate.load_fence",
+                "gate.tick_vs_cedar",
+                "gate.tick_vs_regorus",
+            ],
             Self::Link => &[
                 "link.command_received",
                 "link.command_to_actuator",
@@ -100,12 +109,18 @@ impl Area {
     fn measure(self, place: &Place) -> Result<Vec<Line>> {
         match self {
             Self::Agent => agent::measure(place),
-            Self::Blackbox => place.example("nooterra-blackbox", "bench_blackbox", &[]),
+            Self::Blackbox => {
+                let ours = place.example("nooterra-blackbox", "bench_blackbox", &[])?;
+                beside_peers(ours, place.peers(self)?)
+            }
             Self::Cloud | Self::Link => {
                 let area = ["--area".to_owned(), self.name().to_owned()];
                 place.example("nooterra-agent", "bench_link", &area)
             }
-            Self::Gate => place.example("nooterra-policy", "bench_gate", &[]),
+            Self::Gate => {
+                let ours = place.example("nooterra-policy", "bench_gate", &[])?;
+                beside_peers(ours, place.peers(self)?)
+            }
             Self::Skills => {
                 let (component, manifest) = skill()?;
                 let named = [("--component", component), ("--manifest", manifest)];
@@ -204,6 +219,24 @@ fn one(area: Area, place: &Place, promises: &[Promise], machine: &Machine) -> Re
     Ok(report)
 }
 
+/// Adds a row for each peer: the figure of ours that the row's name begins with, and the
+/// peer's time in the place of the floor.
+fn beside_peers(mut ours: Vec<Line>, peers: Vec<Line>) -> Result<Vec<Line>> {
+    for peer in peers {
+        let Line::Figure(peer) = peer else {
+            bail!("a peer printed a curve");
+        };
+        let of = peer.name().split("_vs_").next().unwrap_or_default();
+        let figure = ours.iter().find_map(|line| match line {
+            Line::Figure(figure) if figure.name() == of => Some(figure.clone()),
+            _ => None,
+        });
+        let figure = figure.with_context(|| format!("`{}` is beside no figure", peer.name()))?;
+        ours.push(Line::Figure(figure.beside(peer)));
+    }
+    Ok(ours)
+}
+
 fn check_names(area: Area, figures: &[Figure]) -> Result<()> {
     let found: Vec<&str> = figures.iter().map(Figure::name).collect();
     let mut expected = area.figures().to_vec();
@@ -236,8 +269,22 @@ impl Place {
                 .args(["build", "--release", "--package", package])
                 .args(["--example", example]),
         )?;
-        let program = toolchain::named(&built, example)?;
-        let mut command = prioritised(&program);
+        self.run(&toolchain::named(&built, example)?, arguments)
+    }
+
+    /// Builds the peers and measures those of an area.
+    fn peers(&self, area: Area) -> Result<Vec<Line>> {
+        let mut command = toolchain::cargo();
+        command.args(["build", "--release", "--manifest-path", "xtask/peers/Cargo.toml"]);
+        // What both need is compiled once.
+        command.arg("--target-dir").arg(toolchain::target_dir()?);
+        let built = toolchain::build(&mut command)?;
+        let arguments = ["--area".to_owned(), area.name().to_owned()];
+        self.run(&toolchain::named(&built, "nooterra-peers")?, &arguments)
+    }
+
+    fn run(&self, program: &Path, arguments: &[String]) -> Result<Vec<Line>> {
+        let mut command = prioritised(program);
         command.arg("--dir").arg(self.scratch()).args(arguments);
         if self.quick {
             command.arg("--quick");
@@ -305,6 +352,22 @@ mod tests {
             let area = area.unwrap_or_else(|| panic!("{} is not measured", promise.figure));
             assert_eq!(promise.shown_by, format!("cargo xtask bench {}", area.name()));
         }
+    }
+
+    #[test]
+    fn a_peer_stands_beside_the_figure_of_its_name() {
+        let read = |name: &str, value: u32| {
+            figure::read(&format!(
+                r#"{{"figure":"{name}","unit":"µs","value":{value},"samples":9,"floor":{{"name":"{name}","value":{value}}}}}"#
+            ))
+            .unwrap()
+        };
+        let lines = beside_peers(read("gate.tick", 1), read("gate.tick_vs_cedar", 20)).unwrap();
+        let Line::Figure(row) = &lines[1] else { panic!("a curve") };
+        let floor = row.floor.as_ref().unwrap();
+        assert_eq!((row.name(), floor.name.as_str()), ("gate.tick_vs_cedar", "gate.tick_vs_cedar"));
+        assert!((row.value - 1.0).abs() < 1e-9 && (floor.value - 20.0).abs() < 1e-9);
+        assert!(beside_peers(read("gate.tick", 1), read("gate.tock_vs_cedar", 20)).is_err());
     }
 
     #[test]

@@ -6,7 +6,10 @@
 //! of ours wrote, bits that flipped, files that were cut, processes that were killed. What was
 //! run is kept in `target/prove`, so that the next run goes on with seeds that were never
 //! tried, and a failure prints the one command that repeats it.
+//!
+//! [`fuzz`] is the part that is led by coverage.
 
+pub(crate) mod fuzz;
 mod ledger;
 mod suites;
 
@@ -22,8 +25,11 @@ use suites::{Area, Suite};
 
 /// Of `cargo xtask prove`.
 #[derive(clap::Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
-    /// What to try; everything unless given.
+    #[command(subcommand)]
+    only: Option<Only>,
+    /// What to try; everything unless given, fuzzing too where there is a C++ compiler.
     #[arg(value_enum)]
     areas: Vec<Area>,
     /// How long, shared by the areas; each gets at least one seed. 2 unless given, and with
@@ -35,10 +41,24 @@ pub(crate) struct Options {
     seed: Option<u64>,
 }
 
+/// What has options of its own.
+#[derive(clap::Subcommand, Clone, Debug)]
+enum Only {
+    /// Bytes from outside, led on by what code they reach; needs a C++ compiler.
+    Fuzz(fuzz::Options),
+}
+
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// For the cases of one seed in one suite. The slowest takes some ten seconds; a machine that
+/// is busy may take long, and what takes this long will not end.
+const CASE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Tries seed after seed; false when one failed.
 pub(crate) fn run(options: &Options) -> Result<bool> {
+    if let Some(Only::Fuzz(options)) = &options.only {
+        return fuzz::run(options);
+    }
     let folder = toolchain::root().join("target/prove");
     let all = Area::value_variants();
     let areas: &[Area] = if options.areas.is_empty() { all } else { &options.areas };
@@ -47,7 +67,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         (None, Some(_)) => Duration::ZERO,
         (None, None) => PATIENCE,
     };
-    let share = patience / u32::try_from(areas.len().max(1)).unwrap_or(u32::MAX);
+    let fuzzes = options.areas.is_empty() && fuzz::has_compiler();
+    let parts = areas.len().max(1) + usize::from(fuzzes);
+    let share = patience / u32::try_from(parts).unwrap_or(u32::MAX);
     let commit = commit();
     let mut holds = true;
     for area in areas {
@@ -77,6 +99,11 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             ledger.tried(),
             ledger.failed()
         );
+    }
+    if fuzzes {
+        holds &= fuzz::run_all(share, options.seed)?;
+    } else if options.areas.is_empty() {
+        println!("fuzz: skipped, there is no C++ compiler; apt-get install g++");
     }
     Ok(holds)
 }
@@ -126,10 +153,12 @@ fn try_seed(programs: &[Built], seed: u64) -> Result<Option<String>> {
             .env("PROPTEST_RNG_SEED", seed.to_string())
             // The seed is the whole memory of a failure.
             .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1");
-        let output = process::output(&mut command)?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !output.status.success() {
-            return Ok(Some(said + &String::from_utf8_lossy(&output.stderr)));
+        let (status, said) = process::output_within(&mut command, CASE_PATIENCE)?;
+        let Some(status) = status else {
+            return Ok(Some(hung(suite, &said)));
+        };
+        if !status.success() {
+            return Ok(Some(said));
         }
         let expected = suite.tests.len();
         if ran(&said) != Some(expected) {
@@ -137,6 +166,18 @@ fn try_seed(programs: &[Built], seed: u64) -> Result<Option<String>> {
         }
     }
     Ok(None)
+}
+
+/// What is known of cases that were cut off: which tests had begun, and what they printed.
+fn hung(suite: &Suite, said: &str) -> String {
+    format!(
+        "{said}\n{} {} did not end within {} s and was cut off; one of its tests that is not \
+         `ok` above hangs: {}",
+        suite.package,
+        suite.program,
+        CASE_PATIENCE.as_secs(),
+        suite.tests.join(", ")
+    )
 }
 
 /// Where cargo runs the tests of a package: in its folder.

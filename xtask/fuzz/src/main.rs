@@ -1,0 +1,86 @@
+//! Every reader of bytes that somebody else may have written, one target for each, for
+//! libFuzzer. `cargo xtask prove fuzz` builds and runs it.
+//!
+//! One program holds all targets; `NOOTERRA_FUZZ` names the one, or `list` for their names.
+//! Before it begins it writes inputs that are well formed into the folder that
+//! `NOOTERRA_FUZZ_SEEDS` names, so that mutation starts behind the first checks.
+//!
+//! Readers that a crate keeps to itself are compiled in by their path. They are then the same
+//! source, and neither wasmtime nor TLS, which the crates around them need, is built for this.
+#![no_main]
+// Of the modules that are included: here only their readers are called.
+#![allow(dead_code, unused_imports)]
+
+#[path = "../../../agent/src/backtest/mod.rs"]
+mod backtest;
+#[path = "../../../blackbox/src/block.rs"]
+mod block;
+#[path = "../../../skill-host/src/bundle.rs"]
+mod bundle;
+#[path = "../../../agent/src/config.rs"]
+mod config;
+#[path = "../../../skill-host/src/signature.rs"]
+mod minisig;
+#[path = "../../../agent/src/policy_file.rs"]
+mod policy_file;
+#[path = "../../../blackbox/src/scan.rs"]
+mod scan;
+mod seeds;
+mod targets;
+
+/// What the included modules ask of the crates that they come from.
+mod ports {
+    pub(crate) fn is_name(name: &str) -> bool {
+        !name.is_empty() && name.len() <= 64
+    }
+}
+
+/// In the place of the bundle's signature: it always holds, so that what lies behind is reached.
+mod signature {
+    pub(crate) use crate::minisig::{KeyId, SignatureError};
+
+    pub(crate) struct TrustedKeys(pub(crate) KeyId);
+
+    impl TrustedKeys {
+        pub(crate) fn check(&self, _: &[u8], _: &str) -> Result<KeyId, SignatureError> {
+            Ok(self.0)
+        }
+    }
+}
+
+/// As in the journal's store.
+mod store {
+    pub(crate) const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
+}
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use targets::{TARGETS, Target};
+
+static CHOSEN: OnceLock<&Target> = OnceLock::new();
+
+/// Runs before the corpus is read.
+fn begin() {
+    let name = std::env::var("NOOTERRA_FUZZ").unwrap_or_default();
+    if name == "list" {
+        TARGETS.iter().for_each(|target| println!("{}\t{}", target.name, target.reads));
+        std::process::exit(0);
+    }
+    let Some(target) = TARGETS.iter().find(|target| target.name == name) else {
+        eprintln!("NOOTERRA_FUZZ names no target; NOOTERRA_FUZZ=list prints their names");
+        std::process::exit(2);
+    };
+    if let Some(folder) = std::env::var_os("NOOTERRA_FUZZ_SEEDS").map(PathBuf::from) {
+        for (nth, seed) in (target.seeds)().into_iter().enumerate() {
+            let path = folder.join(format!("seed-{nth}"));
+            std::fs::write(&path, seed).expect("the folder of seeds can be written");
+        }
+    }
+    CHOSEN.get_or_init(|| target);
+}
+
+libfuzzer_sys::fuzz_target!(init: begin(), |bytes: &[u8]| {
+    if let Some(target) = CHOSEN.get() {
+        (target.run)(bytes);
+    }
+});

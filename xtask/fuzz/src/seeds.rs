@@ -1,0 +1,344 @@
+//! Inputs that are well formed, and the names and keys that they share.
+
+use crate::block::{Block, Encoded, Running};
+use crate::minisig;
+use crate::signature::TrustedKeys;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use nooterra_evidence::{Checkpoint, GENESIS, Record, leaf_hash, link};
+use nooterra_protocol::VERSION;
+use nooterra_protocol::codec::{self, Blob, Digest};
+use nooterra_protocol::command::{Ask, RemoteCommand};
+use nooterra_protocol::entry::{Class, Entry, Link, SkillLog};
+use nooterra_protocol::envelope::{Envelope, Signed};
+use nooterra_protocol::geometry::{Point, Pose, Twist};
+use nooterra_protocol::grid::{Frame, Grid};
+use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, JournalId, RobotId, SkillId};
+use nooterra_protocol::keys::{Ed25519Key, Signer as _};
+use nooterra_protocol::plan::Plan;
+use nooterra_protocol::policy::PolicyDocument;
+use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
+use nooterra_protocol::uplink::{Ack, Batch, State};
+use std::collections::BTreeMap;
+use std::io::Cursor;
+
+/// A public key in minisign's form; nobody signs with it here.
+pub(crate) const PUBLIC_KEY: &str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+
+const POLICY: &str = include_str!("../../../examples/robots/amr/policy.json");
+const CONFIG: &str = include_str!("../../../examples/robots/amr/agent.toml");
+const MANIFEST: &str = include_str!("../../../examples/skills/patrol/manifest.json");
+const PLAN: &str = r#"{"steps":[{"id":"round","action":"patrol","timeout_s":60,
+    "skill":{"id":"patrol","version":"0.1.0","bundle":
+    "0000000000000000000000000000000000000000000000000000000000000000"},
+    "params":{"waypoints":[{"x":8.0,"y":1.2}],"speed_mps":2.0,"flag":true,"text":"a"}}]}"#;
+
+pub(crate) fn key() -> Ed25519Key {
+    Ed25519Key::from_seed([7; 32])
+}
+
+pub(crate) fn robot() -> RobotId {
+    RobotId::new("amr-1").expect("a name")
+}
+
+/// The owner's policy of the example robot.
+pub(crate) fn document() -> PolicyDocument {
+    serde_json::from_str(POLICY).expect("the example is a policy")
+}
+
+/// Trusts whatever comes; see `crate::signature`.
+pub(crate) fn trusted() -> TrustedKeys {
+    let keys = minisig::TrustedKeys::from_texts([PUBLIC_KEY]).expect("a key");
+    TrustedKeys(keys.ids().next().expect("one key"))
+}
+
+fn command(body: Ask) -> RemoteCommand {
+    Envelope {
+        audience: robot(),
+        body,
+        expires_at: WallMillis(2_000),
+        id: EnvelopeId::new("cmd_00000000000000000000000000000000").expect("an id"),
+        issued_at: WallMillis(500),
+        issuer: ActorId::new("cloud").expect("a name"),
+        v: VERSION,
+    }
+}
+
+fn asks() -> Vec<Ask> {
+    let job = || JobId::new("job_00000000000000000000000000000000").expect("an id");
+    let plan: Plan = serde_json::from_str(PLAN).expect("a plan");
+    vec![
+        Ask::CancelJob { job: job(), reason: "a reason".to_owned() },
+        Ask::Drive { lease_ms: 100, twist: Twist::new(0.5, -0.1) },
+        Ask::DriveTo { lease_ms: 100, speed_mps: 1.0, to: Point::new(1.0, 2.0) },
+        Ask::EmergencyStop { reason: "a reason".to_owned() },
+        Ask::ReleaseStop,
+        Ask::StartJob { job: job(), plan },
+    ]
+}
+
+fn bytes<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    codec::to_vec(value).expect("it has a canonical form")
+}
+
+pub(crate) fn commands() -> Vec<Vec<u8>> {
+    asks().into_iter().map(|ask| bytes(&command(ask))).collect()
+}
+
+pub(crate) fn signed() -> Vec<Vec<u8>> {
+    let sign = |ask| Signed::sign(command(ask), &key()).expect("it signs").bytes().to_vec();
+    let mut all: Vec<Vec<u8>> = asks().into_iter().map(sign).collect();
+    all.push(Signed::sign(document(), &key()).expect("it signs").bytes().to_vec());
+    all
+}
+
+fn stamp() -> Stamp {
+    Stamp { mono: MonoNanos(5), trust: ClockTrust::Network, wall: WallMillis(1_000) }
+}
+
+fn journal_id() -> JournalId {
+    JournalId::new("jrn_00000000000000000000000000000000").expect("an id")
+}
+
+fn signed_checkpoint(size: u64, head: Digest) -> Entry {
+    let checkpoint = Checkpoint {
+        boot: 1,
+        head,
+        journal: journal_id(),
+        policy_hash: Digest::of(b"policy"),
+        size,
+        stamp: stamp(),
+        v: nooterra_evidence::record::VERSION,
+    };
+    checkpoint.into_entry(&key()).expect("it signs")
+}
+
+fn entries() -> Vec<Entry> {
+    let skill = SkillId::new("patrol").expect("a name");
+    vec![
+        Entry::Link(Link { reason: None, up: true }),
+        Entry::SkillLog(SkillLog { message: "a line".to_owned(), skill }),
+    ]
+}
+
+/// Three records, the last a checkpoint over the two before.
+pub(crate) fn records() -> Vec<Vec<u8>> {
+    let (mut all, mut head) = (Vec::new(), GENESIS);
+    for (entry, seq) in entries().into_iter().zip(1..) {
+        let record = Record::of_entry(&entry, Class::Normal, seq, 1, stamp()).expect("a record");
+        let record = record.encode().expect("a record");
+        head = link(&head, &leaf_hash(&record));
+        all.push(record);
+    }
+    let entry = signed_checkpoint(2, head);
+    let record = Record::of_entry(&entry, Class::Normal, 3, 1, stamp()).expect("a record");
+    all.push(record.encode().expect("a record"));
+    all
+}
+
+pub(crate) fn journals() -> Vec<Vec<u8>> {
+    let framed = |record: &Vec<u8>| {
+        let length = u16::try_from(record.len()).expect("a short record");
+        [&length.to_be_bytes()[..], record].concat()
+    };
+    vec![records().iter().flat_map(framed).collect()]
+}
+
+pub(crate) fn checkpoints() -> Vec<Vec<u8>> {
+    match signed_checkpoint(9, GENESIS) {
+        Entry::Checkpoint(Blob(bytes)) => vec![bytes],
+        _ => Vec::new(),
+    }
+}
+
+pub(crate) fn uplinks() -> Vec<Vec<u8>> {
+    let records = records().into_iter().map(Blob).collect();
+    vec![
+        bytes(&Batch { journal: journal_id(), records }),
+        bytes(&Ack { class: Class::Critical, journal: journal_id(), through_seq: 7 }),
+        bytes(&State { health: None, online: true, robot: robot() }),
+    ]
+}
+
+pub(crate) fn blocks() -> Vec<Vec<u8>> {
+    let mut head = GENESIS;
+    let mut encoded = |bytes: Vec<u8>| {
+        head = link(&head, &leaf_hash(&bytes));
+        Encoded { bytes, class: Class::Normal, link: head }
+    };
+    let records: Vec<Encoded> = records().into_iter().map(&mut encoded).collect();
+    let running = Running { boot: 1, actor_seq: 0, checkpoint_seq: 3 };
+    let block = Block::encode(1, &GENESIS, running, &records);
+    let two = [&[0; 40][..], &block, &block].concat();
+    vec![block, two]
+}
+
+pub(crate) fn bundles() -> Vec<Vec<u8>> {
+    let component = b"\0asm\x0d\x00\x01\x00";
+    let zeros = "0".repeat(64);
+    let manifest = MANIFEST.replace(&zeros, &Digest::of(component).to_string());
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, content) in [("manifest.json", manifest.as_bytes()), ("component.wasm", component)] {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        archive.append_data(&mut header, name, content).expect("it goes into memory");
+    }
+    vec![archive.into_inner().expect("it goes into memory")]
+}
+
+pub(crate) fn manifests() -> Vec<Vec<u8>> {
+    vec![MANIFEST.into()]
+}
+
+pub(crate) fn minisigs() -> Vec<Vec<u8>> {
+    let key = STANDARD.decode(PUBLIC_KEY).expect("base64");
+    let signature = STANDARD.encode([b"ED", &key[2..10], &[3; 64]].concat());
+    let global = STANDARD.encode([4; 64]);
+    let text = format!("untrusted comment: a\n{signature}\ntrusted comment: b\n{global}\n");
+    vec![PUBLIC_KEY.into(), format!("untrusted comment: k\n{PUBLIC_KEY}\n").into(), text.into()]
+}
+
+pub(crate) fn policies() -> Vec<Vec<u8>> {
+    vec![bytes(&document())]
+}
+
+pub(crate) fn tomls() -> Vec<Vec<u8>> {
+    vec![toml::to_string(&document()).expect("a policy has a TOML form").into()]
+}
+
+pub(crate) fn jsons() -> Vec<Vec<u8>> {
+    vec![POLICY.into()]
+}
+
+pub(crate) fn configs() -> Vec<Vec<u8>> {
+    vec![CONFIG.into()]
+}
+
+pub(crate) fn maps() -> Vec<Vec<u8>> {
+    let text = |mode: &str| {
+        format!(
+            "image: map.pgm\nmode: {mode}\nresolution: 0.05\norigin: [-3.0, 2.0, 0.5]\nnegate: \
+             0\noccupied_thresh: 0.65\nfree_thresh: 0.25\n\0"
+        )
+    };
+    let binary = b"P5\n# drawn\n4 2\n255\n\x00\xfe\xcd\x80\x00\x7f\xff\x01";
+    let plain = b"P2\n4 2\n255\n0 254 205 128\n0 127 255 1\n";
+    vec![
+        [text("trinary").as_bytes(), binary].concat(),
+        [text("scale").as_bytes(), binary].concat(),
+        [text("raw").as_bytes(), plain].concat(),
+    ]
+}
+
+pub(crate) fn grids() -> Vec<Vec<u8>> {
+    let origin = Pose { x: 0.0, y: 1.0, yaw: 0.5 };
+    let frame = Frame { cell_m: 0.05, height: 3, origin, width: 100 };
+    let cells = (0..300_u16).map(|at| if at < 200 { 0 } else { 100 }).collect();
+    vec![Grid::new(frame, cells).expect("a grid").encode()]
+}
+
+/// An odometry of ROS 2 in CDR, little-endian.
+fn odometry(x: f64) -> Vec<u8> {
+    let mut bytes = vec![0, 1, 0, 0];
+    let align = |bytes: &mut Vec<u8>, to: usize| {
+        while !(bytes.len() - 4).is_multiple_of(to) {
+            bytes.push(0);
+        }
+    };
+    bytes.extend([7, 0, 0, 0, 0, 0, 0, 0]);
+    for text in [&b"odom\0"[..], b"base_link\0"] {
+        align(&mut bytes, 4);
+        bytes.extend(u32::try_from(text.len()).expect("short").to_le_bytes());
+        bytes.extend(text);
+    }
+    align(&mut bytes, 8);
+    let pose = [x, 2.0, 0.0, 0.0, 0.0, 0.6, 0.8];
+    let twist = [0.5, 0.1, 0.0, 0.0, 0.0, -0.25];
+    let numbers = pose.into_iter().chain([0.0; 36]).chain(twist).chain([0.0; 36]);
+    numbers.for_each(|number| bytes.extend(number.to_le_bytes()));
+    bytes
+}
+
+/// Without packing and checksums, which mutation would only break.
+pub(crate) fn mcaps() -> Vec<Vec<u8>> {
+    let write = |chunked: bool| {
+        let mut out = Cursor::new(Vec::new());
+        let options = mcap::WriteOptions::new()
+            .compression(None)
+            .use_chunks(chunked)
+            .calculate_chunk_crcs(false)
+            .calculate_data_section_crc(false)
+            .calculate_summary_section_crc(false);
+        let mut writer = options.create(&mut out).expect("it goes into memory");
+        let schema = writer.add_schema("nav_msgs/msg/Odometry", "ros2msg", b"").expect("a schema");
+        let channel =
+            writer.add_channel(schema, "/odom", "cdr", &BTreeMap::new()).expect("a channel");
+        for (nth, x) in [(1, 0.0), (2, 0.5), (3, 1.5)] {
+            let time = nth * 1_000_000_000;
+            let header = mcap::records::MessageHeader {
+                channel_id: channel,
+                log_time: time,
+                publish_time: time,
+                sequence: 0,
+            };
+            writer.write_to_known_channel(&header, &odometry(x)).expect("it goes into memory");
+        }
+        writer.finish().expect("it goes into memory");
+        drop(writer);
+        out.into_inner()
+    };
+    vec![write(true), write(false)]
+}
+
+/// A heartbeat and two positions, as a ground station writes them.
+pub(crate) fn tlogs() -> Vec<Vec<u8>> {
+    use mavlink::MessageData as _;
+    use mavlink::dialects::common::{GLOBAL_POSITION_INT_DATA, HEARTBEAT_DATA};
+    let frame = |stamp_us: u64, id: u8, extra: u8, payload: &[u8]| {
+        let length = u8::try_from(payload.len()).expect("short");
+        let mut frame = vec![0xfe, length, 0, 1, 1, id];
+        frame.extend(payload);
+        let crc = mavlink::calculate_crc(&frame[1..], extra);
+        [&stamp_us.to_be_bytes()[..], &frame, &crc.to_le_bytes()].concat()
+    };
+    let position = |ms: u32, latitude: i32| {
+        let mut payload = ms.to_le_bytes().to_vec();
+        for number in [latitude, 1_491_649_392, 587_850, 6_750] {
+            payload.extend(number.to_le_bytes());
+        }
+        payload.extend([10, 0, 6, 0, 0, 0, 40, 35]);
+        payload
+    };
+    let at = |ms: u32, latitude| {
+        let extra = GLOBAL_POSITION_INT_DATA::EXTRA_CRC;
+        frame(u64::from(ms) * 1_000, 33, extra, &position(ms, latitude))
+    };
+    let beat = frame(1, 0, HEARTBEAT_DATA::EXTRA_CRC, &[0, 0, 0, 0, 1, 3, 0, 4, 3]);
+    vec![[beat, at(500, -353_629_904), at(1_000, -353_629_804)].concat()]
+}
+
+pub(crate) fn trajectories() -> Vec<Vec<u8>> {
+    [
+        "#timestamp,x,y,z,qw,qx,qy,qz\n1000000000,0,0,0,1,0,0,0\n1100000000,0.1,0,0,1,0,0,0\n",
+        "1 0 0 0 0 0 0 1\n1.1 0.1 0 0 0 0 0 1\n",
+        "1 0 0 0 0 1 0 0 0 0 1 0\n1 0 0 0 0 1 0 0 0 0 1 0.5\n",
+    ]
+    .map(Vec::from)
+    .into()
+}
+
+pub(crate) fn topics() -> Vec<Vec<u8>> {
+    ["noot/1/amr-1/up/critical", "noot/1/amr-1/cmd", "noot/1/+/#"].map(Vec::from).into()
+}
+
+pub(crate) fn api() -> Vec<Vec<u8>> {
+    let json = |ask: Ask| serde_json::to_vec(&ask).expect("it has a JSON form");
+    let mut all: Vec<Vec<u8>> = asks().into_iter().map(json).collect();
+    all.push(PLAN.into());
+    all
+}
+
+pub(crate) fn planted() -> Vec<Vec<u8>> {
+    Vec::new()
+}

@@ -1,0 +1,309 @@
+//! The targets. Each reads, and where it can says what must hold of what was read.
+
+use crate::backtest::{self, Derivation, Format, ReadOptions};
+use crate::block::{Block, HEAD_BYTES, ROW_BYTES};
+use crate::bundle::{Bundle, parse_manifest};
+use crate::minisig::TrustedKeys;
+use crate::{config, policy_file, scan, seeds};
+use nooterra_evidence::{Checkpoint, Record, Verifier};
+use nooterra_policy::{Gate, VerifiedPolicy, check_document};
+use nooterra_protocol::codec::{self, Value};
+use nooterra_protocol::command::{Ask, RemoteCommand};
+use nooterra_protocol::envelope::Signed;
+use nooterra_protocol::event::Fact;
+use nooterra_protocol::grid::Grid;
+use nooterra_protocol::keys::Signer as _;
+use nooterra_protocol::plan::Plan;
+use nooterra_protocol::policy::PolicyDocument;
+use nooterra_protocol::time::WallMillis;
+use nooterra_protocol::topic::Topic;
+use nooterra_protocol::uplink::{Ack, Batch, State};
+use std::cell::OnceCell;
+use std::io::Write as _;
+use std::path::Path;
+
+/// A reader.
+pub(crate) struct Target {
+    pub(crate) name: &'static str,
+    /// What of, for people.
+    pub(crate) reads: &'static str,
+    pub(crate) run: fn(&[u8]),
+    /// Well-formed inputs to begin from.
+    pub(crate) seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All of them.
+pub(crate) const TARGETS: &[Target] = &[
+    Target { name: "codec", reads: "canonical CBOR", run: codec, seeds: seeds::records },
+    Target { name: "envelope", reads: "signed objects", run: envelope, seeds: seeds::signed },
+    Target { name: "commands", reads: "bodies of commands", run: commands, seeds: seeds::commands },
+    Target { name: "record", reads: "journal records", run: record, seeds: seeds::records },
+    Target { name: "journal", reads: "chains of records", run: journal, seeds: seeds::journals },
+    Target { name: "checkpoint", reads: "checkpoints", run: checkpoint, seeds: seeds::checkpoints },
+    Target { name: "uplink", reads: "what robots send", run: uplink, seeds: seeds::uplinks },
+    Target { name: "block", reads: "blocks of the journal", run: block, seeds: seeds::blocks },
+    Target { name: "salvage", reads: "damaged journal files", run: salvage, seeds: seeds::blocks },
+    Target { name: "bundle", reads: "skill bundles", run: bundle, seeds: seeds::bundles },
+    Target { name: "manifest", reads: "skill manifests", run: manifest, seeds: seeds::manifests },
+    Target { name: "minisig", reads: "keys, signatures", run: minisig, seeds: seeds::minisigs },
+    Target { name: "policy", reads: "signed policies", run: policy, seeds: seeds::policies },
+    Target { name: "policy_toml", reads: "policies in TOML", run: toml, seeds: seeds::tomls },
+    Target { name: "policy_json", reads: "policies in JSON", run: json, seeds: seeds::jsons },
+    Target { name: "config", reads: "agent.toml", run: configuration, seeds: seeds::configs },
+    Target { name: "map", reads: "Nav2 maps", run: map, seeds: seeds::maps },
+    Target { name: "grid", reads: "masks of a policy", run: grid, seeds: seeds::grids },
+    Target { name: "mcap", reads: "MCAP recordings", run: mcap, seeds: seeds::mcaps },
+    Target { name: "tlog", reads: "MAVLink logs", run: tlog, seeds: seeds::tlogs },
+    Target { name: "trajectory", reads: "CSV", run: trajectory, seeds: seeds::trajectories },
+    Target { name: "topic", reads: "MQTT topics", run: topic, seeds: seeds::topics },
+    Target { name: "api_json", reads: "the API's plans, asks", run: api, seeds: seeds::api },
+    Target { name: "planted", reads: "a fault put there", run: planted, seeds: seeds::planted },
+];
+
+fn codec(bytes: &[u8]) {
+    if codec::validate(bytes).is_ok()
+        && let Ok(value) = codec::from_slice::<Value>(bytes)
+    {
+        let again = codec::to_vec(&value).expect("what was read can be written");
+        assert_eq!(again, bytes, "a value has two canonical forms");
+    }
+}
+
+fn envelope(bytes: &[u8]) {
+    let key = seeds::key().verifying_key();
+    let now = WallMillis(1_000);
+    if let Ok(signed) = Signed::<RemoteCommand>::verify(bytes, |_| Some(&key)) {
+        let _ = signed.body().check(&seeds::robot(), now);
+        assert_eq!(signed.bytes(), bytes);
+    }
+    drop(Signed::<PolicyDocument>::verify(bytes, |_| Some(&key)));
+    drop(Signed::<Fact>::verify(bytes, |_| Some(&key)));
+}
+
+fn commands(bytes: &[u8]) {
+    if let Ok(command) = codec::from_slice::<RemoteCommand>(bytes) {
+        let _ = command.check(&seeds::robot(), WallMillis(1_000));
+        if let Ask::StartJob { plan, .. } = &command.body {
+            let _ = plan.check();
+        }
+        let again = codec::to_vec(&command).expect("what was read can be written");
+        assert_eq!(codec::from_slice::<RemoteCommand>(&again).ok(), Some(command));
+    }
+}
+
+fn record(bytes: &[u8]) {
+    if let Ok(record) = Record::decode(bytes) {
+        drop(record.entry());
+        // Not always the same bytes: serde takes a key that is a byte string, and a list for a
+        // map. What is stored and hashed are the bytes that came, so nothing rests on it.
+        let again = record.encode().expect("what was read can be written");
+        let twice = Record::decode(&again).expect("what was written can be read");
+        assert_eq!(twice.encode().expect("what was read can be written"), again);
+    }
+}
+
+/// Records behind their lengths, two bytes each.
+fn journal(bytes: &[u8]) {
+    let mut verifier = Verifier::new(Some(seeds::key().verifying_key()));
+    let (mut rest, mut count) = (bytes, 0);
+    while let Some((head, more)) = rest.split_at_checked(2) {
+        let length = usize::from(u16::from_be_bytes([head[0], head[1]]));
+        let (record, more) = more.split_at_checked(length).unwrap_or((more, &[]));
+        verifier.push(record, None);
+        rest = more;
+        count += 1;
+    }
+    let found = verifier.finish();
+    assert_eq!(found.records, count);
+    let _ = found.to_string();
+}
+
+fn checkpoint(bytes: &[u8]) {
+    drop(Checkpoint::read(bytes, None));
+    drop(Checkpoint::read(bytes, Some(&seeds::key().verifying_key())));
+}
+
+fn uplink(bytes: &[u8]) {
+    if let Ok(batch) = codec::from_slice::<Batch>(bytes) {
+        for blob in &batch.records {
+            record(&blob.0);
+        }
+    }
+    drop(codec::from_slice::<State>(bytes));
+    drop(codec::from_slice::<Ack>(bytes));
+    drop(codec::from_slice::<Fact>(bytes));
+}
+
+/// As it comes, and with its checksums made right: nobody guesses them.
+fn block(bytes: &[u8]) {
+    look_at(bytes);
+    look_at(&mended(bytes));
+}
+
+fn look_at(bytes: &[u8]) {
+    let _ = Block::read_head(bytes).map(|block| block.body_holds(bytes));
+    if let Ok(block) = Block::read(bytes) {
+        let _ = (block.last_seq(), block.head());
+        let read = block.records(bytes).map(|(_, _, record)| record.len()).sum::<usize>();
+        assert_eq!(HEAD_BYTES + ROW_BYTES * block.rows.len() + read, bytes.len());
+    }
+}
+
+fn mended(bytes: &[u8]) -> Vec<u8> {
+    let mut block = bytes.to_vec();
+    let number = |at: usize| bytes[at..at + 4].iter().fold(0, |n, b| n << 8 | usize::from(*b));
+    if bytes.len() < HEAD_BYTES {
+        return block;
+    }
+    let table = number(72).checked_mul(ROW_BYTES).and_then(|bytes| bytes.checked_add(HEAD_BYTES));
+    let (Some(table), length) = (table.filter(|end| *end <= bytes.len()), number(76)) else {
+        return block;
+    };
+    if let Some(body) = bytes.get(table..length) {
+        block[80..84].copy_from_slice(&crc32fast::hash(body).to_be_bytes());
+    }
+    let mut head = crc32fast::Hasher::new();
+    head.update(&block[..84]);
+    head.update(&block[HEAD_BYTES..table]);
+    block[84..88].copy_from_slice(&head.finalize().to_be_bytes());
+    block
+}
+
+fn salvage(bytes: &[u8]) {
+    let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
+    let mended: Vec<u8> = match bytes.windows(4).position(|four| four == b"NOOT") {
+        Some(at) => [&bytes[..at], &mended(&bytes[at..])].concat(),
+        None => bytes.to_vec(),
+    };
+    file.write_all(&mended).expect("a file can be written");
+    let found = scan::scan(file.path()).expect("any file can be scanned");
+    for candidate in found.blocks.values().flatten() {
+        // One that lies across the end cannot be read.
+        if let Ok(block) = scan::read_at(file.as_file_mut(), candidate) {
+            assert!(!candidate.intact || Block::read(&block).is_ok());
+        }
+    }
+    let _ = found.proves_more_than(1, None);
+}
+
+fn bundle(bytes: &[u8]) {
+    if let Ok(bundle) = Bundle::verify(bytes, "", &seeds::trusted()) {
+        assert_eq!(bundle.bytes(), bytes);
+        assert!(bundle.component().len() < bytes.len());
+    }
+}
+
+fn manifest(bytes: &[u8]) {
+    drop(parse_manifest(bytes));
+}
+
+fn minisig(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    drop(TrustedKeys::from_texts([&text]));
+    let keys = TrustedKeys::from_texts([seeds::PUBLIC_KEY]).expect("the key is a key");
+    assert!(keys.check(b"forged", &text).is_err(), "a forged signature holds");
+}
+
+/// A document that is accepted is accepted when it is signed too, and makes a gate.
+fn policy(bytes: &[u8]) {
+    let Ok(document) = codec::from_slice::<PolicyDocument>(bytes) else {
+        return;
+    };
+    // Masks are files that are not here.
+    if check_document(&document).is_err() || !document.masks.is_empty() {
+        return;
+    }
+    let (owner, robot) = (seeds::key(), document.robot.clone());
+    if let Ok(signed) = Signed::sign(document, &owner) {
+        let verified = VerifiedPolicy::verify(signed.bytes(), &owner.verifying_key(), &robot);
+        let _ = Gate::new(&verified.expect("what was checked is accepted when it is signed"));
+    }
+}
+
+fn toml(bytes: &[u8]) {
+    drop(policy_file::parse(&String::from_utf8_lossy(bytes), Path::new("policy.toml")));
+}
+
+fn json(bytes: &[u8]) {
+    drop(policy_file::parse(&String::from_utf8_lossy(bytes), Path::new("policy.json")));
+}
+
+fn configuration(bytes: &[u8]) {
+    drop(config::Config::parse(&String::from_utf8_lossy(bytes), Path::new("agent.toml")));
+}
+
+/// The text, a zero, and the image, which is called `map.pgm`.
+fn map(bytes: &[u8]) {
+    thread_local! { static FOLDER: OnceCell<tempfile::TempDir> = const { OnceCell::new() }; }
+    let split = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let (text, image) = (&bytes[..split], bytes.get(split + 1..).unwrap_or_default());
+    FOLDER.with(|folder| {
+        let folder = folder.get_or_init(|| tempfile::tempdir().expect("a folder can be made"));
+        let yaml = folder.path().join("map.yaml");
+        std::fs::write(&yaml, text).expect("a file can be written");
+        std::fs::write(folder.path().join("map.pgm"), image).expect("a file can be written");
+        // Any other file that the text names is read as an image too; what it may be is the
+        // business of whoever runs the command.
+        if !text.contains(&b'/')
+            && let Ok(grid) = nooterra_hal::map::read(&yaml)
+        {
+            assert_eq!(grid.cells().len(), grid.frame().cells());
+        }
+    });
+}
+
+fn grid(bytes: &[u8]) {
+    if let Ok(grid) = Grid::decode(bytes) {
+        assert_eq!(grid.encode(), bytes, "a grid has two forms");
+    }
+}
+
+fn mcap(bytes: &[u8]) {
+    recording(bytes, Format::Mcap);
+}
+
+fn tlog(bytes: &[u8]) {
+    recording(bytes, Format::Tlog);
+}
+
+fn trajectory(bytes: &[u8]) {
+    for format in [Format::Euroc, Format::Kitti, Format::Tum] {
+        recording(bytes, format);
+    }
+    drop(backtest::read::read_from(&mut &*bytes, &ReadOptions::default()));
+}
+
+/// Reads it, and judges what it says.
+fn recording(bytes: &[u8], format: Format) {
+    let options = ReadOptions { format: Some(format), ..ReadOptions::default() };
+    if let Ok(recording) = backtest::read::read_from(&mut &*bytes, &options) {
+        let policy = seeds::document();
+        let derivation = Derivation::default();
+        backtest::run(&policy, &recording, &derivation, 0.5).expect("the policy makes sense");
+    }
+}
+
+fn topic(bytes: &[u8]) {
+    if let Ok(name) = std::str::from_utf8(bytes)
+        && let Some(topic) = Topic::parse(name)
+    {
+        assert_eq!(topic.to_string(), name);
+    }
+}
+
+fn api(bytes: &[u8]) {
+    if let Ok(plan) = serde_json::from_slice::<Plan>(bytes) {
+        let _ = plan.check();
+    }
+    if let Ok(ask) = serde_json::from_slice::<Ask>(bytes) {
+        // What is asked over HTTP is signed next.
+        drop(codec::to_vec(&ask));
+    }
+}
+
+/// To see that a fault is found, and how it is told. Not among those that run by themselves.
+fn planted(bytes: &[u8]) {
+    if let [b'f', b'a', b'u', b'l', b't', ..] = bytes {
+        panic!("the planted fault was found");
+    }
+}

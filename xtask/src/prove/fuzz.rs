@@ -1,0 +1,284 @@
+//! `cargo xtask prove fuzz [TARGET]...`: bytes from nowhere, led on by what code they reach.
+//!
+//! libFuzzer on every reader of bytes that somebody else may have written; the targets are in
+//! `xtask/fuzz`. What they are made of is compiled with LLVM's coverage counters, which stable
+//! rustc can do, and without a sanitizer, which it cannot: a panic, a failed assertion, an
+//! overflow, a hang and memory without bound are found. Corpora are kept in `target/prove`, so
+//! that each run goes on from what the ones before it reached.
+
+use super::{Ledger, commit, minutes, shown};
+use crate::process;
+use crate::toolchain::{self, Package};
+use anyhow::{Context as _, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// Of `cargo xtask prove fuzz`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// Which readers; all unless given. `list` prints their names.
+    targets: Vec<String>,
+    /// How long, shared by the targets; each gets at least a second. 2 unless given.
+    #[arg(long = "for", value_name = "MINUTES", value_parser = minutes)]
+    patience: Option<Duration>,
+    /// Run one input and nothing else: what an earlier run found.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["patience", "seed"])]
+    input: Option<PathBuf>,
+    /// Of libFuzzer's choices; the first that was never tried unless given.
+    #[arg(long, value_name = "N")]
+    seed: Option<u32>,
+}
+
+/// The counters, as `cargo fuzz` sets them.
+const COVERAGE: &str = "-Cpasses=sancov-module \
+                        -Cllvm-args=-sanitizer-coverage-level=4 \
+                        -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+                        -Cllvm-args=-sanitizer-coverage-pc-table \
+                        -Cllvm-args=-sanitizer-coverage-trace-compares";
+
+/// What compiles libFuzzer.
+pub(crate) const COMPILER: &[Package] =
+    &[Package { name: "g++", path: "/usr/bin/c++", why: "libFuzzer is C++" }];
+
+/// A fault on purpose, to see that one is found; only when it is named.
+const PLANTED: &str = "planted";
+
+/// An input that takes longer hangs, seconds.
+const HANG_S: u32 = 20;
+
+/// More memory than this for one input is a fault, MiB.
+const MEMORY_MIB: u32 = 2048;
+
+/// libFuzzer looks at its clock now and then; after this it is cut off.
+const GRACE: Duration = Duration::from_secs(120);
+
+/// Fuzzes; false when something was found.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    if !has_compiler() {
+        toolchain::require_packages(COMPILER, &mut |line| println!("{line}"))?;
+    }
+    let fuzzer = Fuzzer::build()?;
+    if options.targets == ["list"] {
+        for (name, reads) in &fuzzer.targets {
+            println!("{name:<12}  {reads}");
+        }
+        return Ok(true);
+    }
+    let named = fuzzer.named(&options.targets)?;
+    if let Some(input) = &options.input {
+        let [target] = named[..] else {
+            bail!("--input is for one target: cargo xtask prove fuzz TARGET --input FILE");
+        };
+        return fuzzer.repeat(target, input);
+    }
+    fuzzer.go(&named, options.patience.unwrap_or(super::PATIENCE), options.seed)
+}
+
+/// Every target, for so long; false when something was found.
+pub(crate) fn run_all(patience: Duration, seed: Option<u64>) -> Result<bool> {
+    let fuzzer = Fuzzer::build()?;
+    let seed = seed.map(u32::try_from).transpose().context("libFuzzer's seeds have 32 bits")?;
+    fuzzer.go(&fuzzer.named(&[])?, patience, seed)
+}
+
+/// libFuzzer can be built here.
+pub(crate) fn has_compiler() -> bool {
+    process::output(Command::new("c++").arg("--version")).is_ok_and(|o| o.status.success())
+}
+
+/// The program with all targets.
+struct Fuzzer {
+    folder: PathBuf,
+    program: PathBuf,
+    /// Names, and what each reads.
+    targets: Vec<(String, String)>,
+}
+
+impl Fuzzer {
+    fn build() -> Result<Self> {
+        let said = process::succeed(Command::new("rustc").arg("-vV"))?;
+        let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+        let host = host.context("rustc -vV names no host")?;
+        let mut command = toolchain::cargo();
+        command.args(["build", "--release", "--manifest-path", "xtask/fuzz/Cargo.toml"]);
+        // A folder of its own, and a target that is named: the flags are not for build scripts.
+        command.args(["--target", host, "--target-dir"]);
+        command.arg(toolchain::target_dir()?.join("fuzz"));
+        command.env("RUSTFLAGS", COVERAGE).env_remove("CARGO_ENCODED_RUSTFLAGS");
+        let built = toolchain::build(&mut command)?;
+        let program = toolchain::named(&built, "nooterra-fuzz")?;
+        let list = process::succeed(Command::new(&program).env("NOOTERRA_FUZZ", "list"))?;
+        let pair = |line: &str| line.split_once('\t').map(|(n, r)| (n.to_owned(), r.to_owned()));
+        let targets: Vec<_> = list.lines().filter_map(pair).collect();
+        if targets.is_empty() {
+            bail!("{} names no targets", program.display());
+        }
+        Ok(Self { folder: toolchain::root().join("target/prove/fuzz"), program, targets })
+    }
+
+    /// The targets of these names; all but the planted fault for none.
+    fn named<'t>(&'t self, names: &'t [String]) -> Result<Vec<&'t str>> {
+        let all = || self.targets.iter().map(|(name, _)| name.as_str());
+        if names.is_empty() {
+            return Ok(all().filter(|name| *name != PLANTED).collect());
+        }
+        let known = |name: &'t String| {
+            let found = all().find(|known| known == name);
+            found.with_context(|| {
+                let there: Vec<&str> = all().collect();
+                format!("there is no target `{name}`; there is {}", there.join(", "))
+            })
+        };
+        names.iter().map(known).collect()
+    }
+
+    fn go(&self, targets: &[&str], patience: Duration, seed: Option<u32>) -> Result<bool> {
+        let share = patience / u32::try_from(targets.len().max(1)).unwrap_or(u32::MAX);
+        let share = share.max(Duration::from_secs(1));
+        let (commit, mut holds) = (commit(), true);
+        for target in targets {
+            let path = self.folder.join(format!("{target}.json"));
+            let mut ledger = Ledger::load(&path)?;
+            // libFuzzer takes 0 for a seed of its own choice.
+            let next = || u32::try_from(ledger.next()).unwrap_or(1);
+            let seed = seed.unwrap_or_else(next).max(1);
+            let found = self.one(target, share, seed)?;
+            ledger.note(u64::from(seed), &commit, found.is_none());
+            ledger.store(&path)?;
+            if let Some(said) = found {
+                holds = false;
+                println!("{said}");
+            }
+        }
+        Ok(holds)
+    }
+
+    /// Fuzzes one target; what it said where it found something.
+    fn one(&self, target: &str, share: Duration, seed: u32) -> Result<Option<String>> {
+        let [corpus, seeds, faults] = ["corpus", "seeds", "found"].map(|kind| {
+            let folder = self.folder.join(kind).join(target);
+            std::fs::create_dir_all(&folder)
+                .with_context(|| format!("cannot make {}", shown(&folder)))
+                .map(|()| folder)
+        });
+        let (corpus, seeds, faults) = (corpus?, seeds?, faults?);
+        let mut command = self.command(target);
+        command
+            .env("NOOTERRA_FUZZ_SEEDS", &seeds)
+            .arg(format!("-seed={seed}"))
+            .arg(format!("-max_total_time={}", share.as_secs()))
+            .arg(format!("-artifact_prefix={}/", faults.display()))
+            .args([format!("-timeout={HANG_S}"), format!("-rss_limit_mb={MEMORY_MIB}")])
+            .args(["-print_final_stats=1", "-use_value_profile=1", "-max_len=65536"])
+            .args([&corpus, &seeds]);
+        let (status, said) = process::output_within(&mut command, share + GRACE)?;
+        let stats = Stats::read(&said);
+        println!("{target}: {stats}, seed {seed}");
+        if status.is_some_and(|status| status.success()) {
+            return Ok(None);
+        }
+        let file = said.lines().find_map(|line| line.split_once("Test unit written to "));
+        let repeat = match file {
+            Some((_, file)) => format!("cargo xtask prove fuzz {target} --input {}", file.trim()),
+            None => format!("cargo xtask prove fuzz {target} --seed {seed}"),
+        };
+        let why = if status.is_some() { "FAILED" } else { "hangs, and was cut off" };
+        Ok(Some(format!("{said}\n{target}: {why}\nrepeat it: {repeat}")))
+    }
+
+    /// Runs one input.
+    fn repeat(&self, target: &str, input: &Path) -> Result<bool> {
+        if !input.is_file() {
+            bail!("{} is no file", shown(input));
+        }
+        let mut command = self.command(target);
+        command.arg(format!("-timeout={HANG_S}")).arg(input);
+        command.arg(format!("-rss_limit_mb={MEMORY_MIB}"));
+        let (status, said) = process::output_within(&mut command, GRACE)?;
+        let holds = status.is_some_and(|status| status.success());
+        if !holds {
+            println!("{said}");
+        }
+        println!("{target}: {} {}", shown(input), if holds { "holds" } else { "FAILED" });
+        Ok(holds)
+    }
+
+    fn command(&self, target: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.current_dir(&self.folder).env("NOOTERRA_FUZZ", target);
+        command
+    }
+}
+
+/// What libFuzzer says of a run.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Stats {
+    /// Edges that the corpus reached before anything was tried.
+    before: u64,
+    corpus: u64,
+    edges: u64,
+    executions: u64,
+}
+
+impl Stats {
+    /// From lines such as `#4096 pulse  cov: 311 ft: 902 corp: 61/9Kb ...`.
+    fn read(said: &str) -> Self {
+        let mut stats = Self::default();
+        for line in said.lines().filter(|line| line.starts_with('#')) {
+            let mut words = line.split_whitespace();
+            let number = |word: Option<&str>| {
+                let digits = word?.trim_start_matches('#');
+                digits.split('/').next()?.parse::<u64>().ok()
+            };
+            stats.executions = number(words.next()).unwrap_or(stats.executions);
+            while let Some(word) = words.next() {
+                match word {
+                    "cov:" => stats.edges = number(words.next()).unwrap_or(stats.edges),
+                    "corp:" => stats.corpus = number(words.next()).unwrap_or(stats.corpus),
+                    _ => {}
+                }
+            }
+            if line.contains("INITED") {
+                stats.before = stats.edges;
+            }
+        }
+        stats
+    }
+}
+
+impl std::fmt::Display for Stats {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { before, corpus, edges, executions } = self;
+        write!(f, "{executions} executions, {edges} edges reached ({before} at the start), ")?;
+        write!(f, "{corpus} inputs in the corpus")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executions_and_coverage_are_read_from_what_libfuzzer_prints() {
+        let said = "INFO: Seed: 3\n#5\tINITED cov: 210 ft: 311 corp: 4/1Kb exec/s: 0 rss: 30Mb\n\
+                    #99\tNEW    cov: 250 ft: 400 corp: 5/2Kb lim: 4096 exec/s: 0\n\
+                    #70000\tDONE   cov: 312 ft: 900 corp: 61/9Kb exec/s: 7000\nDone 70000 runs";
+        let stats = Stats::read(said);
+        let expected = Stats { before: 210, corpus: 61, edges: 312, executions: 70_000 };
+        assert_eq!(stats, expected);
+        assert_eq!(Stats::read("nothing"), Stats::default());
+        assert_eq!(Stats::read("#x cov: y\n#"), Stats::default());
+    }
+
+    #[test]
+    fn the_planted_fault_is_only_run_when_it_is_named() {
+        let target = |name: &str| (name.to_owned(), String::new());
+        let targets = vec![target("codec"), target(PLANTED)];
+        let fuzzer = Fuzzer { folder: PathBuf::new(), program: PathBuf::new(), targets };
+        assert_eq!(fuzzer.named(&[]).unwrap(), ["codec"]);
+        assert_eq!(fuzzer.named(&[PLANTED.to_owned()]).unwrap(), [PLANTED]);
+        let error = fuzzer.named(&["coedc".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("codec, planted"), "{error}");
+    }
+}
