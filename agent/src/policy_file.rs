@@ -4,7 +4,7 @@
 //! same document, and what is signed is neither text but its canonical CBOR.
 
 use crate::config::explain;
-use nooterra_policy::{DocumentError, check_document};
+use nooterra_policy::{DocumentError, check_room};
 use nooterra_protocol::policy::PolicyDocument;
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,7 @@ pub fn parse(text: &str, path: &Path) -> Result<PolicyDocument, PolicyFileError>
     let document: PolicyDocument = document.map_err(|(line, column, what)| {
         PolicyFileError::Syntax { column, line, path: path.to_owned(), what }
     })?;
-    check_document(&document)
+    check_room(&document)
         .map_err(|fault| PolicyFileError::Document { fault, path: path.to_owned() })?;
     Ok(document)
 }

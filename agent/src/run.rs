@@ -204,6 +204,8 @@ impl Daemon {
         let robot = driver::open(config, sim)?;
         let capabilities = robot.capabilities();
         let desk = Arc::new(Desk::new(handle.clone(), policy));
+        let told = Arc::clone(&desk);
+        authority.listen(move |grants, veto| told.set_authority(grants, veto));
         let view = Arc::new(View::default());
         let host = Arc::new(Host::new(HostOptions::default())?);
         let stamps: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);

@@ -12,6 +12,7 @@ use nooterra_policy::Gated;
 use nooterra_protocol::command::{Command, Source, StopProfile};
 use nooterra_protocol::entry::{Class, Entry, Rule, Verdict};
 use nooterra_protocol::geometry::{Point, Pose, Twist};
+use nooterra_protocol::grant::Grants;
 use nooterra_protocol::ids::EnvelopeId;
 use nooterra_protocol::observation::{Capabilities, Observation};
 use nooterra_protocol::time::MonoNanos;
@@ -61,12 +62,18 @@ fn base(site: &Site) -> SimBase {
     SimBase::new(robot(), world, 1).unwrap()
 }
 
+/// Everything, to everybody, without an end.
+fn granted() -> Grants {
+    Grants { bits: u64::MAX, expires: MonoNanos(u64::MAX), ..Grants::NONE }
+}
+
 impl Rig {
     fn new(site: &Site) -> Self {
         let pose = Arc::new(Mutex::new(Pose::default()));
         let robot = Watched { base: base(site), truth: Arc::clone(&pose) };
         let (journal, handle) = site.journal();
         let desk = Arc::new(Desk::new(handle.clone(), &site.policy()));
+        desk.set_authority(&granted(), false);
         let view = Arc::new(View::default());
         let control = ControlLoop::new(
             Box::new(robot),
@@ -167,8 +174,8 @@ fn a_request_that_is_no_number_stops_the_robot() {
     assert!(rig.speed() < 0.02);
     let verdicts = rig.verdicts();
     let refused = verdicts.iter().find(|v| v.rule == Rule::InputNan).expect("a verdict");
-    assert_eq!(refused.asked.linear, None);
-    assert_eq!(refused.allowed, Twist::ZERO);
+    assert_eq!(refused.asked.forward_mps(), None);
+    assert_eq!(refused.allowed, Twist::ZERO.into());
 }
 
 #[test]
@@ -181,10 +188,10 @@ fn an_emergency_stop_overrules_everybody_until_it_is_lifted() {
         desk.set_skill(Some(Lease { goal, holds: false, renewed: now, until }));
     };
     rig.run(1_000, drive);
-    rig.desk.set_emergency_stop(true);
+    rig.desk.press_emergency_stop();
     rig.run(1500, drive);
     assert!(rig.speed() < 0.02);
-    rig.desk.set_emergency_stop(false);
+    rig.desk.release_emergency_stop(MonoNanos(rig.now));
     rig.run(1_000, drive);
     assert!(rig.speed() > 0.2);
 }
@@ -223,6 +230,7 @@ fn failing(site: &Site, panics_at: u32) -> (Journal, ControlLoop, Arc<AtomicU32>
     let robot = Failing { base: base(site), panics_at, reads: 0, stops: Arc::clone(&stops) };
     let (journal, handle) = site.journal();
     let desk = Arc::new(Desk::new(handle.clone(), &site.policy()));
+    desk.set_authority(&granted(), false);
     let view = Arc::new(View::default());
     let queue = handle.control_queue();
     let control = ControlLoop::new(Box::new(robot), &site.policy(), desk, queue, view);

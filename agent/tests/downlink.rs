@@ -20,7 +20,7 @@ use nooterra_protocol::grant::Mode;
 use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, RobotId, StepId};
 use nooterra_protocol::keys::{Ed25519Key, Signer as _};
 use nooterra_protocol::plan::{Param, Plan, PlanStep, SkillRef};
-use nooterra_protocol::time::WallMillis;
+use nooterra_protocol::time::{MonoNanos, WallMillis};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -170,13 +170,28 @@ fn a_command_counts_once_even_across_a_restart() {
     let bytes = sign(command("env_1", Ask::EmergencyStop { reason: "drill".to_owned() }));
     let door = open(&site);
     assert!(matches!(door.downlink.take(&bytes), Taken::Accepted(_)));
-    door.desk.set_emergency_stop(false);
+    door.desk.release_emergency_stop(MonoNanos(0));
     assert!(matches!(door.downlink.take(&bytes), Taken::Refused(_)));
     drop(door);
     let door = open(&site);
     let Taken::Refused(reason) = door.downlink.take(&bytes) else { panic!("it was replayed") };
     assert!(reason.contains("received before"), "{reason}");
     assert!(!door.desk.emergency_stop());
+}
+
+#[test]
+fn a_stop_outlives_a_restart_until_it_is_released() {
+    let site = Site::new();
+    let stop = sign(command("env_1", Ask::EmergencyStop { reason: "drill".to_owned() }));
+    let door = open(&site);
+    assert!(matches!(door.downlink.take(&stop), Taken::Accepted(_)));
+    drop(door);
+    let door = open(&site);
+    assert!(door.desk.emergency_stop());
+    let release = sign(command("env_2", Ask::ReleaseStop));
+    assert!(matches!(door.downlink.take(&release), Taken::Accepted(_)));
+    drop(door);
+    assert!(!open(&site).desk.emergency_stop());
 }
 
 #[test]

@@ -14,8 +14,8 @@ use nooterra_blackbox::{
     verify,
 };
 use nooterra_protocol::codec::Digest;
-use nooterra_protocol::command::Source;
-use nooterra_protocol::entry::{AskedTwist, Class, Entry, Sample, SkillLog};
+use nooterra_protocol::command::{Asked, Source};
+use nooterra_protocol::entry::{Class, Entry, Sample, SkillLog};
 use nooterra_protocol::geometry::{Pose, Twist};
 use nooterra_protocol::ids::SkillId;
 use nooterra_protocol::keys::{Es256Key, Signer};
@@ -249,8 +249,8 @@ fn line(text: usize) -> Entry {
 
 fn sample(x: f64) -> Sample {
     Sample {
-        allowed: Twist::new(0.5, 0.1),
-        asked: AskedTwist::from(Twist::new(0.6, 0.1)),
+        allowed: Twist::new(0.5, 0.1).into(),
+        asked: Asked::from(Twist::new(0.6, 0.1)),
         battery: Some(0.75),
         limit_mps: 0.8,
         pose: Pose { x, y: 0.25, yaw: 1.0 },

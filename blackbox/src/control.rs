@@ -4,9 +4,9 @@
 use crate::age::Age;
 use crossbeam_queue::ArrayQueue;
 use nooterra_protocol::codec::Digest;
-use nooterra_protocol::command::{Source, StopProfile};
-use nooterra_protocol::entry::{AskedTwist, Entry, Rule, Sample, Stop, Verdict, VerdictPhase};
-use nooterra_protocol::geometry::{Pose, Twist};
+use nooterra_protocol::command::{Asked, Command, Source, StopProfile};
+use nooterra_protocol::entry::{Entry, Rule, Sample, Stop, Verdict, VerdictPhase};
+use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::ids::{EnvelopeId, JobId, ZoneId};
 use nooterra_protocol::time::MonoNanos;
 use std::collections::VecDeque;
@@ -71,9 +71,9 @@ pub struct StopRecord {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VerdictRecord {
     /// What went to the robot.
-    pub allowed: Twist,
+    pub allowed: Command,
     /// What the source wished.
-    pub asked: AskedTwist,
+    pub asked: Asked,
     /// When.
     pub at: MonoNanos,
     /// Job, command, zones and policy.

@@ -10,8 +10,8 @@ use nooterra_blackbox::{
 };
 use nooterra_evidence::Record;
 use nooterra_protocol::codec::{Blob, Digest, Value};
-use nooterra_protocol::command::{Source, StopProfile};
-use nooterra_protocol::entry::{AskedTwist, Class, Entry, Rule, Verdict, VerdictPhase};
+use nooterra_protocol::command::{Asked, Source, StopProfile};
+use nooterra_protocol::entry::{Class, Entry, Rule, Verdict, VerdictPhase};
 use nooterra_protocol::event::{Actor, ActorKind, EventType, Fact, Statement};
 use nooterra_protocol::geometry::{Pose, Twist};
 use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, JournalId, ZoneId};
@@ -23,8 +23,8 @@ use std::time::Duration;
 
 fn verdict(context: ContextId, at: MonoNanos) -> VerdictRecord {
     VerdictRecord {
-        allowed: Twist::ZERO,
-        asked: AskedTwist::from(Twist::new(2.0, 0.0)),
+        allowed: Twist::ZERO.into(),
+        asked: Asked::from(Twist::new(2.0, 0.0)),
         at,
         context,
         limit: 0.5,

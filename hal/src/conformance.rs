@@ -5,10 +5,10 @@
 //! the test's own without zones will do.
 
 use crate::robot::{HalError, Robot};
-use nooterra_policy::{Action, Gate, Gated, Inputs, VerifiedPolicy, Wish, Wishes};
+use nooterra_policy::{Action, Gate, Gated, Grants, Inputs, VerifiedPolicy, Wish, Wishes};
 use nooterra_protocol::command::{Command, StopProfile};
 use nooterra_protocol::geometry::Twist;
-use nooterra_protocol::observation::Observation;
+use nooterra_protocol::observation::{Observation, Timed};
 use nooterra_protocol::time::MonoNanos;
 use std::time::Duration;
 
@@ -123,14 +123,12 @@ impl Run<'_> {
         self.tick += 1;
         let seen = self.read()?;
         let until = self.now.plus(Duration::from_secs(1));
-        let wish = Wish { at: self.now, twist: Twist::new(CRAWL_MPS, 0.0), until };
+        let wish = Wish { at: self.now, command: Twist::new(CRAWL_MPS, 0.0).into(), until };
+        let twist = Timed { at: seen.twist.at, value: seen.twist.value.into() };
         let outcome = self.gate.tick(&Inputs {
-            journal_age: Duration::ZERO,
-            now: self.now,
-            pose: seen.pose,
-            tick: self.tick,
-            twist: seen.twist,
+            grants: Grants::ALL,
             wishes: Wishes { skill: Some(wish), ..Wishes::default() },
+            ..Inputs::new(self.tick, self.now, seen.pose, twist)
         });
         match outcome.action {
             Action::Stop(_) => Err(Nonconformance::Gate),

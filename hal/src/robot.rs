@@ -50,6 +50,9 @@ pub enum HalError {
     /// `now` is earlier than in the call before; the caller mixes two clocks.
     #[error("time went back by {0} ns between two calls; give one monotonic clock to all")]
     Clock(u64),
+    /// A command for another kind of robot; the policy is for one.
+    #[error("the robot takes no such command; give the policy the vehicle that this robot is")]
+    Command,
     /// The robot or the way to it failed: a bus, a socket, a device that is off.
     #[error("the robot does not answer: {0}")]
     Device(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -6,14 +6,16 @@ use nooterra_hal::conformance;
 use nooterra_hal::sim::config::{BatteryConfig, DockConfig};
 use nooterra_hal::sim::{ConfigError, SimBase, SimConfig, WRITE_WATCHDOG};
 use nooterra_hal::{HalError, Robot};
-use nooterra_policy::{Action, Gate, Gated, Inputs, VerifiedPolicy, Wish, Wishes};
+use nooterra_policy::{Action, Gate, Gated, Grants, Inputs, VerifiedPolicy, Wish, Wishes};
 use nooterra_protocol::command::{Command, StopProfile};
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::geometry::{Point, Pose, Twist};
 use nooterra_protocol::ids::{PolicyId, RobotId, ZoneId};
 use nooterra_protocol::keys::{Ed25519Key, Signer};
-use nooterra_protocol::observation::Observation;
-use nooterra_protocol::policy::{Footprint, Freshness, Limits, PolicyDocument, Zone, ZoneRule};
+use nooterra_protocol::observation::{Observation, Timed};
+use nooterra_protocol::policy::{
+    Footprint, Freshness, Latches, Limits, PolicyDocument, Vehicle, Zone, ZoneRule,
+};
 use nooterra_protocol::time::MonoNanos;
 use proptest::prelude::{any, prop, prop_assert, proptest};
 use std::time::Duration;
@@ -44,21 +46,29 @@ fn hall_from(x: f64, y: f64, yaw: f64) -> SimConfig {
 fn policy(zones: Vec<Zone>) -> VerifiedPolicy {
     let owner = Ed25519Key::from_seed([7; 32]);
     let document = PolicyDocument {
+        battery: None,
         footprint: Footprint { margin_m: 0.05, outline: rectangle((-0.2, -0.2), (0.2, 0.2)) },
         freshness: Freshness { command_ms: 300, journal_ms: 100, odometry_ms: 100 },
         id: PolicyId::new("hall").unwrap(),
+        latches: Latches::default(),
         limits: Limits {
             max_angular_accel_radps2: 4.0,
             max_angular_radps: 1.5,
             max_decel_mps2: 0.8,
+            max_lateral_accel_mps2: None,
             max_linear_accel_mps2: 0.6,
+            max_linear_jerk_mps3: None,
             max_linear_mps: 0.8,
             max_reverse_mps: 0.3,
             reaction_ms: 100,
         },
         masks: Vec::new(),
+        modes: Vec::new(),
+        motion: None,
+        proximity: None,
         robot: robot(),
         stop: StopProfile::ControlledHold,
+        vehicle: Vehicle::Differential,
         version: 1,
         zones,
     };
@@ -85,16 +95,12 @@ impl Drive {
         self.tick += 1;
         let seen = self.base.read(self.now).unwrap();
         let until = self.now.plus(STEP);
+        let twist = Timed { at: seen.twist.at, value: seen.twist.value.into() };
+        let wish = Wish { at: self.now, command: wish.into(), until };
         let outcome = self.gate.tick(&Inputs {
-            journal_age: Duration::ZERO,
-            now: self.now,
-            pose: seen.pose,
-            tick: self.tick,
-            twist: seen.twist,
-            wishes: Wishes {
-                skill: Some(Wish { at: self.now, twist: wish, until }),
-                ..Wishes::default()
-            },
+            grants: Grants::ALL,
+            wishes: Wishes { skill: Some(wish), ..Wishes::default() },
+            ..Inputs::new(self.tick, self.now, seen.pose, twist)
         });
         match outcome.action {
             Action::Write(gated) => gated,
@@ -302,7 +308,7 @@ fn measured_and_true_pose_differ_by_no_more_than_stated() {
 #[test]
 fn with_the_gate_before_it_the_true_footprint_stays_out_of_the_island() {
     let island = rectangle((4.0, 2.6), (7.5, 5.0));
-    let zone = |id: &str, polygon, rule| Zone { id: ZoneId::new(id).unwrap(), polygon, rule };
+    let zone = |id: &str, polygon, rule| Zone::new(ZoneId::new(id).unwrap(), polygon, rule);
     let zones = vec![
         zone("room", rectangle((0.0, 0.0), (12.0, 8.0)), ZoneRule::KeepIn),
         zone("island", island.clone(), ZoneRule::KeepOut),

@@ -10,14 +10,16 @@ mod measure;
 
 use measure::{Point as Mark, Samples, Unit, curve, figure, in_turns, samples};
 use nooterra_policy::polygon::Polygon;
-use nooterra_policy::{Gate, Inputs, VerifiedPolicy, Wish, Wishes};
+use nooterra_policy::{Gate, Grants, Inputs, VerifiedPolicy, Wish, Wishes};
 use nooterra_protocol::command::StopProfile;
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::geometry::{Point, Pose, Twist};
 use nooterra_protocol::ids::{PolicyId, RobotId, ZoneId};
 use nooterra_protocol::keys::{Ed25519Key, Signer as _};
 use nooterra_protocol::observation::Timed;
-use nooterra_protocol::policy::{Footprint, Freshness, Limits, PolicyDocument, Zone, ZoneRule};
+use nooterra_protocol::policy::{
+    Footprint, Freshness, Latches, Limits, PolicyDocument, Vehicle, Zone, ZoneRule,
+};
 use nooterra_protocol::time::MonoNanos;
 use std::f64::consts::TAU;
 use std::hint::black_box;
@@ -150,17 +152,16 @@ fn drive(document: &PolicyDocument, wish: Wishing) -> Vec<Inputs> {
     let mut seen = Vec::new();
     for tick in 0..TICKS {
         now = now.plus(STEP);
-        let asked = Wish { at: now, twist: wish(tick), until: now };
+        let asked = Wish { at: now, command: wish(tick).into(), until: now };
+        let pose_then = Timed { at: now, value: pose };
         let mut inputs = Inputs {
+            grants: Grants::ALL,
             journal_age: Duration::from_millis(8),
-            now,
-            pose: Timed { at: now, value: pose },
-            tick: u64::from(tick),
-            twist: Timed { at: now, value: twist },
             wishes: Wishes { skill: Some(asked), ..Wishes::default() },
+            ..Inputs::new(u64::from(tick), now, pose_then, Timed { at: now, value: twist.into() })
         };
         stamp(&mut inputs, now);
-        twist = gate.tick(&inputs).allowed;
+        twist = gate.tick(&inputs).allowed_twist();
         pose.yaw += twist.angular * STEP_S;
         pose.x += twist.linear * STEP_S * pose.yaw.cos();
         pose.y += twist.linear * STEP_S * pose.yaw.sin();
@@ -181,7 +182,7 @@ fn fenced(corners: u32, islands: u16) -> PolicyDocument {
         let radius = 9.0 + (turn * 5.0).sin();
         Point::new(radius * turn.cos(), radius * turn.sin())
     };
-    let zone = |id: String, polygon, rule| Zone { id: ZoneId::new(id).unwrap(), polygon, rule };
+    let zone = |id: String, polygon, rule| Zone::new(ZoneId::new(id).unwrap(), polygon, rule);
     let fence = zone("fence".to_owned(), (0..corners).map(around).collect(), ZoneRule::KeepIn);
     let island = |index: u16| {
         // On rings of 16, the first 3.5 m from the start.
@@ -191,21 +192,29 @@ fn fenced(corners: u32, islands: u16) -> PolicyDocument {
         zone(format!("island-{index}"), polygon, ZoneRule::KeepOut)
     };
     PolicyDocument {
+        battery: None,
         footprint: Footprint { margin_m: 0.05, outline: square(0.0, 0.0, 0.25) },
         freshness: Freshness { command_ms: 300, journal_ms: 100, odometry_ms: 100 },
         id: PolicyId::new("bench").unwrap(),
+        latches: Latches::default(),
         limits: Limits {
             max_angular_accel_radps2: 3.0,
             max_angular_radps: 1.5,
             max_decel_mps2: 0.8,
+            max_lateral_accel_mps2: None,
             max_linear_accel_mps2: 0.6,
+            max_linear_jerk_mps3: None,
             max_linear_mps: 0.8,
             max_reverse_mps: 0.3,
             reaction_ms: 100,
         },
         masks: Vec::new(),
+        modes: Vec::new(),
+        motion: None,
+        proximity: None,
         robot: RobotId::new("amr-1").unwrap(),
         stop: StopProfile::ControlledHold,
+        vehicle: Vehicle::Differential,
         version: 1,
         zones: std::iter::once(fence).chain((0..islands).map(island)).collect(),
     }
@@ -237,7 +246,7 @@ impl Bare {
             freshness: [command_ms, journal_ms, odometry_ms].map(millis),
             keep_away_m: radius + document.footprint.margin_m,
             last: Twist::ZERO,
-            limits: document.limits.clone(),
+            limits: document.limits,
             zones: zones.map(|z| (z.polygon.clone(), z.rule == ZoneRule::KeepIn)).collect(),
         }
     }
@@ -250,8 +259,9 @@ impl Bare {
     fn judge(&self, inputs: &Inputs) -> Option<Twist> {
         let [command, journal, odometry] = self.freshness;
         let wish = inputs.wishes.skill.filter(|wish| inputs.now < wish.until)?;
+        let asked = wish.command.twist()?;
         let fresh = |at: MonoNanos, most| inputs.now.since(at).is_some_and(|age| age <= most);
-        let believed = wish.twist.is_finite()
+        let believed = asked.is_finite()
             && inputs.pose.value.is_finite()
             && inputs.twist.value.is_finite()
             && inputs.journal_age <= journal
@@ -264,8 +274,8 @@ impl Bare {
         let limits = &self.limits;
         let (up, down) = (limits.max_linear_accel_mps2, limits.max_decel_mps2);
         let turn = limits.max_angular_accel_radps2 * STEP_S;
-        let linear = wish.twist.linear.clamp(-limits.max_reverse_mps, limits.max_linear_mps);
-        let angular = wish.twist.angular.clamp(-limits.max_angular_radps, limits.max_angular_radps);
+        let linear = asked.linear.clamp(-limits.max_reverse_mps, limits.max_linear_mps);
+        let angular = asked.angular.clamp(-limits.max_angular_radps, limits.max_angular_radps);
         let linear = linear.clamp(self.last.linear - down * STEP_S, self.last.linear + up * STEP_S);
         let angular = angular.clamp(self.last.angular - turn, self.last.angular + turn);
         let reach_m = linear.abs() * f64::from(limits.reaction_ms) * 1e-3

@@ -1,21 +1,23 @@
 //! The gate itself: one pure call per tick.
 
-use crate::arbitrate::{Charge, Wishes, age, arbitrate};
+use crate::arbitrate::{Charge, Grants, Latch, Wishes, age, arbitrate};
 use crate::document::MAX_COORDINATE_M;
+use crate::endurance::Endurance;
 use crate::gated::Gated;
-use crate::limits;
-use crate::planar::advance;
+use crate::law::{Axes, Breach, Law, Step};
+use crate::look_ahead::{Ahead, DOUBT, Judge, Measured, Memory, Place};
+use crate::planar::Planar;
+use crate::proximity::{Keeper, Reactions, Surroundings};
 use crate::verdict::Verdicts;
 use crate::verified::VerifiedPolicy;
-use crate::zones::{Edge, Near, Path, Standing, Uncertainty, ZoneMap};
+use crate::zones::{Uncertainty, ZoneMap};
 use nooterra_protocol::command::{Command, Source, StopProfile};
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::{Pose, Twist};
 use nooterra_protocol::ids::{RobotId, ZoneId};
-use nooterra_protocol::observation::Timed;
-use nooterra_protocol::policy::Limits;
+use nooterra_protocol::observation::{Flying, JointStates, Timed};
+use nooterra_protocol::policy::{BatteryReserve, Mode, PolicyDocument, Vehicle};
 use nooterra_protocol::time::MonoNanos;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,11 +31,6 @@ const FIRST_STEP_S: f64 = 0.01;
 /// within a hand's breadth that the pose was wrong.
 pub const CRAWL_MPS: f64 = 0.1;
 
-/// The longest memory of setpoints. The oldest odometry (1 s) and the longest reaction (1 s)
-/// fit at 500 ticks per second; a faster loop forgets the oldest, and the gate then takes the
-/// measured twist for them.
-const MEMORY: usize = 1024;
-
 /// A pose further from the map's origin is no measurement, metres: ten times what a zone may
 /// reach.
 const MOST_BELIEVED_M: f64 = 10.0 * MAX_COORDINATE_M;
@@ -44,27 +41,69 @@ const MOST_BELIEVED_RAD: f64 = 1e6;
 /// A faster motion is no measurement, m/s or rad/s.
 const MOST_BELIEVED_SPEED: f64 = 100.0;
 
-/// Measured and asked for differ by more than lag and noise, m/s and rad/s.
-const DOUBT: Twist = Twist { angular: 0.1, linear: 0.03 };
+/// The pose's standard deviations that are added to the robot's outline where they are more
+/// than the margin that the document gives: 99.7 % of a normal error.
+pub const SIGMAS: f64 = 3.0;
 
-/// Halvings of the range between braking and the wish: 2⁻¹² of it remains.
-const HALVINGS: u32 = 12;
+/// A place that is known no better than this is unknown, metres.
+pub const MAX_UNCERTAINTY_M: f64 = 5.0;
 
 /// All that a tick knows.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs {
+    /// State of charge, 0 to 1, where it is measured.
+    pub battery: Option<f64>,
+    /// Height and tilt, of what flies.
+    pub flying: Option<Timed<Flying>>,
+    /// Who may move the robot.
+    pub grants: Grants,
+    /// What an arm measures of its joints.
+    pub joints: Option<Timed<JointStates>>,
     /// Age of the oldest verdict that is not yet on the disk; zero when all are.
     pub journal_age: Duration,
+    /// The mode that holds, by its place in the document. One that the document does not have
+    /// is taken for the strictest of all.
+    pub mode: Option<u8>,
     /// Time of the tick.
     pub now: MonoNanos,
     /// Where the robot was, and when.
     pub pose: Timed<Pose>,
+    /// Standard deviation of the position in its worst direction, metres; 0 where it is not
+    /// known, and the document's margin is all that covers it.
+    pub pose_sigma_m: f64,
+    /// Standard deviation of the heading, radians; 0 where it is not known.
+    pub yaw_sigma_rad: f64,
+    /// What stands around the robot, where a sensor looks.
+    pub surroundings: Option<Surroundings>,
     /// Count of the tick; the gated command is good for this one.
     pub tick: u64,
-    /// How it moved, and when.
-    pub twist: Timed<Twist>,
+    /// How it moved, in the body frame, and when.
+    pub twist: Timed<Planar>,
     /// Who wishes what.
     pub wishes: Wishes,
+}
+
+impl Inputs {
+    /// A robot that measures its place and its motion, and of which nobody wishes anything.
+    #[must_use]
+    pub fn new(tick: u64, now: MonoNanos, pose: Timed<Pose>, twist: Timed<Planar>) -> Self {
+        Self {
+            battery: None,
+            flying: None,
+            grants: Grants::NONE,
+            joints: None,
+            journal_age: Duration::ZERO,
+            mode: None,
+            now,
+            pose,
+            pose_sigma_m: 0.0,
+            yaw_sigma_rad: 0.0,
+            surroundings: None,
+            tick,
+            twist,
+            wishes: Wishes::default(),
+        }
+    }
 }
 
 /// What to do in this tick.
@@ -82,10 +121,10 @@ pub enum Action {
 pub struct Outcome {
     /// What to do.
     pub action: Action,
-    /// What goes to the robot; zero for a stop.
-    pub allowed: Twist,
+    /// What goes to the robot; standing still for a stop.
+    pub allowed: Command,
     /// What the source in charge wished, as it came.
-    pub asked: Twist,
+    pub asked: Command,
     /// The tightest speed limit at this place, m/s; 0 where the place is unknown.
     pub limit_mps: f64,
     /// In charge.
@@ -94,24 +133,54 @@ pub struct Outcome {
     pub verdicts: Verdicts,
 }
 
+impl Outcome {
+    /// The body twist that goes to a differential base; standing still for any other robot.
+    #[must_use]
+    pub fn allowed_twist(&self) -> Twist {
+        self.allowed.twist().unwrap_or(Twist::ZERO)
+    }
+}
+
 /// Turns wishes into setpoints that hold the policy it was made from.
 #[derive(Debug)]
 pub struct Gate {
+    battery: Option<BatteryReserve>,
     command_age: Duration,
+    emergency_stop: Latch,
+    endurance: Endurance,
     journal_age: Duration,
-    limits: Limits,
+    /// A stop of what flies that lasts longer ends on the ground.
+    land_after: Option<Duration>,
     /// Last setpoint; `None` after a stop, when only the measurement says how the robot moves.
-    last: Option<Twist>,
-    /// What was written and when, oldest first.
-    memory: VecDeque<(MonoNanos, Twist)>,
+    last: Option<Axes>,
+    /// How it speeded up in the last tick, m/s².
+    last_accel_mps2: f64,
+    /// Without a mode, then in each of the document's modes, then in the strictest of all.
+    laws: Arc<[Law]>,
+    margin_m: f64,
+    memory: Memory,
+    mode: Option<u8>,
     odometry_age: Duration,
     /// A slowly sinking maximum of the time between ticks, seconds.
     period_s: f64,
     previous: Option<MonoNanos>,
+    proximity: Option<Keeper>,
     robot: Arc<RobotId>,
     stop: StopProfile,
+    stopped_since: Option<MonoNanos>,
+    veto: Latch,
     zone_ids: Vec<ZoneId>,
     zones: ZoneMap,
+}
+
+/// What is the same for every rule of a tick.
+struct Tick<'a> {
+    charge: &'a Charge,
+    inputs: &'a Inputs,
+    law: &'a Law,
+    /// How the robot moves, in the frame of its law's setpoints.
+    moving: Planar,
+    step_s: f64,
 }
 
 impl Gate {
@@ -120,17 +189,31 @@ impl Gate {
     pub fn new(policy: &VerifiedPolicy) -> Self {
         let document = policy.document();
         let millis = |ms: u32| Duration::from_millis(u64::from(ms));
+        let land_after = match &document.vehicle {
+            Vehicle::Multirotor(flight) => flight.land_after_s.map(Duration::from_secs_f64),
+            _ => None,
+        };
         Self {
+            battery: document.battery,
             command_age: millis(document.freshness.command_ms),
+            emergency_stop: Latch::new(document.latches.emergency_stop),
+            endurance: Endurance::new(document.motion),
             journal_age: millis(document.freshness.journal_ms),
-            limits: document.limits.clone(),
+            land_after,
             last: None,
-            memory: VecDeque::with_capacity(MEMORY),
+            last_accel_mps2: 0.0,
+            laws: laws(document).into(),
+            margin_m: document.footprint.margin_m,
+            memory: Memory::new(),
+            mode: None,
             odometry_age: millis(document.freshness.odometry_ms),
             period_s: 0.0,
             previous: None,
+            proximity: document.proximity.map(Keeper::new),
             robot: Arc::new(document.robot.clone()),
             stop: document.stop,
+            stopped_since: None,
+            veto: Latch::new(document.latches.veto),
             zone_ids: policy.zone_ids().to_vec(),
             zones: policy.zones().clone(),
         }
@@ -138,33 +221,63 @@ impl Gate {
 
     /// Judges one tick.
     pub fn tick(&mut self, inputs: &Inputs) -> Outcome {
-        let charge = arbitrate(&inputs.wishes, inputs.now, self.command_age);
+        let rests = self.rests(inputs);
+        let Wishes { acknowledged, .. } = inputs.wishes;
+        let stopped = self.emergency_stop.holds(
+            inputs.wishes.emergency_stop,
+            acknowledged,
+            rests,
+            inputs.now,
+        );
+        let vetoed = self.veto.holds(inputs.wishes.veto, acknowledged, rests, inputs.now);
+        let charge =
+            arbitrate(&inputs.wishes, &inputs.grants, stopped, inputs.now, self.command_age);
         let mut verdicts = Verdicts::none();
         let step_s = self.step(inputs.now, &mut verdicts);
-        self.note_stops(inputs, &charge, &mut verdicts);
-        let limit_mps = self.limit_at(inputs.pose.value);
-        if !verdicts.is_empty() {
-            return self.halt(inputs, &charge, limit_mps, verdicts);
+        if inputs.mode != self.mode {
+            // The ramps of the new mode begin at what is measured.
+            self.mode = inputs.mode;
+            self.last = None;
         }
-        let allowed = self.setpoint(inputs, &charge, step_s, &mut verdicts);
-        // What fails here is a fault in this crate; the robot must not pay for it.
-        if !limits::holds_speed(allowed, &self.limits) {
+        let laws = Arc::clone(&self.laws);
+        let law = law_of(&laws, inputs.mode);
+        if vetoed {
+            verdicts.note(Rule::Veto, 0.0, None);
+        }
+        self.note_stops(inputs, &charge, law, &mut verdicts);
+        let asked = charge.asked().unwrap_or_else(|| law.command(&Axes::ZERO));
+        let wish = match (&charge, charge.asked()) {
+            (Charge::Fresh(..), Some(command)) => law.axes(&command),
+            _ => Some(Axes::ZERO),
+        };
+        if wish.is_none() {
+            verdicts.note(Rule::CommandKind, 0.0, None);
+        }
+        let limit_mps = limit_at(&self.zones, inputs.pose.value, &self.unsure(inputs), law);
+        let (Some(wish), true) = (wish, verdicts.is_empty()) else {
+            return self.halt(inputs, law, &charge, asked, limit_mps, verdicts);
+        };
+        let moving = in_frame_of(law, inputs);
+        let tick = Tick { charge: &charge, inputs, law, moving, step_s };
+        let allowed = self.setpoint(&tick, wish, &mut verdicts);
+        // What fails here is a fault in this crate; the robot must not pay for it. A mode that
+        // has just begun may still be on its way down to its own limits.
+        if !self.laws.first().is_some_and(|widest| widest.holds_speed(&allowed)) {
+            let limits = law.limits();
             let (rule, limit) = if allowed.is_finite() {
-                (Rule::SpeedLinear, self.limits.max_linear_mps)
+                (Rule::SpeedLinear, limits.max_linear_mps)
             } else {
                 (Rule::InputNan, 0.0)
             };
             verdicts.note(rule, limit, None);
-            return self.halt(inputs, &charge, limit_mps, verdicts);
+            return self.halt(inputs, law, &charge, asked, limit_mps, verdicts);
         }
-        self.last = Some(allowed);
-        self.remember(inputs.now, allowed);
-        verdicts.seal(charge.asked(), allowed);
-        let command = Command::Drive(allowed);
+        self.keep(inputs.now, allowed, law, step_s);
+        let command = law.command(&allowed);
         Outcome {
             action: Action::Write(Gated::new(command, Arc::clone(&self.robot), inputs.tick)),
-            allowed,
-            asked: charge.asked(),
+            allowed: command,
+            asked,
             limit_mps,
             source: charge.source(),
             verdicts,
@@ -175,6 +288,13 @@ impl Gate {
     #[must_use]
     pub fn zone_id(&self, zone: u16) -> Option<&ZoneId> {
         self.zone_ids.get(usize::from(zone))
+    }
+
+    /// Told to stand, and measured to stand.
+    fn rests(&self, inputs: &Inputs) -> bool {
+        let law = law_of(&self.laws, inputs.mode);
+        let told = self.last.is_none_or(|axes| law.is_rest(&axes));
+        told && is_still(inputs.twist.value)
     }
 
     /// The seconds since the last tick; a clock that jumped is noted and forgets the past.
@@ -197,16 +317,62 @@ impl Gate {
         }
     }
 
-    fn note_stops(&self, inputs: &Inputs, charge: &Charge, verdicts: &mut Verdicts) {
+    fn note_stops(&self, inputs: &Inputs, charge: &Charge, law: &Law, verdicts: &mut Verdicts) {
         if *charge == Charge::EmergencyStop {
             verdicts.note(Rule::EmergencyStop, 0.0, None);
         }
-        if !is_believable(inputs.pose.value, inputs.twist.value) || !charge.asked().is_finite() {
+        if charge.asked().is_some_and(|command| !command.is_finite()) {
             verdicts.note(Rule::InputNan, 0.0, None);
         }
         let fresh = |at| age(at, inputs.now).is_some_and(|age| age <= self.odometry_age);
-        if !fresh(inputs.pose.at) || !fresh(inputs.twist.at) {
+        let (mut believed, mut recent);
+        if let Some(arm) = law.arm() {
+            match &inputs.joints {
+                Some(joints) => {
+                    let JointStates { effort, position, velocity } = &joints.value;
+                    let all = [effort, position, velocity].map(|values| values.as_slice());
+                    believed = all.iter().all(|values| {
+                        values.len() == arm.count() && values.iter().all(|v| v.is_finite())
+                    });
+                    recent = fresh(joints.at);
+                    if let Some(breach) = arm.overload(effort.as_slice()) {
+                        verdicts.note(breach.rule, breach.limit, None);
+                    }
+                }
+                None => (believed, recent) = (true, false),
+            }
+        } else {
+            believed = is_believable(inputs.pose.value, inputs.twist.value);
+            recent = fresh(inputs.pose.at) && fresh(inputs.twist.at);
+        }
+        if let Some(band) = law.band() {
+            match &inputs.flying {
+                Some(flying) => {
+                    let Flying { above_ground_m, above_takeoff_m, climb_mps, tilt_rad } =
+                        flying.value;
+                    let numbers =
+                        [above_ground_m.unwrap_or(0.0), above_takeoff_m, climb_mps, tilt_rad];
+                    believed &= numbers.iter().all(|number| number.is_finite());
+                    recent &= fresh(flying.at);
+                    if tilt_rad.abs() > band.max_tilt_rad {
+                        verdicts.note(Rule::Tilt, band.max_tilt_rad, None);
+                    }
+                }
+                None => recent = false,
+            }
+        }
+        if !believed {
+            verdicts.note(Rule::InputNan, 0.0, None);
+        }
+        if !recent {
             verdicts.note(Rule::InputStale, self.odometry_age.as_secs_f64() * 1e3, None);
+        }
+        // Also where it is no number.
+        let unknown = |sigma: f64, most: f64| !(0.0..=most).contains(&(SIGMAS * sigma));
+        if unknown(inputs.pose_sigma_m, MAX_UNCERTAINTY_M)
+            || unknown(inputs.yaw_sigma_rad, std::f64::consts::PI)
+        {
+            verdicts.note(Rule::InputUncertain, MAX_UNCERTAINTY_M, None);
         }
         if inputs.journal_age > self.journal_age {
             verdicts.note(Rule::JournalBehind, self.journal_age.as_secs_f64() * 1e3, None);
@@ -216,266 +382,250 @@ impl Gate {
     fn halt(
         &mut self,
         inputs: &Inputs,
+        law: &Law,
         charge: &Charge,
+        asked: Command,
         limit_mps: f64,
-        mut verdicts: Verdicts,
+        verdicts: Verdicts,
     ) -> Outcome {
         self.last = None;
-        let moving = inputs.twist.value;
-        self.remember(inputs.now, if moving.is_finite() { moving } else { Twist::ZERO });
-        verdicts.seal(charge.asked(), Twist::ZERO);
+        self.last_accel_mps2 = 0.0;
+        self.endurance.note(inputs.now, is_still(inputs.twist.value));
+        let moving = if inputs.twist.value.is_finite() && inputs.pose.value.is_finite() {
+            seed(law, inputs, in_frame_of(law, inputs))
+        } else {
+            Axes::ZERO
+        };
+        self.memory.note(inputs.now, moving);
+        let since = *self.stopped_since.get_or_insert(inputs.now);
+        let lasted = inputs.now.since(since).unwrap_or_default();
+        let land = self.land_after.is_some_and(|after| lasted >= after);
         Outcome {
-            action: Action::Stop(self.stop),
-            allowed: Twist::ZERO,
-            asked: charge.asked(),
+            action: Action::Stop(if land { StopProfile::Land } else { self.stop }),
+            allowed: law.command(&Axes::ZERO),
+            asked,
             limit_mps,
             source: charge.source(),
             verdicts,
         }
     }
 
+    /// Remembers what is written.
+    fn keep(&mut self, now: MonoNanos, allowed: Axes, law: &Law, step_s: f64) {
+        let before = self.last.map_or(0.0, |last| law.planar(&last).speed());
+        self.last_accel_mps2 = ((law.planar(&allowed).speed() - before) / step_s).max(0.0);
+        self.last = Some(allowed);
+        self.memory.note(now, allowed);
+        self.endurance.note(now, law.is_rest(&allowed));
+        self.stopped_since = None;
+    }
+
     /// The wish of the source in charge, held to every rule in turn.
-    fn setpoint(
-        &self,
-        inputs: &Inputs,
-        charge: &Charge,
-        step_s: f64,
-        verdicts: &mut Verdicts,
-    ) -> Twist {
-        let mut target = match charge {
-            Charge::Fresh(_, wish) => wish.twist,
+    fn setpoint(&mut self, tick: &Tick<'_>, wish: Axes, verdicts: &mut Verdicts) -> Axes {
+        let Tick { charge, inputs, law, moving, step_s } = *tick;
+        match charge {
             Charge::Stale(..) => {
                 verdicts.note(Rule::SourceStale, self.command_age.as_secs_f64() * 1e3, None);
-                Twist::ZERO
             }
-            Charge::EmergencyStop | Charge::Idle => Twist::ZERO,
-        };
-        let [linear, angular] = limits::speed_ratios(target, &self.limits);
-        if linear < 1.0 {
-            verdicts.note(Rule::SpeedLinear, limits::linear_limit(target, &self.limits), None);
+            Charge::Denied(..) => verdicts.note(Rule::Grant, 0.0, None),
+            Charge::EmergencyStop | Charge::Fresh(..) | Charge::Idle => {}
         }
-        if angular < 1.0 {
-            verdicts.note(Rule::SpeedAngular, self.limits.max_angular_radps, None);
-        }
-        target = limits::limit_speed(target, &self.limits);
-
-        let (here, unsure) = (inputs.pose.value, Uncertainty::NONE);
+        let mut target = law.limit_speed(&wish, verdicts);
+        let (here, unsure) = (inputs.pose.value, self.unsure(inputs));
         if let Some((limit, zone)) = self.zones.speed_limit(here, &unsure) {
-            target = slowed(target, limit, Rule::ZoneSpeed, limit, zone, verdicts);
+            let by = Breach { limit, rule: Rule::ZoneSpeed, zone: Some(zone) };
+            target = slowed(law, target, limit, by, verdicts);
         }
-        let ahead = self.foresee(inputs);
+        target = self.spare(tick, target, verdicts);
+        let measured = measured(inputs, law, moving);
+        let ahead = Ahead::new(&measured, &self.memory, law);
         let standing = self.zones.standing(ahead.start, &unsure);
         if let Some(edge) = standing.worst().or_else(|| self.zones.standing(here, &unsure).worst())
         {
-            let clearance = self.zones.clearance_m(edge.rule, edge.zone, here, &unsure);
-            target = slowed(target, CRAWL_MPS, edge.rule, clearance, edge.zone, verdicts);
+            let limit = self.zones.clearance_m(edge.rule, edge.zone, here, &unsure);
+            let by = Breach { limit, rule: edge.rule, zone: Some(edge.zone) };
+            target = slowed(law, target, CRAWL_MPS, by, verdicts);
         }
-
-        let last = self.last.unwrap_or_else(|| self.seed(inputs.twist.value));
-        let ramp = limits::ramp(last, target, step_s, &self.limits);
-        if let Some(limit) = ramp.linear {
-            verdicts.note(Rule::AccelLinear, limit, None);
-        }
-        if let Some(limit) = ramp.angular {
-            verdicts.note(Rule::AccelAngular, limit, None);
-        }
-        let brake = limits::brake(last, step_s, &self.limits);
-        let (twist, broken) = self.keep_to_zones(&ahead, &standing, brake, ramp.twist, step_s);
-        if let Some(edge) = broken {
-            let limit = match edge.rule {
-                Rule::ZoneSpeed => self.zones.speed_limit_of(edge.zone),
-                _ => self.zones.clearance_m(edge.rule, edge.zone, here, &unsure),
-            };
-            verdicts.note(edge.rule, limit, Some(edge.zone));
-        }
-        twist
-    }
-
-    /// Where the ramps begin when nothing was written before: at the measured twist, without
-    /// what is only its noise.
-    fn seed(&self, measured: Twist) -> Twist {
-        let still = measured.linear.abs() < DOUBT.linear && measured.angular.abs() < DOUBT.angular;
-        if still { Twist::ZERO } else { limits::clamp(measured, &self.limits) }
-    }
-
-    /// The setpoint between `brake` and `wish` that is nearest to `wish` and whose path keeps
-    /// to the zones, and the rule that keeps it from the wish.
-    fn keep_to_zones(
-        &self,
-        ahead: &Ahead,
-        standing: &Standing,
-        brake: Twist,
-        wish: Twist,
-        step_s: f64,
-    ) -> (Twist, Option<Edge>) {
+        let last = self.last.unwrap_or_else(|| seed(law, inputs, moving));
+        let step =
+            Step { accel_mps2: accel_mps2(self.last_accel_mps2, law, step_s), seconds: step_s };
+        let ramped = law.ramp(&last, &target, step, verdicts);
+        let brake = law.brake(&last, step_s);
         // The next tick may take twice as long as the slowest of the last ones.
         let hold_s = 2.0 * self.period_s.max(step_s);
-        let judge = Judge::new(self, ahead, standing, [brake, wish], hold_s);
-        let Some(mut broken) = judge.broken_by(wish) else {
-            return (wish, None);
-        };
-        if let Some(edge) = judge.broken_by(brake) {
-            return (brake, Some(edge));
+        let place = Place { standing: &standing, unsure, zones: &self.zones };
+        let judge = Judge::new(law, place, &ahead, [&brake, &ramped], hold_s);
+        let (axes, broken) = judge.nearest(&brake, &ramped);
+        if let Some(breach) = broken {
+            let limit = match (breach.rule, breach.zone) {
+                (Rule::ZoneSpeed, Some(zone)) => self.zones.speed_limit_of(zone),
+                (rule, Some(zone)) => self.zones.clearance_m(rule, zone, here, &unsure),
+                (_, None) => breach.limit,
+            };
+            verdicts.note(breach.rule, limit, breach.zone);
         }
-        let between = |part: f64| {
-            Twist::new(
-                brake.linear + part * (wish.linear - brake.linear),
-                brake.angular + part * (wish.angular - brake.angular),
-            )
-        };
-        let (mut good, mut bad) = (0.0, 1.0);
-        for _ in 0..HALVINGS {
-            let part = f64::midpoint(good, bad);
-            match judge.broken_by(between(part)) {
-                Some(edge) => (bad, broken) = (part, edge),
-                None => good = part,
+        axes
+    }
+
+    /// What is not known of the pose, beyond the margin that the document gives for it.
+    fn unsure(&self, inputs: &Inputs) -> Uncertainty {
+        Uncertainty {
+            place_m: (SIGMAS * inputs.pose_sigma_m - self.margin_m).max(0.0),
+            yaw_rad: SIGMAS * inputs.yaw_sigma_rad,
+        }
+    }
+
+    /// Holds a target to what stands in the way, to the battery, and to the time in motion.
+    fn spare(&mut self, tick: &Tick<'_>, mut target: Axes, verdicts: &mut Verdicts) -> Axes {
+        let Tick { inputs, law, step_s, .. } = *tick;
+        let yaw = inputs.pose.value.yaw;
+        if let Some(keeper) = &mut self.proximity {
+            let reaction_s = f64::from(law.limits().reaction_ms) / 1e3;
+            let reactions = Reactions {
+                decel_mps2: law.limits().max_decel_mps2,
+                radius_m: self.zones.radius_m(),
+                reaction_s: reaction_s + 2.0 * self.period_s.max(step_s),
+            };
+            let course = if law.is_body_frame() {
+                law.planar(&target)
+            } else {
+                turned(law.planar(&target), -yaw)
+            };
+            let seen = inputs.surroundings.as_ref();
+            if let Some(allowed) = keeper.allow(seen, course, inputs.now, &reactions) {
+                let by = Breach::of(allowed.rule, allowed.limit);
+                target = slowed(law, target, allowed.speed_mps, by, verdicts);
             }
         }
-        (if good > 0.0 { between(good) } else { brake }, Some(broken))
+        if let Some(reserve) = &self.battery {
+            let home = [reserve.home.x - inputs.pose.value.x, reserve.home.y - inputs.pose.value.y];
+            let needed = reserve.reserve + reserve.fraction_per_m * home[0].hypot(home[1]);
+            let velocity = match law.planar(&target) {
+                planar if law.is_body_frame() => turned(planar, yaw),
+                planar => planar,
+            };
+            let away = velocity.x * home[0] + velocity.y * home[1] <= 0.0;
+            // A charge that is no number, or is not told, is none.
+            let enough = inputs.battery.is_some_and(|fraction| fraction >= needed);
+            if !enough && away && velocity.speed() > 0.0 {
+                verdicts.note(Rule::BatteryReserve, needed, None);
+                target = law.on_the_spot(&target);
+            }
+        }
+        if let Some(limit_s) = self.endurance.exhausted(inputs.now)
+            && !law.is_rest(&target)
+        {
+            verdicts.note(Rule::MotionDuration, limit_s, None);
+            target = law.slowed(&target, 0.0);
+        }
+        target
     }
+}
 
-    /// Where the robot will be when what is written now takes effect: from the measured pose,
-    /// along what was written before.
-    fn foresee(&self, inputs: &Inputs) -> Ahead {
-        let reaction = Duration::from_millis(u64::from(self.limits.reaction_ms));
-        let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        let (pose, measured) = (inputs.pose.value, inputs.twist.value);
-        let from = MonoNanos(inputs.pose.at.min(inputs.now).0.saturating_sub(nanos(reaction)));
-        let seconds =
-            |from: MonoNanos, to: MonoNanos| to.since(from).unwrap_or_default().as_secs_f64();
-        // Setpoints are in force from one to the next, all `reaction` later.
-        let in_force = self.memory.partition_point(|(at, _)| *at <= from);
-        let (mut start, mut at) = (pose, from);
-        let mut twist = match in_force.checked_sub(1).and_then(|i| self.memory.get(i)) {
-            Some((_, twist)) => *twist,
-            None => measured,
+/// The law that holds in a mode; the strictest for a mode that the document does not have.
+fn law_of(laws: &[Law], mode: Option<u8>) -> &Law {
+    let index = mode.map_or(0, |mode| usize::from(mode) + 1);
+    laws.get(index).or_else(|| laws.last()).expect("there is a law without a mode")
+}
+
+fn measured(inputs: &Inputs, law: &Law, moving: Planar) -> Measured {
+    let mut pose = inputs.pose;
+    if !law.is_body_frame() {
+        // Its setpoints are in the map's frame: whichever way it faces, they lead there.
+        pose.value.yaw = 0.0;
+    }
+    Measured {
+        flying: inputs.flying,
+        joints: inputs.joints,
+        moving,
+        now: inputs.now,
+        pose,
+        reaction: Duration::from_millis(u64::from(law.limits().reaction_ms)),
+    }
+}
+
+/// Where the ramps begin when nothing was written before: at what is measured, without what is
+/// only its noise.
+fn seed(law: &Law, inputs: &Inputs, moving: Planar) -> Axes {
+    if let (Some(arm), Some(joints)) = (law.arm(), &inputs.joints) {
+        return arm.seed_from(joints.value.velocity.as_slice());
+    }
+    if is_still(moving) { Axes::ZERO } else { law.seed(moving) }
+}
+
+/// Speeding up in this tick, m/s², after what it was in the last.
+fn accel_mps2(last: f64, law: &Law, step_s: f64) -> f64 {
+    let limits = law.limits();
+    limits.max_linear_jerk_mps3.map_or(limits.max_linear_accel_mps2, |jerk| {
+        (last + jerk * step_s).min(limits.max_linear_accel_mps2)
+    })
+}
+
+fn limit_at(zones: &ZoneMap, pose: Pose, unsure: &Uncertainty, law: &Law) -> f64 {
+    if !pose.is_finite() {
+        return 0.0;
+    }
+    let zone = zones.speed_limit(pose, unsure).map_or(f64::INFINITY, |(limit, _)| limit);
+    zone.min(law.limits().max_linear_mps)
+}
+
+/// Without a mode, in each mode, and the strictest of all.
+fn laws(document: &PolicyDocument) -> Vec<Law> {
+    let mut laws = vec![Law::new(document, None)];
+    laws.extend(document.modes.iter().map(|mode| Law::new(document, Some(mode))));
+    if let Some((first, rest)) = document.modes.split_first() {
+        let least = |a: Option<f64>, b: Option<f64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
         };
-        let expected = twist;
-        for (next, next_twist) in self.memory.range(in_force..) {
-            start = advance(start, twist.into(), seconds(at, *next));
-            (at, twist) = (*next, *next_twist);
-        }
-        start = advance(start, twist.into(), seconds(at, inputs.now));
-
-        let odd = (measured.linear - expected.linear).abs() > DOUBT.linear
-            || (measured.angular - expected.angular).abs() > DOUBT.angular;
-        let delay_s = seconds(from, inputs.now);
-        let doubt = odd.then(|| (advance(pose, measured.into(), delay_s), measured));
-        Ahead { doubt, start }
-    }
-
-    fn limit_at(&self, pose: Pose) -> f64 {
-        if !pose.is_finite() {
-            return 0.0;
-        }
-        let zone = self
-            .zones
-            .speed_limit(pose, &Uncertainty::NONE)
-            .map_or(f64::INFINITY, |(limit, _)| limit);
-        zone.min(self.limits.max_linear_mps)
-    }
-
-    fn remember(&mut self, at: MonoNanos, twist: Twist) {
-        if self.memory.len() == MEMORY {
-            self.memory.pop_front();
-        }
-        self.memory.push_back((at, twist));
-    }
-}
-
-/// Where a new setpoint will find the robot.
-#[derive(Clone, Copy, Debug)]
-struct Ahead {
-    /// The measured twist does not fit what was written: where it would lead instead, and the
-    /// twist. Then both must be safe.
-    doubt: Option<(Pose, Twist)>,
-    /// If the robot does as it was told.
-    start: Pose,
-}
-
-/// Judges setpoints of one tick.
-struct Judge<'a> {
-    ahead: &'a Ahead,
-    hold_s: f64,
-    limits: &'a Limits,
-    /// The measured motion alone, braked at once, breaks this.
-    momentum: Option<Edge>,
-    near: Near,
-    standing: &'a Standing,
-    zones: &'a ZoneMap,
-}
-
-impl<'a> Judge<'a> {
-    fn new(
-        gate: &'a Gate,
-        ahead: &'a Ahead,
-        standing: &'a Standing,
-        candidates: [Twist; 2],
-        hold_s: f64,
-    ) -> Self {
-        let limits = &gate.limits;
-        let (apart, measured) = ahead.doubt.map_or((0.0, Twist::ZERO), |(pose, twist)| {
-            (pose.point().distance(ahead.start.point()), twist)
+        let strictest = rest.iter().fold(first.clone(), |strict, mode| Mode {
+            id: strict.id,
+            max_angular_radps: least(strict.max_angular_radps, mode.max_angular_radps),
+            max_decel_mps2: least(strict.max_decel_mps2, mode.max_decel_mps2),
+            max_linear_accel_mps2: least(strict.max_linear_accel_mps2, mode.max_linear_accel_mps2),
+            max_linear_mps: least(strict.max_linear_mps, mode.max_linear_mps),
         });
-        // No path between the candidates is longer than the fastest held and braked longest.
-        let all = candidates.into_iter().chain([measured]);
-        let (speed, brake_s) = all.fold((0.0_f64, 0.0_f64), |(speed, brake_s), twist| {
-            (speed.max(twist.linear.abs()), brake_s.max(limits::brake_seconds(twist, limits)))
-        });
-        let reach_m = apart + speed * (hold_s + brake_s / 2.0);
-        let near = gate.zones.near(ahead.start, reach_m, &Uncertainty::NONE);
-        let mut judge =
-            Self { ahead, hold_s, limits, momentum: None, near, standing, zones: &gate.zones };
-        judge.momentum =
-            ahead.doubt.and_then(|(start, twist)| judge.path_broken(start, twist, 0.0));
-        judge
+        laws.push(Law::new(document, Some(&strictest)));
     }
+    laws
+}
 
-    fn broken_by(&self, twist: Twist) -> Option<Edge> {
-        let told = self.path_broken(self.ahead.start, twist, self.hold_s);
-        let doubted = || {
-            let (start, measured) = self.ahead.doubt?;
-            let same_way = twist.linear * measured.linear > 0.0;
-            let faster = measured.linear.abs() / twist.linear.abs();
-            // Slower than told needs no second look at the speed, only at the place.
-            let stretch = if same_way && (1.0..20.0).contains(&faster) { faster } else { 1.0 };
-            self.path_broken(start, twist.scaled(stretch), self.hold_s)
-        };
-        told.or(self.momentum).or_else(doubted)
-    }
+/// The measured motion in the frame of a law's setpoints.
+fn in_frame_of(law: &Law, inputs: &Inputs) -> Planar {
+    let moving = inputs.twist.value;
+    if law.is_body_frame() { moving } else { turned(moving, inputs.pose.value.yaw) }
+}
 
-    fn path_broken(&self, start: Pose, twist: Twist, hold_s: f64) -> Option<Edge> {
-        let brake_s = limits::brake_seconds(twist, self.limits);
-        let path = Path { brake_s, hold_s, start, twist: twist.into() };
-        self.zones.broken_by(&path, &self.near, self.standing, &Uncertainty::NONE)
+fn turned(planar: Planar, yaw: f64) -> Planar {
+    let (sin, cos) = yaw.sin_cos();
+    Planar {
+        angular: planar.angular,
+        x: planar.x * cos - planar.y * sin,
+        y: planar.x * sin + planar.y * cos,
     }
+}
+
+/// Slower than the odometry's noise.
+fn is_still(moving: Planar) -> bool {
+    moving.x.abs() < DOUBT.x && moving.y.abs() < DOUBT.y && moving.angular.abs() < DOUBT.angular
 }
 
 /// Finite, and within what any robot on earth can be measured to do. A number beyond is as
 /// little a measurement as NaN is.
-fn is_believable(pose: Pose, twist: Twist) -> bool {
+fn is_believable(pose: Pose, twist: Planar) -> bool {
     pose.is_finite()
         && twist.is_finite()
         && pose.x.abs() <= MOST_BELIEVED_M
         && pose.y.abs() <= MOST_BELIEVED_M
         && pose.yaw.abs() <= MOST_BELIEVED_RAD
-        && twist.linear.abs() <= MOST_BELIEVED_SPEED
-        && twist.angular.abs() <= MOST_BELIEVED_SPEED
+        && [twist.x, twist.y, twist.angular].iter().all(|v| v.abs() <= MOST_BELIEVED_SPEED)
 }
 
-/// Scales `target` to at most `speed`, with a verdict where that changes it.
-fn slowed(
-    target: Twist,
-    speed: f64,
-    rule: Rule,
-    limit: f64,
-    zone: u16,
-    verdicts: &mut Verdicts,
-) -> Twist {
-    let ratio = limits::ratio(target.linear, speed);
-    if ratio < 1.0 {
-        verdicts.note(rule, limit, Some(zone));
-        return target.scaled(ratio);
+/// At most so fast on the same path, with a verdict where that changes it.
+fn slowed(law: &Law, target: Axes, speed_mps: f64, by: Breach, verdicts: &mut Verdicts) -> Axes {
+    let (held, changed) = law.at_most(&target, speed_mps);
+    if changed {
+        verdicts.note(by.rule, by.limit, by.zone);
     }
-    target
+    held
 }

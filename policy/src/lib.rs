@@ -14,14 +14,20 @@
 //! it has been crossed.
 //!
 //! # How a wish becomes a setpoint
-//! 1. [`arbitrate`]: whose wish counts, and whether it is still fresh.
-//! 2. [`limits`]: speed limits, forward, backward and turning, by one ratio for both axes, so
-//!    that the path keeps its shape; then the limit of the speed zones that the robot touches;
-//!    then what can be reached within a tick from the last setpoint.
-//! 3. [`zones`]: the path that the robot would sweep before a brake at the next tick has
-//!    brought it to rest, latency counted. Where that path leaves its place, the setpoint moves
-//!    towards braking, by one ratio, until it no longer does.
+//! 1. [`arbitrate`]: stops that latch, then whose wish counts, whether it is still fresh, and
+//!    whether its source may move the robot at all ([`Grants`]).
+//! 2. The law of the vehicle: speed limits by one ratio for all axes, so that the path keeps its
+//!    shape; then the limit of the speed zones that the robot touches, of what stands in the way
+//!    ([`proximity`]), of the battery and of the time in motion; then what can be reached within
+//!    a tick from the last setpoint. What is common to laws is in [`limits`].
+//! 3. What the setpoint leads to before a brake at the next tick has brought the robot to rest,
+//!    latency counted: the path through the [`zones`], the height, the joints' positions. Where
+//!    that leaves its place, the setpoint moves towards braking, by one ratio, until it no
+//!    longer does.
 //! 4. The result is checked once more; what fails then is a fault here, and stops the robot.
+//!
+//! There is a law for each kind of vehicle: differential, steered, omnidirectional, multirotor,
+//! arm. Only a law knows what the numbers of a command mean; the gate knows no kind of vehicle.
 //!
 //! A zone is a polygon of the document or a region of a mask ([`mask`]): a grid of cells in a
 //! file that the document names by its hash, judged by its distance field ([`field`]).
@@ -48,17 +54,21 @@
 pub mod arbitrate;
 mod coarse;
 pub mod document;
+mod endurance;
 pub mod field;
 pub mod footprint;
 pub mod gate;
 pub mod gated;
 mod index;
+mod law;
 pub mod limits;
+mod look_ahead;
 pub mod mask;
 mod path;
 mod place;
 pub mod planar;
 pub mod polygon;
+pub mod proximity;
 pub mod room;
 mod shape;
 pub mod simple;
@@ -67,11 +77,12 @@ pub mod verified;
 mod walk;
 pub mod zones;
 
-pub use arbitrate::{Wish, Wishes};
-pub use document::{DocumentError, check_document};
+pub use arbitrate::{Grants, Wish, Wishes};
+pub use document::{DocumentError, check_document, check_room};
 pub use gate::{Action, Gate, Inputs, Outcome};
 pub use gated::{Gated, GatedError};
 pub use mask::MaskError;
 pub use planar::Planar;
+pub use proximity::Surroundings;
 pub use verdict::{GateVerdict, Verdicts};
 pub use verified::{PolicyError, VerifiedPolicy};

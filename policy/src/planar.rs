@@ -3,53 +3,9 @@
 //! What a differential, an omnidirectional and a steered base do is the same to the ground
 //! that they cover, and is judged in this one form.
 
-use nooterra_protocol::geometry::{Pose, Twist};
+use nooterra_protocol::geometry::Pose;
 
-/// A body velocity in the plane.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Planar {
-    /// Counter-clockwise, radians per second.
-    pub angular: f64,
-    /// Forward, metres per second.
-    pub x: f64,
-    /// To the left, metres per second.
-    pub y: f64,
-}
-
-impl Planar {
-    /// Standing still.
-    pub const ZERO: Self = Self { angular: 0.0, x: 0.0, y: 0.0 };
-
-    /// Forward and left in m/s, turning in rad/s.
-    #[must_use]
-    pub const fn new(x: f64, y: f64, angular: f64) -> Self {
-        Self { angular, x, y }
-    }
-
-    /// All three are finite.
-    #[must_use]
-    pub fn is_finite(self) -> bool {
-        self.x.is_finite() && self.y.is_finite() && self.angular.is_finite()
-    }
-
-    /// All axes by one ratio, which keeps the shape of the path.
-    #[must_use]
-    pub fn scaled(self, ratio: f64) -> Self {
-        Self { angular: self.angular * ratio, x: self.x * ratio, y: self.y * ratio }
-    }
-
-    /// How fast `base_link` moves over the ground, m/s.
-    #[must_use]
-    pub fn speed(self) -> f64 {
-        self.x.hypot(self.y)
-    }
-}
-
-impl From<Twist> for Planar {
-    fn from(twist: Twist) -> Self {
-        Self { angular: twist.angular, x: twist.linear, y: 0.0 }
-    }
-}
+pub use nooterra_protocol::geometry::Planar;
 
 /// Of the series of sin(x)/x, by powers of x².
 const CHORD: [f64; 8] = [
@@ -140,6 +96,7 @@ fn half_turn(half: f64) -> (Heading, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nooterra_protocol::geometry::Twist;
     use proptest::prelude::{prop_assert, proptest};
     use std::f64::consts::FRAC_PI_2;
 

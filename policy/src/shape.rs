@@ -6,6 +6,7 @@ use crate::index::Rect;
 use crate::polygon::{Polygon, ShapeFault, least_over};
 use crate::walk::STEP_M;
 use nooterra_protocol::geometry::Point;
+use nooterra_protocol::policy::Zone;
 use std::sync::Arc;
 
 /// Where a zone is. Cheap to clone: what is large is shared.
@@ -34,6 +35,17 @@ impl Shape {
             Ok(Self::Circle { center, radius_m })
         } else {
             Err(ShapeFault::Circle)
+        }
+    }
+
+    /// Of a zone as the document has it.
+    ///
+    /// # Errors
+    /// The first [`ShapeFault`].
+    pub fn of(zone: &Zone) -> Result<Self, ShapeFault> {
+        match zone.circle {
+            Some(circle) => Self::circle(circle.center, circle.radius_m),
+            None => Self::polygon(&zone.polygon, &zone.holes),
         }
     }
 

@@ -3,12 +3,12 @@
 use crate::document::{DocumentError, check};
 use crate::footprint::Body;
 use crate::mask::{self, MaskError};
-use crate::zones::{SLACK_M, Shape, ZoneMap};
+use crate::zones::{SLACK_M, ZoneMap};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::envelope::{Signed, SignedError};
 use nooterra_protocol::ids::{RobotId, ZoneId};
 use nooterra_protocol::keys::VerifyingKey;
-use nooterra_protocol::policy::{Mask, PolicyDocument};
+use nooterra_protocol::policy::{Mask, PolicyDocument, Vehicle};
 
 /// The only thing that a gate can be built from. [`VerifiedPolicy::verify`] and
 /// [`VerifiedPolicy::verify_with_masks`] are the only ways to one.
@@ -85,24 +85,17 @@ impl VerifiedPolicy {
             });
         }
         let document = signed.body();
-        let polygons = check(document)?;
+        let mut areas = check(document)?;
         let drawn = mask::zones(&document.masks, &document.limits, |mask| {
             read(mask).map_err(MaskError::Unread)
         })
         .map_err(|(id, fault)| PolicyError::Mask { id, fault })?;
         let mut zone_ids: Vec<ZoneId> = document.zones.iter().map(|zone| zone.id.clone()).collect();
-        let mut areas: Vec<_> =
-            polygons.into_iter().map(|(rule, polygon)| (rule, Shape::from(polygon))).collect();
         for (id, rule, shape) in drawn {
             zone_ids.push(id);
             areas.push((rule, shape));
         }
-        let body = if document.limits.max_reverse_mps > 0.0 {
-            Body::covering(&document.footprint, SLACK_M)
-        } else {
-            Body::circle(&document.footprint, SLACK_M)
-        };
-        let zones = ZoneMap::new(body, areas);
+        let zones = ZoneMap::new(body_of(document), areas);
         Ok(Self { signed, zone_ids, zones })
     }
 
@@ -127,5 +120,22 @@ impl VerifiedPolicy {
 
     pub(crate) const fn zones(&self) -> &ZoneMap {
         &self.zones
+    }
+}
+
+/// The discs that a robot is judged by.
+pub(crate) fn body_of(document: &PolicyDocument) -> Body {
+    let (reverses, footprint) = (document.limits.max_reverse_mps > 0.0, &document.footprint);
+    match document.vehicle {
+        Vehicle::Ackermann { .. } | Vehicle::Differential if reverses => {
+            Body::covering(footprint, SLACK_M)
+        }
+        Vehicle::Omnidirectional { .. } => Body::covering(footprint, SLACK_M),
+        // What cannot back out of a corner must be able to turn in it; which way something
+        // that flies faces is not what its setpoints say.
+        Vehicle::Ackermann { .. }
+        | Vehicle::Differential
+        | Vehicle::Joints { .. }
+        | Vehicle::Multirotor(_) => Body::circle(footprint, SLACK_M),
     }
 }

@@ -34,7 +34,7 @@ fn settle(gate: &mut Gate, pose: Pose, wish: Twist) -> (Outcome, MonoNanos, u64)
     for tick in 1..=150 {
         now = now.plus(STEP);
         let next = gate.tick(&inputs(tick, now, pose, moving, skill(now, wish)));
-        moving = next.allowed;
+        moving = next.allowed_twist();
         outcome = Some(next);
     }
     (outcome.unwrap(), now, 150)
@@ -56,8 +56,8 @@ fn a_compliant_wish_passes_bit_for_bit_and_without_a_verdict() {
     let wish = Twist::new(0.371_234_567, -0.123_456_789);
     let (outcome, _, tick) = settle(&mut gate(), OPEN, wish);
     assert!(outcome.verdicts.is_empty(), "{:?}", rules(&outcome));
-    assert_eq!(outcome.allowed.linear.to_bits(), wish.linear.to_bits());
-    assert_eq!(outcome.allowed.angular.to_bits(), wish.angular.to_bits());
+    assert_eq!(outcome.allowed_twist().linear.to_bits(), wish.linear.to_bits());
+    assert_eq!(outcome.allowed_twist().angular.to_bits(), wish.angular.to_bits());
     let Action::Write(gated) = outcome.action else { panic!("stopped") };
     assert_eq!(gated.open(&robot(), tick), Ok(Command::Drive(wish)));
 }
@@ -65,26 +65,26 @@ fn a_compliant_wish_passes_bit_for_bit_and_without_a_verdict() {
 #[test]
 fn a_wish_beyond_the_envelope_is_scaled_and_the_verdict_says_by_what() {
     let (outcome, _, _) = settle(&mut gate(), OPEN, Twist::new(1.6, 0.5));
-    assert!((outcome.allowed.linear - 0.8).abs() < 1e-12);
-    assert!((outcome.allowed.angular - 0.25).abs() < 1e-12, "the path kept its shape");
+    assert!((outcome.allowed_twist().linear - 0.8).abs() < 1e-12);
+    assert!((outcome.allowed_twist().angular - 0.25).abs() < 1e-12, "the path kept its shape");
     let verdict = outcome.verdicts.as_slice()[0];
     assert_eq!((verdict.rule, verdict.limit), (Rule::SpeedLinear, 0.8));
-    assert_eq!((verdict.asked, verdict.allowed), (Twist::new(1.6, 0.5), outcome.allowed));
+    assert_eq!((verdict.limit, outcome.asked), (0.8, Twist::new(1.6, 0.5).into()));
     let (outcome, _, _) = settle(&mut gate(), OPEN, Twist::new(-0.6, 6.0));
     assert_eq!(rules(&outcome), [Rule::SpeedLinear, Rule::SpeedAngular]);
-    assert!((outcome.allowed.angular - 1.5).abs() < 1e-12);
-    assert!((outcome.allowed.linear + 0.15).abs() < 1e-12);
+    assert!((outcome.allowed_twist().angular - 1.5).abs() < 1e-12);
+    assert!((outcome.allowed_twist().linear + 0.15).abs() < 1e-12);
 }
 
 #[test]
 fn speed_builds_up_no_faster_than_allowed() {
     let mut gate = gate();
     let outcome = gate.tick(&inputs(1, START, OPEN, Twist::ZERO, Wishes::default()));
-    assert_eq!(outcome.allowed, Twist::ZERO);
+    assert_eq!(outcome.allowed_twist(), Twist::ZERO);
     let now = START.plus(STEP);
     let wish = skill(now, Twist::new(0.8, 0.0));
     let outcome = gate.tick(&inputs(2, now, OPEN, Twist::ZERO, wish));
-    assert!((outcome.allowed.linear - 0.6 * 0.02).abs() < 1e-12);
+    assert!((outcome.allowed_twist().linear - 0.6 * 0.02).abs() < 1e-12);
     assert_eq!(rules(&outcome), [Rule::AccelLinear]);
 }
 
@@ -109,7 +109,7 @@ fn an_input_that_cannot_be_believed_ends_in_the_configured_stop() {
     ] {
         assert!(is_stop(&outcome), "{rule}: {:?}", outcome.action);
         assert_eq!(rules(&outcome), [rule]);
-        assert_eq!(outcome.allowed, Twist::ZERO);
+        assert_eq!(outcome.allowed_twist(), Twist::ZERO);
     }
     assert!(!is_stop(&first(|_| ())));
     let at_bound = Duration::from_millis(100);
@@ -120,9 +120,9 @@ fn an_input_that_cannot_be_believed_ends_in_the_configured_stop() {
 fn a_number_that_is_none_from_a_source_that_is_not_in_charge_changes_nothing() {
     let wish = |linear| {
         let until = START.plus(Duration::from_secs(1));
-        Some(Wish { at: START, twist: Twist::new(linear, 0.0), until })
+        Some(Wish { at: START, command: Twist::new(linear, 0.0).into(), until })
     };
-    let with = |linear| Wishes { emergency_stop: false, operator: wish(0.2), skill: wish(linear) };
+    let with = |linear| Wishes { operator: wish(0.2), skill: wish(linear), ..Wishes::default() };
     let (one, other) = (first(|i| i.wishes = with(f64::NAN)), first(|i| i.wishes = with(0.1)));
     assert_eq!(one.source, Source::Operator);
     assert_eq!((one.allowed, rules(&one)), (other.allowed, rules(&other)));
@@ -147,12 +147,12 @@ fn a_clock_that_jumps_stops_and_a_steady_one_goes_on() {
 fn a_silent_source_with_a_lease_is_braked_and_no_lower_one_takes_over() {
     let mut gate = gate();
     let (outcome, mut now, _) = settle(&mut gate, OPEN, Twist::new(0.8, 0.0));
-    let (said, mut moving) = (now, outcome.allowed);
+    let (said, mut moving) = (now, outcome.allowed_twist());
     let mut stale_from = None;
     for tick in 151..300 {
         now = now.plus(STEP);
         let until = said.plus(Duration::from_secs(60));
-        let operator = Some(Wish { at: said, twist: Twist::new(0.8, 0.0), until });
+        let operator = Some(Wish { at: said, command: Twist::new(0.8, 0.0).into(), until });
         let wishes = Wishes { operator, ..skill(now, Twist::new(0.8, 0.0)) };
         let outcome = gate.tick(&inputs(tick, now, OPEN, moving, wishes));
         assert_eq!(outcome.source, Source::Operator);
@@ -160,10 +160,10 @@ fn a_silent_source_with_a_lease_is_braked_and_no_lower_one_takes_over() {
         assert_eq!(rules(&outcome).contains(&Rule::SourceStale), old);
         if old {
             stale_from.get_or_insert(tick);
-            let drop = moving.linear - outcome.allowed.linear;
+            let drop = moving.linear - outcome.allowed_twist().linear;
             assert!((0.0..=0.8 * 0.02 + 1e-12).contains(&drop), "braked by {drop}");
         }
-        moving = outcome.allowed;
+        moving = outcome.allowed_twist();
     }
     assert!(stale_from.is_some());
     assert_eq!(moving, Twist::ZERO);
@@ -173,17 +173,17 @@ fn a_silent_source_with_a_lease_is_braked_and_no_lower_one_takes_over() {
 fn an_ended_lease_comes_to_rest_within_the_braking_limit() {
     let mut gate = gate();
     let (outcome, mut now, _) = settle(&mut gate, OPEN, Twist::new(0.8, 0.4));
-    let mut moving = outcome.allowed;
+    let mut moving = outcome.allowed_twist();
     for tick in 151..=201 {
         now = now.plus(STEP);
         let outcome = gate.tick(&inputs(tick, now, OPEN, moving, Wishes::default()));
         assert_eq!(outcome.source, Source::Idle);
         let Action::Write(_) = outcome.action else { panic!("idle is no stop") };
-        if outcome.allowed != Twist::ZERO {
-            let curvature = outcome.allowed.angular / outcome.allowed.linear;
+        if outcome.allowed_twist() != Twist::ZERO {
+            let curvature = outcome.allowed_twist().angular / outcome.allowed_twist().linear;
             assert!((curvature - 0.5).abs() < 1e-9, "the path kept its shape");
         }
-        moving = outcome.allowed;
+        moving = outcome.allowed_twist();
     }
     assert_eq!(moving, Twist::ZERO);
 }
@@ -195,8 +195,8 @@ fn a_speed_zone_holds_where_the_footprint_touches_it() {
     document.zones.push(zone("slow", rectangle((2.3, 0.0), (3.0, 8.0)), slow));
     let mut gate = Gate::new(&verified(document));
     let (outcome, _, _) = settle(&mut gate, OPEN, Twist::new(0.6, 0.2));
-    assert!((outcome.allowed.linear - 0.3).abs() < 1e-12);
-    assert!((outcome.allowed.angular - 0.1).abs() < 1e-12);
+    assert!((outcome.allowed_twist().linear - 0.3).abs() < 1e-12);
+    assert!((outcome.allowed_twist().angular - 0.1).abs() < 1e-12);
     assert!((outcome.limit_mps - 0.3).abs() < 1e-12);
     let verdict = outcome.verdicts.as_slice()[0];
     assert_eq!((verdict.rule, verdict.limit), (Rule::ZoneSpeed, 0.3));
@@ -213,14 +213,14 @@ fn before_an_edge_the_wish_is_refused_and_turning_on_the_spot_is_not() {
     let disc = common::radius(&document) + 0.05 + 0.005;
     let at_island = Pose { x: 4.0 - disc - 1e-4, y: 4.0, yaw: 0.0 };
     let (outcome, _, _) = settle(&mut gate(), at_island, Twist::new(0.8, 0.0));
-    assert!(outcome.allowed.linear < 1e-3, "{:?}", outcome.allowed);
+    assert!(outcome.allowed_twist().linear < 1e-3, "{:?}", outcome.allowed_twist());
     let verdict = *outcome.verdicts.iter().find(|v| v.rule == Rule::ZoneKeepOut).unwrap();
     assert!((verdict.limit - 1e-4).abs() < 1e-9, "clearance {}", verdict.limit);
     let (outcome, _, _) = settle(&mut gate(), at_island, Twist::new(0.0, 1.0));
-    assert_eq!((outcome.allowed, outcome.verdicts.len()), (Twist::new(0.0, 1.0), 0));
+    assert_eq!((outcome.allowed_twist(), outcome.verdicts.len()), (Twist::new(0.0, 1.0), 0));
     let away = Pose { yaw: std::f64::consts::PI, ..at_island };
     let (outcome, _, _) = settle(&mut gate(), away, Twist::new(0.8, 0.0));
-    assert_eq!(outcome.allowed, Twist::new(0.8, 0.0));
+    assert_eq!(outcome.allowed_twist(), Twist::new(0.8, 0.0));
 }
 
 #[test]
@@ -231,12 +231,12 @@ fn beyond_an_edge_only_the_way_back_is_open_and_only_at_a_crawl() {
         (Pose { x: 14.0, y: 4.0, yaw: 0.0 }, Rule::ZoneKeepIn),
     ] {
         let (deeper, _, _) = settle(&mut gate(), pose, Twist::new(0.8, 0.0));
-        assert_eq!(deeper.allowed, Twist::ZERO);
+        assert_eq!(deeper.allowed_twist(), Twist::ZERO);
         assert!(rules(&deeper).contains(&rule));
         let (along, _, _) = settle(&mut gate(), Pose { yaw: 1.571, ..pose }, Twist::new(-0.3, 0.0));
-        assert_eq!(along.allowed, Twist::ZERO);
+        assert_eq!(along.allowed_twist(), Twist::ZERO);
         let (back, _, _) = settle(&mut gate(), pose, Twist::new(-0.3, 0.0));
-        assert!((back.allowed.linear + 0.1).abs() < 1e-12, "{:?}", back.allowed);
+        assert!((back.allowed_twist().linear + 0.1).abs() < 1e-12, "{:?}", back.allowed_twist());
         assert!(rules(&back).contains(&rule));
     }
 }
@@ -253,12 +253,12 @@ fn with_several_keep_in_zones_one_must_hold_the_whole_footprint() {
     let mut gate = Gate::new(&verified(document.clone()));
     let between = Pose { x: 4.0, ..OPEN };
     let (outcome, _, _) = settle(&mut gate, between, Twist::new(0.8, 0.0));
-    assert_eq!(outcome.allowed, Twist::new(0.8, 0.0));
+    assert_eq!(outcome.allowed_twist(), Twist::new(0.8, 0.0));
     // Overlapping by less than the footprint is no way through.
     document.zones[1].polygon = rectangle((4.8, 0.0), (9.0, 8.0));
     let mut gate = Gate::new(&verified(document));
     let (outcome, _, _) = settle(&mut gate, Pose { x: 4.624, ..OPEN }, Twist::new(0.8, 0.0));
-    assert!(outcome.allowed.linear < 0.01, "{:?}", outcome.allowed);
+    assert!(outcome.allowed_twist().linear < 0.01, "{:?}", outcome.allowed_twist());
 }
 
 #[test]
@@ -269,10 +269,15 @@ fn a_robot_that_moves_faster_than_it_was_told_is_judged_by_the_faster() {
     for (measured, free) in [(told, true), (Twist::new(1.2, 0.0), false)] {
         let mut gate = gate();
         let (outcome, now, tick) = settle(&mut gate, near, told);
-        assert_eq!(outcome.allowed, told);
+        assert_eq!(outcome.allowed_twist(), told);
         let now = now.plus(STEP);
         let outcome = gate.tick(&inputs(tick + 1, now, near, measured, skill(now, told)));
-        assert_eq!(outcome.allowed == told, free, "{measured:?}: {:?}", outcome.allowed);
+        assert_eq!(
+            outcome.allowed_twist() == told,
+            free,
+            "{measured:?}: {:?}",
+            outcome.allowed_twist()
+        );
     }
 }
 
@@ -281,12 +286,15 @@ fn after_a_stop_the_ramp_begins_at_the_measured_speed() {
     let mut gate = gate();
     let (_, now, _) = settle(&mut gate, OPEN, Twist::new(0.8, 0.0));
     let now = now.plus(STEP);
-    let wishes = Wishes { emergency_stop: true, ..Wishes::default() };
-    assert!(is_stop(&gate.tick(&inputs(151, now, OPEN, Twist::new(0.8, 0.0), wishes))));
+    let behind = Inputs {
+        journal_age: Duration::from_secs(1),
+        ..inputs(151, now, OPEN, Twist::new(0.8, 0.0), Wishes::default())
+    };
+    assert!(is_stop(&gate.tick(&behind)));
     let now = now.plus(STEP);
     let wish = skill(now, Twist::new(0.8, 0.0));
     let outcome = gate.tick(&inputs(152, now, OPEN, Twist::new(0.3, 0.0), wish));
-    assert!((outcome.allowed.linear - (0.3 + 0.6 * 0.02)).abs() < 1e-12);
+    assert!((outcome.allowed_twist().linear - (0.3 + 0.6 * 0.02)).abs() < 1e-12);
 }
 
 #[test]

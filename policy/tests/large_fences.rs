@@ -41,7 +41,7 @@ fn a_hundred_thousand_corners_are_signed_loaded_and_held() {
         now = now.plus(STEP);
         let outcome = gate.tick(&inputs(tick, now, pose, twist, skill(now, Twist::new(0.8, 0.0))));
         assert!(matches!(outcome.action, Action::Write(_)));
-        twist = outcome.allowed;
+        twist = outcome.allowed_twist();
         pose.x += twist.linear * STEP.as_secs_f64();
     }
     // The ring is 9 m away along x; the front of the robot and the margin take 0.3.

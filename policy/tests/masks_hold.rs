@@ -160,7 +160,7 @@ fn run(episode: &Episode, brakes: f64) -> (u32, f64) {
             };
             let outcome = gate.tick(&inputs(tick, now, seen, plant.twist, skill(now, *wish)));
             assert!(matches!(outcome.action, Action::Write(_)), "{:?}", outcome.verdicts);
-            plant.write(outcome.allowed);
+            plant.write(outcome.allowed_twist());
         }
     }
     (entered, over_mps)

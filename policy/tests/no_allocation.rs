@@ -14,6 +14,7 @@ use nooterra_protocol::policy::{Mask, MaskRule, ZoneRule};
 use nooterra_protocol::time::MonoNanos;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::time::Duration;
 
 thread_local! {
     static CALLS: Cell<u64> = const { Cell::new(0) };
@@ -82,15 +83,16 @@ fn no_tick_allocates_or_frees() {
             yaw: turn,
         };
         let mut wishes = skill(now, Twist::new(1.5 * (turn / 13.0).sin(), (turn / 17.0).cos()));
-        wishes.emergency_stop = tick % 41 == 0;
         if tick % 7 == 0 {
             wishes = Wishes::default();
         }
         if tick % 83 == 0 {
             now = MonoNanos(now.0 + 1_000_000_000);
         }
-        let outcome = gate.tick(&inputs(u64::from(tick), now, pose, moving, wishes));
-        moving = outcome.allowed;
+        let mut inputs = inputs(u64::from(tick), now, pose, moving, wishes);
+        inputs.journal_age = Duration::from_millis(if tick % 41 == 0 { 200 } else { 0 });
+        let outcome = gate.tick(&inputs);
+        moving = outcome.allowed_twist();
         match outcome.action {
             Action::Write(gated) => writes += u32::from(gated.open(&robot, tick.into()).is_ok()),
             Action::Stop(_) => stops += 1,

@@ -34,7 +34,7 @@ fn drive(gate: &mut Gate, from: Pose, wish: Twist, ticks: u64) -> (Pose, Option<
         assert!(matches!(outcome.action, Action::Write(_)), "{:?}", outcome.verdicts);
         let zone = outcome.verdicts.iter().find(|verdict| verdict.zone.is_some());
         rule = zone.map(|verdict| verdict.rule).or(rule);
-        twist = outcome.allowed;
+        twist = outcome.allowed_twist();
         let half = pose.yaw + twist.angular * 0.01;
         pose.x += twist.linear * 0.02 * half.cos();
         pose.y += twist.linear * 0.02 * half.sin();

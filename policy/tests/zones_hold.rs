@@ -219,7 +219,7 @@ fn run(episode: &Episode, brakes: f64) -> Report {
             inputs.twist.at = inputs.pose.at;
             let outcome = gate.tick(&inputs);
             assert!(matches!(outcome.action, Action::Write(_)), "{:?}", outcome.verdicts);
-            plant.write(outcome.allowed);
+            plant.write(outcome.allowed_twist());
         }
     }
     Report { end: plant.pose, speed: plant.twist.linear.abs(), ..report }
@@ -355,7 +355,7 @@ proptest! {
             let moving = if sane { Twist::ZERO } else { Twist::new(number(3), number(4)) };
             let wish = Twist::new(number(5), number(6));
             let outcome = gate.tick(&inputs(tick, now, pose, moving, skill(now, wish)));
-            let allowed = outcome.allowed;
+            let allowed = outcome.allowed_twist();
             prop_assert!(allowed.is_finite());
             prop_assert!(allowed.linear <= document.limits.max_linear_mps + 1e-9);
             prop_assert!(allowed.linear >= -document.limits.max_reverse_mps - 1e-9);

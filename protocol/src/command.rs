@@ -1,7 +1,7 @@
 //! What a robot can be asked: by an actuator command, and by a signed command from afar.
 
 use crate::envelope::{Envelope, Signable};
-use crate::geometry::{Point, Twist};
+use crate::geometry::{Planar, Point, Twist};
 use crate::ids::JobId;
 use crate::plan::Plan;
 use serde::{Deserialize, Serialize};
@@ -10,8 +10,252 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
+    /// A car-like base: speed and steering.
+    Ackermann(Steer),
     /// A differential base: body twist.
     Drive(Twist),
+    /// A multirotor: velocity over ground.
+    Fly(Velocity),
+    /// An arm: the velocity of each joint.
+    Joints(JointVelocities),
+    /// An omnidirectional base: body twist, sideways too.
+    Omni(Planar),
+}
+
+/// What a car-like base is told, as `ackermann_msgs/AckermannDrive` has it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Steer {
+    /// Of the rear axle's centre, forward positive, m/s.
+    pub speed_mps: f64,
+    /// Of the virtual front wheel in the middle, to the left positive, radians.
+    pub steering_rad: f64,
+}
+
+/// What a multirotor is told: a velocity in the `map` frame, whichever way it faces.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Velocity {
+    /// East, m/s.
+    pub x: f64,
+    /// North, m/s.
+    pub y: f64,
+    /// Counter-clockwise seen from above, rad/s.
+    pub yaw_rate: f64,
+    /// Up, m/s.
+    pub z: f64,
+}
+
+/// The most joints of an arm: seven, and a gripper.
+pub const MAX_JOINTS: usize = 8;
+
+/// One number for each joint of an arm, base first: rad or rad/s for a joint that turns, m or
+/// m/s for one that slides. Fixed in size, so that no tick allocates.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PerJoint<T> {
+    count: u8,
+    values: [T; MAX_JOINTS],
+}
+
+/// The velocity of each joint, rad/s or m/s.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct JointVelocities {
+    /// Base first.
+    pub joints: PerJoint<f64>,
+}
+
+/// More joints than are handled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0} joints; at most {MAX_JOINTS} are handled")]
+pub struct TooManyJoints(pub usize);
+
+impl<T: Copy + Default> PerJoint<T> {
+    /// One value for each joint.
+    ///
+    /// # Errors
+    /// [`TooManyJoints`].
+    pub fn new(joints: &[T]) -> Result<Self, TooManyJoints> {
+        let mut values = [T::default(); MAX_JOINTS];
+        let (Some(room), Ok(count)) = (values.get_mut(..joints.len()), u8::try_from(joints.len()))
+        else {
+            return Err(TooManyJoints(joints.len()));
+        };
+        room.copy_from_slice(joints);
+        Ok(Self { count, values })
+    }
+
+    /// The values, base first.
+    #[must_use]
+    pub fn as_slice(&self) -> &[T] {
+        self.values.get(..usize::from(self.count)).unwrap_or(&self.values)
+    }
+
+    /// The same joints with other values.
+    #[must_use]
+    pub fn map<U: Copy + Default>(&self, change: impl FnMut(T) -> U) -> PerJoint<U> {
+        PerJoint { count: self.count, values: self.values.map(change) }
+    }
+}
+
+impl<T: Copy + Default + Serialize> Serialize for PerJoint<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.as_slice())
+    }
+}
+
+impl<'de, T: Copy + Default + Deserialize<'de>> Deserialize<'de> for PerJoint<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let joints = Vec::<T>::deserialize(deserializer)?;
+        Self::new(&joints).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Command {
+    /// Every number in it is finite.
+    #[must_use]
+    pub fn is_finite(&self) -> bool {
+        match self {
+            Self::Ackermann(steer) => steer.speed_mps.is_finite() && steer.steering_rad.is_finite(),
+            Self::Drive(twist) => twist.is_finite(),
+            Self::Fly(v) => [v.x, v.y, v.z, v.yaw_rate].into_iter().all(f64::is_finite),
+            Self::Joints(joints) => joints.joints.as_slice().iter().all(|v| v.is_finite()),
+            Self::Omni(planar) => planar.is_finite(),
+        }
+    }
+
+    /// How fast it goes ahead, m/s: east for what flies, 0 for an arm.
+    #[must_use]
+    pub const fn forward_mps(&self) -> f64 {
+        match self {
+            Self::Ackermann(steer) => steer.speed_mps,
+            Self::Drive(twist) => twist.linear,
+            Self::Fly(velocity) => velocity.x,
+            Self::Joints(_) => 0.0,
+            Self::Omni(planar) => planar.x,
+        }
+    }
+
+    /// How fast it turns, rad/s: 0 where the command does not say.
+    #[must_use]
+    pub const fn turning_radps(&self) -> f64 {
+        match self {
+            Self::Ackermann(_) | Self::Joints(_) => 0.0,
+            Self::Drive(twist) => twist.angular,
+            Self::Fly(velocity) => velocity.yaw_rate,
+            Self::Omni(planar) => planar.angular,
+        }
+    }
+
+    /// The body twist of a differential base; `None` for any other vehicle's command.
+    #[must_use]
+    pub const fn twist(&self) -> Option<Twist> {
+        match self {
+            Self::Drive(twist) => Some(*twist),
+            _ => None,
+        }
+    }
+}
+
+impl From<Twist> for Command {
+    fn from(twist: Twist) -> Self {
+        Self::Drive(twist)
+    }
+}
+
+/// A setpoint as somebody wished it: a number that is none is left out.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Asked {
+    /// See [`Command::Ackermann`].
+    Ackermann {
+        /// m/s.
+        speed_mps: Option<f64>,
+        /// Radians.
+        steering_rad: Option<f64>,
+    },
+    /// See [`Command::Drive`].
+    Drive {
+        /// rad/s.
+        angular: Option<f64>,
+        /// m/s.
+        linear: Option<f64>,
+    },
+    /// See [`Command::Fly`].
+    Fly {
+        /// m/s.
+        x: Option<f64>,
+        /// m/s.
+        y: Option<f64>,
+        /// rad/s.
+        yaw_rate: Option<f64>,
+        /// m/s.
+        z: Option<f64>,
+    },
+    /// See [`Command::Joints`].
+    Joints {
+        /// rad/s or m/s.
+        joints: PerJoint<Option<f64>>,
+    },
+    /// See [`Command::Omni`].
+    Omni {
+        /// rad/s.
+        angular: Option<f64>,
+        /// m/s.
+        x: Option<f64>,
+        /// m/s.
+        y: Option<f64>,
+    },
+}
+
+impl Asked {
+    /// As [`Command::forward_mps`], where it was a number.
+    #[must_use]
+    pub const fn forward_mps(&self) -> Option<f64> {
+        match self {
+            Self::Ackermann { speed_mps, .. } => *speed_mps,
+            Self::Drive { linear, .. } => *linear,
+            Self::Fly { x, .. } | Self::Omni { x, .. } => *x,
+            Self::Joints { .. } => None,
+        }
+    }
+
+    /// As [`Command::turning_radps`], where it was a number.
+    #[must_use]
+    pub const fn turning_radps(&self) -> Option<f64> {
+        match self {
+            Self::Ackermann { .. } | Self::Joints { .. } => None,
+            Self::Drive { angular, .. } | Self::Omni { angular, .. } => *angular,
+            Self::Fly { yaw_rate, .. } => *yaw_rate,
+        }
+    }
+}
+
+impl From<Command> for Asked {
+    fn from(command: Command) -> Self {
+        let finite = |number: f64| number.is_finite().then_some(number);
+        match command {
+            Command::Ackermann(Steer { speed_mps, steering_rad }) => {
+                Self::Ackermann { speed_mps: finite(speed_mps), steering_rad: finite(steering_rad) }
+            }
+            Command::Drive(Twist { angular, linear }) => {
+                Self::Drive { angular: finite(angular), linear: finite(linear) }
+            }
+            Command::Fly(Velocity { x, y, yaw_rate, z }) => {
+                Self::Fly { x: finite(x), y: finite(y), yaw_rate: finite(yaw_rate), z: finite(z) }
+            }
+            Command::Joints(joints) => Self::Joints { joints: joints.joints.map(finite) },
+            Command::Omni(Planar { angular, x, y }) => {
+                Self::Omni { angular: finite(angular), x: finite(x), y: finite(y) }
+            }
+        }
+    }
+}
+
+impl From<Twist> for Asked {
+    fn from(twist: Twist) -> Self {
+        Command::Drive(twist).into()
+    }
 }
 
 /// How a robot comes to rest. What each means physically is the driver's to state.
@@ -24,6 +268,8 @@ pub enum StopProfile {
     ControlledStopThenPowerOff,
     /// Ask for immediate removal of drive power (IEC 60204-1 category 0).
     ImmediatePowerRemoval,
+    /// Come to a hover, descend on the spot and switch off on the ground: how a multirotor ends.
+    Land,
 }
 
 /// Whose wish a setpoint is, in order of authority: the first that wishes, wins.

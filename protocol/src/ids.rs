@@ -109,6 +109,8 @@ ids! {
     JobId,
     /// One life of a journal directory; new when the journal is created anew.
     JournalId,
+    /// A mode of a robot, such as carrying a payload.
+    ModeId,
     /// An owner's policy document.
     PolicyId,
     /// An endpoint with capabilities, health and a safety policy.

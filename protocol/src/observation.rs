@@ -1,5 +1,6 @@
 //! What a robot sees of itself and around itself, once per tick.
 
+use crate::command::PerJoint;
 use crate::geometry::{Pose, Twist};
 use crate::time::MonoNanos;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,32 @@ pub struct Battery {
     pub fraction: f64,
     /// Terminal voltage, volts.
     pub volts: f64,
+}
+
+/// How high something flies, and how it leans.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flying {
+    /// Above the ground below it, metres, where that is measured.
+    pub above_ground_m: Option<f64>,
+    /// Above the point of take-off, metres.
+    pub above_takeoff_m: f64,
+    /// Up, m/s.
+    pub climb_mps: f64,
+    /// From upright, radians.
+    pub tilt_rad: f64,
+}
+
+/// What an arm measures of its joints.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct JointStates {
+    /// N·m or N; zeros where the arm does not measure it.
+    pub effort: PerJoint<f64>,
+    /// rad or m.
+    pub position: PerJoint<f64>,
+    /// rad/s or m/s.
+    pub velocity: PerJoint<f64>,
 }
 
 /// The beams of a planar range sensor, as `sensor_msgs/LaserScan` has them: beam `i` points

@@ -124,7 +124,7 @@ fn a_signed_policy() {
 #[test]
 fn a_verdict_and_a_sample() {
     let verdict = Verdict {
-        allowed: Twist::new(0.0, 0.25),
+        allowed: Twist::new(0.0, 0.25).into(),
         asked: Twist::new(1.0, f64::NAN).into(),
         command: Some(EnvelopeId::new("env_1").unwrap()),
         job: None,

@@ -63,14 +63,14 @@ pub(crate) fn check(policy: &PolicyDocument, truth: &[Truth]) -> ZoneCheck {
             match zone.rule {
                 ZoneRule::KeepIn => {
                     keep_ins += 1;
-                    if contains(&zone.polygon, &robot) {
+                    if contains(&zone.corners(), &robot) {
                         inside_one = true;
-                        lower(&mut result.keep_in_clearance_m, gap(&zone.polygon, &robot));
+                        lower(&mut result.keep_in_clearance_m, gap(&zone.corners(), &robot));
                     }
                 }
                 ZoneRule::KeepOut => {
-                    let touches = touch(&zone.polygon, &robot);
-                    let clearance = if touches { 0.0 } else { gap(&zone.polygon, &robot) };
+                    let touches = touch(&zone.corners(), &robot);
+                    let clearance = if touches { 0.0 } else { gap(&zone.corners(), &robot) };
                     lower(&mut result.keep_out_clearance_m, clearance);
                     if touches {
                         exit = Some(Some(zone.id.clone()));
@@ -78,7 +78,7 @@ pub(crate) fn check(policy: &PolicyDocument, truth: &[Truth]) -> ZoneCheck {
                 }
                 ZoneRule::Speed { max_linear_mps } => {
                     let speed =
-                        if touch(&zone.polygon, &robot) { sample.linear_mps.abs() } else { 0.0 };
+                        if touch(&zone.corners(), &robot) { sample.linear_mps.abs() } else { 0.0 };
                     note_speed(&mut result.speed_zones, &zone.id, max_linear_mps, speed);
                 }
             }

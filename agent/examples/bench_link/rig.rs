@@ -212,6 +212,8 @@ impl Robot {
         let rules = authority::signed::load(&config).unwrap().rules;
         let authority =
             authority::signed::authority(&config, rules, Arc::clone(&clock), &handle).unwrap();
+        let told = Arc::clone(&desk);
+        authority.listen(move |grants, veto| told.set_authority(grants, veto));
         let downlink = Downlink::new(DownlinkParts {
             authority: Arc::new(authority),
             clock: Arc::clone(&clock),
@@ -336,7 +338,7 @@ impl nooterra_hal::Robot for Standing {
     }
 
     fn write(&mut self, _: MonoNanos, tick: u64, command: Gated<Command>) -> Result<(), HalError> {
-        let Command::Drive(twist) = command.open(&self.id, tick)?;
+        let twist = command.open(&self.id, tick)?.twist().ok_or(HalError::Command)?;
         let moves = twist.linear.abs() > 1e-9 || twist.angular.abs() > 1e-9;
         self.told(if moves { Motion::Moving } else { Motion::Still });
         Ok(())

@@ -26,7 +26,7 @@ use nooterra_protocol::grant::{Action, Asker, Grants, Sensor, SensorGrant};
 use nooterra_protocol::ids::{ActorId, JobId, RobotId};
 use nooterra_protocol::time::{MonoNanos, WallMillis};
 use situation::MAX_JOBS;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Grants are evaluated again after this at the latest: rules may name times of day.
@@ -50,9 +50,13 @@ pub struct Authority {
     clock: Box<dyn Fn() -> Now + Send + Sync>,
     inner: Mutex<Inner>,
     keep: Box<dyn Fn(&Decisions) + Send + Sync>,
+    listener: OnceLock<Listener>,
     robot: RobotId,
     rules: Rules,
 }
+
+/// Is told what is granted, and whether somebody's veto holds the robot.
+type Listener = Box<dyn Fn(&Grants, bool) + Send + Sync>;
 
 struct Inner {
     grants: Grants,
@@ -75,7 +79,8 @@ impl Authority {
         clock: Box<dyn Fn() -> Now + Send + Sync>,
     ) -> Self {
         let inner = Mutex::new(Inner { grants: Grants::NONE, situation });
-        let authority = Self { clock, inner, keep: Box::new(|_| {}), robot, rules };
+        let (keep, listener) = (Box::new(|_: &Decisions| {}), OnceLock::new());
+        let authority = Self { clock, inner, keep, listener, robot, rules };
         authority.change(|_| {});
         authority
     }
@@ -185,6 +190,20 @@ impl Authority {
             (self.keep)(&now_decided);
         }
         inner.grants = self.settle(&inner.situation);
+        self.tell(&inner);
+    }
+
+    /// Hands over what is granted now, and again each time that it changes: for a control loop,
+    /// which never asks. Only the first listener is told.
+    pub fn listen(&self, listener: impl Fn(&Grants, bool) + Send + Sync + 'static) {
+        let _ = self.listener.set(Box::new(listener));
+        self.tell(&self.lock());
+    }
+
+    fn tell(&self, inner: &Inner) {
+        if let Some(listener) = self.listener.get() {
+            listener(&inner.grants, inner.situation.vetoed.is_some());
+        }
     }
 
     /// Evaluates the rules again where their last answer ends soon. Called every few seconds

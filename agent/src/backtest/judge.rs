@@ -20,8 +20,7 @@
 use super::timeline::{Moment, Timeline};
 use crate::backtest::recording::Motion;
 use nooterra_policy::planar::advance;
-use nooterra_policy::polygon::Polygon;
-use nooterra_policy::zones::SLACK_M;
+use nooterra_policy::zones::{SLACK_M, Shape};
 use nooterra_policy::{DocumentError, check_document, limits};
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::{Point, Twist};
@@ -193,7 +192,7 @@ struct Bench<'a> {
     motion: Motion,
     radius_m: f64,
     tracks: Vec<Track>,
-    zones: Vec<(&'a ZoneRule, Polygon)>,
+    zones: Vec<(&'a ZoneRule, Shape)>,
     zone_ids: Vec<&'a ZoneId>,
 }
 
@@ -244,7 +243,7 @@ impl<'a> Bench<'a> {
             bench.track(subject, rule, way, limit, unit, None);
         }
         for (index, zone) in policy.zones.iter().enumerate() {
-            let polygon = Polygon::new(&zone.polygon).expect("check_document took this polygon");
+            let shape = Shape::of(zone).expect("check_document took this zone");
             match zone.rule {
                 ZoneRule::KeepIn => {
                     if bench.tracks.iter().all(|track| track.subject != Subject::KeepIn) {
@@ -268,7 +267,7 @@ impl<'a> Bench<'a> {
                     Some(zone.id.clone()),
                 ),
             }
-            bench.zones.push((&zone.rule, polygon));
+            bench.zones.push((&zone.rule, shape));
             bench.zone_ids.push(&zone.id);
         }
         bench

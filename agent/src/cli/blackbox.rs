@@ -190,10 +190,10 @@ fn in_words(record: &nooterra_evidence::Record) -> String {
                 word(&verdict.phase),
                 verdict.zone.map_or(String::new(), |zone| format!(" ({zone})")),
                 word(&verdict.source),
-                asked(verdict.asked.linear),
-                asked(verdict.asked.angular),
-                verdict.allowed.linear,
-                verdict.allowed.angular,
+                asked(verdict.asked.forward_mps()),
+                asked(verdict.asked.turning_radps()),
+                verdict.allowed.forward_mps(),
+                verdict.allowed.turning_radps(),
                 verdict.limit,
             )
         }

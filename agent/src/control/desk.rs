@@ -6,10 +6,26 @@
 
 use super::steer::Goal;
 use nooterra_blackbox::{Context, ContextId, JournalHandle};
-use nooterra_policy::VerifiedPolicy;
+use nooterra_policy::{Grants, VerifiedPolicy};
+use nooterra_protocol::grant;
 use nooterra_protocol::ids::{EnvelopeId, JobId};
 use nooterra_protocol::time::MonoNanos;
 use std::sync::{Mutex, MutexGuard};
+use tracing::error;
+
+/// Whether the software emergency stop is in force, in the journal's state.
+const STOP_KEY: &str = "control.emergency_stop";
+
+fn was_stopped(journal: &JournalHandle) -> bool {
+    match journal.get_state(STOP_KEY) {
+        Ok(None) => false,
+        Ok(Some(state)) => state != [0],
+        Err(error) => {
+            error!(%error, "whether the emergency stop was in force is not known; it is now");
+            true
+        }
+    }
+}
 
 /// A goal and how long it holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,14 +44,20 @@ pub struct Lease {
 /// All wishes of one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Intent {
+    /// When somebody who may last said that a stop may be lifted.
+    pub acknowledged: Option<MonoNanos>,
     /// The journal context that explains these wishes.
     pub context: ContextId,
     /// A software emergency stop is in force.
     pub emergency_stop: bool,
+    /// Who may move the robot, until when.
+    pub grants: Grants,
     /// An operator's.
     pub operator: Option<Lease>,
     /// The running skill's.
     pub skill: Option<Lease>,
+    /// Somebody's veto holds the robot.
+    pub veto: bool,
 }
 
 struct Inner {
@@ -56,7 +78,8 @@ impl std::fmt::Debug for Desk {
 }
 
 impl Desk {
-    /// An empty desk of a robot under `policy`.
+    /// An empty desk of a robot under `policy`. A software emergency stop that was in force when
+    /// the agent ended is in force again; so it is where nobody can say whether it was.
     #[must_use]
     pub fn new(journal: JournalHandle, policy: &VerifiedPolicy) -> Self {
         let context = Context {
@@ -66,10 +89,13 @@ impl Desk {
             zones: policy.zone_ids().to_vec(),
         };
         let intent = Intent {
+            acknowledged: None,
             context: journal.set_context(context.clone()),
-            emergency_stop: false,
+            emergency_stop: was_stopped(&journal),
+            grants: Grants::NONE,
             operator: None,
             skill: None,
+            veto: false,
         };
         Self { inner: Mutex::new(Inner { context, intent }), journal }
     }
@@ -87,11 +113,38 @@ impl Desk {
         self.lock().intent.skill = lease;
     }
 
-    /// Puts the software emergency stop in force, or lifts it. Any operator's wish ends.
-    pub fn set_emergency_stop(&self, on: bool) {
+    /// Puts the software emergency stop in force. Any operator's wish ends.
+    pub fn press_emergency_stop(&self) {
         let mut inner = self.lock();
-        inner.intent.emergency_stop = on;
+        inner.intent.emergency_stop = true;
         inner.intent.operator = None;
+        drop(inner);
+        self.remember_stop(true);
+    }
+
+    /// Takes the software emergency stop back, and says for any stop whose cause is gone that
+    /// it may be lifted. Any operator's wish ends.
+    pub fn release_emergency_stop(&self, now: MonoNanos) {
+        let mut inner = self.lock();
+        inner.intent.acknowledged = Some(now);
+        inner.intent.emergency_stop = false;
+        inner.intent.operator = None;
+        drop(inner);
+        self.remember_stop(false);
+    }
+
+    /// Says who may move the robot, and whether a veto holds it. Before this nobody may.
+    pub fn set_authority(&self, granted: &grant::Grants, veto: bool) {
+        let until = |asker| {
+            let drives = granted.bits & grant::Grants::bit(asker, grant::Action::Drive) != 0;
+            if drives { granted.expires } else { MonoNanos(0) }
+        };
+        let mut inner = self.lock();
+        inner.intent.grants = Grants {
+            operator_until: until(grant::Asker::Operator),
+            skill_until: until(grant::Asker::Skill),
+        };
+        inner.intent.veto = veto;
     }
 
     /// Names the job that verdicts belong to from now on.
@@ -121,6 +174,13 @@ impl Desk {
     #[must_use]
     pub fn emergency_stop(&self) -> bool {
         self.lock().intent.emergency_stop
+    }
+
+    /// After it took effect: a stop waits for no disk.
+    fn remember_stop(&self, on: bool) {
+        if let Err(error) = self.journal.put_state(STOP_KEY, &[u8::from(on)]) {
+            error!(%error, on, "the emergency stop is not remembered over a restart");
+        }
     }
 
     fn explain(&self, inner: &mut Inner) {

@@ -18,11 +18,11 @@ pub use view::View;
 
 use nooterra_blackbox::{ControlQueue, ControlRecord, SampleRecord, StopRecord, VerdictRecord};
 use nooterra_hal::{HalError, Robot};
-use nooterra_policy::{Action, Gate, Inputs, Outcome, VerifiedPolicy, Wish, Wishes};
+use nooterra_policy::{Action, Gate, Inputs, Outcome, Surroundings, VerifiedPolicy, Wish, Wishes};
 use nooterra_protocol::command::StopProfile;
 use nooterra_protocol::entry::Sample;
 use nooterra_protocol::geometry::Pose;
-use nooterra_protocol::observation::Observation;
+use nooterra_protocol::observation::{Observation, Timed};
 use nooterra_protocol::time::MonoNanos;
 use runs::Runs;
 use std::sync::Arc;
@@ -43,6 +43,8 @@ pub struct ControlLoop {
     desk: Arc<Desk>,
     gate: Gate,
     intent: Intent,
+    /// The policy has a rule about what stands around the robot.
+    keeps_distance: bool,
     queue: ControlQueue,
     robot: Box<dyn Robot>,
     runs: Runs,
@@ -75,6 +77,7 @@ impl ControlLoop {
             desk,
             gate: Gate::new(policy),
             intent,
+            keeps_distance: policy.document().proximity.is_some(),
             queue,
             robot,
             runs: Runs::default(),
@@ -115,13 +118,15 @@ impl ControlLoop {
         if let Some(intent) = self.desk.try_intent() {
             self.intent = intent;
         }
+        let scan = seen.scan.as_ref().filter(|_| self.keeps_distance);
+        let twist = Timed { at: seen.twist.at, value: seen.twist.value.into() };
         let inputs = Inputs {
+            battery: seen.battery.map(|battery| battery.value.fraction),
+            grants: self.intent.grants,
             journal_age: self.queue.oldest_uncommitted_age(now),
-            now,
-            pose: seen.pose,
-            tick: self.tick,
-            twist: seen.twist,
+            surroundings: scan.map(|scan| Surroundings::from_scan(scan.at, &scan.value)),
             wishes: self.wishes(now, &seen),
+            ..Inputs::new(self.tick, now, seen.pose, twist)
         };
         let outcome = self.gate.tick(&inputs);
         let recorded = self.record_verdicts(now, seen.pose.value, &outcome);
@@ -153,13 +158,15 @@ impl ControlLoop {
     fn wishes(&self, now: MonoNanos, seen: &Observation) -> Wishes {
         let wish = |lease: Lease| Wish {
             at: if lease.holds { now } else { lease.renewed },
-            twist: lease.goal.twist(seen.pose.value),
+            command: lease.goal.twist(seen.pose.value).into(),
             until: lease.until,
         };
         Wishes {
+            acknowledged: self.intent.acknowledged,
             emergency_stop: self.intent.emergency_stop || seen.emergency_stop,
             operator: self.intent.operator.map(wish),
             skill: self.intent.skill.map(wish),
+            veto: self.intent.veto,
         }
     }
 
@@ -167,12 +174,11 @@ impl ControlLoop {
     fn record_verdicts(&mut self, now: MonoNanos, pose: Pose, outcome: &Outcome) -> bool {
         let Self { intent, queue, runs, tick, view, .. } = self;
         let mut recorded = true;
-        let whole = (outcome.asked, outcome.allowed);
-        runs.observe(now, outcome.verdicts.iter().copied(), whole, |phase, verdict| {
+        runs.observe(now, outcome.verdicts.iter().copied(), outcome.allowed, |phase, verdict| {
             view.intervened(phase);
             recorded &= queue.push(ControlRecord::Verdict(VerdictRecord {
-                allowed: verdict.allowed,
-                asked: verdict.asked.into(),
+                allowed: outcome.allowed,
+                asked: outcome.asked.into(),
                 at: now,
                 context: intent.context,
                 limit: verdict.limit,
@@ -189,7 +195,7 @@ impl ControlLoop {
 
     fn record_sample(&mut self, now: MonoNanos, seen: &Observation, outcome: &Outcome) {
         let moves = |speed: f64| speed.abs() > STANDING;
-        let twists = [seen.twist.value, outcome.allowed];
+        let twists = [seen.twist.value, outcome.allowed_twist()];
         let moving = twists.iter().any(|twist| moves(twist.linear) || moves(twist.angular));
         let every = if moving { SAMPLE_MOVING } else { SAMPLE_STANDING };
         let waited = |at: MonoNanos| now.since(at).is_none_or(|age| age >= every);

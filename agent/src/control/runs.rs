@@ -6,12 +6,12 @@
 //! if it began: recorded beats unrecorded.
 
 use nooterra_policy::GateVerdict;
+use nooterra_protocol::command::Command;
 use nooterra_protocol::entry::VerdictPhase;
-use nooterra_protocol::geometry::Twist;
 use nooterra_protocol::time::MonoNanos;
 use std::time::Duration;
 
-/// Rules that can hold at once; 13 rules, three of them for several zones.
+/// Rules that can hold at once; of more, no robot has come near.
 const CAPACITY: usize = 32;
 
 /// Between two records of one run, at the least.
@@ -22,7 +22,7 @@ const MUCH: f64 = 0.1;
 
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    recorded: Twist,
+    recorded: Command,
     recorded_at: MonoNanos,
     seen_at: MonoNanos,
     verdict: GateVerdict,
@@ -41,13 +41,13 @@ impl Default for Runs {
 }
 
 impl Runs {
-    /// Takes the verdicts of one tick and emits those that are worth a record. `asked` and
-    /// `allowed` are of the tick as a whole, for runs that end.
+    /// Takes the verdicts of one tick and emits those that are worth a record. `allowed` is
+    /// what the tick let through.
     pub(super) fn observe(
         &mut self,
         now: MonoNanos,
         verdicts: impl Iterator<Item = GateVerdict>,
-        (asked, allowed): (Twist, Twist),
+        allowed: Command,
         mut emit: impl FnMut(VerdictPhase, GateVerdict),
     ) {
         for verdict in verdicts {
@@ -58,8 +58,8 @@ impl Runs {
                 run.seen_at = now;
                 run.verdict = verdict;
                 let waited = now.since(run.recorded_at).is_none_or(|age| age >= HOLD_EVERY);
-                if waited && differs(run.recorded, verdict.allowed) {
-                    run.recorded = verdict.allowed;
+                if waited && differs(run.recorded, allowed) {
+                    run.recorded = allowed;
                     run.recorded_at = now;
                     emit(VerdictPhase::Holds, verdict);
                 }
@@ -67,72 +67,70 @@ impl Runs {
             }
             emit(VerdictPhase::Began, verdict);
             if let Some(free) = self.open.iter_mut().find(|slot| slot.is_none()) {
-                let recorded = verdict.allowed;
-                *free = Some(Run { recorded, recorded_at: now, seen_at: now, verdict });
+                *free = Some(Run { recorded: allowed, recorded_at: now, seen_at: now, verdict });
             }
         }
         for slot in &mut self.open {
             if let Some(run) = slot.filter(|run| run.seen_at != now) {
-                emit(VerdictPhase::Ended, GateVerdict { asked, allowed, ..run.verdict });
+                emit(VerdictPhase::Ended, run.verdict);
                 *slot = None;
             }
         }
     }
 }
 
-fn differs(a: Twist, b: Twist) -> bool {
-    (a.linear - b.linear).abs() > MUCH || (a.angular - b.angular).abs() > MUCH
+fn differs(a: Command, b: Command) -> bool {
+    (a.forward_mps() - b.forward_mps()).abs() > MUCH
+        || (a.turning_radps() - b.turning_radps()).abs() > MUCH
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use nooterra_protocol::entry::Rule;
+    use nooterra_protocol::geometry::Twist;
 
-    fn verdict(allowed: f64) -> GateVerdict {
-        GateVerdict {
-            allowed: Twist::new(allowed, 0.0),
-            asked: Twist::new(2.0, 0.0),
-            limit: 1.2,
-            rule: Rule::SpeedLinear,
-            zone: None,
-        }
-    }
+    const VERDICT: GateVerdict = GateVerdict { limit: 1.2, rule: Rule::SpeedLinear, zone: None };
 
-    fn phases(runs: &mut Runs, at_ms: u64, verdicts: &[GateVerdict]) -> Vec<VerdictPhase> {
+    fn phases(
+        runs: &mut Runs,
+        at_ms: u64,
+        allowed: f64,
+        verdicts: &[GateVerdict],
+    ) -> Vec<VerdictPhase> {
         let mut seen = Vec::new();
         let now = MonoNanos(at_ms * 1_000_000);
-        let tick = (Twist::new(2.0, 0.0), Twist::new(1.2, 0.0));
-        runs.observe(now, verdicts.iter().copied(), tick, |phase, _| seen.push(phase));
+        let allowed = Twist::new(allowed, 0.0).into();
+        runs.observe(now, verdicts.iter().copied(), allowed, |phase, _| seen.push(phase));
         seen
     }
 
     #[test]
     fn a_rule_that_holds_is_written_when_it_begins_and_when_it_ends() {
         let mut runs = Runs::default();
-        assert_eq!(phases(&mut runs, 0, &[verdict(1.2)]), [VerdictPhase::Began]);
+        assert_eq!(phases(&mut runs, 0, 1.2, &[VERDICT]), [VerdictPhase::Began]);
         for tick in 1..100 {
-            assert_eq!(phases(&mut runs, tick * 20, &[verdict(1.2)]), []);
+            assert_eq!(phases(&mut runs, tick * 20, 1.2, &[VERDICT]), []);
         }
-        assert_eq!(phases(&mut runs, 2000, &[]), [VerdictPhase::Ended]);
-        assert_eq!(phases(&mut runs, 2020, &[]), []);
+        assert_eq!(phases(&mut runs, 2000, 1.2, &[]), [VerdictPhase::Ended]);
+        assert_eq!(phases(&mut runs, 2020, 1.2, &[]), []);
     }
 
     #[test]
     fn what_is_allowed_changing_much_is_written_but_not_every_tick() {
         let mut runs = Runs::default();
-        phases(&mut runs, 0, &[verdict(1.2)]);
-        assert_eq!(phases(&mut runs, 100, &[verdict(0.6)]), []);
-        assert_eq!(phases(&mut runs, 600, &[verdict(0.6)]), [VerdictPhase::Holds]);
-        assert_eq!(phases(&mut runs, 700, &[verdict(0.0)]), []);
+        phases(&mut runs, 0, 1.2, &[VERDICT]);
+        assert_eq!(phases(&mut runs, 100, 0.6, &[VERDICT]), []);
+        assert_eq!(phases(&mut runs, 600, 0.6, &[VERDICT]), [VerdictPhase::Holds]);
+        assert_eq!(phases(&mut runs, 700, 0.0, &[VERDICT]), []);
     }
 
     #[test]
     fn more_rules_than_fit_are_written_every_time_rather_than_lost() {
         let mut runs = Runs::default();
         let many: Vec<_> =
-            (0..40).map(|zone| GateVerdict { zone: Some(zone), ..verdict(0.0) }).collect();
-        assert_eq!(phases(&mut runs, 0, &many).len(), 40);
-        assert_eq!(phases(&mut runs, 20, &many).len(), 8);
+            (0..40).map(|zone| GateVerdict { zone: Some(zone), ..VERDICT }).collect();
+        assert_eq!(phases(&mut runs, 0, 0.0, &many).len(), 40);
+        assert_eq!(phases(&mut runs, 20, 0.0, &many).len(), 8);
     }
 }

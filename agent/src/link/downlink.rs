@@ -141,7 +141,7 @@ impl Downlink {
                 error!(%error, id = %command.id, "a command is not acted on: it cannot be recorded");
                 // A stop needs no record to be right.
                 if let Ask::EmergencyStop { .. } = command.body {
-                    self.parts.desk.set_emergency_stop(true);
+                    self.parts.desk.press_emergency_stop();
                 }
                 return Taken::NotRecorded;
             }
@@ -229,9 +229,9 @@ impl Downlink {
         match &command.body {
             Ask::EmergencyStop { reason } => {
                 warn!(reason, "emergency stop from afar");
-                self.parts.desk.set_emergency_stop(true);
+                self.parts.desk.press_emergency_stop();
             }
-            Ask::ReleaseStop => self.parts.desk.set_emergency_stop(false),
+            Ask::ReleaseStop => self.parts.desk.release_emergency_stop(now),
             Ask::Drive { lease_ms, twist } => {
                 self.parts
                     .desk

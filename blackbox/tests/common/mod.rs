@@ -3,8 +3,8 @@
 
 use nooterra_blackbox::{Clock, Journal, JournalHandle, Opened, Options};
 use nooterra_protocol::codec::{Blob, Digest};
-use nooterra_protocol::command::Source;
-use nooterra_protocol::entry::{AskedTwist, Entry, Link, Sample, SkillLog};
+use nooterra_protocol::command::{Asked, Source};
+use nooterra_protocol::entry::{Entry, Link, Sample, SkillLog};
 use nooterra_protocol::geometry::{Pose, Twist};
 use nooterra_protocol::ids::SkillId;
 use nooterra_protocol::keys::{Es256Key, KeyError, Signer, VerifyingKey};
@@ -153,8 +153,8 @@ pub fn sample(x: f64) -> Entry {
 
 pub fn sample_at(x: f64) -> Sample {
     Sample {
-        allowed: Twist::new(0.5, 0.1),
-        asked: AskedTwist::from(Twist::new(f64::NAN, 0.1)),
+        allowed: Twist::new(0.5, 0.1).into(),
+        asked: Asked::from(Twist::new(f64::NAN, 0.1)),
         battery: Some(0.75),
         limit_mps: 0.8,
         pose: Pose { x, y: 0.25, yaw: 1.0 },

@@ -4,9 +4,9 @@ use crate::rig::{Device, Mqtt, Rig, foreign_identity, stamp, tls_config, tls_con
 use mqtt_protocol_core::mqtt::result_code::{ConnectReasonCode, PubackReasonCode};
 use nooterra_evidence::Record;
 use nooterra_protocol::codec::{self, Blob, Digest};
-use nooterra_protocol::command::{Ask, RemoteCommand};
+use nooterra_protocol::command::{Ask, Asked, RemoteCommand};
 use nooterra_protocol::entry::{
-    AskedTwist, Class, CommandReceived, CommandRefused, Entry, Link, Rule, Verdict, VerdictPhase,
+    Class, CommandReceived, CommandRefused, Entry, Link, Rule, Verdict, VerdictPhase,
 };
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::geometry::{Pose, Twist};
@@ -23,8 +23,8 @@ fn link(up: bool) -> Entry {
 
 fn verdict(command: Option<EnvelopeId>) -> Entry {
     Entry::Verdict(Verdict {
-        allowed: Twist::new(0.5, 0.0),
-        asked: AskedTwist { angular: Some(0.0), linear: Some(2.0) },
+        allowed: Twist::new(0.5, 0.0).into(),
+        asked: Asked::Drive { angular: Some(0.0), linear: Some(2.0) },
         command,
         job: None,
         limit: 0.5,

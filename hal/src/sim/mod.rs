@@ -207,9 +207,8 @@ impl Robot for SimBase {
         }
         self.advance(now)?;
         self.last_tick = Some(tick);
-        match command {
-            Command::Drive(twist) => self.base.order(now, Order::Drive(twist)),
-        }
+        let twist = command.twist().ok_or(HalError::Command)?;
+        self.base.order(now, Order::Drive(twist));
         Ok(())
     }
 }

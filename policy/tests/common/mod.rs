@@ -3,14 +3,16 @@
 
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
 
-use nooterra_policy::{Inputs, VerifiedPolicy, Wish, Wishes};
+use nooterra_policy::{Grants, Inputs, VerifiedPolicy, Wish, Wishes};
 use nooterra_protocol::command::StopProfile;
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::geometry::{Point, Pose, Twist};
 use nooterra_protocol::ids::{PolicyId, RobotId, ZoneId};
 use nooterra_protocol::keys::{Ed25519Key, Signer};
 use nooterra_protocol::observation::Timed;
-use nooterra_protocol::policy::{Footprint, Freshness, Limits, PolicyDocument, Zone, ZoneRule};
+use nooterra_protocol::policy::{
+    Footprint, Freshness, Latches, Limits, PolicyDocument, Vehicle, Zone, ZoneRule,
+};
 use nooterra_protocol::time::MonoNanos;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -34,27 +36,35 @@ pub fn rectangle(from: (f64, f64), to: (f64, f64)) -> Vec<Point> {
 }
 
 pub fn zone(id: &str, polygon: Vec<Point>, rule: ZoneRule) -> Zone {
-    Zone { id: ZoneId::new(id).unwrap(), polygon, rule }
+    Zone::new(ZoneId::new(id).unwrap(), polygon, rule)
 }
 
 /// A base of 0.5 by 0.4 m in a room of 12 by 8 m with a forbidden island.
 pub fn document() -> PolicyDocument {
     PolicyDocument {
+        battery: None,
         footprint: Footprint { margin_m: 0.05, outline: rectangle((-0.25, -0.2), (0.25, 0.2)) },
         freshness: Freshness { command_ms: 300, journal_ms: 100, odometry_ms: 100 },
         id: PolicyId::new("hall").unwrap(),
+        latches: Latches::default(),
         limits: Limits {
             max_angular_accel_radps2: 3.0,
             max_angular_radps: 1.5,
             max_decel_mps2: 0.8,
+            max_lateral_accel_mps2: None,
             max_linear_accel_mps2: 0.6,
+            max_linear_jerk_mps3: None,
             max_linear_mps: 0.8,
             max_reverse_mps: 0.3,
             reaction_ms: 100,
         },
         masks: Vec::new(),
+        modes: Vec::new(),
+        motion: None,
+        proximity: None,
         robot: robot(),
         stop: StopProfile::ControlledHold,
+        vehicle: Vehicle::Differential,
         version: 1,
         zones: vec![
             zone("room", rectangle((0.0, 0.0), (12.0, 8.0)), ZoneRule::KeepIn),
@@ -79,19 +89,14 @@ pub fn radius(document: &PolicyDocument) -> f64 {
 /// A fresh wish of the skill.
 pub fn skill(now: MonoNanos, twist: Twist) -> Wishes {
     let until = now.plus(Duration::from_secs(1));
-    Wishes { skill: Some(Wish { at: now, twist, until }), ..Wishes::default() }
+    Wishes { skill: Some(Wish { at: now, command: twist.into(), until }), ..Wishes::default() }
 }
 
 /// Inputs with everything fresh.
 pub fn inputs(tick: u64, now: MonoNanos, pose: Pose, twist: Twist, wishes: Wishes) -> Inputs {
-    Inputs {
-        journal_age: Duration::ZERO,
-        now,
-        pose: Timed { at: now, value: pose },
-        tick,
-        twist: Timed { at: now, value: twist },
-        wishes,
-    }
+    let pose = Timed { at: now, value: pose };
+    let twist = Timed { at: now, value: twist.into() };
+    Inputs { grants: Grants::ALL, wishes, ..Inputs::new(tick, now, pose, twist) }
 }
 
 /// The worst base that a policy's limits describe: it answers after the full reaction time and
@@ -111,7 +116,7 @@ impl Plant {
         Self {
             pose,
             twist: Twist::ZERO,
-            limits: document.limits.clone(),
+            limits: document.limits,
             pending: VecDeque::new(),
             target: Twist::ZERO,
             time: 0,

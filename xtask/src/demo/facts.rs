@@ -1,6 +1,6 @@
 //! From what the cloud answers to what the report shows: clamps, samples, the job's moments.
 
-use super::summary::{Clamp, Moment, SAME_RUN_S, unit};
+use super::summary::{Clamp, Moment, SAME_RUN_S};
 use anyhow::{Context as _, Result};
 use nooterra_protocol::entry::{Sample, Verdict, VerdictPhase};
 use nooterra_protocol::event::EventType;
@@ -75,7 +75,8 @@ pub(crate) fn clamps(verdicts: &[Record<Verdict>], axis: &Axis) -> Vec<Clamp> {
         match last.filter(|clamp| is_under_way(clamp, t_s)) {
             Some(clamp) if acts => {
                 clamp.held_s = None;
-                clamp.least_allowed_mps = clamp.least_allowed_mps.min(verdict.allowed.linear.abs());
+                clamp.least_allowed_mps =
+                    clamp.least_allowed_mps.min(verdict.allowed.forward_mps().abs());
             }
             Some(clamp) => clamp.held_s = Some(t_s - clamp.t_s),
             None if acts => {
@@ -92,14 +93,14 @@ pub(crate) fn clamps(verdicts: &[Record<Verdict>], axis: &Axis) -> Vec<Clamp> {
                     at: record.at.wall.to_string(),
                     command: verdict.command.clone(),
                     held_s: None,
-                    least_allowed_mps: verdict.allowed.linear.abs(),
+                    least_allowed_mps: verdict.allowed.forward_mps().abs(),
                     limit: verdict.limit,
                     pose: verdict.pose,
                     rule: verdict.rule,
                     seq: record.seq,
                     source: verdict.source,
                     t_s,
-                    unit: unit(verdict.rule),
+                    unit: verdict.rule.unit(),
                     zone: verdict.zone.clone(),
                 });
             }
@@ -217,7 +218,8 @@ mod tests {
 
     fn verdict(mono_s: u64, rule: &str, phase: &str, zone: Option<&str>) -> Record<Verdict> {
         let body = serde_json::from_value(json!({
-            "allowed": {"linear": 1.2, "angular": 0.0}, "asked": {"linear": 2.0, "angular": null},
+            "allowed": {"type": "drive", "linear": 1.2, "angular": 0.0},
+            "asked": {"type": "drive", "linear": 2.0, "angular": null},
             "command": null, "job": "job-1", "limit": 1.2, "phase": phase,
             "policy_hash": "00".repeat(32), "pose": {"x": 1.0, "y": 2.0, "yaw": 0.0},
             "rule": rule, "source": "skill", "tick": 5, "zone": zone
@@ -260,7 +262,7 @@ mod tests {
             verdict(5, "zone.keep_out", "began", Some("press")),
             verdict(6, "zone.keep_out", "ended", Some("press")),
         ];
-        verdicts[2].body.allowed.linear = 0.25;
+        verdicts[2].body.allowed = nooterra_protocol::geometry::Twist::new(0.25, 0.0).into();
         verdicts[4].body.source = nooterra_protocol::command::Source::Operator;
         // The end of the first wish's run was not recorded: the second wish ends it.
         let without_an_end = [&verdicts[..3], &verdicts[4..]].concat();

@@ -385,14 +385,15 @@ impl Follow<'_> {
 
 /// A verdict in one line.
 fn sentence(verdict: &Verdict) -> String {
-    let asked = verdict.asked.linear.map_or("no number".to_owned(), |mps| format!("{mps:.2} m/s"));
+    let asked =
+        verdict.asked.forward_mps().map_or("no number".to_owned(), |mps| format!("{mps:.2} m/s"));
     let zone = verdict.zone.as_ref().map(|zone| format!(" ({zone})")).unwrap_or_default();
     format!(
         "verdict {}{zone}: limit {:.2} {}, asked {asked}, allowed {:.2} m/s",
         verdict.rule,
         verdict.limit,
-        super::summary::unit(verdict.rule),
-        verdict.allowed.linear,
+        verdict.rule.unit(),
+        verdict.allowed.forward_mps(),
     )
 }
 

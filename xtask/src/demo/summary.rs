@@ -3,9 +3,9 @@
 use crate::cadence::Cadence;
 use crate::zones::ZoneCheck;
 use nooterra_protocol::codec::Digest;
-use nooterra_protocol::command::Source;
-use nooterra_protocol::entry::{AskedTwist, Rule};
-use nooterra_protocol::geometry::{Pose, Twist};
+use nooterra_protocol::command::{Asked, Command, Source};
+use nooterra_protocol::entry::Rule;
+use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::ids::{EnvelopeId, ZoneId};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -77,9 +77,9 @@ pub(crate) struct Claim {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Clamp {
     /// What went to the robot when it began.
-    pub(crate) allowed: Twist,
+    pub(crate) allowed: Command,
     /// What was wished when it began.
-    pub(crate) asked: AskedTwist,
+    pub(crate) asked: Asked,
     /// Wall clock, RFC 3339.
     pub(crate) at: String,
     /// The signed command whose wish it was.
@@ -179,20 +179,6 @@ impl std::fmt::Display for Agent {
     }
 }
 
-/// The unit of a rule's limit.
-pub(crate) const fn unit(rule: Rule) -> &'static str {
-    match rule {
-        Rule::AccelAngular => "rad/s²",
-        Rule::AccelLinear => "m/s²",
-        Rule::ClockJump => "s",
-        Rule::EmergencyStop | Rule::InputNan => "",
-        Rule::InputStale | Rule::JournalBehind | Rule::SourceStale => "ms",
-        Rule::SpeedAngular => "rad/s",
-        Rule::SpeedLinear | Rule::ZoneSpeed => "m/s",
-        Rule::ZoneKeepIn | Rule::ZoneKeepOut => "m",
-    }
-}
-
 impl Summary {
     /// Judges the run. Each line is one that the demo promises.
     pub(crate) fn judge(&mut self) {
@@ -201,7 +187,10 @@ impl Summary {
         let speed = count(&|clamp| {
             clamp.rule == Rule::SpeedLinear
                 && clamp.source == Source::Skill
-                && clamp.asked.linear.is_some_and(|asked| asked > clamp.allowed.linear)
+                && clamp
+                    .asked
+                    .forward_mps()
+                    .is_some_and(|asked| asked > clamp.allowed.forward_mps())
         });
         let zone = count(&|clamp| clamp.rule == Rule::ZoneKeepOut && clamp.command.is_some());
         let tolerated = self.max_speed_limit_mps + SPEED_TOLERANCE_MPS;

@@ -145,14 +145,40 @@ const FORMATS: &[Suite] = &[
     },
 ];
 
-const GATE: &[Suite] = &[Suite {
-    package: "nooterra-policy",
-    program: "zones_hold",
-    tests: &[
-        "no_wish_takes_the_footprint_across_an_edge_or_too_fast_through_a_zone",
-        "whatever_bits_come_in_what_goes_out_is_finite_and_within_the_limits",
-    ],
-}];
+const GATE: &[Suite] = &[
+    Suite {
+        package: "nooterra-policy",
+        program: "laws",
+        tests: &[
+            "a_clock_that_stands_jumps_or_goes_back_is_a_stop",
+            "a_compliant_command_passes_bit_for_bit_and_anything_else_is_explained",
+            "a_denied_source_decides_nothing",
+            "a_differential_path_keeps_its_curvature_or_the_verdict_says_so",
+            "standing_still_is_always_within_reach_and_no_jerk_limit_delays_it",
+            "tightening_a_limit_never_speeds_anything_up",
+            "what_the_gate_lets_through_it_lets_through_again",
+            "whatever_comes_in_what_goes_out_is_finite_and_within_every_limit",
+        ],
+    },
+    Suite {
+        package: "nooterra-policy",
+        program: "vehicles_hold",
+        tests: &[
+            "a_base_that_steers_stays_inside",
+            "a_multirotor_stays_inside_and_between_floor_and_ceiling",
+            "an_arm_stays_within_the_range_of_its_joints",
+            "an_omnidirectional_base_stays_inside",
+        ],
+    },
+    Suite {
+        package: "nooterra-policy",
+        program: "zones_hold",
+        tests: &[
+            "no_wish_takes_the_footprint_across_an_edge_or_too_fast_through_a_zone",
+            "whatever_bits_come_in_what_goes_out_is_finite_and_within_the_limits",
+        ],
+    },
+];
 
 const SIM: &[Suite] = &[Suite {
     package: "nooterra-hal",

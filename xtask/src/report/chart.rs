@@ -38,8 +38,8 @@ impl Scale {
             }
         };
         for (_, sample) in in_span(&run.samples, from_s, to_s) {
-            take(sample.allowed.linear);
-            take(sample.asked.linear.unwrap_or(0.0));
+            take(sample.allowed.forward_mps());
+            take(sample.asked.forward_mps().unwrap_or(0.0));
             take(sample.limit_mps);
         }
         for (_, truth) in in_span(&run.truth, from_s, to_s) {
@@ -198,14 +198,14 @@ fn lines(svg: &mut String, run: &Run, scale: &Scale) {
     let mut asked = String::new();
     let mut piece: Vec<(f64, f64)> = Vec::new();
     for (t, sample) in samples() {
-        match sample.asked.linear {
+        match sample.asked.forward_mps() {
             Some(mps) => piece.push((*t, mps)),
             None => asked.push_str(&steps(&std::mem::take(&mut piece), scale, 'M')),
         }
     }
     asked.push_str(&steps(&piece, scale, 'M'));
     let allowed: Vec<(f64, f64)> =
-        samples().map(|(t, sample)| (*t, sample.allowed.linear)).collect();
+        samples().map(|(t, sample)| (*t, sample.allowed.forward_mps())).collect();
     let mut measured = String::new();
     for (index, (t, truth)) in run.path().iter().enumerate() {
         let command = if index == 0 { 'M' } else { 'L' };
@@ -332,7 +332,8 @@ mod tests {
     fn a_wish_that_was_no_number_leaves_a_gap() {
         let mut run = small_run();
         let before = svg(&run);
-        run.samples[10].1.asked.linear = None;
+        run.samples[10].1.asked =
+            nooterra_protocol::command::Asked::Drive { angular: Some(0.0), linear: None };
         let after = svg(&run);
         let starts = |svg: &str| {
             let path = svg.split(r#"<path class="asked" d=""#).nth(1).unwrap();

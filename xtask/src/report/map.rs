@@ -5,7 +5,7 @@ use super::{Family, Run, esc, fixed, px, sentence};
 use crate::truth::Truth;
 use crate::zones::outline_at;
 use nooterra_protocol::geometry::{Point, Pose};
-use nooterra_protocol::policy::ZoneRule;
+use nooterra_protocol::policy::{Zone, ZoneRule};
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 960.0;
@@ -31,7 +31,7 @@ impl Frame {
             Point::new(f64::INFINITY, f64::INFINITY),
             Point::new(f64::NEG_INFINITY, f64::NEG_INFINITY),
         );
-        let zones = run.policy.zones.iter().flat_map(|zone| zone.polygon.iter().copied());
+        let zones = run.policy.zones.iter().flat_map(Zone::corners);
         let shapes = run.world.shapes.iter().flat_map(|shape| shape.points.iter().copied());
         let path = run.truth.iter().map(|(_, truth)| truth.pose.point());
         for point in zones.chain(shapes).chain(path).filter(|point| point.is_finite()) {
@@ -178,9 +178,9 @@ fn zones(svg: &mut String, frame: &Frame, run: &Run) {
             svg,
             r#"<g class="area {class}"><title>{}</title><polygon points="{}"/>"#,
             esc(&label),
-            frame.points(&zone.polygon)
+            frame.points(&zone.corners())
         );
-        let corner = zone.polygon.iter().fold(None, |best: Option<Point>, point| match best {
+        let corner = zone.corners().iter().fold(None, |best: Option<Point>, point| match best {
             Some(best) if best.y - best.x >= point.y - point.x => Some(best),
             _ => Some(*point),
         });

@@ -88,15 +88,41 @@ impl Family {
 
     pub(crate) const fn of(rule: Rule) -> Self {
         match rule {
-            Rule::ZoneKeepIn | Rule::ZoneKeepOut | Rule::ZoneSpeed => Self::Zone,
-            Rule::SpeedAngular | Rule::SpeedLinear => Self::Speed,
-            Rule::AccelAngular | Rule::AccelLinear => Self::Accel,
-            Rule::ClockJump
+            Rule::Altitude
+            | Rule::JointPosition
+            | Rule::ProximitySeparation
+            | Rule::ProximitySlow
+            | Rule::ProximityStop
+            | Rule::ZoneKeepIn
+            | Rule::ZoneKeepOut
+            | Rule::ZoneSpeed => Self::Zone,
+            Rule::SpeedAngular
+            | Rule::SpeedJoint
+            | Rule::SpeedLateral
+            | Rule::SpeedLinear
+            | Rule::SpeedVertical
+            | Rule::SteeringAngle => Self::Speed,
+            Rule::AccelAngular
+            | Rule::AccelJoint
+            | Rule::AccelLateral
+            | Rule::AccelLinear
+            | Rule::AccelVertical
+            | Rule::JerkLinear
+            | Rule::SteeringRate => Self::Accel,
+            Rule::BatteryReserve
+            | Rule::ClockJump
+            | Rule::CommandKind
             | Rule::EmergencyStop
+            | Rule::Grant
             | Rule::InputNan
             | Rule::InputStale
+            | Rule::InputUncertain
+            | Rule::JointEffort
             | Rule::JournalBehind
-            | Rule::SourceStale => Self::Other,
+            | Rule::MotionDuration
+            | Rule::SourceStale
+            | Rule::Tilt
+            | Rule::Veto => Self::Other,
         }
     }
 
@@ -162,7 +188,7 @@ pub(crate) fn sentence(number: usize, clamp: &Clamp) -> String {
         " at {} s: asked {}, allowed {}, limit {} {}",
         fixed(clamp.t_s, 1),
         asked(clamp),
-        twist(clamp.allowed.linear, clamp.allowed.angular),
+        twist(clamp.allowed.forward_mps(), clamp.allowed.turning_radps()),
         fixed(clamp.limit, 2),
         clamp.unit,
     );
@@ -177,7 +203,7 @@ pub(crate) fn sentence(number: usize, clamp: &Clamp) -> String {
 
 /// Less was allowed later than at its beginning, so much that it shows.
 pub(crate) fn goes_down(clamp: &Clamp) -> bool {
-    clamp.allowed.linear.abs() - clamp.least_allowed_mps >= 0.005
+    clamp.allowed.forward_mps().abs() - clamp.least_allowed_mps >= 0.005
 }
 
 /// What was asked, as text.
@@ -188,7 +214,11 @@ fn asked(clamp: &Clamp) -> String {
             |number| format!("{} {unit}", fixed(number, 2)),
         )
     };
-    format!("{}, {}", part(clamp.asked.linear, "m/s"), part(clamp.asked.angular, "rad/s"))
+    format!(
+        "{}, {}",
+        part(clamp.asked.forward_mps(), "m/s"),
+        part(clamp.asked.turning_radps(), "rad/s")
+    )
 }
 
 /// A twist as text.
@@ -274,8 +304,8 @@ pub(crate) mod tests {
         let samples = (0..40_u32)
             .map(|i| {
                 let sample = serde_json::from_value(json!({
-                    "allowed": {"linear": 1.2, "angular": 0.0},
-                    "asked": {"linear": 2.0, "angular": if i == 3 { None } else { Some(0.0) }},
+                    "allowed": {"type": "drive", "linear": 1.2, "angular": 0.0},
+                    "asked": {"type": "drive", "linear": 2.0, "angular": if i == 3 { None } else { Some(0.0) }},
                     "battery": 0.9, "limit_mps": if i > 20 { 0.6 } else { 1.2 },
                     "pose": {"x": 1.0, "y": 1.5, "yaw": 0.0}, "source": "skill",
                     "twist": {"linear": 1.1, "angular": 0.0}
@@ -285,7 +315,7 @@ pub(crate) mod tests {
             })
             .collect();
         let clamp = |rule: Rule, t_s: f64, zone: Option<&str>| Clamp {
-            allowed: nooterra_protocol::geometry::Twist::new(1.2, 0.0),
+            allowed: nooterra_protocol::geometry::Twist::new(1.2, 0.0).into(),
             asked: nooterra_protocol::geometry::Twist::new(2.0, 0.1).into(),
             at: "2026-11-21T08:00:00.000Z".to_owned(),
             command: None,
@@ -297,7 +327,7 @@ pub(crate) mod tests {
             seq: 40,
             source: nooterra_protocol::command::Source::Skill,
             t_s,
-            unit: crate::demo::summary::unit(rule),
+            unit: rule.unit(),
             zone: zone.map(|zone| nooterra_protocol::ids::ZoneId::new(zone).unwrap()),
         };
         let clamps = vec![

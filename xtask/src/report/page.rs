@@ -215,7 +215,7 @@ fn clamps(run: &Run) -> String {
         };
         let command = clamp.command.as_ref().map_or(String::new(), ToString::to_string);
         let asked = |number: Option<f64>| number.map_or("none".to_owned(), |n| fixed(n, 2));
-        let mut allowed = fixed(clamp.allowed.linear, 2);
+        let mut allowed = fixed(clamp.allowed.forward_mps(), 2);
         if goes_down(clamp) {
             let _ = write!(allowed, " to {}", fixed(clamp.least_allowed_mps, 2));
         }
@@ -246,9 +246,9 @@ fn clamps(run: &Run) -> String {
             rule = clamp.rule,
             zone = esc(&zone),
             command = esc(&command),
-            asked = asked(clamp.asked.linear),
-            asked_turn = asked(clamp.asked.angular),
-            allowed_turn = fixed(clamp.allowed.angular, 2),
+            asked = asked(clamp.asked.forward_mps()),
+            asked_turn = asked(clamp.asked.turning_radps()),
+            allowed_turn = fixed(clamp.allowed.turning_radps(), 2),
             limit = fixed(clamp.limit, 2),
             unit = clamp.unit,
             x = fixed(clamp.pose.x, 2),
@@ -307,8 +307,8 @@ fn data(run: &Run) -> String {
         .iter()
         .filter(|(t, _)| (from_s..=to_s).contains(t))
         .map(|(t, sample)| {
-            let asked = sample.asked.linear.map(short);
-            (short(*t), asked, short(sample.allowed.linear), short(sample.limit_mps))
+            let asked = sample.asked.forward_mps().map(short);
+            (short(*t), asked, short(sample.allowed.forward_mps()), short(sample.limit_mps))
         })
         .collect();
     let clamps: Vec<(f64, String)> = run

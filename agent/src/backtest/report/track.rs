@@ -4,7 +4,7 @@
 use super::{esc, family, label, px, round_step};
 use crate::backtest::{Backtest, Interval};
 use nooterra_protocol::geometry::Point;
-use nooterra_protocol::policy::{PolicyDocument, ZoneRule};
+use nooterra_protocol::policy::{PolicyDocument, Zone, ZoneRule};
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 960.0;
@@ -55,7 +55,7 @@ impl Frame {
 pub(super) fn svg(policy: &PolicyDocument, backtest: &Backtest) -> Option<String> {
     let poses = || backtest.timeline.moments.iter().filter_map(|moment| moment.pose);
     poses().next()?;
-    let corners = policy.zones.iter().flat_map(|zone| zone.polygon.iter().copied());
+    let corners = policy.zones.iter().flat_map(Zone::corners);
     let frame = Frame::around(poses().map(|pose| pose.point()).chain(corners))?;
     let mut svg = format!(
         concat!(
@@ -90,7 +90,7 @@ fn zones(svg: &mut String, frame: &Frame, policy: &PolicyDocument) {
             ZoneRule::Speed { max_linear_mps } => ("slow", format!("at most {max_linear_mps} m/s")),
         };
         let points: Vec<String> = zone
-            .polygon
+            .corners()
             .iter()
             .map(|corner| format!("{},{}", px(frame.x(*corner)), px(frame.y(*corner))))
             .collect();

@@ -1,11 +1,18 @@
 //! Whether a policy document makes sense: what is checked before any gate is built from it.
 
+mod robot;
+
+pub use robot::MAX_MODES;
+
 use crate::mask::MAX_LIMITS;
-use crate::polygon::{Fault, LEAST_AREA_M2, Polygon, concave_corner};
+use crate::polygon::{Fault, LEAST_AREA_M2, Polygon, ShapeFault, concave_corner};
+use crate::verified::body_of;
+use crate::zones::{Shape, ZoneMap};
+use nooterra_protocol::command::MAX_JOINTS;
 use nooterra_protocol::geometry::Point;
 use nooterra_protocol::ids::ZoneId;
 use nooterra_protocol::policy::{
-    Footprint, Freshness, Limits, Mask, MaskRule, PolicyDocument, Zone, ZoneRule,
+    Circle, Footprint, Freshness, Limits, Mask, MaskRule, PolicyDocument, Vehicle, Zone, ZoneRule,
 };
 use std::collections::BTreeMap;
 
@@ -68,6 +75,46 @@ pub enum DocumentError {
         /// Where.
         key: String,
     },
+    /// Two limits that leave nothing between them.
+    #[error("`{low}` is not below `{high}`; swap them, or correct one")]
+    Inverted {
+        /// What should be above.
+        high: String,
+        /// What should be below.
+        low: String,
+    },
+    /// No joints, or more than are handled.
+    #[error("`vehicle.joints` has {found} joints; write 1 to {MAX_JOINTS}")]
+    Joints {
+        /// How many it has.
+        found: usize,
+    },
+    /// A mode that would allow more than the document does without it.
+    #[error(
+        "`{key}` is {found}, more than the {most} {unit} without the mode; a mode only tightens"
+    )]
+    Loosens {
+        /// Where.
+        key: String,
+        /// What it says.
+        found: f64,
+        /// What holds without it.
+        most: f64,
+        /// Of both.
+        unit: &'static str,
+    },
+    /// A part that says nothing about an arm that stands where it stands.
+    #[error("`{key}` says nothing about an arm; leave it out, its limits are in `vehicle.joints`")]
+    Meaningless {
+        /// Where.
+        key: &'static str,
+    },
+    /// What must be kept out of, or the edge of what must be kept in, leaves no place.
+    #[error(
+        "`zones` leave the robot no place to stand with its outline and margin; enlarge what it \
+         is kept in, or shrink what it is kept out of"
+    )]
+    NoRoom,
     /// The outline has a dent.
     #[error(
         "`{key}` is not convex at corner {corner}; leave that corner out, or list the corners \
@@ -107,6 +154,14 @@ pub enum DocumentError {
         /// The second of the two.
         corner: usize,
     },
+    /// Two modes with one name.
+    #[error("`{key}` names the same mode as `{first}`; give each mode its own name")]
+    RepeatedMode {
+        /// Where.
+        key: String,
+        /// What has the name already.
+        first: String,
+    },
     /// Two zones or masks with one name.
     #[error("`{key}` is `{id}`, as is `{first}`; give each zone its own name")]
     RepeatedZone {
@@ -116,6 +171,26 @@ pub enum DocumentError {
         id: ZoneId,
         /// What has it already.
         first: String,
+    },
+    /// A polygon with holes, or a circle, that is none.
+    #[error("`{key}`: {fault}")]
+    Shape {
+        /// Where.
+        key: String,
+        /// What is wrong with it.
+        fault: ShapeFault,
+    },
+    /// A stop that lets what flies fall.
+    #[error("`stop` would switch a multirotor off in the air; write `controlled_hold` or `land`")]
+    StopInTheAir,
+    /// A landing of what does not fly.
+    #[error("`stop` is `land`, and the vehicle does not fly; write `controlled_hold`")]
+    StopOnGround,
+    /// A circle and corners in one zone.
+    #[error("`{key}` has a circle and corners; make two zones of them")]
+    TwoShapes {
+        /// Where.
+        key: String,
     },
     /// More zones or masks, or more corners in all zones, than are handled.
     #[error("`{key}` has {found} {what}; at most {most} are handled, merge or simplify some")]
@@ -139,11 +214,29 @@ pub fn check_document(document: &PolicyDocument) -> Result<(), DocumentError> {
     check(document).map(drop)
 }
 
-/// Checks a document and makes the polygons of its zones on the way.
-pub(crate) fn check(document: &PolicyDocument) -> Result<Vec<(ZoneRule, Polygon)>, DocumentError> {
-    check_footprint(&document.footprint)?;
+/// Checks what [`check_document`] does, and that the zones leave the robot a place to stand. It
+/// is searched for, within bounds: a policy that leaves a nook somewhere may be refused. For an
+/// owner's tools; a robot goes by the signed policy. Masks are not looked at.
+///
+/// # Errors
+/// As [`check_document`], and [`DocumentError::NoRoom`].
+pub fn check_room(document: &PolicyDocument) -> Result<(), DocumentError> {
+    let areas = check(document)?;
+    if areas.is_empty() || ZoneMap::new(body_of(document), areas).has_room() {
+        Ok(())
+    } else {
+        Err(DocumentError::NoRoom)
+    }
+}
+
+/// Checks a document and makes the shapes of its zones on the way.
+pub(crate) fn check(document: &PolicyDocument) -> Result<Vec<(ZoneRule, Shape)>, DocumentError> {
     check_freshness(&document.freshness)?;
-    check_limits(&document.limits)?;
+    if !matches!(document.vehicle, Vehicle::Joints { .. }) {
+        check_footprint(&document.footprint)?;
+        check_limits(&document.limits)?;
+    }
+    robot::check(document)?;
     let mut names = BTreeMap::new();
     check_masks(&document.masks, &mut names)?;
     let areas = check_zones(&document.zones, &mut names)?;
@@ -162,10 +255,21 @@ pub(crate) fn check(document: &PolicyDocument) -> Result<Vec<(ZoneRule, Polygon)
 type Names<'a> = BTreeMap<&'a ZoneId, String>;
 
 fn check_name<'a>(id: &'a ZoneId, key: String, names: &mut Names<'a>) -> Result<(), DocumentError> {
+    check_name_of(id, key, names).map_err(|(key, first)| DocumentError::RepeatedZone {
+        key,
+        id: id.clone(),
+        first,
+    })
+}
+
+/// Takes a name, or says under which key it stands already.
+fn check_name_of<'a, T: Ord>(
+    id: &'a T,
+    key: String,
+    names: &mut BTreeMap<&'a T, String>,
+) -> Result<(), (String, String)> {
     match names.get(id) {
-        Some(first) => {
-            Err(DocumentError::RepeatedZone { key, id: id.clone(), first: first.clone() })
-        }
+        Some(first) => Err((key, first.clone())),
         None => {
             names.insert(id, key);
             Ok(())
@@ -215,6 +319,12 @@ fn check_limits(limits: &Limits) -> Result<(), DocumentError> {
     range("limits.max_angular_accel_radps2", turn, 0.01, 200.0, "rad/s²")?;
     range("limits.max_angular_radps", limits.max_angular_radps, 0.01, 20.0, "rad/s")?;
     range("limits.max_decel_mps2", limits.max_decel_mps2, 0.05, 50.0, "m/s²")?;
+    if let Some(across) = limits.max_lateral_accel_mps2 {
+        range("limits.max_lateral_accel_mps2", across, 0.01, 50.0, "m/s²")?;
+    }
+    if let Some(jerk) = limits.max_linear_jerk_mps3 {
+        range("limits.max_linear_jerk_mps3", jerk, 0.01, 1_000.0, "m/s³")?;
+    }
     range("limits.max_linear_accel_mps2", limits.max_linear_accel_mps2, 0.01, 50.0, "m/s²")?;
     range("limits.max_linear_mps", limits.max_linear_mps, 0.01, 30.0, "m/s")?;
     range("limits.max_reverse_mps", limits.max_reverse_mps, 0.0, 30.0, "m/s")?;
@@ -224,28 +334,56 @@ fn check_limits(limits: &Limits) -> Result<(), DocumentError> {
 fn check_zones<'a>(
     zones: &'a [Zone],
     names: &mut Names<'a>,
-) -> Result<Vec<(ZoneRule, Polygon)>, DocumentError> {
+) -> Result<Vec<(ZoneRule, Shape)>, DocumentError> {
     let too_many =
         |what, found, most| Err(DocumentError::TooMany { key: "zones", what, found, most });
     if zones.len() > MAX_ZONES {
         return too_many("zones", zones.len(), MAX_ZONES);
     }
-    let corners = zones.iter().map(|zone| zone.polygon.len()).sum();
+    let rings = |zone: &Zone| {
+        zone.holes.iter().map(Vec::len).fold(zone.polygon.len(), usize::saturating_add)
+    };
+    let corners = zones.iter().map(rings).fold(0, usize::saturating_add);
     if corners > MAX_CORNERS {
         return too_many("corners", corners, MAX_CORNERS);
     }
     let mut areas = Vec::with_capacity(zones.len());
     for (index, zone) in zones.iter().enumerate() {
         check_name(&zone.id, format!("zones[{index}].id"), names)?;
-        let key = format!("zones[{index}].polygon");
-        let polygon = check_polygon(&key, &zone.polygon, MAX_ZONE_CORNERS, MAX_COORDINATE_M)?;
+        let shape = check_shape(&format!("zones[{index}]"), zone)?;
         if let ZoneRule::Speed { max_linear_mps } = zone.rule {
             let key = format!("zones[{index}].rule.max_linear_mps");
             range(&key, max_linear_mps, LEAST_SPEED_MPS, 30.0, "m/s")?;
         }
-        areas.push((zone.rule.clone(), polygon));
+        areas.push((zone.rule.clone(), shape));
     }
     Ok(areas)
+}
+
+fn check_shape(key: &str, zone: &Zone) -> Result<Shape, DocumentError> {
+    if let Some(Circle { center, radius_m }) = zone.circle {
+        if !zone.polygon.is_empty() || !zone.holes.is_empty() {
+            return Err(DocumentError::TwoShapes { key: key.to_owned() });
+        }
+        let most = MAX_COORDINATE_M;
+        range(&format!("{key}.circle.center.x"), center.x, -most, most, "m")?;
+        range(&format!("{key}.circle.center.y"), center.y, -most, most, "m")?;
+        range(&format!("{key}.circle.radius_m"), radius_m, 0.01, most, "m")?;
+        return Shape::circle(center, radius_m)
+            .map_err(|fault| DocumentError::Shape { key: key.to_owned(), fault });
+    }
+    let edge = format!("{key}.polygon");
+    if zone.holes.is_empty() {
+        let polygon = check_polygon(&edge, &zone.polygon, MAX_ZONE_CORNERS, MAX_COORDINATE_M)?;
+        return Ok(Shape::from(polygon));
+    }
+    check_corners(&edge, &zone.polygon, MAX_ZONE_CORNERS, MAX_COORDINATE_M)?;
+    for (index, hole) in zone.holes.iter().enumerate() {
+        let key = format!("{key}.holes[{index}]");
+        check_corners(&key, hole, MAX_ZONE_CORNERS, MAX_COORDINATE_M)?;
+    }
+    Shape::polygon(&zone.polygon, &zone.holes)
+        .map_err(|fault| DocumentError::Shape { key: key.to_owned(), fault })
 }
 
 fn check_polygon(
@@ -254,16 +392,8 @@ fn check_polygon(
     most: usize,
     furthest_m: f64,
 ) -> Result<Polygon, DocumentError> {
+    check_corners(key, corners, most, furthest_m)?;
     let key = || key.to_owned();
-    if corners.len() > most {
-        return Err(DocumentError::Corners { key: key(), found: corners.len(), most });
-    }
-    for (index, corner) in corners.iter().enumerate() {
-        for (axis, found) in [("x", corner.x), ("y", corner.y)] {
-            let key = format!("{}[{index}].{axis}", key());
-            range(&key, found, -furthest_m, furthest_m, "m")?;
-        }
-    }
     Polygon::new(corners).map_err(|fault| match fault {
         Fault::Crossing(first, second) => DocumentError::Crossing { key: key(), first, second },
         Fault::Few(found) => DocumentError::Corners { key: key(), found, most },
@@ -271,6 +401,23 @@ fn check_polygon(
         Fault::Flat | Fault::NotFinite(_) => DocumentError::Flat { key: key() },
         Fault::Repeated(corner) => DocumentError::RepeatedCorner { key: key(), corner },
     })
+}
+
+fn check_corners(
+    key: &str,
+    corners: &[Point],
+    most: usize,
+    furthest_m: f64,
+) -> Result<(), DocumentError> {
+    if corners.len() > most {
+        return Err(DocumentError::Corners { key: key.to_owned(), found: corners.len(), most });
+    }
+    for (index, corner) in corners.iter().enumerate() {
+        for (axis, found) in [("x", corner.x), ("y", corner.y)] {
+            range(&format!("{key}[{index}].{axis}"), found, -furthest_m, furthest_m, "m")?;
+        }
+    }
+    Ok(())
 }
 
 fn range(
@@ -295,6 +442,7 @@ mod tests {
     use nooterra_protocol::codec::Digest;
     use nooterra_protocol::command::StopProfile;
     use nooterra_protocol::ids::{PolicyId, RobotId};
+    use nooterra_protocol::policy::{Flight, Joint, Latches, Mode};
 
     fn square(half: f64) -> Vec<Point> {
         [(-half, -half), (half, -half), (half, half), (-half, half)]
@@ -303,16 +451,21 @@ mod tests {
     }
 
     fn document() -> PolicyDocument {
-        let zone =
-            |id: &str, rule| Zone { id: ZoneId::new(id).unwrap(), polygon: square(5.0), rule };
+        let zone = |id: &str, rule| Zone::new(ZoneId::new(id).unwrap(), square(5.0), rule);
         PolicyDocument {
+            battery: None,
             footprint: Footprint { margin_m: 0.05, outline: square(0.25) },
             freshness: Freshness { command_ms: 300, journal_ms: 100, odometry_ms: 100 },
             id: PolicyId::new("test").unwrap(),
+            latches: Latches::default(),
             limits: LIMITS,
             masks: Vec::new(),
+            modes: Vec::new(),
+            motion: None,
+            proximity: None,
             robot: RobotId::new("amr-1").unwrap(),
             stop: StopProfile::ControlledHold,
+            vehicle: Vehicle::Differential,
             version: 1,
             zones: vec![
                 zone("room", ZoneRule::KeepIn),
@@ -374,6 +527,94 @@ mod tests {
                 refusal(|d| d.footprint.outline.insert(1, Point::new(0.0, -0.1))),
                 "`footprint.outline` is not convex at corner 1; leave that corner out, or list \
                  the corners in order",
+            ),
+        ] {
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn an_exclusion_that_swallows_its_inclusion_is_refused() {
+        assert_eq!(check_room(&document()), Ok(()));
+        let mut swallowed = document();
+        let out = Zone::new(ZoneId::new("out").unwrap(), square(5.5), ZoneRule::KeepOut);
+        swallowed.zones.push(out);
+        assert_eq!(check_room(&swallowed), Err(DocumentError::NoRoom));
+        let mut narrow = document();
+        narrow.zones[0].polygon = square(0.29);
+        assert_eq!(check_room(&narrow), Err(DocumentError::NoRoom));
+    }
+
+    #[test]
+    fn what_a_vehicle_cannot_be_is_refused() {
+        let flight = Flight {
+            land_after_s: None,
+            max_altitude_m: 30.0,
+            max_climb_mps: 2.0,
+            max_descent_mps: 1.0,
+            max_tilt_rad: 0.5,
+            max_vertical_accel_mps2: 2.0,
+            min_altitude_m: 1.0,
+        };
+        let joint = Joint {
+            max_accel: 1.0,
+            max_effort: None,
+            max_position: -1.0,
+            max_velocity: 1.0,
+            min_position: 1.0,
+        };
+        for (found, expected) in [
+            (
+                refusal(|d| d.stop = StopProfile::Land),
+                "`stop` is `land`, and the vehicle does not fly; write `controlled_hold`",
+            ),
+            (
+                refusal(|d| {
+                    d.vehicle = Vehicle::Multirotor(flight);
+                    d.stop = StopProfile::ImmediatePowerRemoval;
+                }),
+                "`stop` would switch a multirotor off in the air; write `controlled_hold` or `land`",
+            ),
+            (
+                refusal(|d| {
+                    d.vehicle = Vehicle::Multirotor(Flight { min_altitude_m: 30.0, ..flight });
+                }),
+                "`vehicle.min_altitude_m` is not below `vehicle.max_altitude_m`; swap them, or \
+                 correct one",
+            ),
+            (
+                refusal(|d| d.vehicle = Vehicle::Joints { joints: vec![joint], reaction_ms: 50 }),
+                "`footprint` says nothing about an arm; leave it out, its limits are in \
+                 `vehicle.joints`",
+            ),
+            (
+                refusal(|d| {
+                    d.footprint = Footprint::default();
+                    d.limits = Limits::default();
+                    d.zones.clear();
+                    d.vehicle = Vehicle::Joints { joints: vec![joint], reaction_ms: 50 };
+                }),
+                "`vehicle.joints[0].min_position` is not below `vehicle.joints[0].max_position`; \
+                 swap them, or correct one",
+            ),
+            (
+                refusal(|d| {
+                    d.modes = vec![Mode {
+                        id: "loaded".parse().unwrap(),
+                        max_angular_radps: None,
+                        max_decel_mps2: None,
+                        max_linear_accel_mps2: None,
+                        max_linear_mps: Some(5.0),
+                    }];
+                }),
+                "`modes[0].max_linear_mps` is 5, more than the 0.8 m/s without the mode; a mode \
+                 only tightens",
+            ),
+            (
+                refusal(|d| {
+                    d.zones[0].circle = Some(Circle { center: Point::new(0.0, 0.0), radius_m: 1.0 })
+                }),
+                "`zones[0]` has a circle and corners; make two zones of them",
             ),
         ] {
             assert_eq!(found, expected);

@@ -1,0 +1,271 @@
+//! Where a new setpoint will find the robot, and whether what it leads to keeps every rule.
+//!
+//! What is written now takes effect only after the reaction time, and what was measured is
+//! already old. In between the robot does what it was told before; the gate remembers that.
+
+use crate::law::{Arm, Axes, Band, Breach, Height, Law, Reach};
+use crate::planar::{Planar, advance};
+use crate::zones::{Edge, Near, Path, Standing, Uncertainty, ZoneMap};
+use nooterra_protocol::command::MAX_JOINTS;
+use nooterra_protocol::geometry::Pose;
+use nooterra_protocol::observation::{Flying, JointStates, Timed};
+use nooterra_protocol::time::MonoNanos;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The longest memory of setpoints. The oldest odometry (1 s) and the longest reaction (1 s)
+/// fit at 500 ticks per second; a faster loop forgets the oldest, and the gate then takes the
+/// measured motion for them.
+const MEMORY: usize = 1024;
+
+/// Measured and asked for differ by more than lag and noise, m/s and rad/s.
+pub(crate) const DOUBT: Planar = Planar { angular: 0.1, x: 0.03, y: 0.03 };
+
+/// Halvings of the range between braking and the wish: 2⁻⁸ of it remains, a quarter of a
+/// millimetre per second of what a tick may change.
+const HALVINGS: u32 = 8;
+
+/// What was written and when, oldest first.
+#[derive(Debug)]
+pub(crate) struct Memory(VecDeque<(MonoNanos, Axes)>);
+
+impl Memory {
+    pub(crate) fn new() -> Self {
+        Self(VecDeque::with_capacity(MEMORY))
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(crate) fn note(&mut self, at: MonoNanos, axes: Axes) {
+        if self.0.len() == MEMORY {
+            self.0.pop_front();
+        }
+        self.0.push_back((at, axes));
+    }
+
+    /// What is in force at `from`, if that is remembered, and what follows it.
+    fn since(&self, from: MonoNanos) -> (Option<Axes>, impl Iterator<Item = (MonoNanos, Axes)>) {
+        let next = self.0.partition_point(|(at, _)| *at <= from);
+        let in_force = next.checked_sub(1).and_then(|i| self.0.get(i)).map(|(_, axes)| *axes);
+        (in_force, self.0.range(next..).copied())
+    }
+
+    /// The least and the most that an axis was, or was measured to be, since `from`.
+    fn range(&self, from: MonoNanos, axis: usize, measured: f64) -> (f64, f64) {
+        let (in_force, later) = self.since(from);
+        let told = in_force.into_iter().chain(later.map(|(_, axes)| axes));
+        told.map(|axes| axes.0[axis])
+            .fold((measured, measured), |(least, most), value| (least.min(value), most.max(value)))
+    }
+}
+
+/// What is measured of the robot, of the kinds that its law needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measured {
+    pub(crate) flying: Option<Timed<Flying>>,
+    pub(crate) joints: Option<Timed<JointStates>>,
+    /// How it moves: in the body frame, or in the `map` frame where its law's setpoints are.
+    pub(crate) moving: Planar,
+    pub(crate) now: MonoNanos,
+    pub(crate) pose: Timed<Pose>,
+    pub(crate) reaction: Duration,
+}
+
+/// Where a new setpoint will find the robot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead {
+    /// The measured motion does not fit what was written: where it would lead instead, and the
+    /// motion. Then both must be safe.
+    doubt: Option<(Pose, Planar)>,
+    height: Option<Height>,
+    reach: Option<Reach>,
+    /// If the robot does as it was told.
+    pub(crate) start: Pose,
+}
+
+impl Ahead {
+    /// Foresees from what was measured, along what was written before.
+    pub(crate) fn new(measured: &Measured, memory: &Memory, law: &Law) -> Self {
+        let Measured { moving, now, pose, .. } = *measured;
+        let from = measured.from(pose.at);
+        let (in_force, later) = memory.since(from);
+        let expected = in_force.map_or(moving, |axes| law.planar(&axes));
+        let (mut start, mut at, mut twist) = (pose.value, from, expected);
+        for (next, axes) in later {
+            start = advance(start, twist, seconds(at, next));
+            (at, twist) = (next, law.planar(&axes));
+        }
+        start = advance(start, twist, seconds(at, now));
+        let odd = (moving.x - expected.x).abs() > DOUBT.x
+            || (moving.y - expected.y).abs() > DOUBT.y
+            || (moving.angular - expected.angular).abs() > DOUBT.angular;
+        // How what flies turns leads nowhere.
+        let odd = odd && (law.is_body_frame() || moving.speed() > DOUBT.x);
+        let doubt = odd.then(|| (advance(pose.value, moving, seconds(from, now)), moving));
+        Self {
+            doubt,
+            height: measured.height(memory, law),
+            reach: measured.reach(memory, law),
+            start,
+        }
+    }
+}
+
+impl Measured {
+    /// The moment from which on setpoints have an effect that a measurement does not show.
+    fn from(&self, at: MonoNanos) -> MonoNanos {
+        let nanos = u64::try_from(self.reaction.as_nanos()).unwrap_or(u64::MAX);
+        MonoNanos(at.min(self.now).0.saturating_sub(nanos))
+    }
+
+    fn height(&self, memory: &Memory, law: &Law) -> Option<Height> {
+        law.band()?;
+        let Timed { at, value } = self.flying?;
+        let from = self.from(at);
+        let delay_s = seconds(from, self.now);
+        let (least, most) = memory.range(from, 2, value.climb_mps);
+        Some(Height {
+            highest_m: value.above_takeoff_m + most.max(0.0) * delay_s,
+            lowest_m: value.above_ground_m.unwrap_or(value.above_takeoff_m)
+                + least.min(0.0) * delay_s,
+        })
+    }
+
+    fn reach(&self, memory: &Memory, law: &Law) -> Option<Reach> {
+        let arm = law.arm()?;
+        let Timed { at, value } = self.joints?;
+        let from = self.from(at);
+        let delay_s = seconds(from, self.now);
+        let mut reach = Reach { highest: [0.0; MAX_JOINTS], lowest: [0.0; MAX_JOINTS] };
+        let (position, velocity) = (value.position.as_slice(), value.velocity.as_slice());
+        for (index, (at, moving)) in position.iter().zip(velocity).enumerate().take(arm.count()) {
+            let (least, most) = memory.range(from, index, *moving);
+            reach.highest[index] = at + most.max(0.0) * delay_s;
+            reach.lowest[index] = at + least.min(0.0) * delay_s;
+        }
+        Some(reach)
+    }
+}
+
+/// Where the robot stands, as the zones see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) standing: &'a Standing,
+    pub(crate) unsure: Uncertainty,
+    pub(crate) zones: &'a ZoneMap,
+}
+
+/// Judges setpoints of one tick.
+pub(crate) struct Judge<'a> {
+    ahead: &'a Ahead,
+    arm: Option<(&'a Arm, Reach)>,
+    band: Option<(Band, Height)>,
+    hold_s: f64,
+    law: &'a Law,
+    /// The measured motion alone, braked at once, breaks this.
+    momentum: Option<Edge>,
+    near: Near,
+    place: Place<'a>,
+}
+
+impl<'a> Judge<'a> {
+    /// For setpoints between the two `candidates`, each held for `hold_s` and then braked.
+    pub(crate) fn new(
+        law: &'a Law,
+        place: Place<'a>,
+        ahead: &'a Ahead,
+        candidates: [&Axes; 2],
+        hold_s: f64,
+    ) -> Self {
+        let (apart, measured) = ahead.doubt.map_or((0.0, Planar::ZERO), |(pose, twist)| {
+            (pose.point().distance(ahead.start.point()), twist)
+        });
+        // No path between the candidates is longer than the fastest held and braked longest.
+        let all = candidates.map(|axes| law.planar(axes)).into_iter().chain([measured]);
+        let (speed, brake_s) = all.fold((0.0_f64, 0.0_f64), |(speed, brake_s), twist| {
+            (speed.max(twist.speed()), brake_s.max(law.brake_seconds(twist)))
+        });
+        let reach_m = apart + speed * (hold_s + brake_s / 2.0);
+        let near = place.zones.near(ahead.start, reach_m, &place.unsure);
+        let mut judge = Self {
+            ahead,
+            arm: law.arm().zip(ahead.reach),
+            band: law.band().zip(ahead.height),
+            hold_s,
+            law,
+            momentum: None,
+            near,
+            place,
+        };
+        judge.momentum =
+            ahead.doubt.and_then(|(start, twist)| judge.path_broken(start, twist, 0.0));
+        judge
+    }
+
+    /// The setpoint between `brake` and `wish` that is nearest to `wish` and breaks nothing,
+    /// and what keeps it from the wish.
+    pub(crate) fn nearest(&self, brake: &Axes, wish: &Axes) -> (Axes, Option<Breach>) {
+        let Some(mut broken) = self.broken_by(wish) else {
+            return (*wish, None);
+        };
+        if let Some(breach) = self.broken_by(brake) {
+            return (*brake, Some(breach));
+        }
+        let (mut good, mut bad) = (0.0, 1.0);
+        for _ in 0..HALVINGS {
+            let part = f64::midpoint(good, bad);
+            match self.broken_by(&brake.towards(wish, part)) {
+                Some(breach) => (bad, broken) = (part, breach),
+                None => good = part,
+            }
+        }
+        (if good > 0.0 { brake.towards(wish, good) } else { *brake }, Some(broken))
+    }
+
+    fn broken_by(&self, axes: &Axes) -> Option<Breach> {
+        if let Some(breach) = self.law.breach(axes) {
+            return Some(breach);
+        }
+        let planar = self.law.planar(axes);
+        if let Some((band, height)) = &self.band {
+            let moves = planar.speed() > 0.0;
+            if let Some(breach) = band.breach(height, axes.0[2], moves, self.hold_s) {
+                return Some(breach);
+            }
+        }
+        if let Some((arm, reach)) = &self.arm {
+            return arm.leaves(reach, axes, self.hold_s);
+        }
+        self.edge_broken(planar).map(|edge| Breach {
+            limit: edge.clearance_m,
+            rule: edge.rule,
+            zone: Some(edge.zone),
+        })
+    }
+
+    fn edge_broken(&self, twist: Planar) -> Option<Edge> {
+        let told = self.path_broken(self.ahead.start, twist, self.hold_s);
+        let doubted = || {
+            let (start, measured) = self.ahead.doubt?;
+            let same_way = twist.x * measured.x + twist.y * measured.y > 0.0;
+            let faster = measured.speed() / twist.speed();
+            // Slower than told needs no second look at the speed, only at the place.
+            let stretch = if same_way && (1.0..20.0).contains(&faster) { faster } else { 1.0 };
+            self.path_broken(start, twist.scaled(stretch), self.hold_s)
+        };
+        told.or(self.momentum).or_else(doubted)
+    }
+
+    fn path_broken(&self, start: Pose, twist: Planar, hold_s: f64) -> Option<Edge> {
+        let brake_s = self.law.brake_seconds(twist);
+        let path = Path { brake_s, hold_s, start, twist };
+        let Place { standing, unsure, zones } = &self.place;
+        zones.broken_by(&path, &self.near, standing, unsure)
+    }
+}
+
+fn seconds(from: MonoNanos, to: MonoNanos) -> f64 {
+    to.since(from).unwrap_or_default().as_secs_f64()
+}
