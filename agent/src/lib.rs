@@ -12,6 +12,7 @@
 //! - [`cli`] — the commands.
 //! - [`policy_file`] — an owner's policy before it is signed.
 //! - `backtest` — a policy against a recording; a developer's tool, feature `tools`.
+//! - `review` — what a policy would do before it is signed; a developer's tool, too.
 //!
 //! # What it never does
 //! It decides nothing about motion: every command passes the gate of `nooterra-policy`. It
@@ -34,5 +35,7 @@ pub mod identity;
 pub mod jobs;
 pub mod link;
 pub mod policy_file;
+#[cfg(feature = "tools")]
+pub mod review;
 pub mod run;
 mod systemd;

@@ -111,6 +111,8 @@ fn the_guide_to_the_first_policy_works_command_by_command() {
         "did you mean `max_reverse_mps`?",
         "`zones[1].polygon`: the side after corner 0 meets the side after corner 2",
         "zone.keep_out press",
+        "zone.keep_out (press): clearance",
+        "looser   limits.max_linear_mps: 1.2 -> 1.6",
         "the object was altered or forged",
         "policy my-hall version 2, signed",
     ] {
@@ -118,6 +120,22 @@ fn the_guide_to_the_first_policy_works_command_by_command() {
     }
     let page = std::fs::read_to_string(dir.path().join("play-policy/drive.html")).unwrap();
     assert!(page.contains("<svg"), "nothing is drawn");
+}
+
+#[test]
+fn the_reference_of_policies_is_in_order_and_its_questions_are_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let (said, success) = follow("docs/policy.md", dir.path(), &[]);
+    assert!(success, "{said}");
+    for part in [
+        "policy arm version 1 for robot robot-1 is in order",
+        "policy drone version 1 for robot robot-1 is in order",
+        "zone.keep_in (field)",
+        "looser   vehicle.max_altitude_m: 30.0 -> 50.0",
+        "allows more than the old one",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }
 
 #[test]

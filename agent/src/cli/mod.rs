@@ -11,6 +11,8 @@ mod logging;
 #[cfg(feature = "tools")]
 mod masks;
 mod policy;
+#[cfg(feature = "tools")]
+mod review;
 mod skill;
 
 pub use exit::Code;

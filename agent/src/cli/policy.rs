@@ -21,6 +21,12 @@ pub(super) enum Command {
         /// The document.
         file: PathBuf,
     },
+    /// Say what a new policy allows that the old one did not, and the reverse, with examples
+    #[cfg(feature = "tools")]
+    Diff(super::review::Diff),
+    /// Say what a policy makes of a command in a state, and by which rules
+    #[cfg(feature = "tools")]
+    Explain(super::review::Explain),
     /// Turn a drone's fence (QGroundControl, MAVLink, ArduPilot) into zones of a policy
     #[cfg(feature = "tools")]
     Import(super::import::Import),
@@ -70,6 +76,10 @@ pub(super) fn answer(
             );
             Ok(Answer::done(text, json!({ "ok": true, "policy": document })))
         }
+        #[cfg(feature = "tools")]
+        Command::Diff(diff) => diff.answer(),
+        #[cfg(feature = "tools")]
+        Command::Explain(explain) => explain.answer(),
         #[cfg(feature = "tools")]
         Command::Import(import) => import.answer(),
         #[cfg(feature = "tools")]

@@ -1,0 +1,291 @@
+//! `nooterra-agent policy explain` and `diff`: what a policy would do, before it is signed.
+
+use super::Answer;
+use super::exit::{Code, coded};
+use super::policy;
+use crate::review::compare::{Comparison, Effect, Example, compare};
+use crate::review::explain::{Acting, Explained, explain};
+use crate::review::{Reviewed, State};
+use anyhow::Context as _;
+use nooterra_policy::Planar;
+use nooterra_protocol::command::Command;
+use nooterra_protocol::geometry::{Pose, Twist};
+use serde_json::json;
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const EXPLAIN_HELP: &str = "\
+The state is JSON, such as
+  {\"command\": {\"type\": \"drive\", \"linear\": 0.8, \"angular\": 0.0},
+   \"pose\": {\"x\": 2.0, \"y\": 1.0, \"yaw\": 0.0}, \"twist\": {\"x\": 0.3, \"y\": 0.0, \"angular\": 0.0}}
+with `command` alone required; a file, or - for standard input. For a differential base --drive, \
+--at and --moving say the same shorter. Commands of other vehicles: ackermann {speed_mps, \
+steering_rad}, omni {x, y, angular}, fly {x, y, z, yaw_rate}, joints {joints: [...]}.
+Masks that the policy names are read from the files beside it.";
+
+const DIFF_HELP: &str = "\
+Numbers are compared by themselves; what zones do together is found by asking both policies about \
+the same states, drawn from a seed. An example is a state to put to `policy explain`. The exit \
+code is 0 whatever differs; with --deny-looser it is 1 when the new policy allows more.";
+
+/// The command line of `explain`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXPLAIN_HELP)]
+pub(super) struct Explain {
+    /// The policy as it is written, TOML or JSON.
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// The state and the command, JSON; - for standard input.
+    #[arg(required_unless_present = "drive", conflicts_with = "drive")]
+    state: Option<PathBuf>,
+    /// A differential base is asked for this: m/s, rad/s.
+    #[arg(long, value_name = "LINEAR,ANGULAR", value_parser = two, allow_hyphen_values = true)]
+    drive: Option<[f64; 2]>,
+    /// It stands here: m, m, degrees.
+    #[arg(long, value_name = "X,Y,YAW", value_parser = three, allow_hyphen_values = true, requires = "drive")]
+    at: Option<[f64; 3]>,
+    /// It moves like this: m/s, rad/s.
+    #[arg(long, value_name = "LINEAR,ANGULAR", value_parser = two, allow_hyphen_values = true, requires = "drive")]
+    moving: Option<[f64; 2]>,
+    /// Goes on with the command for so long, while the robot does as it is told.
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 10.0, value_parser = span)]
+    span: f64,
+}
+
+/// The command line of `diff`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = DIFF_HELP)]
+pub(super) struct Diff {
+    /// The policy that is in force, TOML or JSON.
+    old: PathBuf,
+    /// The one that would replace it.
+    new: PathBuf,
+    /// How many states both are asked about.
+    #[arg(long, value_name = "COUNT", default_value_t = 20_000)]
+    states: u32,
+    /// Where the states are drawn from.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+    /// Exit with 1 when the new policy allows something that the old one did not.
+    #[arg(long)]
+    deny_looser: bool,
+}
+
+impl Explain {
+    pub(super) fn answer(&self) -> anyhow::Result<Answer> {
+        let reviewed = reviewed(&self.policy)?;
+        let state = self.state().map_err(|error| coded(Code::Configuration, error))?;
+        let explained = explain(&reviewed, &state, Duration::from_secs_f64(self.span))
+            .map_err(|error| coded(Code::Configuration, error))?;
+        let text = in_words(&reviewed, &state, &explained);
+        let json = json!({
+            "policy": reviewed.document().id,
+            "version": reviewed.document().version,
+            "state": state,
+            "explained": explained,
+        });
+        Ok(Answer::done(text, json))
+    }
+
+    fn state(&self) -> anyhow::Result<State> {
+        if let Some([linear, angular]) = self.drive {
+            let [x, y, degrees] = self.at.unwrap_or_default();
+            let [moving, turning] = self.moving.unwrap_or_default();
+            return Ok(State {
+                pose: Pose { x, y, yaw: degrees.to_radians() },
+                twist: Planar::new(moving, 0.0, turning),
+                ..State::new(Twist::new(linear, angular).into())
+            });
+        }
+        let path = self.state.as_deref().context("name a file with the state, or --drive")?;
+        let text = if path == Path::new("-") {
+            let mut text = String::new();
+            // A state is a few hundred bytes; whatever is longer is none.
+            std::io::stdin().take(1 << 20).read_to_string(&mut text)?;
+            text
+        } else {
+            std::fs::read_to_string(path).with_context(|| path.display().to_string())?
+        };
+        serde_json::from_str(&text).with_context(|| format!("{} is no state", path.display()))
+    }
+}
+
+impl Diff {
+    pub(super) fn answer(&self) -> anyhow::Result<Answer> {
+        let (old, new) = (reviewed(&self.old)?, reviewed(&self.new)?);
+        let comparison = compare(&old, &new, self.states, self.seed)
+            .map_err(|error| coded(Code::Configuration, error))?;
+        let looser = comparison.is_looser();
+        if self.deny_looser && looser {
+            let text = differences(&comparison);
+            anyhow::bail!("the new policy allows more than the old one:\n{text}");
+        }
+        let json =
+            json!({ "looser": looser, "same": comparison.is_same(), "comparison": comparison });
+        Ok(Answer::done(differences(&comparison), json))
+    }
+}
+
+fn reviewed(file: &Path) -> anyhow::Result<Reviewed> {
+    let document = policy::read(file)?;
+    let beside = file.parent().unwrap_or(Path::new("."));
+    Reviewed::new(&document, beside)
+        .with_context(|| file.display().to_string())
+        .map_err(|error| coded(Code::Configuration, error))
+}
+
+fn in_words(reviewed: &Reviewed, state: &State, explained: &Explained) -> String {
+    let document = reviewed.document();
+    let mut text = format!(
+        "policy {} version {}: {} at ({:.2}, {:.2}), heading {:.1} degrees",
+        document.id,
+        document.version,
+        motion(&state.command),
+        state.pose.x,
+        state.pose.y,
+        state.pose.yaw.to_degrees()
+    );
+    if explained.passes {
+        text.push_str("\nnow: passes as it is");
+    } else {
+        match explained.stop {
+            Some(profile) => {
+                let _ = write!(text, "\nnow: stop ({})", word(&profile));
+            }
+            None => {
+                let _ = write!(text, "\nnow: {}", motion(&explained.allowed));
+            }
+        }
+    }
+    for rule in &explained.rules {
+        let _ = write!(text, "\n  {}", limit(rule));
+    }
+    if !explained.then.is_empty() {
+        text.push_str("\nthen, while the command goes on:");
+    }
+    for change in &explained.then {
+        let what = if change.began { "from" } else { "until" };
+        let _ = write!(text, "\n  {what:<5} {:>6.2} s  {}", change.t_s, limit(&change.rule));
+    }
+    let end = &explained.end;
+    let _ = write!(
+        text,
+        "\nafter {:.1} s: {} at ({:.2}, {:.2})",
+        end.t_s,
+        motion(&end.allowed),
+        end.pose.x,
+        end.pose.y
+    );
+    text
+}
+
+fn differences(comparison: &Comparison) -> String {
+    if comparison.is_same() {
+        return format!("no difference, in {} states either", comparison.states);
+    }
+    let mut text = String::new();
+    for changed in &comparison.changed {
+        let effect = match changed.effect {
+            Effect::Looser => "looser ",
+            Effect::Other => "changed",
+            Effect::Tighter => "tighter",
+        };
+        let value = |value: &Option<serde_json::Value>| match value {
+            None => "none".to_owned(),
+            Some(value @ (serde_json::Value::Array(_) | serde_json::Value::Object(_))) => {
+                let text = value.to_string();
+                if text.len() > 60 { format!("{} bytes of it", text.len()) } else { text }
+            }
+            Some(value) => value.to_string(),
+        };
+        let (old, new) = (value(&changed.old), value(&changed.new));
+        let _ = writeln!(text, "{effect}  {}: {old} -> {new}", changed.key);
+    }
+    for (what, examples) in [
+        ("only the new policy lets go on", &comparison.allows),
+        ("only the old policy lets go on", &comparison.forbids),
+    ] {
+        if examples.is_empty() {
+            let _ = writeln!(text, "{what}: nothing, in {} states", comparison.states);
+            continue;
+        }
+        let _ = writeln!(text, "{what}:");
+        for example in examples {
+            let _ = writeln!(text, "  {}", sentence(example));
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+fn sentence(example: &Example) -> String {
+    let pose = example.state.pose;
+    format!(
+        "{} at ({:.2}, {:.2}), heading {:.1} degrees; the other: {}, by {}",
+        motion(&example.state.command),
+        pose.x,
+        pose.y,
+        pose.yaw.to_degrees(),
+        motion(&example.held_to),
+        limit(&example.rule)
+    )
+}
+
+fn limit(rule: &Acting) -> String {
+    let zone = rule.zone.as_ref().map(|zone| format!(" ({zone})")).unwrap_or_default();
+    if rule.unit.is_empty() {
+        return format!("{}{zone}", rule.rule);
+    }
+    let what = if rule.rule.name().starts_with("zone.keep") { "clearance" } else { "limit" };
+    format!("{}{zone}: {what} {:.2} {}", rule.rule, rule.limit, rule.unit)
+}
+
+fn motion(command: &Command) -> String {
+    match command {
+        Command::Ackermann(steer) => {
+            format!("{:.2} m/s steering {:.2} rad", steer.speed_mps, steer.steering_rad)
+        }
+        Command::Drive(twist) => format!("{:.2} m/s {:.2} rad/s", twist.linear, twist.angular),
+        Command::Fly(v) => {
+            format!("({:.2}, {:.2}, {:.2}) m/s {:.2} rad/s", v.x, v.y, v.z, v.yaw_rate)
+        }
+        Command::Joints(velocities) => {
+            let joints = velocities.joints.as_slice();
+            let parts: Vec<String> = joints.iter().map(|v| format!("{v:.2}")).collect();
+            format!("joints at {} rad/s", parts.join(", "))
+        }
+        Command::Omni(planar) => {
+            format!("({:.2}, {:.2}) m/s {:.2} rad/s", planar.x, planar.y, planar.angular)
+        }
+    }
+}
+
+/// An enum as it is written in files.
+fn word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(text)) => text,
+        _ => "?".to_owned(),
+    }
+}
+
+fn two(text: &str) -> Result<[f64; 2], String> {
+    numbers(text)
+}
+
+fn three(text: &str) -> Result<[f64; 3], String> {
+    numbers(text)
+}
+
+fn numbers<const N: usize>(text: &str) -> Result<[f64; N], String> {
+    let parts: Result<Vec<f64>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+    parts
+        .ok()
+        .and_then(|parts| parts.try_into().ok())
+        .ok_or_else(|| format!("write {N} numbers with commas between them"))
+}
+
+fn span(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "write seconds".to_owned())?;
+    if (0.0..=600.0).contains(&seconds) { Ok(seconds) } else { Err("write 0 to 600".to_owned()) }
+}
