@@ -35,6 +35,9 @@ pub const CRAWL_MPS: f64 = 0.1;
 /// reach.
 const MOST_BELIEVED_M: f64 = 10.0 * MAX_COORDINATE_M;
 
+/// Slower than this, what flies keeps its height: above the noise of a barometer, m/s.
+const CLIMB_DOUBT_MPS: f64 = 0.2;
+
 /// A heading beyond so many radians has lost its fraction; headings are usually within ±π.
 const MOST_BELIEVED_RAD: f64 = 1e6;
 
@@ -294,7 +297,11 @@ impl Gate {
     fn rests(&self, inputs: &Inputs) -> bool {
         let law = law_of(&self.laws, inputs.mode);
         let told = self.last.is_none_or(|axes| law.is_rest(&axes));
-        told && is_still(inputs.twist.value)
+        let joints = inputs.joints.as_ref().map(|joints| joints.value.velocity);
+        let joints_rest =
+            joints.is_none_or(|joints| joints.as_slice().iter().all(|v| v.abs() < DOUBT.angular));
+        let climb = inputs.flying.map_or(0.0, |flying| flying.value.climb_mps);
+        told && is_still(inputs.twist.value) && joints_rest && climb.abs() < CLIMB_DOUBT_MPS
     }
 
     /// The seconds since the last tick; a clock that jumped is noted and forgets the past.

@@ -393,6 +393,27 @@ proptest! {
 }
 
 #[test]
+fn a_stop_is_not_lifted_while_a_joint_still_moves() {
+    let document = &policies()[4];
+    let mut gate = Gate::new(&verified(document.clone()));
+    let mut now = START;
+    let mut tick = |pressed, velocity: f64| {
+        now = now.plus(STEP);
+        let mut inputs = standing(0, now, OPEN, Some(command(document, [0.2; 4])));
+        inputs.wishes.emergency_stop = pressed;
+        inputs.wishes.acknowledged = (!pressed).then_some(now);
+        if let Some(joints) = &mut inputs.joints {
+            joints.value.velocity = PerJoint::new(&[velocity; 3]).unwrap();
+        }
+        matches!(gate.tick(&inputs).action, Action::Stop(_))
+    };
+    assert!(!tick(false, 0.2));
+    assert!(tick(true, 0.2));
+    assert!(tick(false, 0.2), "it still moves");
+    assert!(!tick(false, 0.0));
+}
+
+#[test]
 fn a_command_for_another_kind_of_vehicle_is_a_stop() {
     let documents = policies();
     for (index, document) in documents.iter().enumerate() {
