@@ -26,6 +26,8 @@ mod policy_file;
 #[path = "../../../blackbox/src/scan.rs"]
 mod scan;
 mod seeds;
+#[path = "../../../blackbox/src/state.rs"]
+mod state;
 mod targets;
 
 /// What the included modules ask of the crates that they come from.

@@ -1,11 +1,11 @@
 //! Inputs that are well formed, and the names and keys that they share.
 
-use crate::block::{Block, Encoded, Running};
+use crate::block::{Block, Encoded, Held, Running};
 use crate::minisig;
 use crate::signature::TrustedKeys;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use nooterra_evidence::{Checkpoint, GENESIS, Record, leaf_hash, link};
+use nooterra_evidence::{Checkpoint, GENESIS, Record, Seal, leaf_hash, link};
 use nooterra_protocol::VERSION;
 use nooterra_protocol::codec::{self, Blob, Digest};
 use nooterra_protocol::command::{Ask, RemoteCommand};
@@ -21,6 +21,7 @@ use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 use nooterra_protocol::uplink::{Ack, Batch, State};
 use std::collections::BTreeMap;
 use std::io::Cursor;
+use std::sync::Arc;
 
 /// A public key in minisign's form; nobody signs with it here.
 pub(crate) const PUBLIC_KEY: &str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
@@ -106,11 +107,12 @@ fn signed_checkpoint(size: u64, head: Digest) -> Entry {
         head,
         journal: journal_id(),
         policy_hash: Digest::of(b"policy"),
+        root: Digest::of(b"root"),
         size,
         stamp: stamp(),
         v: nooterra_evidence::record::VERSION,
     };
-    checkpoint.into_entry(&key()).expect("it signs")
+    checkpoint.into_entry(&Seal::Device(Arc::new(key()))).expect("it signs")
 }
 
 fn entries() -> Vec<Entry> {
@@ -164,7 +166,7 @@ pub(crate) fn blocks() -> Vec<Vec<u8>> {
     let mut head = GENESIS;
     let mut encoded = |bytes: Vec<u8>| {
         head = link(&head, &leaf_hash(&bytes));
-        Encoded { bytes, class: Class::Normal, link: head }
+        Encoded { bytes, class: Class::Normal, held: Held::Whole, link: head }
     };
     let records: Vec<Encoded> = records().into_iter().map(&mut encoded).collect();
     let running = Running { boot: 1, actor_seq: 0, checkpoint_seq: 3 };

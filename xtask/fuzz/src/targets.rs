@@ -183,7 +183,7 @@ fn salvage(bytes: &[u8]) {
             assert!(!candidate.intact || Block::read(&block).is_ok());
         }
     }
-    let _ = found.proves_more_than(1, None);
+    let _ = found.proves_more_than(1);
 }
 
 fn bundle(bytes: &[u8]) {
