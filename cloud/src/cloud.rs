@@ -223,7 +223,7 @@ fn key_error(path: &Path, why: &dyn fmt::Display) -> StartError {
 }
 
 /// One process at a time: the system releases the lock when the process ends, however it ends.
-fn lock(dir: &Path) -> Result<File, StartError> {
+pub(crate) fn lock(dir: &Path) -> Result<File, StartError> {
     let path = dir.join("lock");
     let file = File::options()
         .create(true)

@@ -5,14 +5,15 @@
 
 use crate::clock::Clock;
 use crate::commands::{self, CommandError};
+use crate::fold::{self, Created, FoldError, Reserved};
 use crate::store::jobs::{JobRow, NewFact, append, robot_stream, signed_of, stream_of};
 use crate::store::{StoreError, jobs, robots, skills};
-use nooterra_protocol::codec;
+use nooterra_protocol::codec::Digest;
 use nooterra_protocol::command::Ask;
 use nooterra_protocol::envelope::{Signed, SignedError};
-use nooterra_protocol::event::{Actor, ActorKind, EventType, Fact, Heartbeat, Statement};
-use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, JournalId, RobotId};
-use nooterra_protocol::job::{JobState, NotPossible, Step, step};
+use nooterra_protocol::event::{Actor, ActorKind, EventType, Fact, Statement};
+use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, JournalId, RobotId, StreamId};
+use nooterra_protocol::job::{JobState, NotPossible, step};
 use nooterra_protocol::keys::{Ed25519Key, Signer as _, VerifyingKey};
 use nooterra_protocol::plan::{Plan, PlanError, SkillRef};
 use nooterra_protocol::time::WallMillis;
@@ -30,6 +31,8 @@ pub(crate) enum JobError {
     Command(#[from] CommandError),
     #[error("no random bytes: {0}")]
     Entropy(#[from] getrandom::Error),
+    #[error(transparent)]
+    Fold(#[from] FoldError),
     #[error(transparent)]
     NotPossible(#[from] NotPossible),
     #[error(transparent)]
@@ -123,21 +126,14 @@ impl Server {
         kind: EventType,
         payload: &P,
     ) -> Result<JobRow, JobError> {
-        let before = load(tx, job)?;
-        let step = step(before.state, kind)?;
+        let mut row = load(tx, job)?;
+        step(row.state, kind)?;
         let signed = self.state(tx, job, kind, payload)?;
-        let fact = NewFact {
-            event: &signed.body().id,
-            kind,
-            late: false,
-            signed: signed.bytes(),
-            stream: &stream_of(job)?,
-        };
-        append(tx, &fact, self.now())?;
-        if let Step::To(state) = step {
-            jobs::set_state(tx, job, state, self.now())?;
-        }
-        load(tx, job)
+        let now = self.now();
+        let head = place(tx, &stream_of(job)?, &signed, false, now)?;
+        fold::next(&mut row, signed.body(), head, now)??;
+        jobs::keep(tx, &row)?;
+        Ok(row)
     }
 
     /// `JOB_CREATED`, after the plan was checked against the published skills.
@@ -148,12 +144,6 @@ impl Server {
         plan: &Plan,
         requester: &ActorId,
     ) -> Result<JobRow, JobError> {
-        #[derive(Serialize)]
-        struct Created<'a> {
-            plan: &'a Plan,
-            requester: &'a ActorId,
-            robot: &'a RobotId,
-        }
         plan.check()?;
         if robots::find(tx, robot)?.is_none() {
             return Err(JobError::UnknownRobot(robot.clone()));
@@ -161,18 +151,14 @@ impl Server {
         check_skills(tx, plan)?;
         let id = new_id("job")?;
         let id = JobId::new(id).map_err(|e| StoreError::damaged("a job id", e))?;
-        jobs::create(tx, &id, robot, requester, plan, self.now())?;
-        let payload = Created { plan, requester, robot };
+        let payload =
+            Created { plan: plan.clone(), requester: requester.clone(), robot: robot.clone() };
         let signed = self.state(tx, &id, EventType::JobCreated, &payload)?;
-        let fact = NewFact {
-            event: &signed.body().id,
-            kind: EventType::JobCreated,
-            late: false,
-            signed: signed.bytes(),
-            stream: &stream_of(&id)?,
-        };
-        append(tx, &fact, self.now())?;
-        load(tx, &id)
+        let now = self.now();
+        let head = place(tx, &stream_of(&id)?, &signed, false, now)?;
+        let row = fold::first(&id, signed.body(), head, now)?;
+        jobs::add(tx, &row)?;
+        Ok(row)
     }
 
     /// `QUOTE_PROPOSED`.
@@ -208,11 +194,6 @@ impl Server {
         struct Matched<'a> {
             robot: &'a RobotId,
         }
-        #[derive(Serialize)]
-        struct Reserved<'a> {
-            command: &'a EnvelopeId,
-            robot: &'a RobotId,
-        }
         let JobRow { robot, plan, .. } = load(tx, job)?;
         self.advance(tx, job, EventType::Matched, &Matched { robot: &robot })?;
         for skill in plan.skills() {
@@ -220,10 +201,7 @@ impl Server {
         }
         let ask = Ask::StartJob { job: job.clone(), plan };
         let command = commands::issue(tx, self, &robot, &ask, ttl, Some(job))?;
-        let reserved = Reserved { command: &command, robot: &robot };
-        self.advance(tx, job, EventType::Reserved, &reserved)?;
-        jobs::set_command(tx, job, &command)?;
-        load(tx, job)
+        self.advance(tx, job, EventType::Reserved, &Reserved { command, robot })
     }
 
     /// `CANCELLED`; a robot that may have the job is told to give it up.
@@ -302,44 +280,36 @@ pub(crate) fn take_from_robot(
         return Ok((known != bytes).then(|| note.to_owned()));
     }
     let job = fact.job.as_ref().map(|id| jobs::find(tx, id)).transpose()?.flatten();
-    let job = job.filter(|job| job.robot == *robot);
-    let (stream, step) = match &job {
-        Some(job) => (stream_of(&job.id)?, step(job.state, fact.kind)),
+    let Some(mut job) = job.filter(|job| job.robot == *robot) else {
         // Nothing here says what state it should meet: it is kept, and changes nothing.
-        None => (robot_stream(robot)?, Ok(Step::Beside)),
+        place(tx, &robot_stream(robot)?, &signed, false, now)?;
+        return Ok(None);
     };
-    let late = step.is_err();
-    let place = NewFact { event: &fact.id, kind: fact.kind, late, signed: bytes, stream: &stream };
-    append(tx, &place, now)?;
-    if let Some(job) = &job {
-        match step {
-            Ok(Step::To(state)) => jobs::set_state(tx, &job.id, state, now)?,
-            Ok(Step::Beside) => heartbeat(tx, job, fact, now)?,
-            Err(reason) => {
-                tracing::info!(%robot, job = %job.id, %reason, "a late fact was kept and marked");
-            }
+    let late = step(job.state, fact.kind).is_err();
+    let head = place(tx, &stream_of(&job.id)?, &signed, late, now)?;
+    let folded = fold::next(&mut job, fact, head, now);
+    match folded.map_err(|e| StoreError::damaged("a job", e))? {
+        Ok(()) => jobs::keep(tx, &job)?,
+        Err(reason) => {
+            tracing::info!(%robot, job = %job.id, %reason, "a late fact was kept and marked");
         }
     }
     Ok(None)
 }
 
-fn heartbeat(
+/// Gives a fact the next place of a stream; the stream's new head.
+fn place(
     tx: &Connection,
-    job: &JobRow,
-    fact: &Fact,
+    stream: &StreamId,
+    signed: &Signed<Fact>,
+    late: bool,
     now: WallMillis,
-) -> Result<(), StoreError> {
-    if fact.kind != EventType::Heartbeat || job.state.is_over() {
-        return Ok(());
-    }
-    // A heartbeat of a later release may say more than this one reads.
-    let Ok(heartbeat) = codec::from_value::<Heartbeat>(fact.payload.clone()) else {
-        return Ok(());
-    };
-    if !(0.0..=1.0).contains(&heartbeat.progress) {
-        return Ok(());
-    }
-    jobs::set_progress(tx, &job.id, heartbeat.progress, heartbeat.stage.as_ref(), now)
+) -> Result<Digest, StoreError> {
+    let Fact { id: event, kind, .. } = signed.body();
+    let fact = NewFact { event, kind: *kind, late, signed: signed.bytes(), stream };
+    let place = append(tx, &fact, now)?;
+    let place = place.ok_or_else(|| StoreError::damaged("an event", "it has a place already"))?;
+    Ok(place.hash)
 }
 
 /// 16 random bytes as the text of an id.
@@ -394,9 +364,6 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::store::Store;
-    use nooterra_protocol::codec::Digest;
-    use nooterra_protocol::event::Place;
-    use nooterra_protocol::ids::StreamId;
     use nooterra_protocol::keys::Es256Key;
     use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
     use serde_json::json;
@@ -489,31 +456,6 @@ mod tests {
         }
     }
 
-    /// The state by folding the stream alone, and the events in it.
-    fn replay(tx: &Connection, stream: &StreamId) -> (JobState, Vec<(EventType, bool)>) {
-        let (mut state, mut prev, mut events) = (JobState::Created, Digest::ZERO, Vec::new());
-        for (i, row) in jobs::facts(tx, stream, 0, 1000).unwrap().into_iter().enumerate() {
-            assert_eq!(row.place.seq, i as u64 + 1);
-            assert_eq!(row.place.prev_hash, prev);
-            prev = Place::hash_of(&prev, &row.signed);
-            assert_eq!(row.place.hash, prev);
-            let parts: codec::Value = codec::from_slice(&row.signed).unwrap();
-            let codec::Value::Array(parts) = parts else { panic!() };
-            let codec::Value::Bytes(payload) = &parts[2] else { panic!() };
-            let fact: Fact = codec::from_slice(payload).unwrap();
-            match step(state, fact.kind) {
-                Ok(Step::To(next)) => {
-                    assert!(!row.place.late);
-                    state = next;
-                }
-                Ok(Step::Beside) => assert!(!row.place.late),
-                Err(_) => assert!(row.place.late, "{} in {state} is not marked", fact.kind),
-            }
-            events.push((fact.kind, row.place.late));
-        }
-        (state, events)
-    }
-
     proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
         #[test]
@@ -567,9 +509,10 @@ mod tests {
                     assert_eq!((after.state, after.events), (before.state, before.events));
                 }
             }
-            let (after, (folded, _)) =
-                store.with(|tx| (load(tx, job).unwrap(), replay(tx, &stream)));
-            assert_eq!(after.state, folded);
+            let after = store.with(|tx| load(tx, job).unwrap());
+            let key = server.public_key();
+            let again = store.with(|tx| crate::replay::compare(tx, Some(&key)).unwrap().0);
+            assert!(again.agrees() && again.jobs == 1, "{again:?}");
             let stored: BTreeSet<_> = store.with(|tx| {
                 let facts = jobs::facts(tx, &stream, 0, 1000).unwrap();
                 facts.into_iter().map(|row| row.signed).collect()

@@ -15,14 +15,16 @@
 //! - `endpoint`: MQTT 5 for robots. Topics come from the certificate, never from the client.
 //! - [`api`]: HTTP and JSON for people and programs. Its text is the contract.
 //! - `jobs`: event-sourced jobs. A stream of signed facts per job, hash-chained; the state is
-//!   a fold with the one transition table of `nooterra_protocol::job`.
+//!   a fold (`fold`) with the one transition table of `nooterra_protocol::job`.
+//! - [`replay()`]: reads the streams again, and compares what they say with what is shown.
 //! - `ingest`: what robots send: journal records, kept as they are, and what follows from them.
 //! - `commands`: signed, expiring envelopes to robots, sent until the robot's journal names them.
-//! - `store`: one SQLite file.
+//! - `store`: one SQLite file, one thread that writes, readers beside it.
 //!
 //! # Who owns what
 //! Each TLS connection is one task; it owns its socket and its protocol state. Everything
-//! durable is behind one SQLite connection and its lock, used on blocking threads. A live
+//! durable is written by one thread, which commits what waits together; reads have connections
+//! of their own, on blocking threads. A live
 //! MQTT connection is reached through a registry that holds a wake-up and an end signal for
 //! each robot, nothing else: commands wait in the store, so there is no outbound queue to
 //! overflow. A robot that does not read is disconnected when a write stalls.
@@ -43,8 +45,10 @@ mod config;
 mod core;
 mod endpoint;
 mod files;
+mod fold;
 mod ingest;
 mod jobs;
+mod replay;
 mod store;
 mod tls;
 
@@ -52,4 +56,5 @@ pub use ca::CaError;
 pub use clock::{Clock, SystemClock};
 pub use cloud::{Cloud, StartError};
 pub use config::{Config, DEFAULT_HTTP_PORT, DEFAULT_MQTT_PORT};
+pub use replay::{Difference, Options as ReplayOptions, Replay, ReplayError, replay};
 pub use store::StoreError;

@@ -1,7 +1,10 @@
 //! `nooterra-cloud`: the command line of the thin cloud.
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
-use nooterra_cloud::{Cloud, Config, DEFAULT_HTTP_PORT, DEFAULT_MQTT_PORT, StartError};
+use nooterra_cloud::{
+    Cloud, Config, DEFAULT_HTTP_PORT, DEFAULT_MQTT_PORT, Difference, Replay, ReplayOptions,
+    StartError,
+};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -16,6 +19,7 @@ Exit codes:
   2  the command line is wrong
   3  the data directory cannot be used: not writable, in use, or damaged
   4  cannot listen: the port is in use, or needs other rights
+  5  replay: what the streams say is not what is shown
 
 Environment:
   RUST_LOG  what is logged, on standard error: `info` unless set, `debug`, `nooterra_cloud=trace`";
@@ -38,6 +42,12 @@ enum Command {
     },
     /// Print the OpenAPI document of this release.
     Openapi,
+    /// Read every stream again and compare it with what the cloud shows.
+    ///
+    /// Checks that no fact is missing or changed, that each is signed by whom it says, and that
+    /// every job is shown as its stream says. It may run beside the cloud, and then compares one
+    /// state of it.
+    Replay(ReplayArgs),
     /// Run until SIGTERM or SIGINT.
     ///
     /// At the first start the data directory is filled: a private root (`ca.pem`, `ca_key.pem`),
@@ -45,6 +55,25 @@ enum Command {
     /// (`admin_token`) and the database (`cloud.sqlite`). All of it survives kill -9; back the
     /// directory up as a whole, while the cloud is stopped.
     Serve(Serve),
+}
+
+#[derive(Debug, clap::Args)]
+struct ReplayArgs {
+    /// Compare only; what it does unless told to rebuild.
+    #[arg(long, conflicts_with = "rebuild")]
+    check: bool,
+    /// The cloud's data directory.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Make what is shown of jobs anew from the streams; the cloud must be stopped.
+    #[arg(long)]
+    rebuild: bool,
+    /// Leave signatures unchecked, which is most of the work.
+    #[arg(long)]
+    skip_signatures: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -92,6 +121,7 @@ fn main() -> ExitCode {
             Ok(document) => print(&document),
             Err(error) => fail(&error, 1),
         },
+        Command::Replay(args) => replay(&args),
         Command::Serve(serve) => {
             log(serve.log_format);
             match tokio::runtime::Runtime::new() {
@@ -100,6 +130,49 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+fn replay(args: &ReplayArgs) -> ExitCode {
+    let options = ReplayOptions { rebuild: args.rebuild, skip_signatures: args.skip_signatures };
+    let replay = match nooterra_cloud::replay(&args.data, options) {
+        Ok(replay) => replay,
+        Err(error) => return fail(&error, 3),
+    };
+    let text = if args.json {
+        match serde_json::to_string(&replay) {
+            Ok(json) => json + "\n",
+            Err(error) => return fail(&error, 1),
+        }
+    } else {
+        replay_text(&replay)
+    };
+    match print(&text) {
+        ExitCode::SUCCESS if !replay.agrees() => ExitCode::from(5),
+        code => code,
+    }
+}
+
+fn replay_text(replay: &Replay) -> String {
+    let mut text = format!(
+        "{} facts in {} streams, {} of them late; {} jobs\n",
+        replay.facts, replay.streams, replay.late, replay.jobs
+    );
+    for Difference { seq, stream, what } in &replay.differences {
+        let place = seq.map_or(String::new(), |seq| format!(" #{seq}"));
+        text.push_str(&format!("{stream}{place}: {what}\n"));
+    }
+    let undescribed = replay.differing - replay.differences.len() as u64;
+    if undescribed > 0 {
+        text.push_str(&format!("and {undescribed} more\n"));
+    }
+    match (replay.differing, replay.rebuilt) {
+        (0, None) => text.push_str("the streams say what is shown\n"),
+        (found, None) => text.push_str(&format!("{found} differences\n")),
+        (found, Some(jobs)) => {
+            text.push_str(&format!("{found} differences before; {jobs} jobs were made anew\n"));
+        }
+    }
+    text
 }
 
 async fn run(serve: Serve) -> ExitCode {

@@ -1,11 +1,12 @@
 //! Commands to robots, and what became of them.
 
 use super::auth::Admin;
+use super::call::{Answer, Call};
 use super::error::{ApiError, ErrorBody};
 use super::extract::{Body, command_id};
 use super::json::VerdictJson;
 use super::robots::load;
-use crate::commands::{self as make, CommandError, MAX_REASON_BYTES};
+use crate::commands::{self as make, MAX_REASON_BYTES};
 use crate::core::Core;
 use crate::store::commands::{self, CommandRow};
 use crate::store::{StoreError, records};
@@ -89,23 +90,31 @@ pub(crate) async fn send(
     _: Admin,
     State(core): State<Arc<Core>>,
     Path(id): Path<String>,
+    call: Call,
     Body(request): Body<CommandRequest>,
-) -> Result<(StatusCode, Json<CommandJson>), ApiError> {
+) -> Result<Answer, ApiError> {
     let robot = load(&core, &id).await?.id;
     let CommandRequest { ask, ttl_ms } = request;
     fit(&ask)?;
     let ttl = Duration::from_millis(ttl_ms.unwrap_or(TTL_MS));
-    let (server, to) = (core.server.clone(), robot.clone());
-    let row = core
+    let (server, now) = (core.server.clone(), core.clock.wall());
+    let answer = core
         .store
-        .write::<_, CommandError, _>(move |tx| {
-            let id = make::issue(tx, &server, &to, &ask, ttl, None)?;
-            Ok(commands::find(tx, &to, &id)?)
+        .write::<_, ApiError, _>(move |tx| {
+            if let Some(answer) = call.known(tx, now)? {
+                return Ok(answer);
+            }
+            let id = make::issue(tx, &server, &robot, &ask, ttl, None)?;
+            let row = commands::find(tx, &robot, &id)?
+                .ok_or_else(|| StoreError::damaged("a command", "it is gone"))?;
+            let command = command(row, Vec::new(), now)?;
+            Ok(call.answer(tx, StatusCode::ACCEPTED, &command, now)?.waking(robot))
         })
         .await?;
-    core.registry.wake(&robot);
-    let row = row.ok_or_else(|| StoreError::damaged("a command", "it is gone"))?;
-    Ok((StatusCode::ACCEPTED, Json(command(row, Vec::new(), core.clock.wall())?)))
+    if let Some(robot) = &answer.wake {
+        core.registry.wake(robot);
+    }
+    Ok(answer)
 }
 
 /// The robot's commands.

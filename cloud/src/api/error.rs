@@ -151,6 +151,7 @@ impl From<JobError> for ApiError {
             }
             JobError::Command(error) => error.into(),
             JobError::Entropy(error) => Self::internal(&error),
+            JobError::Fold(error) => Self::internal(&error),
             JobError::NotPossible(refused) => Self::new(
                 StatusCode::CONFLICT,
                 "wrong_state",

@@ -1,6 +1,7 @@
 //! Jobs: made, quoted, booked, dispatched, cancelled, watched.
 
 use super::auth::Admin;
+use super::call::{self, Answer, Call};
 use super::error::{ApiError, ErrorBody};
 use super::extract::{Body, OptionalBody, Params, job_id};
 use super::json::EventJson;
@@ -11,7 +12,9 @@ use crate::jobs::{JobError, Server};
 use crate::store::jobs::{self, JobRow};
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, RobotId, StepId};
 use nooterra_protocol::job::JobState;
 use nooterra_protocol::plan::Plan;
@@ -81,6 +84,9 @@ pub(crate) struct JobJson {
     created_at: WallMillis,
     /// Facts in its stream.
     events: u64,
+    /// Hash of the last fact's place, which the `ETag` names too.
+    #[schema(value_type = String)]
+    head: Digest,
     /// Its id.
     #[schema(value_type = String)]
     id: JobId,
@@ -120,8 +126,9 @@ pub(crate) struct JobList {
 pub(crate) async fn create(
     _: Admin,
     State(core): State<Arc<Core>>,
+    call: Call,
     Body(request): Body<JobRequest>,
-) -> Result<(StatusCode, Json<JobJson>), ApiError> {
+) -> Result<Answer, ApiError> {
     let JobRequest { plan, requester, robot } = request;
     let requester = match requester {
         Some(requester) => requester,
@@ -129,8 +136,11 @@ pub(crate) async fn create(
             ActorId::new("requester").map_err(|e| crate::store::StoreError::damaged("a name", e))?
         }
     };
-    let job = change(&core, move |server, tx| server.create(tx, &robot, &plan, &requester)).await?;
-    Ok((StatusCode::CREATED, job))
+    let server = core.server.clone();
+    answer(&core, call, StatusCode::CREATED, move |_, tx| {
+        server.create(tx, &robot, &plan, &requester).map_err(ApiError::from)
+    })
+    .await
 }
 
 /// The newest jobs.
@@ -156,11 +166,12 @@ pub(crate) async fn show(
     _: Admin,
     State(core): State<Arc<Core>>,
     Path(id): Path<String>,
-) -> Result<Json<JobJson>, ApiError> {
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let id = job_id(&id)?;
     let row =
         core.store.read(move |tx| jobs::find(tx, &id)?.ok_or(JobError::UnknownJob(id))).await?;
-    Ok(Json(job(row)))
+    call::seen(&headers, row.head, &job(row))
 }
 
 /// Proposes a price: CREATED to QUOTED.
@@ -172,16 +183,19 @@ pub(crate) async fn show(
 pub(crate) async fn quote(
     _: Admin,
     State(core): State<Arc<Core>>,
+    call: Call,
     Path(id): Path<String>,
     OptionalBody(request): OptionalBody<QuoteRequest>,
-) -> Result<Json<JobJson>, ApiError> {
+) -> Result<Answer, ApiError> {
     let id = job_id(&id)?;
     let currency = request.currency.unwrap_or_else(|| "EUR".to_owned());
     if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
         let message = format!("`{currency}` is not a currency");
         return Err(ApiError::unfit("bad_currency", message, "use a code of ISO 4217, like EUR"));
     }
-    change(&core, move |server, tx| server.quote(tx, &id, request.amount_minor, &currency)).await
+    let QuoteRequest { amount_minor, .. } = request;
+    change(&core, call, id, move |server, tx, id| server.quote(tx, id, amount_minor, &currency))
+        .await
 }
 
 /// Accepts the price: QUOTED to BOOKED.
@@ -193,10 +207,11 @@ pub(crate) async fn quote(
 pub(crate) async fn book(
     _: Admin,
     State(core): State<Arc<Core>>,
+    call: Call,
     Path(id): Path<String>,
-) -> Result<Json<JobJson>, ApiError> {
+) -> Result<Answer, ApiError> {
     let id = job_id(&id)?;
-    change(&core, move |server, tx| server.book(tx, &id)).await
+    change(&core, call, id, move |server, tx, id| server.book(tx, id)).await
 }
 
 /// Licenses the skills, reserves the robot and sends it the plan: BOOKED to RESERVED.
@@ -209,14 +224,13 @@ pub(crate) async fn book(
 pub(crate) async fn dispatch(
     _: Admin,
     State(core): State<Arc<Core>>,
+    call: Call,
     Path(id): Path<String>,
     OptionalBody(request): OptionalBody<DispatchRequest>,
-) -> Result<Json<JobJson>, ApiError> {
+) -> Result<Answer, ApiError> {
     let id = job_id(&id)?;
     let ttl = request.ttl_ms.map_or(TTL, Duration::from_millis);
-    let job = change(&core, move |server, tx| server.dispatch(tx, &id, ttl)).await?;
-    core.registry.wake(&job.robot);
-    Ok(job)
+    change(&core, call, id, move |server, tx, id| server.dispatch(tx, id, ttl)).await
 }
 
 /// Ends a job that is not over, through a safe exit where the robot is under way.
@@ -229,18 +243,17 @@ pub(crate) async fn dispatch(
 pub(crate) async fn cancel(
     _: Admin,
     State(core): State<Arc<Core>>,
+    call: Call,
     Path(id): Path<String>,
     OptionalBody(request): OptionalBody<CancelRequest>,
-) -> Result<Json<JobJson>, ApiError> {
+) -> Result<Answer, ApiError> {
     let id = job_id(&id)?;
     let reason = request.reason.unwrap_or_else(|| "cancelled by the operator".to_owned());
     if reason.len() > MAX_REASON_BYTES {
         let message = format!("a reason has at most {MAX_REASON_BYTES} bytes");
         return Err(ApiError::unfit("reason_too_long", message, "shorten it"));
     }
-    let job = change(&core, move |server, tx| server.cancel(tx, &id, &reason, TTL)).await?;
-    core.registry.wake(&job.robot);
-    Ok(job)
+    change(&core, call, id, move |server, tx, id| server.cancel(tx, id, &reason, TTL)).await
 }
 
 /// The facts of a job, in their places.
@@ -269,14 +282,42 @@ pub(crate) async fn events(
     Ok(Json(EventList { events }))
 }
 
-async fn change<F>(core: &Core, work: F) -> Result<Json<JobJson>, ApiError>
+/// Moves a job that is there.
+async fn change<F>(core: &Core, call: Call, id: JobId, work: F) -> Result<Answer, ApiError>
 where
-    F: FnOnce(&Server, &Connection) -> Result<JobRow, JobError> + Send + 'static,
+    F: FnOnce(&Server, &Connection, &JobId) -> Result<JobRow, JobError> + Send + 'static,
 {
     let server = core.server.clone();
-    let row = core.store.write(move |tx| work(&server, tx)).await?;
-    tracing::info!(job = %row.id, state = %row.state, "job moved");
-    Ok(Json(job(row)))
+    answer(core, call, StatusCode::OK, move |call, tx| {
+        let before = jobs::find(tx, &id)?.ok_or_else(|| JobError::UnknownJob(id.clone()))?;
+        call.expect(before.head)?;
+        Ok(work(&server, tx, &id)?)
+    })
+    .await
+}
+
+/// Does what a call asks for, unless that was done and answered already.
+async fn answer<F>(core: &Core, call: Call, status: StatusCode, work: F) -> Result<Answer, ApiError>
+where
+    F: FnOnce(&Call, &Connection) -> Result<JobRow, ApiError> + Send + 'static,
+{
+    let now = core.clock.wall();
+    let answer = core
+        .store
+        .write::<_, ApiError, _>(move |tx| {
+            if let Some(answer) = call.known(tx, now)? {
+                return Ok(answer);
+            }
+            let row = work(&call, tx)?;
+            tracing::info!(job = %row.id, state = %row.state, "job moves");
+            let (head, robot) = (row.head, row.robot.clone());
+            Ok(call.answer(tx, status, &job(row), now)?.of(head).waking(robot))
+        })
+        .await?;
+    if let Some(robot) = &answer.wake {
+        core.registry.wake(robot);
+    }
+    Ok(answer)
 }
 
 fn job(row: JobRow) -> JobJson {
@@ -284,6 +325,7 @@ fn job(row: JobRow) -> JobJson {
         command: row.command,
         created_at: row.created_at,
         events: row.events,
+        head: row.head,
         id: row.id,
         plan: row.plan,
         progress: row.progress,

@@ -92,6 +92,8 @@ pub(crate) struct EventJson {
     /// SHA-256 of the canonical payload.
     #[schema(value_type = String)]
     pub(crate) payload_hash: Digest,
+    /// Its place in the order of all streams; what `/v1/events` takes as `after`.
+    pub(crate) position: i64,
     /// Of the entry before; zeros for the first.
     #[schema(value_type = String)]
     pub(crate) prev_hash: Digest,
@@ -150,7 +152,7 @@ impl VerdictJson {
 
 impl EventJson {
     pub(crate) fn new(row: FactRow) -> Result<Self, ApiError> {
-        let (key_id, fact) = open(&row.signed)?;
+        let (key_id, fact) = unverified(&row.signed)?;
         Ok(Self {
             actor: fact.actor,
             actor_seq: fact.actor_seq,
@@ -162,6 +164,7 @@ impl EventJson {
             late: row.place.late,
             payload: cbor(&fact.payload),
             payload_hash: fact.payload_hash,
+            position: row.position,
             prev_hash: row.place.prev_hash,
             received_at: row.received_at,
             seq: row.place.seq,
@@ -178,7 +181,7 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
 
 /// Reads a stored fact. Its signature was checked before it got its place; here only its parts
 /// are taken apart: `[protected, {}, payload, signature]`.
-fn open(signed: &[u8]) -> Result<(String, Fact), StoreError> {
+pub(crate) fn unverified(signed: &[u8]) -> Result<(String, Fact), StoreError> {
     let damaged = |why: &str| StoreError::damaged("a fact", why);
     let parts: Value = codec::from_slice(signed).map_err(|e| StoreError::damaged("a fact", e))?;
     let Value::Array(parts) = parts else {

@@ -47,6 +47,13 @@
 //! `{"error":{"code":"…","message":"…","hint":"…"}}` with a status in 400..=599; `code` is
 //! stable, the other two are for people.
 //!
+//! A `POST` about jobs or commands may carry `Idempotency-Key: KEY` (1 to 128 visible ASCII
+//! characters): what it does is done once. For 24 hours the same request with the same key gets
+//! the first answer again, with `Idempotency-Replayed: true`; another request with that key is
+//! refused, 422 `idempotency_key_reused`. A refusal changed nothing and is not kept. A job's
+//! `head` is its `ETag`: a `POST` with `If-Match` is done only while nothing has happened to the
+//! job since, else 412 `head_moved`; a `GET` with `If-None-Match` answers 304 while it is so.
+//!
 //! # Endpoints
 //! ```text
 //! GET  /healthz                          -> 200 {"status":"ok","version"}
@@ -102,27 +109,37 @@
 //! GET  /v1/jobs                 admin    -> 200 {"jobs":[Job]}              newest first, 200
 //! GET  /v1/jobs/{id}            admin    -> 200 Job
 //!      Job = {"id","robot","requester","state","plan","progress"(0..1),"stage"|null,
-//!             "created_at","updated_at","command"|null,"events"(count)}
+//!             "created_at","updated_at","command"|null,"events"(count),"head"(digest)}
 //! GET  /v1/jobs/{id}/events     admin  ?after=SEQ
 //!                                        -> 200 {"events":[Event]}          ascending
 //!      Event = {"stream","seq","prev_hash","hash","late","id","type",
 //!               "actor":{"type","id"},"actor_seq","at":time::Stamp,"job"|null,"payload",
-//!               "payload_hash","key_id","received_at","signed"(base64, the COSE_Sign1)}
+//!               "payload_hash","position","key_id","received_at",
+//!               "signed"(base64, the COSE_Sign1)}
 //! GET  /v1/robots/{id}/events   admin    the robot's own stream: facts of no known job
+//!
+//! GET  /v1/events               admin  ?after=POSITION&stream=S&type=T&limit=N(<=1000, 200)
+//!                                        -> 200 {"events":[Event],"next":POSITION}
+//! GET  /v1/events/stream        admin  the same without `limit`, or `Last-Event-ID: POSITION`
+//!                                        -> 200 text/event-stream: id = position, event = type,
+//!                                           data = Event; goes on until either side ends it
 //! ```
 //! A command to an offline robot is kept and sent when it connects, until it expires.
 
 mod auth;
+mod call;
 mod commands;
 mod enrol;
 mod error;
 mod extract;
+mod feed;
 mod jobs;
 mod json;
 mod robots;
 mod serve;
 mod skills;
 
+pub(crate) use json::unverified;
 pub(crate) use serve::serve;
 
 use crate::core::Core;
@@ -176,7 +193,16 @@ fn routes() -> OpenApiRouter<Arc<Core>> {
         .routes(routes!(skills::publish, skills::list))
         .layer(DefaultBodyLimit::max(skills::MAX_BODY_BYTES))
         .layer(Extension(BodyLimit(skills::MAX_BODY_BYTES)));
+    let calls = OpenApiRouter::new()
+        .routes(routes!(commands::send, commands::list))
+        .routes(routes!(jobs::create, jobs::list))
+        .routes(routes!(jobs::quote))
+        .routes(routes!(jobs::book))
+        .routes(routes!(jobs::dispatch))
+        .routes(routes!(jobs::cancel))
+        .layer(middleware::from_fn(call::mark));
     OpenApiRouter::new()
+        .merge(calls)
         .routes(routes!(health))
         .routes(routes!(enrol::claim_code))
         .routes(routes!(enrol::enrol))
@@ -186,17 +212,13 @@ fn routes() -> OpenApiRouter<Arc<Core>> {
         .routes(routes!(robots::records))
         .routes(routes!(robots::verdicts))
         .routes(routes!(robots::events))
-        .routes(routes!(commands::send, commands::list))
         .routes(routes!(commands::show))
         .routes(routes!(skills::bundle))
         .routes(routes!(skills::signature))
-        .routes(routes!(jobs::create, jobs::list))
         .routes(routes!(jobs::show))
-        .routes(routes!(jobs::quote))
-        .routes(routes!(jobs::book))
-        .routes(routes!(jobs::dispatch))
-        .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::events))
+        .routes(routes!(feed::list))
+        .routes(routes!(feed::follow))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(Extension(BodyLimit(MAX_BODY_BYTES)))
         .merge(skills)

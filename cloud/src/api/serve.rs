@@ -24,6 +24,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// A connection without a client certificate lasts this long at most.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(3600);
 
+/// Says when the cloud stops, to answers that would go on for ever.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopping(pub(crate) watch::Receiver<bool>);
+
 /// Serves requests on one connection until either side ends it, its certificate's time is
 /// over, or the cloud stops.
 pub(crate) async fn serve(
@@ -37,7 +41,9 @@ pub(crate) async fn serve(
         let left = identity.not_after.millis_since(core.clock.wall());
         Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(CONNECTION_LIFETIME)
     });
-    let router = router.layer(Extension(Peer(identity.map(Arc::new))));
+    let router = router
+        .layer(Extension(Peer(identity.map(Arc::new))))
+        .layer(Extension(Stopping(stop.clone())));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)

@@ -10,12 +10,14 @@ use nooterra_protocol::time::WallMillis;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 /// A job as its stream leaves it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct JobRow {
     pub(crate) command: Option<EnvelopeId>,
     pub(crate) created_at: WallMillis,
     /// Facts in its stream.
     pub(crate) events: u64,
+    /// Hash of the last fact's place: changes with every fact.
+    pub(crate) head: Digest,
     pub(crate) id: JobId,
     pub(crate) plan: Plan,
     pub(crate) progress: f64,
@@ -39,13 +41,23 @@ pub(crate) struct NewFact<'a> {
 /// A fact in its place.
 #[derive(Debug)]
 pub(crate) struct FactRow {
+    /// As it is written beside the fact.
+    pub(crate) event: String,
+    /// As it is written beside the fact.
+    pub(crate) kind: String,
     pub(crate) place: Place,
+    /// Its place in the order of all streams.
+    pub(crate) position: i64,
     pub(crate) received_at: WallMillis,
     pub(crate) signed: Vec<u8>,
 }
 
 const COLUMNS: &str = "id, robot, requester, plan, state, progress, stage, command, created_at,
-    updated_at, (SELECT count(*) FROM facts WHERE stream = 'job.' || jobs.id)";
+    updated_at, last.seq, last.hash";
+
+/// A job with the last place of its stream.
+const TABLES: &str = "jobs JOIN facts AS last ON last.stream = 'job.' || jobs.id
+    AND last.seq = (SELECT max(seq) FROM facts WHERE stream = 'job.' || jobs.id)";
 
 /// The stream of a job. Ids of jobs are ours and short, so the name always fits.
 pub(crate) fn stream_of(job: &JobId) -> Result<StreamId, StoreError> {
@@ -64,84 +76,74 @@ pub(crate) fn state(name: &str) -> Option<JobState> {
 
 /// One job.
 pub(crate) fn find(tx: &Connection, id: &JobId) -> Result<Option<JobRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM jobs WHERE id = ?1");
+    let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE id = ?1");
     let mut statement = tx.prepare_cached(&sql)?;
     Ok(statement.query_row([id.as_str()], job).optional()?)
 }
 
 /// The newest jobs first.
 pub(crate) fn newest(tx: &Connection, limit: u32) -> Result<Vec<JobRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM jobs ORDER BY n DESC LIMIT ?1");
+    let sql = format!("SELECT {COLUMNS} FROM {TABLES} ORDER BY n DESC LIMIT ?1");
     let mut statement = tx.prepare_cached(&sql)?;
     let rows = statement.query_map([limit], job)?.collect::<Result<_, _>>()?;
     Ok(rows)
 }
 
-/// Begins the projection of a new job, in CREATED.
-pub(crate) fn create(
-    tx: &Connection,
-    id: &JobId,
-    robot: &RobotId,
-    requester: &ActorId,
-    plan: &Plan,
-    now: WallMillis,
-) -> Result<(), StoreError> {
-    let plan = serde_json::to_string(plan).map_err(|e| StoreError::damaged("a plan", e))?;
+/// Every job that has a stream.
+pub(crate) fn every(tx: &Connection) -> Result<Vec<JobRow>, StoreError> {
+    let mut statement = tx.prepare_cached(&format!("SELECT {COLUMNS} FROM {TABLES} ORDER BY n"))?;
+    Ok(statement.query_map([], job)?.collect::<Result<_, _>>()?)
+}
+
+/// The id of every job that is shown, with a stream or without.
+pub(crate) fn names(tx: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut statement = tx.prepare_cached("SELECT id FROM jobs")?;
+    Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// Begins the projection of a new job.
+pub(crate) fn add(tx: &Connection, job: &JobRow) -> Result<(), StoreError> {
+    let plan = serde_json::to_string(&job.plan).map_err(|e| StoreError::damaged("a plan", e))?;
     tx.prepare_cached(
-        "INSERT INTO jobs (id, robot, requester, plan, state, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
+        "INSERT INTO jobs (id, robot, requester, plan, state, progress, stage, command,
+             created_at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?
     .execute((
-        id.as_str(),
-        robot.as_str(),
-        requester.as_str(),
+        job.id.as_str(),
+        job.robot.as_str(),
+        job.requester.as_str(),
         plan,
-        JobState::Created.name(),
-        now.0,
+        job.state.name(),
+        job.progress,
+        job.stage.as_ref().map(StepId::as_str),
+        job.command.as_ref().map(EnvelopeId::as_str),
+        job.created_at.0,
+        job.updated_at.0,
     ))?;
     Ok(())
 }
 
-/// The job moved to `to`.
-pub(crate) fn set_state(
-    tx: &Connection,
-    id: &JobId,
-    to: JobState,
-    now: WallMillis,
-) -> Result<(), StoreError> {
-    // A completed job is wholly done, whatever its last heartbeat said.
+/// Keeps what a fact changed of a job.
+pub(crate) fn keep(tx: &Connection, job: &JobRow) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE jobs SET state = ?2, updated_at = ?3,
-             progress = CASE ?2 WHEN 'COMPLETED' THEN 1.0 ELSE progress END,
-             stage = CASE WHEN ?2 IN ('COMPLETED', 'ABORTED') THEN NULL ELSE stage END
+        "UPDATE jobs SET state = ?2, progress = ?3, stage = ?4, command = ?5, updated_at = ?6
          WHERE id = ?1",
     )?
-    .execute((id.as_str(), to.name(), now.0))?;
+    .execute((
+        job.id.as_str(),
+        job.state.name(),
+        job.progress,
+        job.stage.as_ref().map(StepId::as_str),
+        job.command.as_ref().map(EnvelopeId::as_str),
+        job.updated_at.0,
+    ))?;
     Ok(())
 }
 
-/// What a heartbeat said of the job.
-pub(crate) fn set_progress(
-    tx: &Connection,
-    id: &JobId,
-    progress: f64,
-    stage: Option<&StepId>,
-    now: WallMillis,
-) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE jobs SET progress = ?2, stage = ?3, updated_at = ?4 WHERE id = ?1")?
-        .execute((id.as_str(), progress, stage.map(StepId::as_str), now.0))?;
-    Ok(())
-}
-
-/// The envelope that started the job.
-pub(crate) fn set_command(
-    tx: &Connection,
-    id: &JobId,
-    command: &EnvelopeId,
-) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE jobs SET command = ?2 WHERE id = ?1")?
-        .execute((id.as_str(), command.as_str()))?;
-    Ok(())
+/// Forgets every job; their streams stay.
+pub(crate) fn forget(tx: &Connection) -> Result<usize, StoreError> {
+    Ok(tx.execute("DELETE FROM jobs", [])?)
 }
 
 /// Gives a fact the next place of its stream; `None` when that event has a place already.
@@ -199,25 +201,56 @@ pub(crate) fn facts(
     after: u64,
     limit: u32,
 ) -> Result<Vec<FactRow>, StoreError> {
-    let mut statement = tx.prepare_cached(
-        "SELECT seq, late, prev_hash, hash, signed, received_at FROM facts
-         WHERE stream = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
-    )?;
+    let sql =
+        format!("SELECT {FACT} FROM facts WHERE stream = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3");
+    let mut statement = tx.prepare_cached(&sql)?;
     let after = i64::try_from(after).unwrap_or(i64::MAX);
-    let rows = statement
-        .query_map((stream.as_str(), after, limit), |row| {
-            let seq: i64 = row.get(0)?;
-            let place = Place {
-                hash: digest(row, 3)?,
-                late: row.get(1)?,
-                prev_hash: digest(row, 2)?,
-                seq: u64::try_from(seq).unwrap_or_default(),
-                stream: stream.clone(),
-            };
-            Ok(FactRow { place, received_at: WallMillis(row.get(5)?), signed: row.get(4)? })
-        })?
-        .collect::<Result<_, _>>()?;
-    Ok(rows)
+    let rows = statement.query_map((stream.as_str(), after, limit), fact)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Which facts of all streams.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    /// Only those with a higher position.
+    pub(crate) after: i64,
+    pub(crate) kind: Option<String>,
+    pub(crate) limit: u32,
+    pub(crate) stream: Option<String>,
+}
+
+/// Facts of all streams by position.
+pub(crate) fn feed(tx: &Connection, wanted: &Feed) -> Result<Vec<FactRow>, StoreError> {
+    let sql = format!(
+        "SELECT {FACT} FROM facts
+         WHERE position > ?1 AND (?2 IS NULL OR stream = ?2) AND (?3 IS NULL OR kind = ?3)
+         ORDER BY position LIMIT ?4"
+    );
+    let mut statement = tx.prepare_cached(&sql)?;
+    let Feed { after, kind, limit, stream } = wanted;
+    let rows = statement.query_map((after, stream, kind, limit), fact)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+const FACT: &str = "seq, late, prev_hash, hash, signed, received_at, position, stream, event, kind";
+
+fn fact(row: &Row<'_>) -> rusqlite::Result<FactRow> {
+    let seq: i64 = row.get(0)?;
+    let place = Place {
+        hash: digest(row, 3)?,
+        late: row.get(1)?,
+        prev_hash: digest(row, 2)?,
+        seq: u64::try_from(seq).unwrap_or_default(),
+        stream: typed(row, 7)?,
+    };
+    Ok(FactRow {
+        event: row.get(8)?,
+        kind: row.get(9)?,
+        place,
+        position: row.get(6)?,
+        received_at: WallMillis(row.get(5)?),
+        signed: row.get(4)?,
+    })
 }
 
 fn job(row: &Row<'_>) -> rusqlite::Result<JobRow> {
@@ -239,5 +272,6 @@ fn job(row: &Row<'_>) -> rusqlite::Result<JobRow> {
         created_at: WallMillis(row.get(8)?),
         updated_at: WallMillis(row.get(9)?),
         events: u64::try_from(row.get::<_, i64>(10)?).unwrap_or_default(),
+        head: digest(row, 11)?,
     })
 }

@@ -1,28 +1,42 @@
 //! One SQLite file: WAL, `synchronous = FULL`, so that what was committed survives a power cut.
 //!
-//! One connection behind a lock, used on tokio's blocking threads. Writers wait for each
-//! other; a transaction is one function, and what it did not commit did not happen.
+//! One thread writes ([`writer`]); what waits for it together is committed together. Reads go
+//! beside it ([`readers`]), each in a snapshot of its own. A piece of work is one function, and
+//! what was not committed did not happen.
 
+pub(crate) mod answers;
 pub(crate) mod commands;
 pub(crate) mod jobs;
+pub(crate) mod readers;
 pub(crate) mod records;
 pub(crate) mod robots;
 pub(crate) mod skills;
 
+mod writer;
+
 use nooterra_protocol::codec::Digest;
+use readers::Readers;
 use rusqlite::types::Type;
 use rusqlite::{Connection, TransactionBehavior};
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+use writer::{Done, Writer};
 
 /// One after the other; the position in the list is the version after it, from 1. A migration
 /// that was released is never changed.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_first.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_first.sql"),
+    include_str!("migrations/0002_positions_and_answers.sql"),
+];
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The transaction was not committed, with this and with what waited beside it.
+    #[error("database: {0}; nothing of it was kept")]
+    Commit(Arc<rusqlite::Error>),
     /// What is stored is not what this release stores: damage, or edited by hand.
     #[error("the database holds {what} that cannot be read: {why}")]
     Damaged {
@@ -31,12 +45,18 @@ pub enum StoreError {
         /// In which way.
         why: String,
     },
+    /// A defect ended the work; nothing of it was kept.
+    #[error("a defect of this release ended the work; nothing of it was kept")]
+    Panicked,
     /// The disk is full or failing, or the file is no database.
     #[error("database: {0}")]
     Sqlite(#[from] rusqlite::Error),
     /// The process is stopping.
     #[error("the store is closing")]
     Stopping,
+    /// The system gave no thread to write on.
+    #[error("no thread for the database: {0}")]
+    Thread(Arc<std::io::Error>),
     /// Written by a later release.
     #[error(
         "the database has version {found}, this release knows {known}; \
@@ -60,53 +80,70 @@ impl StoreError {
 /// The database.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
-    connection: Arc<Mutex<Connection>>,
+    commits: watch::Receiver<u64>,
+    path: PathBuf,
+    readers: Arc<Readers>,
+    writer: Arc<Writer>,
+    /// For tests, which look and change on their own thread.
+    #[cfg(test)]
+    direct: Arc<std::sync::Mutex<Connection>>,
 }
 
 impl Store {
     /// Opens or makes the file and brings it to this release's version.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut connection = Connection::open(path)?;
-        connection.busy_timeout(Duration::from_secs(5))?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "foreign_keys", "ON")?;
-        connection.set_prepared_statement_cache_capacity(64);
+        let mut connection = connect(path)?;
         migrate(&mut connection)?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+        let (counted, commits) = watch::channel(0);
+        Ok(Self {
+            commits,
+            #[cfg(test)]
+            direct: Arc::new(std::sync::Mutex::new(connect(path)?)),
+            path: path.to_owned(),
+            readers: Arc::new(Readers::new(path.to_owned())),
+            writer: Arc::new(Writer::start(connection, counted)?),
+        })
     }
 
-    /// Runs `work` in one transaction on a blocking thread: all of it is durable, or none.
+    /// Changes with every commit: who waits for news looks again then.
+    pub(crate) fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.clone()
+    }
+
+    /// Runs `work` on the writer's thread: all of it is durable when this returns, or none.
     pub(crate) async fn write<T, E, W>(&self, work: W) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         W: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     {
-        let connection = self.connection.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            // A panic under the lock rolled its transaction back: the connection is whole.
-            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            let transaction = connection
-                .transaction_with_behavior(TransactionBehavior::Immediate)
-                .map_err(StoreError::from)?;
-            let result = work(&transaction)?;
-            transaction.commit().map_err(StoreError::from)?;
-            Ok(result)
-        });
-        done.await.unwrap_or_else(|_| Err(StoreError::Stopping.into()))
+        let (tell, told) = oneshot::channel();
+        let work = move |tx: Result<&Connection, StoreError>| {
+            let result = tx.map_err(E::from).and_then(work);
+            let keep = result.is_ok();
+            // Who no longer waits is not told; what was committed stays.
+            let tell = move |committed: Result<(), StoreError>| {
+                let _ = tell.send(committed.map_err(E::from).and(result));
+            };
+            Done { keep, tell: Box::new(tell) }
+        };
+        self.writer.send(Box::new(work)).await?;
+        told.await.unwrap_or_else(|_| Err(StoreError::Panicked.into()))
     }
 
-    /// Runs `work`, which only reads, on a blocking thread.
+    /// Runs `work`, which only reads, on a blocking thread, over one state of the database.
     pub(crate) async fn read<T, E, W>(&self, work: W) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         W: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     {
-        let connection = self.connection.clone();
+        let place = self.readers.place().await?;
+        let readers = self.readers.clone();
+        // The place goes with the work, which goes on when nobody waits for it any longer.
         let done = tokio::task::spawn_blocking(move || {
-            work(&connection.lock().unwrap_or_else(PoisonError::into_inner))
+            let _place = place;
+            readers.run(work)
         });
         done.await.unwrap_or_else(|_| Err(StoreError::Stopping.into()))
     }
@@ -124,7 +161,7 @@ impl Store {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connection = self.direct.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let transaction = connection.transaction().unwrap();
         let outcome = work(&transaction);
         // Dropped, it rolls back what is still to be rolled back: a full disk did so already.
@@ -140,7 +177,7 @@ impl Store {
         name: &str,
         make: impl FnOnce() -> String,
     ) -> Result<String, StoreError> {
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = connect(&self.path)?;
         connection.execute(
             "INSERT INTO settings (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
             (name, make()),
@@ -148,6 +185,17 @@ impl Store {
         let mut found = connection.prepare("SELECT value FROM settings WHERE name = ?1")?;
         Ok(found.query_row([name], |row| row.get(0))?)
     }
+}
+
+/// A connection that writes as the store promises.
+pub(crate) fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", "ON")?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
@@ -228,6 +276,59 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(value, 0);
+    }
+
+    #[tokio::test]
+    async fn what_waits_together_is_kept_or_refused_each_for_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("cloud.sqlite")).unwrap();
+        let add = |n: i64| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                store
+                    .write(move |tx| {
+                        tx.execute("UPDATE counters SET value = value + 1", [])?;
+                        assert!(n != 7, "a defect");
+                        if n % 3 == 0 { Err(StoreError::Stopping) } else { Ok(n) }
+                    })
+                    .await
+            })
+        };
+        let all: Vec<_> = (1..=60).map(add).collect();
+        let mut kept = 0;
+        for (n, one) in (1..).zip(all) {
+            match one.await.unwrap() {
+                Ok(said) => {
+                    assert_eq!(said, n);
+                    kept += 1;
+                }
+                Err(StoreError::Panicked) => assert_eq!(n, 7),
+                Err(error) => assert!(matches!(error, StoreError::Stopping) && n % 3 == 0),
+            }
+        }
+        assert_eq!(kept, 39);
+        let value = store.with(|tx| tx.query_row("SELECT value FROM counters", [], |r| r.get(0)));
+        assert_eq!(value, Ok(kept));
+    }
+
+    #[tokio::test]
+    async fn a_reader_sees_one_state_and_cannot_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("cloud.sqlite")).unwrap();
+        let (within, value) = (store.clone(), "SELECT value FROM counters");
+        let seen: (i64, i64) = store
+            .read::<_, StoreError, _>(move |tx| {
+                let before = tx.query_row(value, [], |r| r.get(0))?;
+                within.with(|tx| tx.execute("UPDATE counters SET value = 9", [])).unwrap();
+                Ok((before, tx.query_row(value, [], |r| r.get(0))?))
+            })
+            .await
+            .unwrap();
+        assert_eq!(seen, (0, 0));
+        let wrote: Result<usize, StoreError> =
+            store.read(|tx| Ok(tx.execute("UPDATE counters SET value = 1", [])?)).await;
+        assert!(matches!(wrote, Err(StoreError::Sqlite(_))));
+        assert_eq!(store.with(|tx| tx.query_row(value, [], |r| r.get::<_, i64>(0))), Ok(9));
     }
 
     #[test]

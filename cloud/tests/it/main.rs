@@ -10,4 +10,6 @@ mod cli;
 mod enrol;
 mod jobs;
 mod link;
+mod replay;
 mod rig;
+mod streams;

@@ -126,17 +126,46 @@ impl Rig {
         token: Option<&str>,
         device: Option<&Device>,
     ) -> (u16, Vec<u8>) {
+        let mut headers = String::new();
+        if let Some(token) = token {
+            headers = format!("authorization: Bearer {token}\r\n");
+        }
+        let (status, _, body) = self.exchange(method, path, &headers, body, device);
+        (status, body)
+    }
+
+    /// A request as the administrator, with further headers; the answer's headers in lower case.
+    pub(crate) fn call_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> (u16, String, Value) {
+        let mut all = format!("authorization: Bearer {}\r\n", self.token);
+        for (name, value) in headers {
+            all.push_str(&format!("{name}: {value}\r\n"));
+        }
+        let body = body.map(|b| b.to_string().into_bytes());
+        let (status, head, body) = self.exchange(method, path, &all, body, None);
+        (status, head, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: Option<Vec<u8>>,
+        device: Option<&Device>,
+    ) -> (u16, String, Vec<u8>) {
         let mut tls = dial(self.http, &tls_config(&self.root_pem, device));
         let body = body.unwrap_or_default();
-        let mut head = format!(
+        let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n",
+             content-type: application/json\r\ncontent-length: {}\r\n{headers}\r\n",
             body.len()
         );
-        if let Some(token) = token {
-            head.push_str(&format!("authorization: Bearer {token}\r\n"));
-        }
-        head.push_str("\r\n");
         tls.write_all(head.as_bytes()).unwrap();
         // A server that refuses a large body may close before all of it is sent.
         let _ = tls.write_all(&body);
@@ -144,9 +173,9 @@ impl Rig {
         let mut answer = Vec::new();
         let _ = tls.read_to_end(&mut answer);
         let split = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("no answer") + 4;
-        let head = String::from_utf8_lossy(&answer[..split]).into_owned();
+        let head = String::from_utf8_lossy(&answer[..split]).to_lowercase();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, answer[split..].to_vec())
+        (status, head, answer[split..].to_vec())
     }
 
     /// Claims and enrols a robot.
