@@ -177,14 +177,14 @@ impl Client {
     }
 }
 
-/// The message of the API's error form, or the start of whatever came.
+/// The words of the API's problem details (RFC 9457), or the start of whatever came.
 fn words(bytes: &[u8]) -> String {
     let parsed: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
     let field = |name: &str| {
-        let value = parsed.as_ref()?.get("error")?.get(name)?.as_str()?;
+        let value = parsed.as_ref()?.get(name)?.as_str()?;
         Some(value.to_owned())
     };
-    match (field("message"), field("hint")) {
+    match (field("detail"), field("hint")) {
         (Some(message), Some(hint)) if !hint.is_empty() => format!("{message}; {hint}"),
         (Some(message), _) => message,
         _ => String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned(),
@@ -197,8 +197,7 @@ mod tests {
 
     #[test]
     fn the_clouds_own_words_are_shown() {
-        let body =
-            br#"{"error":{"code":"used","message":"this code was used","hint":"make another"}}"#;
+        let body = br#"{"code":"used","detail":"this code was used","hint":"make another"}"#;
         assert_eq!(words(body), "this code was used; make another");
         assert_eq!(words(b"gateway broken"), "gateway broken");
     }

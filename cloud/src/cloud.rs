@@ -124,6 +124,7 @@ impl Cloud {
             ca,
             claim_code_lifetime: config.claim_code_lifetime,
             clock: config.clock.clone(),
+            figures: api::Figures::default(),
             mqtt: advertised(&config, mqtt_addr),
             registry: Registry::default(),
             robot_certificate_lifetime: config.robot_certificate_lifetime,

@@ -1,5 +1,6 @@
 //! What the API, the endpoint and the background tasks share.
 
+use crate::api::Figures;
 use crate::ca::Ca;
 use crate::clock::Clock;
 use crate::endpoint::Registry;
@@ -16,6 +17,7 @@ pub(crate) struct Core {
     pub(crate) ca: Ca,
     pub(crate) claim_code_lifetime: Duration,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) figures: Figures,
     /// `host:port` that robots are told to connect to.
     pub(crate) mqtt: String,
     pub(crate) registry: Registry,

@@ -2,7 +2,7 @@
 
 use super::auth::Admin;
 use super::call::{Answer, Call};
-use super::error::{ApiError, ErrorBody};
+use super::error::{ApiError, Problem};
 use super::extract::{Body, command_id};
 use super::json::VerdictJson;
 use super::robots::load;
@@ -84,7 +84,7 @@ pub(crate) struct CommandList {
 #[utoipa::path(
     post, operation_id = "send_command", path = "/v1/robots/{id}/commands", tag = "commands", security(("admin" = [])),
     params(("id" = String, Path, description = "the robot")), request_body = CommandRequest,
-    responses((status = 202, description = "signed; sent now, or when the robot connects in time", body = CommandJson), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 202, description = "signed; sent now, or when the robot connects in time", body = CommandJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn send(
     _: Admin,
@@ -121,7 +121,7 @@ pub(crate) async fn send(
 #[utoipa::path(
     get, operation_id = "list_commands", path = "/v1/robots/{id}/commands", tag = "commands", security(("admin" = [])),
     params(("id" = String, Path, description = "the robot")),
-    responses((status = 200, description = "the commands", body = CommandList), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 200, description = "the commands", body = CommandList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn list(
     _: Admin,
@@ -143,7 +143,7 @@ pub(crate) async fn list(
         ("id" = String, Path, description = "the robot"),
         ("cid" = String, Path, description = "the command"),
     ),
-    responses((status = 200, description = "the command", body = CommandJson), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 200, description = "the command", body = CommandJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn show(
     _: Admin,

@@ -1,7 +1,7 @@
 //! How a robot gets its certificate.
 
 use super::auth::{Admin, Robot};
-use super::error::{ApiError, ErrorBody};
+use super::error::{ApiError, Problem};
 use super::extract::{Body, robot_id};
 use crate::ca::{Issued, Request};
 use crate::core::Core;
@@ -94,7 +94,7 @@ pub(crate) struct Enrolment {
 #[utoipa::path(
     post, operation_id = "create_claim_code", path = "/v1/claim-codes", tag = "robots", security(("admin" = [])),
     request_body = ClaimCodeRequest,
-    responses((status = 201, description = "the code; it is shown once", body = ClaimCode), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 201, description = "the code; it is shown once", body = ClaimCode), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn claim_code(
     _: Admin,
@@ -129,7 +129,7 @@ pub(crate) async fn claim_code(
 /// Enrols a robot: its key is certified, and becomes its device key.
 #[utoipa::path(
     post, operation_id = "enrol_robot", path = "/v1/enrolments", tag = "robots", request_body = EnrolmentRequest,
-    responses((status = 201, description = "the certificate", body = Enrolment), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 201, description = "the certificate", body = Enrolment), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn enrol(
     State(core): State<Arc<Core>>,
@@ -162,7 +162,7 @@ pub(crate) async fn enrol(
 #[utoipa::path(
     post, operation_id = "renew_certificate", path = "/v1/robots/{id}/certificate", tag = "robots", security(("robot" = [])),
     params(("id" = String, Path, description = "the robot")), request_body = RenewalRequest,
-    responses((status = 201, description = "the certificate", body = Enrolment), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 201, description = "the certificate", body = Enrolment), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn renew(
     caller: Robot,

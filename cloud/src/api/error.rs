@@ -5,6 +5,7 @@ use crate::commands::CommandError;
 use crate::jobs::JobError;
 use crate::store::StoreError;
 use axum::Json;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -19,22 +20,22 @@ pub(crate) struct ApiError {
     status: StatusCode,
 }
 
-/// The body of every answer from 400 on.
+/// The body of every answer from 400 on: problem details (RFC 9457).
 #[derive(Serialize, ToSchema)]
-pub(crate) struct ErrorBody {
-    /// The error.
-    error: ErrorDetail,
-}
-
-/// What went wrong.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct ErrorDetail {
-    /// Stable; for programs.
+pub(crate) struct Problem {
+    /// Stable; for programs. The end of `type`.
     code: &'static str,
+    /// What is wrong; for people.
+    detail: String,
     /// What to do; for people.
     hint: String,
-    /// What is wrong; for people.
-    message: String,
+    /// The status of the answer.
+    status: u16,
+    /// What the status is called.
+    title: &'static str,
+    /// `urn:nooterra:problem:` and the code.
+    #[serde(rename = "type")]
+    kind: String,
 }
 
 impl ApiError {
@@ -100,8 +101,16 @@ pub(crate) async fn not_found_route(uri: Uri) -> ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let Self { code, hint, message, status } = self;
-        let body = ErrorBody { error: ErrorDetail { code, hint, message } };
-        (status, Json(body)).into_response()
+        let problem = Problem {
+            code,
+            detail: message,
+            hint,
+            status: status.as_u16(),
+            title: status.canonical_reason().unwrap_or("error"),
+            kind: format!("urn:nooterra:problem:{code}"),
+        };
+        let media_type = [(CONTENT_TYPE, "application/problem+json")];
+        (status, media_type, Json(problem)).into_response()
     }
 }
 

@@ -4,7 +4,7 @@
 //! never pushed more than it reads: whoever is slow reads pages from the store, later.
 
 use super::auth::Admin;
-use super::error::{ApiError, ErrorBody};
+use super::error::{ApiError, Problem};
 use super::extract::Params;
 use super::json::EventJson;
 use super::serve::Stopping;
@@ -63,7 +63,7 @@ pub(crate) struct FeedPage {
 #[utoipa::path(
     get, operation_id = "list_events", path = "/v1/events", tag = "events", security(("admin" = [])),
     params(FeedQuery),
-    responses((status = 200, description = "the events", body = FeedPage), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 200, description = "the events", body = FeedPage), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn list(
     _: Admin,
@@ -83,7 +83,7 @@ pub(crate) async fn list(
 #[utoipa::path(
     get, operation_id = "follow_events", path = "/v1/events/stream", tag = "events", security(("admin" = [])),
     params(FeedQuery, ("last-event-id" = Option<i64>, Header, description = "in place of `after`")),
-    responses((status = 200, description = "the events, without an end", body = String, content_type = "text/event-stream"), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 200, description = "the events, without an end", body = String, content_type = "text/event-stream"), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn follow(
     _: Admin,

@@ -2,7 +2,7 @@
 
 use super::auth::Admin;
 use super::call::{self, Answer, Call};
-use super::error::{ApiError, ErrorBody};
+use super::error::{ApiError, Problem};
 use super::extract::{Body, OptionalBody, Params, job_id};
 use super::json::EventJson;
 use super::robots::{EVENTS, EventList, EventQuery};
@@ -121,7 +121,7 @@ pub(crate) struct JobList {
 /// Makes a job.
 #[utoipa::path(
     post, operation_id = "create_job", path = "/v1/jobs", tag = "jobs", security(("admin" = [])), request_body = JobRequest,
-    responses((status = 201, description = "the job, CREATED", body = JobJson), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 201, description = "the job, CREATED", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn create(
     _: Admin,
@@ -146,7 +146,7 @@ pub(crate) async fn create(
 /// The newest jobs.
 #[utoipa::path(
     get, operation_id = "list_jobs", path = "/v1/jobs", tag = "jobs", security(("admin" = [])),
-    responses((status = 200, description = "the jobs", body = JobList), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 200, description = "the jobs", body = JobList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn list(
     _: Admin,
@@ -160,7 +160,7 @@ pub(crate) async fn list(
 #[utoipa::path(
     get, operation_id = "show_job", path = "/v1/jobs/{id}", tag = "jobs", security(("admin" = [])),
     params(("id" = String, Path, description = "the job")),
-    responses((status = 200, description = "the job", body = JobJson), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 200, description = "the job", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn show(
     _: Admin,
@@ -178,7 +178,7 @@ pub(crate) async fn show(
 #[utoipa::path(
     post, operation_id = "quote_job", path = "/v1/jobs/{id}/quote", tag = "jobs", security(("admin" = [])),
     params(("id" = String, Path, description = "the job")), request_body = Option<QuoteRequest>,
-    responses((status = 200, description = "the job, QUOTED", body = JobJson), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 200, description = "the job, QUOTED", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn quote(
     _: Admin,
@@ -202,7 +202,7 @@ pub(crate) async fn quote(
 #[utoipa::path(
     post, operation_id = "book_job", path = "/v1/jobs/{id}/book", tag = "jobs", security(("admin" = [])),
     params(("id" = String, Path, description = "the job")),
-    responses((status = 200, description = "the job, BOOKED", body = JobJson), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 200, description = "the job, BOOKED", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn book(
     _: Admin,
@@ -219,7 +219,7 @@ pub(crate) async fn book(
     post, operation_id = "dispatch_job", path = "/v1/jobs/{id}/dispatch", tag = "jobs", security(("admin" = [])),
     params(("id" = String, Path, description = "the job")),
     request_body = Option<DispatchRequest>,
-    responses((status = 200, description = "the job, RESERVED", body = JobJson), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 200, description = "the job, RESERVED", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn dispatch(
     _: Admin,
@@ -238,7 +238,7 @@ pub(crate) async fn dispatch(
     post, operation_id = "cancel_job", path = "/v1/jobs/{id}/cancel", tag = "jobs", security(("admin" = [])),
     params(("id" = String, Path, description = "the job")),
     request_body = Option<CancelRequest>,
-    responses((status = 200, description = "the job, ABORTED or ABORTING_SAFE_EXIT", body = JobJson), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 200, description = "the job, ABORTED or ABORTING_SAFE_EXIT", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn cancel(
     _: Admin,
@@ -260,7 +260,7 @@ pub(crate) async fn cancel(
 #[utoipa::path(
     get, operation_id = "list_job_events", path = "/v1/jobs/{id}/events", tag = "jobs", security(("admin" = [])),
     params(("id" = String, Path, description = "the job"), EventQuery),
-    responses((status = 200, description = "the facts", body = EventList), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 200, description = "the facts", body = EventList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn events(
     _: Admin,

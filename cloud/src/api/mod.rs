@@ -43,9 +43,11 @@
 //! # Conventions
 //! Request and response bodies are JSON; unknown request keys are refused. Times (`…_at`,
 //! `last_seen`, `at`) are integers, milliseconds since 1970-01-01T00:00:00Z. Digests are 64
-//! lower-case hexadecimal digits. Errors are
-//! `{"error":{"code":"…","message":"…","hint":"…"}}` with a status in 400..=599; `code` is
-//! stable, the other two are for people.
+//! lower-case hexadecimal digits. Errors are problem details (RFC 9457,
+//! `application/problem+json`) with a status in 400..=599:
+//! `{"type","title","status","detail","code","hint"}`; `code` is stable and ends `type`, `detail`
+//! and `hint` are for people. Every answer has an `X-Request-Id`: the request's own, where it
+//! came with one, else a fresh one; the log names it.
 //!
 //! A `POST` about jobs or commands may carry `Idempotency-Key: KEY` (1 to 128 visible ASCII
 //! characters): what it does is done once. For 24 hours the same request with the same key gets
@@ -57,6 +59,8 @@
 //! # Endpoints
 //! ```text
 //! GET  /healthz                          -> 200 {"status":"ok","version"}
+//! GET  /readyz                           -> 200 {"status":"ready"} once the store commits, or 503
+//! GET  /metrics                 admin    -> 200 OpenMetrics text
 //! GET  /v1/openapi.json                  -> 200 the OpenAPI document
 //!
 //! POST /v1/claim-codes          admin  {"robot","ttl_s"?}
@@ -135,11 +139,13 @@ mod extract;
 mod feed;
 mod jobs;
 mod json;
+mod observe;
 mod robots;
 mod serve;
 mod skills;
 
 pub(crate) use json::unverified;
+pub(crate) use observe::Figures;
 pub(crate) use serve::serve;
 
 use crate::core::Core;
@@ -185,6 +191,7 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
             ApiError::method_not_allowed(&method, uri.path())
         })
         .layer(middleware::from_fn(serve::within_time))
+        .layer(middleware::from_fn_with_state(core.clone(), observe::each))
         .with_state(core)
 }
 
@@ -204,6 +211,8 @@ fn routes() -> OpenApiRouter<Arc<Core>> {
     OpenApiRouter::new()
         .merge(calls)
         .routes(routes!(health))
+        .routes(routes!(observe::ready))
+        .routes(routes!(observe::metrics))
         .routes(routes!(enrol::claim_code))
         .routes(routes!(enrol::enrol))
         .routes(routes!(enrol::renew))
@@ -240,7 +249,7 @@ fn document(paths: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
         }
     }
     #[derive(OpenApi)]
-    #[openapi(modifiers(&Schemes), components(schemas(error::ErrorBody)))]
+    #[openapi(modifiers(&Schemes), components(schemas(error::Problem)))]
     struct Base;
     let info = InfoBuilder::new()
         .title("Nooterra cloud")

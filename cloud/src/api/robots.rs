@@ -1,7 +1,7 @@
 //! Robots and what their journals say.
 
 use super::auth::Admin;
-use super::error::{ApiError, ErrorBody};
+use super::error::{ApiError, Problem};
 use super::extract::{Params, robot_id};
 use super::json::{EventJson, RecordJson};
 use crate::core::Core;
@@ -100,7 +100,7 @@ pub(crate) struct EventList {
 /// All robots.
 #[utoipa::path(
     get, operation_id = "list_robots", path = "/v1/robots", tag = "robots", security(("admin" = [])),
-    responses((status = 200, description = "the robots", body = RobotList), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 200, description = "the robots", body = RobotList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn list(
     _: Admin,
@@ -114,7 +114,7 @@ pub(crate) async fn list(
 #[utoipa::path(
     get, operation_id = "show_robot", path = "/v1/robots/{id}", tag = "robots", security(("admin" = [])),
     params(("id" = String, Path, description = "the robot")),
-    responses((status = 200, description = "the robot", body = RobotJson), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 200, description = "the robot", body = RobotJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn show(
     _: Admin,
@@ -128,7 +128,7 @@ pub(crate) async fn show(
 #[utoipa::path(
     get, operation_id = "list_records", path = "/v1/robots/{id}/records", tag = "robots", security(("admin" = [])),
     params(("id" = String, Path, description = "the robot"), RecordQuery),
-    responses((status = 200, description = "the records", body = RecordList), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 200, description = "the records", body = RecordList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn records(
     _: Admin,
@@ -143,7 +143,7 @@ pub(crate) async fn records(
 #[utoipa::path(
     get, operation_id = "list_verdicts", path = "/v1/robots/{id}/verdicts", tag = "robots", security(("admin" = [])),
     params(("id" = String, Path, description = "the robot"), RecordQuery),
-    responses((status = 200, description = "the verdicts", body = RecordList), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 200, description = "the verdicts", body = RecordList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn verdicts(
     _: Admin,
@@ -158,7 +158,7 @@ pub(crate) async fn verdicts(
 #[utoipa::path(
     get, operation_id = "list_robot_events", path = "/v1/robots/{id}/events", tag = "robots", security(("admin" = [])),
     params(("id" = String, Path, description = "the robot"), EventQuery),
-    responses((status = 200, description = "the facts", body = EventList), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 200, description = "the facts", body = EventList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn events(
     _: Admin,

@@ -5,7 +5,7 @@
 //! by keys that its owner configured.
 
 use super::auth::{Admin, AdminOrRobot};
-use super::error::{ApiError, ErrorBody};
+use super::error::{ApiError, Problem};
 use super::extract::{Body, bundle_digest};
 use crate::core::Core;
 use crate::store::{StoreError, skills};
@@ -110,7 +110,7 @@ enum BundleError {
     request_body = SkillRequest,
     responses(
         (status = 201, description = "published", body = Published), (status = 200, description = "it was published already", body = Published),
-        (status = "4XX", description = "refused, with the reason", body = ErrorBody),
+        (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn publish(
@@ -151,7 +151,7 @@ pub(crate) async fn publish(
 /// All published skills.
 #[utoipa::path(
     get, operation_id = "list_skills", path = "/v1/skills", tag = "skills", security(("admin" = []), ("robot" = [])),
-    responses((status = 200, description = "the skills", body = SkillList), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 200, description = "the skills", body = SkillList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn list(
     _: AdminOrRobot,
@@ -175,7 +175,7 @@ pub(crate) async fn list(
     params(("digest" = String, Path, description = "SHA-256 of the bundle")),
     responses(
         (status = 200, description = "the tar archive", content_type = "application/octet-stream", body = Vec<u8>),
-        (status = "4XX", description = "refused, with the reason", body = ErrorBody),
+        (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn bundle(
@@ -194,7 +194,7 @@ pub(crate) async fn bundle(
     get, operation_id = "download_signature", path = "/v1/skills/{digest}/signature", tag = "skills",
     security(("admin" = []), ("robot" = [])),
     params(("digest" = String, Path, description = "SHA-256 of the bundle")),
-    responses((status = 200, description = "the text of the .minisig file", body = String), (status = "4XX", description = "refused, with the reason", body = ErrorBody)),
+    responses((status = 200, description = "the text of the .minisig file", body = String), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn signature(
     _: AdminOrRobot,

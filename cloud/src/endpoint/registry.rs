@@ -64,6 +64,11 @@ impl Registry {
         lock(&self.live).robots.contains_key(robot)
     }
 
+    /// How many robots are connected now.
+    pub(crate) fn online(&self) -> usize {
+        lock(&self.live).robots.len()
+    }
+
     /// There may be commands for `robot` in the store. Wake-ups do not add up: one is enough.
     pub(crate) fn wake(&self, robot: &RobotId) {
         if let Some(live) = lock(&self.live).robots.get(robot) {

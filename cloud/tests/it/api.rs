@@ -43,8 +43,8 @@ fn without_the_admin_token_nothing_of_the_admins_is_shown_or_done() {
         for token in [None, Some("wrong"), Some(wrong.as_str())] {
             // A robot's certificate does not make it an administrator.
             let (status, body) = rig.ask(method, path, None, token, Some(&device));
-            assert_eq!((status, &body["error"]["code"]), (401, &json!("unauthorized")), "{path}");
-            assert!(body["error"]["hint"].as_str().unwrap().contains("admin_token"));
+            assert_eq!((status, &body["code"]), (401, &json!("unauthorized")), "{path}");
+            assert!(body["hint"].as_str().unwrap().contains("admin_token"));
         }
     }
     let (status, _) = rig.ask("GET", "/v1/skills", None, None, None);
@@ -160,11 +160,11 @@ fn a_wrong_request_is_told_what_is_wrong_with_it() {
     ];
     for (path, body, status, code) in cases {
         let (found, answer) = rig.call("POST", path, body);
-        assert_eq!((found, &answer["error"]["code"]), (status, &json!(code)), "{path}: {answer}");
-        assert!(answer["error"]["message"].is_string() && answer["error"]["hint"].is_string());
+        assert_eq!((found, &answer["code"]), (status, &json!(code)), "{path}: {answer}");
+        assert!(answer["detail"].is_string() && answer["hint"].is_string());
     }
     let (status, body) = rig.call("GET", "/v1/robots/amr-1/records?limit=many", None);
-    assert_eq!((status, &body["error"]["code"]), (400, &json!("bad_query")));
+    assert_eq!((status, &body["code"]), (400, &json!("bad_query")));
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn bytes_that_are_no_json_are_refused_and_the_cloud_lives() {
     for body in [&b"{"[..], b"\xff\xfe\x00", b"[[[[[[[[", b"null", b"{\"robot\":1e999}"] {
         let body = Some(body.to_vec());
         let (status, answer) = rig.ask("POST", "/v1/claim-codes", body, Some(&rig.token), None);
-        assert_eq!((status, &answer["error"]["code"]), (400, &json!("bad_json")));
+        assert_eq!((status, &answer["code"]), (400, &json!("bad_json")));
     }
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)).into_bytes();
     let (status, _) = rig.ask("POST", "/v1/jobs", Some(deep), Some(&rig.token), None);
@@ -204,7 +204,7 @@ fn a_skill_is_published_once_and_comes_back_byte_for_byte() {
     let (status, _) = rig.raw("GET", &format!("{path}/bundle"), None, None, None);
     assert_eq!(status, 401);
     let nowhere = format!("/v1/skills/{}/bundle", "0".repeat(64));
-    assert_eq!(rig.call("GET", &nowhere, None).1["error"]["code"], "no_such_skill");
+    assert_eq!(rig.call("GET", &nowhere, None).1["code"], "no_such_skill");
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn every_operation_of_the_document_has_its_own_name_and_says_what_it_answers() {
             }
         }
     }
-    assert_eq!(names.len(), 26);
+    assert_eq!(names.len(), 28);
 }
 
 #[test]
@@ -286,4 +286,48 @@ fn a_body_of_unknown_length_is_refused_at_the_limit() {
     let mut answer = [0; 12];
     tls.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 413");
+}
+
+#[test]
+fn the_process_says_whether_it_can_work_and_how_much_it_does() {
+    let rig = Rig::new();
+    let (status, body) = rig.ask("GET", "/readyz", None, None, None);
+    assert_eq!((status, &body["status"]), (200, &json!("ready")));
+    assert_eq!(rig.ask("GET", "/metrics", None, None, None).0, 401);
+    rig.enrol("amr-1");
+    let job = rig.create_job("amr-1");
+    for path in [format!("/v1/jobs/{job}"), "/v1/jobs/job_none".to_owned(), "/none".to_owned()] {
+        rig.call("GET", &path, None);
+    }
+    let (status, text) = rig.raw("GET", "/metrics", None, Some(&rig.token), None);
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!(status, 200, "{text}");
+    for line in [
+        r#"nooterra_http_requests_total{method="GET",path="/v1/jobs/{id}",status="200"} 1"#,
+        r#"nooterra_http_requests_total{method="GET",path="/v1/jobs/{id}",status="404"} 1"#,
+        r#"nooterra_http_requests_total{method="other",path="other",status="404"} 1"#,
+        r#"nooterra_http_request_seconds_count{method="GET",path="/v1/jobs/{id}"} 2"#,
+        "nooterra_facts 1",
+        "nooterra_robots_online 0",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn an_answer_names_its_request_and_a_refusal_is_a_problem_of_rfc_9457() {
+    let rig = Rig::new();
+    let (_, head, _) = rig.call_with("GET", "/v1/jobs", &[("X-Request-Id", "mine-7")], None);
+    assert!(head.contains("x-request-id: mine-7\r\n"), "{head}");
+    for id in ["", "two words", &"x".repeat(65)] {
+        let (_, head, _) = rig.call_with("GET", "/v1/jobs", &[("X-Request-Id", id)], None);
+        assert!(head.contains("x-request-id: req_"), "{head}");
+    }
+    let (status, head, body) = rig.call_with("GET", "/v1/jobs/job_none", &[], None);
+    assert!(head.contains("content-type: application/problem+json\r\n"), "{head}");
+    assert_eq!(
+        (status, &body["status"], &body["title"], &body["type"]),
+        (404, &json!(404), &json!("Not Found"), &json!("urn:nooterra:problem:no_such_job"))
+    );
 }

@@ -204,8 +204,8 @@ fn a_call_that_the_state_does_not_take_is_a_conflict_and_leaves_no_trace() {
     let job = rig.create_job("amr-1");
     for call in ["book", "dispatch"] {
         let (status, body) = rig.call("POST", &format!("/v1/jobs/{job}/{call}"), None);
-        assert_eq!((status, &body["error"]["code"]), (409, &json!("wrong_state")));
-        assert!(body["error"]["hint"].as_str().unwrap().contains("quote"));
+        assert_eq!((status, &body["code"]), (409, &json!("wrong_state")));
+        assert!(body["hint"].as_str().unwrap().contains("quote"));
     }
     assert_eq!(types(&events(&rig, &format!("/v1/jobs/{job}/events"))), ["JOB_CREATED"]);
     rig.post(&format!("/v1/jobs/{job}/quote"), json!({ "amount_minor": 1250, "currency": "CHF" }));
@@ -231,7 +231,7 @@ fn a_plan_too_large_for_one_command_is_refused_at_dispatch_and_stays_booked() {
     rig.post(&format!("/v1/jobs/{job}/quote"), json!({}));
     rig.post(&format!("/v1/jobs/{job}/book"), json!({}));
     let (status, body) = rig.call("POST", &format!("/v1/jobs/{job}/dispatch"), None);
-    assert_eq!((status, &body["error"]["code"]), (422, &json!("command_too_large")));
+    assert_eq!((status, &body["code"]), (422, &json!("command_too_large")));
     assert_eq!(rig.get(&format!("/v1/jobs/{job}"))["state"], "BOOKED");
 }
 
