@@ -48,6 +48,9 @@ mod files;
 mod fold;
 mod ingest;
 mod jobs;
+#[cfg(feature = "measure")]
+#[doc(hidden)]
+pub mod measure;
 mod replay;
 mod store;
 mod tls;

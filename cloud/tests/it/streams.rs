@@ -98,6 +98,62 @@ fn two_who_saw_the_same_job_cannot_both_change_it() {
 }
 
 #[test]
+fn of_many_who_race_for_the_same_jobs_each_step_is_made_by_one() {
+    const CLIENTS: usize = 64;
+    let rig = Rig::new();
+    rig.enrol("amr-1");
+    let jobs: Vec<_> = (0..3).map(|_| job_at(&rig, &[])).collect();
+    let start = std::sync::Barrier::new(CLIENTS);
+    let one = |client: usize| {
+        start.wait();
+        let mut made = Vec::new();
+        for call in ["quote", "book", "dispatch", "cancel"] {
+            for job in &jobs {
+                let path = format!("/v1/jobs/{job}");
+                let head = rig.get(&path)["head"].as_str().unwrap().to_owned();
+                let key = format!("{client}-{call}-{job}");
+                let headers = [("If-Match", &*format!("\"{head}\"")), ("Idempotency-Key", &*key)];
+                let path = format!("{path}/{call}");
+                let (status, _, answer) = rig.call_with("POST", &path, &headers, None);
+                match status {
+                    200 => made.push((job.clone(), call, head, answer["head"].clone())),
+                    409 | 412 => {}
+                    _ => panic!("{path}: {status} {answer}"),
+                }
+            }
+        }
+        made
+    };
+    let made: Vec<_> = std::thread::scope(|scope| {
+        let one = &one;
+        let clients: Vec<_> = (0..CLIENTS).map(|n| scope.spawn(move || one(n))).collect();
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    });
+    for job in &jobs {
+        // Every change that was answered with 200 is in the stream, built on the head that its
+        // sender saw; nothing else is.
+        let stream = rig.get(&format!("/v1/jobs/{job}/events"))["events"].clone();
+        let heads: Vec<_> = stream.as_array().unwrap().iter().map(|e| e["hash"].clone()).collect();
+        let at = |head: &Value| heads.iter().position(|known| known == head).unwrap();
+        let mut steps: Vec<_> = made
+            .iter()
+            .filter(|(of, ..)| of == job)
+            .map(|(_, call, from, to)| (at(&json!(from)), at(to), *call))
+            .collect();
+        steps.sort_unstable();
+        let (mut head, mut facts) = (0, 1);
+        for (from, to, call) in &steps {
+            assert_eq!(*from, head, "{steps:?}");
+            facts += to - from;
+            head = *to;
+            assert!(to - from == 1 || *call == "dispatch");
+        }
+        assert_eq!(facts, heads.len(), "{steps:?}");
+        assert_eq!(steps.iter().filter(|(.., call)| *call == "quote").count(), 1);
+    }
+}
+
+#[test]
 fn the_pages_of_all_events_have_each_once_in_order() {
     let rig = Rig::new();
     rig.enrol("amr-1");

@@ -81,7 +81,13 @@ impl Area {
                 "blackbox.control_push",
                 "blackbox.verify",
             ],
-            Self::Cloud => &["cloud.command_answered", "cloud.uplink"],
+            Self::Cloud => &[
+                "cloud.command_answered",
+                "cloud.replay",
+                "cloud.transition",
+                "cloud.transition_alone",
+                "cloud.uplink",
+            ],
             Self::Gate => &[
                 "gate.tick",
                 "gate.tick_at_fence",
@@ -113,10 +119,12 @@ impl Area {
                 let ours = place.example("nooterra-blackbox", "bench_blackbox", &[])?;
                 beside_peers(ours, place.peers(self)?)
             }
-            Self::Cloud | Self::Link => {
-                let area = ["--area".to_owned(), self.name().to_owned()];
-                place.example("nooterra-agent", "bench_link", &area)
+            Self::Cloud => {
+                let mut lines = place.example("nooterra-cloud", "bench_cloud", &[])?;
+                lines.extend(place.link(self)?);
+                Ok(lines)
             }
+            Self::Link => place.link(self),
             Self::Gate => {
                 let ours = place.example("nooterra-policy", "bench_gate", &[])?;
                 beside_peers(ours, place.peers(self)?)
@@ -267,9 +275,20 @@ impl Place {
         let built = toolchain::build(
             toolchain::cargo()
                 .args(["build", "--release", "--package", package])
+                .args(if package == "nooterra-cloud" {
+                    &["--features", "measure"][..]
+                } else {
+                    &[]
+                })
                 .args(["--example", example]),
         )?;
         self.run(&toolchain::named(&built, example)?, arguments)
+    }
+
+    /// What is measured through a robot and a cloud that talk to each other.
+    fn link(&self, area: Area) -> Result<Vec<Line>> {
+        let area = ["--area".to_owned(), area.name().to_owned()];
+        self.example("nooterra-agent", "bench_link", &area)
     }
 
     /// Builds the peers and measures those of an area.
