@@ -1,5 +1,7 @@
 //! `nooterra-cloud`: the command line of the thin cloud.
 
+mod cli;
+
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use nooterra_cloud::{
     Cloud, Config, DEFAULT_HTTP_PORT, DEFAULT_MQTT_PORT, Difference, Replay, ReplayOptions,
@@ -17,9 +19,15 @@ Exit codes:
   0  stopped in order
   1  failed while running
   2  the command line is wrong
-  3  the data directory cannot be used: not writable, in use, or damaged
+  3  a file or the data directory cannot be used: not there, in use, or damaged
   4  cannot listen: the port is in use, or needs other rights
   5  replay: what the streams say is not what is shown
+  6  job watch, job run: the job ended, and is not completed
+  7  the cloud refused what was asked
+
+Where the cloud is, for all commands but `serve` and `replay`:
+  --data DIR on its own machine, else --url, --ca and --token-file, or
+  NOOTERRA_CLOUD_DATA, NOOTERRA_CLOUD_URL, NOOTERRA_CLOUD_CA, NOOTERRA_CLOUD_TOKEN_FILE
 
 Environment:
   RUST_LOG  what is logged, on standard error: `info` unless set, `debug`, `nooterra_cloud=trace`";
@@ -35,6 +43,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Ask(cli::Command),
     /// Print the completions of a shell, to be sourced or installed.
     Completions {
         /// Which shell.
@@ -117,6 +127,7 @@ fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), name, &mut std::io::stdout());
             ExitCode::SUCCESS
         }
+        Command::Ask(command) => cli::run(command),
         Command::Openapi => match nooterra_cloud::api::openapi_json() {
             Ok(document) => print(&document),
             Err(error) => fail(&error, 1),

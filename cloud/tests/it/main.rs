@@ -7,6 +7,7 @@
 
 mod api;
 mod cli;
+mod commands;
 mod enrol;
 mod jobs;
 mod link;

@@ -1,0 +1,202 @@
+//! `nooterra-cloud job`: from a plan in a file to its end, step by step or in one go.
+
+use super::{ClientError, Cloud, Outcome, encoded, items, show};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Accept a job's price: QUOTED to BOOKED.
+    Book {
+        /// The job.
+        id: String,
+    },
+    /// End a job that is not over, through a safe exit where the robot is under way.
+    Cancel {
+        /// The job.
+        id: String,
+        /// For the record.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Make a job from a file: `{ "robot": ..., "plan": { "steps": [...] } }`.
+    Create {
+        /// The file; `-` for standard input.
+        file: PathBuf,
+    },
+    /// Send a job to its robot: BOOKED to RESERVED.
+    Dispatch {
+        /// The job.
+        id: String,
+        /// The robot may take it for so many seconds.
+        #[arg(long, value_name = "SECONDS")]
+        ttl: Option<u64>,
+    },
+    /// The facts of a job.
+    Events {
+        /// The job.
+        id: String,
+    },
+    /// The newest jobs.
+    List,
+    /// Propose a price: CREATED to QUOTED.
+    Quote {
+        /// The job.
+        id: String,
+        /// In the currency's minor unit.
+        #[arg(long, default_value_t = 0)]
+        amount: u64,
+        /// ISO 4217.
+        #[arg(long, default_value = "EUR")]
+        currency: String,
+    },
+    /// Make a job, quote it at no price, book it, dispatch it, and watch it to its end.
+    Run {
+        /// As for `create`.
+        file: PathBuf,
+    },
+    /// One job.
+    Show {
+        /// The job.
+        id: String,
+    },
+    /// Print what happens to a job until it is over. Exit code 6 when it is not completed.
+    Watch {
+        /// The job.
+        id: String,
+    },
+}
+
+pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientError> {
+    let of = |id: &str| format!("/v1/jobs/{}", encoded(id));
+    let step = |id: &str, name: &str, body: Value| {
+        let job = cloud.client.post(&format!("{}/{name}", of(id)), &body)?;
+        cloud.print(&job, one)
+    };
+    match command {
+        Command::Book { id } => step(&id, "book", json!({})),
+        Command::Cancel { id, reason } => step(&id, "cancel", json!({ "reason": reason })),
+        Command::Create { file } => {
+            let job = cloud.client.post("/v1/jobs", &read(&file)?)?;
+            cloud.print(&job, one)
+        }
+        Command::Dispatch { id, ttl } => step(
+            &id,
+            "dispatch",
+            json!({ "ttl_ms": ttl.map(|seconds| seconds.saturating_mul(1000)) }),
+        ),
+        Command::Events { id } => {
+            let answer = cloud.client.get(&format!("{}/events", of(&id)))?;
+            for event in items(&answer, "events") {
+                cloud.line(event, show::event)?;
+            }
+            Ok(Outcome::Done)
+        }
+        Command::List => {
+            let answer = cloud.client.get("/v1/jobs")?;
+            cloud.print(&answer, |answer| list(items(answer, "jobs")))
+        }
+        Command::Quote { id, amount, currency } => {
+            step(&id, "quote", json!({ "amount_minor": amount, "currency": currency }))
+        }
+        Command::Run { file } => {
+            let job = cloud.client.post("/v1/jobs", &read(&file)?)?;
+            let id = show::text(&job, "id");
+            for name in ["quote", "book", "dispatch"] {
+                cloud.client.post(&format!("{}/{name}", of(&id)), &json!({}))?;
+            }
+            watch(cloud, &id)
+        }
+        Command::Show { id } => {
+            let job = cloud.client.get(&of(&id))?;
+            cloud.print(&job, one)
+        }
+        Command::Watch { id } => watch(cloud, &id),
+    }
+}
+
+/// Follows the job's stream, from its first fact to the one that ends it.
+fn watch(cloud: &Cloud, id: &str) -> Result<Outcome, ClientError> {
+    let path = format!("/v1/jobs/{}", encoded(id));
+    // A job that is not there must be refused rather than waited for.
+    cloud.client.get(&path)?;
+    let query = format!("stream=job.{}", encoded(id));
+    let (mut after, mut end) = (0, None);
+    while end.is_none() {
+        after = cloud.client.follow(&query, after, |_, event| {
+            cloud.line(&event, show::event)?;
+            let over = matches!(
+                event["type"].as_str(),
+                Some(
+                    "EXECUTION_COMPLETED"
+                        | "EXECUTION_ABORTED"
+                        | "CANCELLED"
+                        | "ACCESS_REVOKED"
+                        | "ACCESS_EXPIRED"
+                )
+            );
+            if over && event["late"] == false {
+                let job = cloud.client.get(&path)?;
+                end = match job["state"].as_str() {
+                    Some("COMPLETED" | "SETTLED") => Some(Outcome::Done),
+                    Some("ABORTED") => Some(Outcome::NotCompleted),
+                    _ => None,
+                };
+            }
+            Ok(end.is_none())
+        })?;
+        if end.is_none() {
+            // The cloud went away; it is asked again from where this stopped.
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+    Ok(end.unwrap_or(Outcome::NotCompleted))
+}
+
+fn read(path: &Path) -> Result<Value, ClientError> {
+    let file = |source| ClientError::File { option: "data", path: path.to_owned(), source };
+    let text = if path == Path::new("-") {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(path)
+    };
+    let text = text.map_err(file)?;
+    serde_json::from_str(&text)
+        .map_err(|error| ClientError::Job { path: path.to_owned(), why: error.to_string() })
+}
+
+fn list(jobs: &[Value]) -> String {
+    let rows: Vec<_> = jobs
+        .iter()
+        .map(|job| {
+            vec![
+                show::text(job, "id"),
+                show::text(job, "state"),
+                show::percent(&job["progress"]),
+                show::text(job, "stage"),
+                show::text(job, "robot"),
+                show::time(&job["updated_at"]),
+            ]
+        })
+        .collect();
+    show::table(&["JOB", "STATE", "DONE", "STAGE", "ROBOT", "CHANGED"], &rows)
+}
+
+fn one(job: &Value) -> String {
+    let steps = items(&job["plan"], "steps").iter().map(|step| show::text(step, "id"));
+    let rows = [
+        ("job", show::text(job, "id")),
+        ("state", show::text(job, "state")),
+        ("done", show::percent(&job["progress"])),
+        ("stage", show::text(job, "stage")),
+        ("robot", show::text(job, "robot")),
+        ("for", show::text(job, "requester")),
+        ("steps", steps.collect::<Vec<_>>().join(", ")),
+        ("made", show::time(&job["created_at"])),
+        ("changed", show::time(&job["updated_at"])),
+        ("facts", show::text(job, "events")),
+        ("head", show::text(job, "head")),
+    ];
+    rows.iter().map(|(name, value)| format!("{name:8} {value}\n")).collect()
+}

@@ -1,0 +1,158 @@
+//! `nooterra-cloud robot`: who is there, what they were told, where their gates intervened.
+
+use super::{ClientError, Cloud, Outcome, encoded, items, show};
+use serde_json::{Value, json};
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// What the robot was told, newest first, and what became of it.
+    Commands {
+        /// The robot.
+        id: String,
+    },
+    /// All robots.
+    List,
+    /// Take an emergency stop back.
+    Release {
+        /// The robot.
+        id: String,
+    },
+    /// Send a command as the API takes it, such as `{"type":"release_stop"}`.
+    Send {
+        /// The robot.
+        id: String,
+        /// What is asked, JSON.
+        ask: String,
+        /// The robot may take it for so many milliseconds.
+        #[arg(long, value_name = "MS")]
+        ttl: Option<u64>,
+    },
+    /// One robot.
+    Show {
+        /// The robot.
+        id: String,
+    },
+    /// Stop the robot, until somebody releases it.
+    Stop {
+        /// The robot.
+        id: String,
+        /// For the record.
+        #[arg(long, default_value = "stopped by an operator")]
+        reason: String,
+    },
+    /// Where the robot's gate changed or refused a wish.
+    Verdicts {
+        /// The robot.
+        id: String,
+        /// Only those after this cursor.
+        #[arg(long, default_value_t = 0)]
+        after: i64,
+        /// At most so many.
+        #[arg(long, short = 'n', default_value_t = 50)]
+        limit: u32,
+    },
+}
+
+pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientError> {
+    let of = |id: &str| format!("/v1/robots/{}", encoded(id));
+    let send = |id: &str, ask: Value, ttl: Option<u64>| {
+        let body = json!({ "ask": ask, "ttl_ms": ttl });
+        let answer = cloud.client.post(&format!("{}/commands", of(id)), &body)?;
+        cloud.print(&answer, |answer| commands(std::slice::from_ref(answer)))
+    };
+    match command {
+        Command::Commands { id } => {
+            let answer = cloud.client.get(&format!("{}/commands", of(&id)))?;
+            cloud.print(&answer, |answer| commands(items(answer, "commands")))
+        }
+        Command::List => {
+            let answer = cloud.client.get("/v1/robots")?;
+            cloud.print(&answer, |answer| list(items(answer, "robots")))
+        }
+        Command::Release { id } => send(&id, json!({ "type": "release_stop" }), None),
+        Command::Send { id, ask, ttl } => {
+            let ask =
+                serde_json::from_str(&ask).map_err(|error| ClientError::Ask(error.to_string()))?;
+            send(&id, ask, ttl)
+        }
+        Command::Show { id } => {
+            let answer = cloud.client.get(&of(&id))?;
+            cloud.print(&answer, one)
+        }
+        Command::Stop { id, reason } => {
+            send(&id, json!({ "type": "emergency_stop", "reason": reason }), None)
+        }
+        Command::Verdicts { id, after, limit } => {
+            let path = format!("{}/verdicts?after={after}&limit={limit}", of(&id));
+            let answer = cloud.client.get(&path)?;
+            cloud.print(&answer, |answer| verdicts(items(answer, "records")))
+        }
+    }
+}
+
+fn list(robots: &[Value]) -> String {
+    let rows: Vec<_> = robots
+        .iter()
+        .map(|robot| {
+            vec![
+                show::text(robot, "id"),
+                if robot["online"] == true { "online" } else { "offline" }.to_owned(),
+                show::time(&robot["last_seen"]),
+                show::text(&robot["health"], "version"),
+            ]
+        })
+        .collect();
+    show::table(&["ROBOT", "LINK", "LAST SEEN", "VERSION"], &rows)
+}
+
+fn one(robot: &Value) -> String {
+    let mut text = format!(
+        "robot    {}\nlink     {}\nseen     {}\nenrolled {}\nkey      {}\n",
+        show::text(robot, "id"),
+        if robot["online"] == true { "online" } else { "offline" },
+        show::time(&robot["last_seen"]),
+        show::time(&robot["enrolled_at"]),
+        show::text(robot, "device_key"),
+    );
+    if let Some(health) = robot["health"].as_object() {
+        text.push_str("health\n");
+        for (name, value) in health.iter().filter(|(_, value)| !value.is_object()) {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            text.push_str(&format!("  {name}: {value}\n"));
+        }
+    }
+    text
+}
+
+fn commands(commands: &[Value]) -> String {
+    let rows: Vec<_> = commands
+        .iter()
+        .map(|command| {
+            vec![
+                show::text(command, "id"),
+                show::text(&command["ask"], "type"),
+                show::text(command, "state"),
+                show::time(&command["issued_at"]),
+                show::text(command, "reason"),
+            ]
+        })
+        .collect();
+    show::table(&["COMMAND", "ASK", "STATE", "ISSUED", "REASON"], &rows)
+}
+
+fn verdicts(records: &[Value]) -> String {
+    let rows: Vec<_> = records
+        .iter()
+        .map(|record| {
+            let body = &record["body"];
+            vec![
+                show::text(record, "cursor"),
+                show::time(&record["at"]["wall"]),
+                show::text(body, "rule"),
+                show::text(body, "limit"),
+                show::text(body, "source"),
+            ]
+        })
+        .collect();
+    show::table(&["CURSOR", "AT", "RULE", "LIMIT", "WHOSE WISH"], &rows)
+}
