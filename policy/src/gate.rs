@@ -263,6 +263,8 @@ impl Gate {
         let moving = in_frame_of(law, inputs);
         let tick = Tick { charge: &charge, inputs, law, moving, step_s };
         let allowed = self.setpoint(&tick, wish, &mut verdicts);
+        // As it was asked, down to the signs of its zeros.
+        let allowed = if allowed == wish { wish } else { allowed };
         // What fails here is a fault in this crate; the robot must not pay for it. A mode that
         // has just begun may still be on its way down to its own limits.
         if !self.laws.first().is_some_and(|widest| widest.holds_speed(&allowed)) {
@@ -328,7 +330,9 @@ impl Gate {
         if *charge == Charge::EmergencyStop {
             verdicts.note(Rule::EmergencyStop, 0.0, None);
         }
-        if charge.asked().is_some_and(|command| !command.is_finite()) {
+        // Of whoever may not ask, not even a number that is none changes anything.
+        let denied = matches!(charge, Charge::Denied(..));
+        if !denied && charge.asked().is_some_and(|command| !command.is_finite()) {
             verdicts.note(Rule::InputNan, 0.0, None);
         }
         let fresh = |at| age(at, inputs.now).is_some_and(|age| age <= self.odometry_age);
