@@ -19,6 +19,7 @@ pub(crate) struct Coarse {
     columns: usize,
     origin: Point,
     per_m: Point,
+    rows: usize,
     size: Point,
 }
 
@@ -47,6 +48,7 @@ impl Coarse {
             columns,
             origin: bounds.least,
             per_m: Point::new(1.0 / size.x, 1.0 / size.y),
+            rows,
             size,
         };
         let mut near = 0;
@@ -74,11 +76,13 @@ impl Coarse {
     /// The cell nearest to a place, and how far its middle is.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Saturates.
     pub(crate) fn cell(&self, at: Point) -> (Cell, f64) {
-        let column = (((at.x - self.origin.x) * self.per_m.x) as usize).min(self.columns - 1);
-        let rows = self.cells.len() / self.columns;
-        let row = (((at.y - self.origin.y) * self.per_m.y) as usize).min(rows - 1);
+        let most = |count: usize| count.saturating_sub(1);
+        let column = (((at.x - self.origin.x) * self.per_m.x) as usize).min(most(self.columns));
+        let row = (((at.y - self.origin.y) * self.per_m.y) as usize).min(most(self.rows));
         let middle = self.middle(column, row);
         let (dx, dy) = (at.x - middle.x, at.y - middle.y);
-        (self.cells[row * self.columns + column], (dx * dx + dy * dy).sqrt())
+        // A cell that were missing would say "at the edge".
+        let cell = self.cells.get(row * self.columns + column).copied().unwrap_or_default();
+        (cell, (dx * dx + dy * dy).sqrt())
     }
 }

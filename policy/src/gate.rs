@@ -158,8 +158,7 @@ pub struct Gate {
     last: Option<Axes>,
     /// How it speeded up in the last tick, m/s².
     last_accel_mps2: f64,
-    /// Without a mode, then in each of the document's modes, then in the strictest of all.
-    laws: Arc<[Law]>,
+    laws: Arc<Laws>,
     margin_m: f64,
     memory: Memory,
     mode: Option<u8>,
@@ -174,6 +173,15 @@ pub struct Gate {
     veto: Latch,
     zone_ids: Vec<ZoneId>,
     zones: ZoneMap,
+}
+
+/// The law of the vehicle, by mode.
+#[derive(Debug)]
+struct Laws {
+    /// In each of the document's modes, then in the strictest of all.
+    modes: Vec<Law>,
+    /// Without a mode.
+    widest: Law,
 }
 
 /// What is the same for every rule of a tick.
@@ -205,7 +213,7 @@ impl Gate {
             land_after,
             last: None,
             last_accel_mps2: 0.0,
-            laws: laws(document).into(),
+            laws: Arc::new(Laws::new(document)),
             margin_m: document.footprint.margin_m,
             memory: Memory::new(),
             mode: None,
@@ -243,7 +251,7 @@ impl Gate {
             self.last = None;
         }
         let laws = Arc::clone(&self.laws);
-        let law = law_of(&laws, inputs.mode);
+        let law = laws.in_mode(inputs.mode);
         if vetoed {
             verdicts.note(Rule::Veto, 0.0, None);
         }
@@ -263,9 +271,11 @@ impl Gate {
         let moving = in_frame_of(law, inputs);
         let tick = Tick { charge: &charge, inputs, law, moving, step_s };
         let allowed = self.setpoint(&tick, wish, &mut verdicts);
+        // As it was asked, down to the signs of its zeros.
+        let allowed = if allowed == wish { wish } else { allowed };
         // What fails here is a fault in this crate; the robot must not pay for it. A mode that
         // has just begun may still be on its way down to its own limits.
-        if !self.laws.first().is_some_and(|widest| widest.holds_speed(&allowed)) {
+        if !laws.widest.holds_speed(&allowed) {
             let limits = law.limits();
             let (rule, limit) = if allowed.is_finite() {
                 (Rule::SpeedLinear, limits.max_linear_mps)
@@ -295,7 +305,7 @@ impl Gate {
 
     /// Told to stand, and measured to stand.
     fn rests(&self, inputs: &Inputs) -> bool {
-        let law = law_of(&self.laws, inputs.mode);
+        let law = self.laws.in_mode(inputs.mode);
         let told = self.last.is_none_or(|axes| law.is_rest(&axes));
         let joints = inputs.joints.as_ref().map(|joints| joints.value.velocity);
         let joints_rest =
@@ -328,7 +338,9 @@ impl Gate {
         if *charge == Charge::EmergencyStop {
             verdicts.note(Rule::EmergencyStop, 0.0, None);
         }
-        if charge.asked().is_some_and(|command| !command.is_finite()) {
+        // Of whoever may not ask, not even a number that is none changes anything.
+        let denied = matches!(charge, Charge::Denied(..));
+        if !denied && charge.asked().is_some_and(|command| !command.is_finite()) {
             verdicts.note(Rule::InputNan, 0.0, None);
         }
         let fresh = |at| age(at, inputs.now).is_some_and(|age| age <= self.odometry_age);
@@ -529,12 +541,6 @@ impl Gate {
     }
 }
 
-/// The law that holds in a mode; the strictest for a mode that the document does not have.
-fn law_of(laws: &[Law], mode: Option<u8>) -> &Law {
-    let index = mode.map_or(0, |mode| usize::from(mode) + 1);
-    laws.get(index).or_else(|| laws.last()).expect("there is a law without a mode")
-}
-
 fn measured(inputs: &Inputs, law: &Law, moving: Planar) -> Measured {
     let mut pose = inputs.pose;
     if !law.is_body_frame() {
@@ -576,25 +582,40 @@ fn limit_at(zones: &ZoneMap, pose: Pose, unsure: &Uncertainty, law: &Law) -> f64
     zone.min(law.limits().max_linear_mps)
 }
 
-/// Without a mode, in each mode, and the strictest of all.
-fn laws(document: &PolicyDocument) -> Vec<Law> {
-    let mut laws = vec![Law::new(document, None)];
-    laws.extend(document.modes.iter().map(|mode| Law::new(document, Some(mode))));
-    if let Some((first, rest)) = document.modes.split_first() {
-        let least = |a: Option<f64>, b: Option<f64>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        let strictest = rest.iter().fold(first.clone(), |strict, mode| Mode {
-            id: strict.id,
-            max_angular_radps: least(strict.max_angular_radps, mode.max_angular_radps),
-            max_decel_mps2: least(strict.max_decel_mps2, mode.max_decel_mps2),
-            max_linear_accel_mps2: least(strict.max_linear_accel_mps2, mode.max_linear_accel_mps2),
-            max_linear_mps: least(strict.max_linear_mps, mode.max_linear_mps),
-        });
-        laws.push(Law::new(document, Some(&strictest)));
+impl Laws {
+    fn new(document: &PolicyDocument) -> Self {
+        let widest = Law::new(document, None);
+        let mut modes: Vec<Law> =
+            document.modes.iter().map(|mode| Law::new(document, Some(mode))).collect();
+        if let Some(strictest) = strictest(&document.modes) {
+            modes.push(Law::new(document, Some(&strictest)));
+        }
+        Self { modes, widest }
     }
-    laws
+
+    /// The law that holds in a mode; the strictest for a mode that the document does not have.
+    fn in_mode(&self, mode: Option<u8>) -> &Law {
+        let Some(mode) = mode else {
+            return &self.widest;
+        };
+        self.modes.get(usize::from(mode)).or_else(|| self.modes.last()).unwrap_or(&self.widest)
+    }
+}
+
+/// A mode with the tightest of each limit of all.
+fn strictest(modes: &[Mode]) -> Option<Mode> {
+    let (first, rest) = modes.split_first()?;
+    let least = |a: Option<f64>, b: Option<f64>| match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+    Some(rest.iter().fold(first.clone(), |strict, mode| Mode {
+        id: strict.id,
+        max_angular_radps: least(strict.max_angular_radps, mode.max_angular_radps),
+        max_decel_mps2: least(strict.max_decel_mps2, mode.max_decel_mps2),
+        max_linear_accel_mps2: least(strict.max_linear_accel_mps2, mode.max_linear_accel_mps2),
+        max_linear_mps: least(strict.max_linear_mps, mode.max_linear_mps),
+    }))
 }
 
 /// The measured motion in the frame of a law's setpoints.

@@ -13,8 +13,9 @@ use std::ops::{ControlFlow, Range};
 const LEAF: usize = 4;
 
 /// What a query may have to see later. A walk that goes down one side at a time keeps one node
-/// for each level, and no tree in a memory has more levels.
-const PENDING: usize = 64;
+/// for each level: enough for 2²⁴ leaves, where a document has at most some 2¹⁵. More would be
+/// zeroed for nothing at each query.
+const PENDING: usize = 24;
 
 /// A box with sides along the axes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -126,10 +127,10 @@ impl Tree {
                     least = look(self.range(node - leaves), least);
                 } else {
                     let (left, right) = (2 * node, 2 * node + 1);
-                    let (to_left, to_right) = (
-                        self.nodes[left].squared_distance(at),
-                        self.nodes[right].squared_distance(at),
-                    );
+                    // In one slice, so that one check of its bounds does for both.
+                    let [on_left, on_right] = self.nodes.get(left..)?.first_chunk()?;
+                    let (to_left, to_right) =
+                        (on_left.squared_distance(at), on_right.squared_distance(at));
                     let ((near, by), (far, other)) = if to_left <= to_right {
                         ((left, to_left), (right, to_right))
                     } else {
@@ -147,12 +148,13 @@ impl Tree {
                 return Some(least);
             }
             count -= 1;
-            (bound, node) = pending[count];
+            (bound, node) = *pending.get(count)?;
         }
     }
 
     /// Shows `look` leaves in which something may meet `rect`, until it breaks off. Leaves
-    /// whose items all come before `from` are left out.
+    /// whose items all come before `from` are left out. A tree that were deeper than any is
+    /// shown as one leaf.
     pub(crate) fn meeting<B>(
         &self,
         rect: &Rect,
@@ -163,9 +165,13 @@ impl Tree {
         let mut pending = [0_usize; PENDING];
         let (mut count, mut node) = (0, 1);
         loop {
-            if self.nodes[node].meets(rect) && self.last(node, leaves) > from {
+            let meets = self.nodes.get(node).is_some_and(|node| node.meets(rect));
+            if meets && self.last(node, leaves) > from {
                 if node < leaves {
-                    *pending.get_mut(count)? = 2 * node + 1;
+                    let Some(later) = pending.get_mut(count) else {
+                        return look(0..self.items).break_value();
+                    };
+                    *later = 2 * node + 1;
                     count += 1;
                     node *= 2;
                     continue;
@@ -178,13 +184,14 @@ impl Tree {
                 return None;
             }
             count -= 1;
-            node = pending[count];
+            node = pending.get(count).copied().unwrap_or_default();
         }
     }
 
     /// One past the last item below a node.
     fn last(&self, node: usize, leaves: usize) -> usize {
-        let level = leaves.ilog2() - node.ilog2();
+        // Both are powers of two and more, or there is no such node.
+        let level = leaves.leading_zeros().abs_diff(node.leading_zeros());
         (((node + 1) << level) - leaves) * LEAF
     }
 

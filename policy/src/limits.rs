@@ -41,8 +41,8 @@ pub fn limit_speed(twist: Twist, limits: &Limits) -> Twist {
 #[must_use]
 pub fn clamp(twist: Twist, limits: &Limits) -> Twist {
     Twist {
-        angular: twist.angular.clamp(-limits.max_angular_radps, limits.max_angular_radps),
-        linear: twist.linear.clamp(-limits.max_reverse_mps, limits.max_linear_mps),
+        angular: between(twist.angular, -limits.max_angular_radps, limits.max_angular_radps),
+        linear: between(twist.linear, -limits.max_reverse_mps, limits.max_linear_mps),
     }
 }
 
@@ -115,6 +115,18 @@ pub fn ramp(last: Twist, target: Twist, seconds: f64, limits: &Limits) -> Ramp {
 fn towards(from: f64, to: f64, reach: f64) -> (f64, bool) {
     let change = to - from;
     if change.abs() > reach { (from + reach.copysign(change), true) } else { (to, false) }
+}
+
+/// As `f64::clamp`, which panics where the bounds are the wrong way round; no document that was
+/// checked has such, and the optimiser does not know it.
+pub(crate) fn between(value: f64, least: f64, most: f64) -> f64 {
+    if value < least {
+        least
+    } else if value > most {
+        most
+    } else {
+        value
+    }
 }
 
 #[cfg(test)]

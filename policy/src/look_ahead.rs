@@ -10,7 +10,6 @@ use nooterra_protocol::command::MAX_JOINTS;
 use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::observation::{Flying, JointStates, Timed};
 use nooterra_protocol::time::MonoNanos;
-use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The longest memory of setpoints. The oldest odometry (1 s) and the longest reaction (1 s)
@@ -25,38 +24,54 @@ pub(crate) const DOUBT: Planar = Planar { angular: 0.1, x: 0.03, y: 0.03 };
 /// millimetre per second of what a tick may change.
 const HALVINGS: u32 = 8;
 
-/// What was written and when, oldest first.
+/// What was written and when: a ring that never grows, as a `VecDeque` could.
 #[derive(Debug)]
-pub(crate) struct Memory(VecDeque<(MonoNanos, Axes)>);
+pub(crate) struct Memory {
+    /// How many count.
+    count: usize,
+    entries: Box<[Noted]>,
+    /// Where the next one goes.
+    next: usize,
+}
+
+type Noted = (MonoNanos, Axes);
 
 impl Memory {
     pub(crate) fn new() -> Self {
-        Self(VecDeque::with_capacity(MEMORY))
+        let entries = vec![(MonoNanos(0), Axes::ZERO); MEMORY].into_boxed_slice();
+        Self { count: 0, entries, next: 0 }
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        (self.count, self.next) = (0, 0);
     }
 
     pub(crate) fn note(&mut self, at: MonoNanos, axes: Axes) {
-        if self.0.len() == MEMORY {
-            self.0.pop_front();
+        if let Some(entry) = self.entries.get_mut(self.next) {
+            *entry = (at, axes);
         }
-        self.0.push_back((at, axes));
+        self.next = (self.next + 1) % MEMORY;
+        self.count = (self.count + 1).min(MEMORY);
     }
 
     /// What is in force at `from`, if that is remembered, and what follows it.
-    fn since(&self, from: MonoNanos) -> (Option<Axes>, impl Iterator<Item = (MonoNanos, Axes)>) {
-        let next = self.0.partition_point(|(at, _)| *at <= from);
-        let in_force = next.checked_sub(1).and_then(|i| self.0.get(i)).map(|(_, axes)| *axes);
-        (in_force, self.0.range(next..).copied())
+    fn since(&self, from: MonoNanos) -> (Option<Axes>, impl Iterator<Item = Noted>) {
+        let (newer, older) = self.entries.split_at_checked(self.next).unwrap_or_default();
+        let parts = if self.count < MEMORY { [newer, &[]] } else { [older, newer] };
+        let [(before, later), (then, last)] = parts.map(|part| {
+            let count = part.partition_point(|(at, _)| *at <= from);
+            part.split_at_checked(count).unwrap_or_default()
+        });
+        let in_force = then.last().or(before.last()).map(|(_, axes)| *axes);
+        (in_force, later.iter().chain(last).copied())
     }
 
     /// The least and the most that an axis was, or was measured to be, since `from`.
     fn range(&self, from: MonoNanos, axis: usize, measured: f64) -> (f64, f64) {
         let (in_force, later) = self.since(from);
         let told = in_force.into_iter().chain(later.map(|(_, axes)| axes));
-        told.map(|axes| axes.0[axis])
+        // The laws know how many axes there are, and ask for no other.
+        told.filter_map(|axes| axes.0.get(axis).copied())
             .fold((measured, measured), |(least, most), value| (least.min(value), most.max(value)))
     }
 }
@@ -140,10 +155,12 @@ impl Measured {
         let delay_s = seconds(from, self.now);
         let mut reach = Reach { highest: [0.0; MAX_JOINTS], lowest: [0.0; MAX_JOINTS] };
         let (position, velocity) = (value.position.as_slice(), value.velocity.as_slice());
-        for (index, (at, moving)) in position.iter().zip(velocity).enumerate().take(arm.count()) {
+        let bounds = reach.highest.iter_mut().zip(&mut reach.lowest);
+        let joints = position.iter().zip(velocity).zip(bounds).enumerate();
+        for (index, ((at, moving), (highest, lowest))) in joints.take(arm.count()) {
             let (least, most) = memory.range(from, index, *moving);
-            reach.highest[index] = at + most.max(0.0) * delay_s;
-            reach.lowest[index] = at + least.min(0.0) * delay_s;
+            *highest = at + most.max(0.0) * delay_s;
+            *lowest = at + least.min(0.0) * delay_s;
         }
         Some(reach)
     }

@@ -142,8 +142,9 @@ impl<'a> Place<'a> {
     ) -> [f64; MAX_DISCS] {
         let mut distances_m = [f64::INFINITY; MAX_DISCS];
         let centers = self.centers();
-        for (index, _) in self.body.discs().iter().enumerate() {
-            distances_m[index] = area.distance_m(inside, centers[index], enough);
+        let discs = self.body.discs().iter().zip(centers);
+        for ((_, center), distance_m) in discs.zip(&mut distances_m) {
+            *distance_m = area.distance_m(inside, center, enough);
         }
         distances_m
     }
@@ -160,19 +161,20 @@ impl<'a> Place<'a> {
     ) -> Met {
         let mut met = Met { clearance_m: f64::INFINITY, depth_m: 0.0 };
         let centers = self.centers();
-        for (index, disc) in self.body.discs().iter().enumerate() {
+        let discs_m = known.and_then(|known| known.discs_m.as_ref());
+        let ways = centers.into_iter().zip(then).zip(paces).enumerate();
+        for (disc, (index, ((center, then), pace))) in self.body.discs().iter().zip(ways) {
             let radius_m = disc.radius_m + self.unsure.at(self.along_m + disc.arm_m);
             // What is not known grows on the way.
             let last_m = radius_m + self.unsure.swing * span_m;
-            let way_m = paces[index] * span_s + last_m - radius_m;
-            let distance_m = known.and_then(|known| known.discs_m).map_or_else(
-                || area.distance_m(inside, centers[index], radius_m + way_m),
-                |discs_m| discs_m[index],
-            );
+            let way_m = pace * span_s + last_m - radius_m;
+            let distance_m = discs_m
+                .and_then(|discs_m| discs_m.get(index).copied())
+                .unwrap_or_else(|| area.distance_m(inside, center, radius_m + way_m));
             let clearance_m = distance_m - radius_m;
             if clearance_m >= 0.0 && !(clearance_m >= way_m) {
                 // It could come to the edge: its way is followed.
-                let way = [centers[index], then[index]];
+                let way = [center, *then];
                 let clear = area.shape.is_clear_between(way, [radius_m, last_m], inside);
                 met.lower(if clear { 0.0 } else { -f64::MIN_POSITIVE });
             } else {

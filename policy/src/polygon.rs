@@ -147,7 +147,7 @@ impl Polygon {
                 side.meets([from, to], squared)
                     && (last <= first || side.meets_cone([from, to], distances))
             };
-            if patience == 0 || self.sides[range].iter().any(meets) {
+            if patience == 0 || self.sides.get(range).is_none_or(|sides| sides.iter().any(meets)) {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
@@ -174,8 +174,8 @@ impl Polygon {
         let mut found = self.sides.get(begin)?.found(at, begin);
         self.tree.nearest(at, found.squared, patience, |range, _| {
             let from = range.start;
-            for (index, side) in self.sides[range].iter().enumerate() {
-                let other = side.found(at, from + index);
+            for (side, index) in self.sides.get(range).into_iter().flatten().zip(from..) {
+                let other = side.found(at, index);
                 if other.squared < found.squared {
                     found = other;
                 }
@@ -185,16 +185,23 @@ impl Polygon {
         Some(found)
     }
 
-    /// The distance that was found, negative on the left of the edge there.
+    /// The distance that was found, negative on the left of the edge there. A side that were
+    /// missing would be at the place itself: at the edge.
     pub(crate) fn signed(&self, at: Point, found: Found) -> f64 {
         let Found { along, index, squared } = found;
-        let side = &self.sides[index];
-        let outward = if along <= 0.0 {
-            side.normal().plus(self.sides[self.before(index)].normal())
+        let Some(side) = self.sides.get(index) else {
+            return 0.0;
+        };
+        let beside = if along <= 0.0 {
+            self.sides.get(self.before(index))
         } else if along >= 1.0 {
-            side.normal().plus(self.sides[self.after(index)].normal())
+            self.sides.get(self.after(index))
         } else {
-            Way { x: side.way.y, y: -side.way.x }
+            None
+        };
+        let outward = match beside {
+            Some(beside) => side.normal().plus(beside.normal()),
+            None => Way { x: side.way.y, y: -side.way.x },
         };
         let corner = if along >= 1.0 { side.to() } else { side.from };
         let out = (at.x - corner.x) * outward.x + (at.y - corner.y) * outward.y;
@@ -203,7 +210,7 @@ impl Polygon {
 
     fn before(&self, index: usize) -> usize {
         let ring = self.ring(index);
-        if index == ring.start { ring.end - 1 } else { index - 1 }
+        (if index == ring.start { ring.end } else { index }).saturating_sub(1)
     }
 
     fn after(&self, index: usize) -> usize {
@@ -213,7 +220,9 @@ impl Polygon {
 
     fn ring(&self, index: usize) -> std::ops::Range<usize> {
         let after = self.rings.partition_point(|begin| *begin <= index);
-        self.rings[after - 1]..self.rings[after]
+        let begin = after.checked_sub(1).and_then(|before| self.rings.get(before));
+        let end = self.rings.get(after);
+        begin.copied().unwrap_or_default()..end.copied().unwrap_or_default()
     }
 }
 

@@ -334,7 +334,11 @@ impl ZoneMap {
         let distance_m = distance_m + ROUNDING_M;
         let most = distance_m * distance_m;
         let _ = self.tree.nearest(at, most, u32::MAX, |range, _| {
-            found = self.order[range].iter().fold(found, |found, area| found | 1 << area);
+            // At most 128 areas: a bit for each.
+            found = match self.order.get(range) {
+                Some(areas) => areas.iter().fold(found, |found, area| found | 1 << area),
+                None => u128::MAX,
+            };
             most
         });
         // NaN is within nothing's reach by comparison, and must not be taken for far away.

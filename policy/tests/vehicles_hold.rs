@@ -26,7 +26,9 @@ use nooterra_protocol::policy::{
 };
 use nooterra_protocol::time::MonoNanos;
 use plant::Plant;
-use proptest::prelude::{Just, Strategy, any, prop, prop_assert, proptest};
+use proptest::prelude::{Just, Strategy, any, prop, prop_assert};
+use proptest::test_runner::{Config, TestRunner};
+use std::cell::Cell;
 use std::f64::consts::{PI, TAU};
 use std::time::Duration;
 
@@ -276,33 +278,43 @@ const KINDS: [(&str, Making); 4] = [
     ("arm", arm),
 ];
 
-fn stays(episode: &Episode, making: Making) -> Result<(), proptest::test_runner::TestCaseError> {
-    if let Some(report) = run(episode, &making(episode), 1.0) {
-        prop_assert!(report.beyond <= 0.0, "{} beyond an edge", report.beyond);
+/// As many random episodes as proptest is asked for, of one kind of vehicle; says how many of
+/// them were driven: where the start is not free there is nothing to drive.
+fn holds(name: &str, making: Making) {
+    let config = Config { source_file: Some(file!()), ..Config::default() };
+    let (asked, driven) = (config.cases, Cell::new(0_u32));
+    let outcome = TestRunner::new(config).run(&episodes(), |episode| {
+        if let Some(report) = run(&episode, &making(&episode), 1.0) {
+            driven.set(driven.get() + 1);
+            prop_assert!(report.beyond <= 0.0, "{} beyond an edge", report.beyond);
+        }
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{name}: {error}");
     }
-    Ok(())
+    println!("{name}: {} of {asked} episodes driven, 0 exits", driven.get());
+    assert!(u64::from(driven.get()) * 4 > u64::from(asked), "{name}: hardly a start is free");
 }
 
-proptest! {
-    #[test]
-    fn an_omnidirectional_base_stays_inside(episode in episodes()) {
-        stays(&episode, omnidirectional)?;
-    }
+#[test]
+fn an_omnidirectional_base_stays_inside() {
+    holds("omnidirectional", omnidirectional);
+}
 
-    #[test]
-    fn a_base_that_steers_stays_inside(episode in episodes()) {
-        stays(&episode, ackermann)?;
-    }
+#[test]
+fn a_base_that_steers_stays_inside() {
+    holds("ackermann", ackermann);
+}
 
-    #[test]
-    fn a_multirotor_stays_inside_and_between_floor_and_ceiling(episode in episodes()) {
-        stays(&episode, multirotor)?;
-    }
+#[test]
+fn a_multirotor_stays_inside_and_between_floor_and_ceiling() {
+    holds("multirotor", multirotor);
+}
 
-    #[test]
-    fn an_arm_stays_within_the_range_of_its_joints(episode in episodes()) {
-        stays(&episode, arm)?;
-    }
+#[test]
+fn an_arm_stays_within_the_range_of_its_joints() {
+    holds("arm", arm);
 }
 
 /// A fixed set of episodes, with wishes that go on into an edge.

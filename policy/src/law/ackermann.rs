@@ -1,6 +1,7 @@
 //! A base that steers like a car: it turns only as far as it drives, and its wheels need time.
 
 use super::{Axes, Breach, ROUNDING, Step, lateral_breach, lateral_ratio, plane, ratio};
+use crate::limits::between;
 use crate::verdict::Verdicts;
 use nooterra_protocol::command::{Command, Steer};
 use nooterra_protocol::entry::Rule;
@@ -35,13 +36,13 @@ impl Ackermann {
     }
 
     pub(super) fn seed(&self, moving: Planar) -> Axes {
-        let speed = moving.x.clamp(-self.limits.max_reverse_mps, self.limits.max_linear_mps);
+        let speed = between(moving.x, -self.limits.max_reverse_mps, self.limits.max_linear_mps);
         let steering = if moving.x.abs() < 1e-6 {
             0.0
         } else {
             (moving.angular * self.wheelbase_m / moving.x).atan()
         };
-        axes(speed, steering.clamp(-self.max_steering_rad, self.max_steering_rad))
+        axes(speed, between(steering, -self.max_steering_rad, self.max_steering_rad))
     }
 
     pub(super) fn limit_speed(&self, wish: &Axes, verdicts: &mut Verdicts) -> Axes {

@@ -1,6 +1,7 @@
 //! An arm: each joint has a range, a velocity and an acceleration of its own.
 
 use super::{Axes, Breach, ROUNDING, Step, ratio};
+use crate::limits::between;
 use crate::verdict::Verdicts;
 use nooterra_protocol::command::{Command, JointVelocities, MAX_JOINTS, PerJoint};
 use nooterra_protocol::entry::Rule;
@@ -54,11 +55,11 @@ impl Arm {
     /// The first joint that leaves its range when a setpoint is held and then braked.
     pub(crate) fn leaves(&self, from: &Reach, axes: &Axes, hold_s: f64) -> Option<Breach> {
         let brake_s = self.stop_seconds(axes);
-        for (index, joint) in self.joints.iter().enumerate().take(self.count) {
-            let velocity = axes.0[index];
+        let joints = self.joints.iter().zip(axes.0).zip(from.highest.iter().zip(from.lowest));
+        for ((joint, velocity), (highest, lowest)) in joints.take(self.count) {
             let way = velocity.abs() * (hold_s + brake_s / 2.0);
-            let above = from.highest[index] - joint.max_position;
-            let below = joint.min_position - from.lowest[index];
+            let above = highest - joint.max_position;
+            let below = joint.min_position - lowest;
             // From beyond one end the way back is open, as far as the other end.
             if velocity > 0.0 && above + way > 0.0 {
                 return Some(Breach::of(Rule::JointPosition, joint.max_position));
@@ -83,7 +84,8 @@ impl Arm {
     }
 
     pub(super) fn command(&self, axes: &Axes) -> Command {
-        let joints = PerJoint::new(&axes.0[..self.count]).unwrap_or_default();
+        let joints =
+            axes.0.get(..self.count).and_then(|axes| PerJoint::new(axes).ok()).unwrap_or_default();
         Command::Joints(JointVelocities { joints })
     }
 
@@ -102,7 +104,7 @@ impl Arm {
     pub(crate) fn seed_from(&self, velocity: &[f64]) -> Axes {
         let mut axes = Axes::ZERO;
         for ((axis, joint), measured) in axes.0.iter_mut().zip(&self.joints).zip(velocity) {
-            *axis = measured.clamp(-joint.max_velocity, joint.max_velocity);
+            *axis = between(*measured, -joint.max_velocity, joint.max_velocity);
         }
         axes
     }

@@ -107,8 +107,10 @@ impl Plant {
                 self.moving = Planar { angular, x, y: 0.0 };
             }
             Command::Drive(twist) => {
-                self.moving.x = slower(self.moving.x, twist.linear, decel);
-                self.moving.angular = twist.angular;
+                let x = slower(self.moving.x, twist.linear, decel);
+                let turn = self.document.limits.max_angular_accel_radps2 * MILLI;
+                let change = (twist.angular - self.moving.angular).clamp(-turn, turn);
+                self.moving = Planar { angular: self.moving.angular + change, x, y: 0.0 };
             }
             Command::Fly(velocity) => {
                 let Vehicle::Multirotor(flight) = self.document.vehicle else {

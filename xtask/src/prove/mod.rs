@@ -7,10 +7,17 @@
 //! run is kept in `target/prove`, so that the next run goes on with seeds that were never
 //! tried, and a failure prints the one command that repeats it.
 //!
-//! [`fuzz`] is the part that is led by coverage.
+//! [`fuzz`] is the part that is led by coverage. [`million`] draws very many cases of the gate's
+//! laws; [`coverage`], [`miri`], [`mutants`] and [`no_panic`] ask how good the gate's tests and
+//! its code are.
 
+mod coverage;
 pub(crate) mod fuzz;
 mod ledger;
+mod million;
+mod miri;
+mod mutants;
+mod no_panic;
 mod suites;
 
 use crate::process;
@@ -29,6 +36,9 @@ use suites::{Area, Suite};
 pub(crate) struct Options {
     #[command(subcommand)]
     only: Option<Only>,
+    /// So many cases of each law of the gate, such as 1000000, in a release build; nothing else.
+    #[arg(long, value_name = "N", conflicts_with = "patience", requires = "areas")]
+    cases: Option<u64>,
     /// What to try; everything unless given, fuzzing too where there is a C++ compiler.
     #[arg(value_enum)]
     areas: Vec<Area>,
@@ -44,8 +54,16 @@ pub(crate) struct Options {
 /// What has options of its own.
 #[derive(clap::Subcommand, Clone, Debug)]
 enum Only {
+    /// Which regions of the gate its tests run through; fails below 95 %.
+    Coverage(coverage::Options),
     /// Bytes from outside, led on by what code they reach; needs a C++ compiler.
     Fuzz(fuzz::Options),
+    /// The gate's laws and unit tests under Miri; needs a nightly toolchain.
+    Miri(miri::Options),
+    /// Faults put into the gate, which its tests must notice; needs cargo-mutants.
+    Mutants(mutants::Options),
+    /// That no tick of the gate can panic, shown by the linker.
+    NoPanic,
 }
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -56,8 +74,20 @@ const CASE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Tries seed after seed; false when one failed.
 pub(crate) fn run(options: &Options) -> Result<bool> {
-    if let Some(Only::Fuzz(options)) = &options.only {
-        return fuzz::run(options);
+    match &options.only {
+        Some(Only::Coverage(options)) => return coverage::run(options),
+        Some(Only::Fuzz(options)) => return fuzz::run(options),
+        Some(Only::Miri(options)) => return miri::run(options),
+        Some(Only::Mutants(options)) => return mutants::run(options),
+        Some(Only::NoPanic) => return no_panic::run(),
+        None => {}
+    }
+    if let Some(cases) = options.cases {
+        if options.areas != [Area::Gate] {
+            bail!("only the gate has laws: cargo xtask prove gate --cases {cases}");
+        }
+        let laws = Area::Gate.suites().iter().find(|suite| suite.program == million::PROGRAM);
+        return million::run(laws.map_or(&[], |suite| suite.tests), cases, options.seed);
     }
     let folder = toolchain::root().join("target/prove");
     let all = Area::value_variants();
@@ -240,7 +270,9 @@ mod tests {
         } else {
             dir.join("tests").join(suite.program).with_extension("rs")
         };
-        std::fs::read_to_string(file).unwrap_or_default().contains(&format!("fn {name}("))
+        // Laws of the harness are named in a macro's call, one to a line.
+        let source = std::fs::read_to_string(file).unwrap_or_default();
+        source.contains(&format!("fn {name}(")) || source.contains(&format!("\n    {name}\n"))
     }
 
     #[test]
