@@ -146,9 +146,13 @@ impl<S: Source> Prover<S> {
             for trusts_roots in [true, false] {
                 self.trusts_roots = trusts_roots;
                 let size = checkpoint.size;
-                let proof =
-                    Inclusion::prove(seq, size, &mut |level, index| self.node(level, index))?;
-                let proof = proof.ok_or(ProveError::Beyond(seq))?;
+                let node = &mut |level, index| self.node(level, index);
+                let proof = match Inclusion::prove(seq, size, node) {
+                    Ok(proof) => proof.ok_or(ProveError::Beyond(seq))?,
+                    // A record on the way to this checkpoint is not there.
+                    Err(ProveError::Gone(_)) => continue,
+                    Err(error) => return Err(error),
+                };
                 if proof.root(&nooterra_evidence::leaf_hash(&record)) == Some(checkpoint.root) {
                     let (checkpoint, record) = (signed, Blob(record));
                     return Ok(Proof::Inclusion { checkpoint, proof, record, v: proof::VERSION });
