@@ -12,6 +12,7 @@
 //! - [`cli`] — the commands.
 //! - [`policy_file`] — an owner's policy before it is signed.
 //! - `backtest` — a policy against a recording; a developer's tool, feature `tools`.
+//! - `export` — a black box as MCAP; a developer's tool, too.
 //! - `review` — what a policy would do before it is signed; a developer's tool, too.
 //!
 //! # What it never does
@@ -29,6 +30,8 @@ pub mod config;
 pub mod control;
 pub mod driver;
 pub mod envelope;
+#[cfg(feature = "tools")]
+pub mod export;
 mod files;
 pub mod http;
 pub mod identity;

@@ -42,6 +42,7 @@ fn main() {
     durable(&bench);
     control(&bench);
     offline(&bench);
+    proving(&bench);
     by_size(&bench);
     by_length(&bench);
 }
@@ -120,11 +121,12 @@ fn control(bench: &Bench) {
 fn offline(bench: &Bench) {
     let (mut ours, mut floor) = (Samples::default(), Samples::default());
     let opened = bench.open("offline");
-    let (_, bytes) = append(&opened.journal.handle(), samples(20_000), TEXT_BYTES);
+    // A million records; appending them takes most of the time.
+    let (_, bytes) = append(&opened.journal.handle(), samples(1_000_000), TEXT_BYTES);
     opened.journal.close().unwrap();
     let key = bench.key.verifying_key();
     let plain = vec![7; bytes];
-    for round in 0..samples(20) + 1 {
+    for round in 0..samples(50).min(6) + 1 {
         let path = bench.dir.join("offline");
         let (found, took) = timed(|| verify(&path, Some(&key), &mut |_| {}).unwrap());
         assert!(found.is_intact(), "{found}");
@@ -137,6 +139,37 @@ fn offline(bench: &Bench) {
     }
     let what = "SHA-256 of the same bytes in memory";
     figure("blackbox.verify", Unit::Micros, &ours, (what, &floor));
+}
+
+/// Proving a record of a journal of a million, which is open.
+fn proving(bench: &Bench) {
+    let (mut ours, mut floor) = (Samples::default(), Samples::default());
+    // The journal of the figure before.
+    let opened = bench.open("offline");
+    let handle = opened.journal.handle();
+    let records = handle.records();
+    let key = bench.key.verifying_key();
+    let block = vec![7; 256 * 512];
+    for round in 0..samples(400) {
+        // By a stride that meets every part of the tree.
+        let seq = 1 + (round as u64 * 7_919 * 104_729) % (records - 2000);
+        let (proof, took) = timed(|| handle.prove(seq).unwrap());
+        let (_, also) = timed(|| std::hint::black_box(Digest::of(&block)));
+        let nooterra_evidence::Proof::Inclusion { proof: path, .. } = &proof else {
+            panic!("an inclusion proof");
+        };
+        let bytes = nooterra_protocol::codec::to_vec(path).unwrap();
+        assert!(bytes.len() <= 1024, "{} bytes", bytes.len());
+        proof.check(Some(&key)).unwrap();
+        if round >= 5 {
+            ours.push(took);
+            floor.push(also);
+        }
+    }
+    drop(handle);
+    opened.journal.close().unwrap();
+    let what = "SHA-256 of 256 records, what the smallest kept root is over";
+    figure("blackbox.prove", Unit::Micros, &ours, (what, &floor));
 }
 
 /// Batches by the size of a record.

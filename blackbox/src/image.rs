@@ -63,17 +63,22 @@ impl Image {
     /// Copies the journal in `dir` beside it, or to the temporary directory when nothing can
     /// be written there, and opens the copy.
     pub(crate) fn take(dir: &Path) -> Result<Self, VerifyError> {
-        Self::of(dir, false)
+        Self::of(dir, !place::is_locked(dir), dir)
     }
 
     /// The same of a journal that nobody writes to: its raw file is read where it is.
     pub(crate) fn salvage(dir: &Path) -> Result<Self, VerifyError> {
-        Self::of(dir, true)
+        Self::of(dir, true, dir)
     }
 
-    fn of(dir: &Path, still: bool) -> Result<Self, VerifyError> {
+    /// The same, with the copy of the store beside another directory.
+    pub(crate) fn elsewhere(dir: &Path, beside: &Path) -> Result<Self, VerifyError> {
+        Self::of(dir, true, beside)
+    }
+
+    fn of(dir: &Path, still: bool, beside: &Path) -> Result<Self, VerifyError> {
         let store_dir = store_dir(dir)?;
-        let copy = temp_dir(dir).map_err(failed(dir))?;
+        let copy = temp_dir(beside).map_err(failed(beside))?;
         copy_files(&store_dir, copy.path())?;
         let db = copy.path().join(DB_FILE);
         // Before the store opens it: opening may cut a tail off.
@@ -87,7 +92,7 @@ impl Image {
         };
         let file = File::open(&kept).map_err(failed(&kept))?;
         let mut notes = Vec::new();
-        let store = match Store::open(copy.path()) {
+        let store = match Store::open_copy(copy.path()) {
             Ok(store) => Some(store),
             Err(error) => {
                 notes.push(format!("the store does not open ({error}); read from the raw file"));
@@ -157,6 +162,27 @@ impl Image {
         let block = before
             .find(|(_, copies)| copies.iter().any(|copy| copy.framed && copy.last_seq >= seq));
         self.next = block.map_or(seq, |(first_seq, _)| *first_seq);
+    }
+
+    /// The block that holds a record, where it is to be found. Whether its records are as they
+    /// were written is for the links, or for a proof, to say.
+    pub(crate) fn block_with(&mut self, seq: u64) -> Option<(Block, Vec<u8>)> {
+        self.seek(seq);
+        match self.next()? {
+            Piece::Block(block, bytes) if (block.first_seq..=block.last_seq()).contains(&seq) => {
+                Some((block, bytes))
+            }
+            _ => None,
+        }
+    }
+
+    /// A state, from the store where it answers.
+    pub(crate) fn state(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let stored = self.store.as_ref().map(|store| store.state(key));
+        match stored {
+            Some(Ok(value)) => value,
+            _ => self.scan.states.get(key).map(|(_, value)| value.clone()),
+        }
     }
 
     /// The newest run mark, in the raw file or beside the store.
@@ -287,7 +313,7 @@ pub(crate) fn failed(path: &Path) -> impl Fn(io::Error) -> VerifyError {
     move |source| VerifyError::Io { path: path.clone(), source }
 }
 
-fn temp_dir(dir: &Path) -> io::Result<TempDir> {
+pub(crate) fn temp_dir(dir: &Path) -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".nooterra-copy-");
     let beside = dir.parent().filter(|parent| !parent.as_os_str().is_empty());

@@ -321,6 +321,13 @@ fn mend(
     }
 }
 
+/// A name for a journal of which nothing says which one it is.
+pub(crate) fn new_id() -> Option<JournalId> {
+    let mut entropy = [0; 16];
+    getrandom::fill(&mut entropy).ok()?;
+    JournalId::new(nooterra_protocol::ids::from_entropy("jr", entropy)).ok()
+}
+
 /// Under which state a cursor is kept.
 pub(crate) fn cursor_key(class: Class) -> String {
     format!("m/cursor/{}", class.name())

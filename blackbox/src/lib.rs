@@ -30,12 +30,14 @@
 //! # What it never does
 //! It never acknowledges what is not synced, never panics out of `open` whatever the bytes,
 //! never deletes a journal that it cannot read, never removes a record without saying so, never
-//! uses a number twice, and never writes to a journal that it verifies: `verify` and `tail` work
-//! on a copy, `locate` only reads.
+//! uses a number twice, and never writes to a journal that it looks at: `verify`, `tail`, `prove`
+//! and `excerpt` work on a copy, `locate`, `salvage` and `Follow` only read.
 
 mod age;
 mod block;
 mod control;
+mod excerpt;
+mod follow;
 mod handle;
 mod image;
 mod index;
@@ -43,9 +45,12 @@ mod journal;
 mod leaves;
 mod logtail;
 mod place;
+mod prove;
 mod prune;
 mod rebuild;
 mod recover;
+mod roots;
+mod salvage;
 mod scan;
 mod state;
 mod store;
@@ -56,8 +61,12 @@ pub use control::{
     CONTEXTS_KEPT, Context, ContextId, ControlQueue, ControlRecord, SampleRecord, StopRecord,
     VerdictRecord,
 };
+pub use excerpt::{ExcerptError, Taken, excerpt, verify_excerpt};
+pub use follow::Follow;
 pub use handle::{AppendError, JournalHandle, MAX_STATE_BYTES, ReadError, StateError};
 pub use journal::{Clock, Journal, OpenError, Opened, Options};
 pub use nooterra_evidence::{Bad, Missing, Record, Verification};
+pub use prove::{ProveError, prove, prove_consistency};
 pub use prune::{Quota, Usage};
+pub use salvage::{SalvageError, Salvaged, salvage};
 pub use verify::{Location, Tail, TailFrom, TailRecord, VerifyError, locate, tail, verify};

@@ -10,6 +10,7 @@ use crate::journal::{MARK_KEY, OpenError, cursor_key};
 use crate::leaves::TREE_KEY;
 use crate::place;
 use crate::prune::{PRUNED_KEY, Pruned};
+use crate::roots;
 use crate::scan::Mark;
 use crate::store::Store;
 use crate::verify::VerifyError;
@@ -69,6 +70,16 @@ pub(crate) struct Rebuilt {
     pub(crate) id: Option<JournalId>,
 }
 
+/// A new store that is filled.
+pub(crate) struct Filled {
+    pub(crate) holes: Holes,
+    pub(crate) id: JournalId,
+    /// Records that were pruned.
+    pub(crate) pruned: u64,
+    /// Records that are there.
+    pub(crate) records: u64,
+}
+
 /// The new store while it is filled.
 struct Filling<'a> {
     batch: Vec<(u64, Option<Vec<u8>>)>,
@@ -76,10 +87,13 @@ struct Filling<'a> {
     head: Digest,
     holes: Holes,
     id: Option<JournalId>,
-    key: &'a VerifyingKey,
+    /// What signs the journal's own statements; without one they are believed.
+    key: Option<&'a VerifyingKey>,
     next: u64,
     /// The newest.
     prune: Option<Prune>,
+    pruned: u64,
+    records: u64,
     running: Running,
     store: Store,
 }
@@ -101,11 +115,11 @@ pub(crate) fn rebuild(
         Some(image) => {
             let new = place::begin(dir)?;
             let name = aside.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let built = fill(&new, image, id, &name, why, key)?;
-            if let Some(id) = &built {
-                place::finish(dir, &new, id)?;
+            let built = fill(&new, image, id, &name, why, Some(key), &|| None)?;
+            if let Some(built) = &built {
+                place::finish(dir, &new, &built.id)?;
             }
-            built
+            built.map(|built| built.id)
         }
         None => None,
     };
@@ -113,15 +127,17 @@ pub(crate) fn rebuild(
     Ok(Rebuilt { aside, id: built })
 }
 
-/// Fills a new store in `new`; the id of the journal, or nothing when there was nothing.
-fn fill(
+/// Fills a new store in `new`; nothing when there was nothing. Where nothing says which journal
+/// it is, `name` may.
+pub(crate) fn fill(
     new: &Path,
     mut image: Image,
     id: Option<JournalId>,
     aside: &str,
     why: &str,
-    key: &VerifyingKey,
-) -> Result<Option<JournalId>, OpenError> {
+    key: Option<&VerifyingKey>,
+    name: &dyn Fn() -> Option<JournalId>,
+) -> Result<Option<Filled>, OpenError> {
     let store = Store::open(&new.join(place::STORE_DIR))?;
     let holes = Holes {
         aside: aside.to_owned(),
@@ -138,6 +154,8 @@ fn fill(
         key,
         next: 1,
         prune: None,
+        pruned: 0,
+        records: 0,
         running: Running { boot: 0, actor_seq: 0, checkpoint_seq: 0 },
         store,
     };
@@ -150,9 +168,12 @@ fn fill(
             }
             Piece::Lost { head, through, .. } => filling.lose(through, head),
             Piece::Pruned { head, through, .. } => {
-                (filling.head, filling.next) = (head, through + 1);
+                (filling.head, filling.next, filling.pruned) = (head, through + 1, through);
             }
         }
+    }
+    if read > 0 && filling.id.is_none() {
+        filling.id = name();
     }
     if read == 0 || filling.id.is_none() {
         return Ok(None);
@@ -179,10 +200,13 @@ impl Filling<'_> {
             let holds = self.holes.spans.len() + 2 < MAX_SPANS
                 && expected.is_some_and(|leaf| link(&self.head, &leaf) == row.link);
             let (held, record) = if holds { (row.held, record) } else { (Held::Nothing, &[][..]) };
-            if held == Held::Nothing {
-                self.lose(seq, Some(row.link));
-            } else if held == Held::Whole {
-                self.learn(row.class, record);
+            match held {
+                Held::Leaf => self.pruned += 1,
+                Held::Nothing => self.lose(seq, Some(row.link)),
+                Held::Whole => {
+                    self.records += 1;
+                    self.learn(row.class, record);
+                }
             }
             let (class, link) = (row.class, row.link);
             records.push(Encoded { bytes: record.to_vec(), class, held, link });
@@ -229,12 +253,12 @@ impl Filling<'_> {
             return;
         };
         if record.kind == Prune::KIND
-            && let Ok(prune) = Prune::read(&record.body, Some(self.key))
+            && let Ok(prune) = Prune::read(&record.body, self.key)
         {
             self.prune = Some(prune);
         } else if self.id.is_none()
             && let Ok(Some(Entry::Checkpoint(blob))) = record.entry()
-            && let Ok(checkpoint) = Checkpoint::read(&blob.0, Some(self.key))
+            && let Ok(checkpoint) = Checkpoint::read(&blob.0, self.key)
         {
             self.id = Some(checkpoint.journal);
         }
@@ -251,7 +275,7 @@ impl Filling<'_> {
     }
 
     /// The end of the journal, and the states.
-    fn end(mut self, image: &Image) -> Result<Option<JournalId>, OpenError> {
+    fn end(mut self, image: &Image) -> Result<Option<Filled>, OpenError> {
         let mut states = image.states();
         let mark = states.remove(MARK_KEY).as_deref().and_then(Mark::read);
         let mark = mark.max(image.mark());
@@ -287,9 +311,11 @@ impl Filling<'_> {
         states.insert(HOLES_KEY.to_vec(), holes);
         // Lost records have other leaves than the ones that were there.
         states.remove(TREE_KEY);
+        states.retain(|key, _| !key.starts_with(roots::PREFIX));
         states.insert(MARK_KEY.to_vec(), mark);
         let states: Vec<_> = states.iter().map(|(key, value)| (&key[..], &value[..])).collect();
         self.store.commit(self.batch, &states)?;
-        Ok(self.id)
+        let Self { holes, pruned, records, .. } = self;
+        Ok(self.id.map(|id| Filled { holes, id, pruned, records }))
     }
 }

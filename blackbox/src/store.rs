@@ -119,6 +119,18 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Opens, or makes, the store in `dir`.
     pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_settled(dir, settle)
+    }
+
+    /// Opens a copy that nobody needs after a power cut.
+    pub(crate) fn open_copy(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_settled(dir, |dir| remove_snapshots(dir, UNFINISHED).map(|_| ()))
+    }
+
+    fn open_settled(
+        dir: &Path,
+        settle: impl Fn(&Path) -> io::Result<()>,
+    ) -> Result<Self, StoreError> {
         let prepared = |error| StoreError::io("prepare to open the store", error);
         settle(dir).map_err(prepared)?;
         let mut attempt = 1;
@@ -222,6 +234,20 @@ impl Store {
                     found.map_err(|error| StoreError::new("read the journal", error))?;
                 if let Some(key) = block_key(&key) {
                     return Ok(Some((key, value)));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// The last block that begins at or before `seq`.
+    pub(crate) fn block_before(&self, seq: u64) -> Result<Option<sled::IVec>, StoreError> {
+        self.with(|inner| {
+            for found in inner.blocks.range(..=seq.to_be_bytes()).rev() {
+                let (key, value) =
+                    found.map_err(|error| StoreError::new("read the journal", error))?;
+                if block_key(&key).is_some() {
+                    return Ok(Some(value));
                 }
             }
             Ok(None)

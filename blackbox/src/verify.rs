@@ -1,20 +1,25 @@
 //! Reading a journal from outside: verify it, show its end, find where a record's bytes are.
 
-use crate::block::{Block, Held};
+use crate::block::{Block, Held, Row};
 use crate::image::{Image, Piece, failed, store_dir};
 use crate::place;
 use crate::scan;
 use crate::store::DB_FILE;
-use nooterra_evidence::{Record, Verification, Verifier};
+use nooterra_evidence::{Examined, Record, Verification, Verifier};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::keys::VerifyingKey;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::thread::ScopedJoinHandle;
 
 /// How often a journal in use is copied again when the copy shows damage.
 const ATTEMPTS_IN_USE: u32 = 3;
+
+/// Blocks that are examined at once: some megabytes.
+const PIECES_AHEAD: usize = 64;
 
 /// Why nothing can be said about a journal.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +99,8 @@ pub fn verify(
     loop {
         let in_use = place::is_locked(dir);
         let mut verification = verify_once(dir, key, progress)?;
+        // An agent may have started meanwhile.
+        let in_use = in_use || place::is_locked(dir);
         if verification.is_intact() || !in_use {
             return Ok(verification);
         }
@@ -113,22 +120,29 @@ fn verify_once(
 ) -> Result<Verification, VerifyError> {
     let mut image = Image::take(dir)?;
     let mut verifier = Verifier::new(key.cloned());
-    while let Some(piece) = image.next() {
-        match piece {
-            Piece::Block(block, bytes) => {
-                if block.previous != verifier.head() {
-                    verifier.note_bad(block.first_seq, "its block does not follow the one before");
-                }
-                push_block(&mut verifier, &block, &bytes);
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let mut waiting: Vec<(Piece, Vec<Option<Examined>>)> = Vec::new();
+    loop {
+        // While all cores examine the next pieces, this one chains those before.
+        let next: Vec<Piece> = read_ahead(&mut image);
+        let parts = next.len().div_ceil(cores).max(1);
+        let examined = std::thread::scope(|scope| {
+            let threads: Vec<_> = next
+                .chunks(parts)
+                .map(|part| scope.spawn(|| part.iter().map(examine).collect::<Vec<_>>()))
+                .collect();
+            for (piece, examined) in waiting.drain(..) {
+                push(&mut verifier, piece, &examined);
             }
-            Piece::Lost { head, through, why } => {
-                verifier.push_unreadable(through, head.as_ref(), why);
-            }
-            Piece::Pruned { head, subtrees, through } => {
-                verifier.push_removed(through, &head, subtrees);
-            }
+            progress(verifier.next_seq() - 1);
+            threads.into_iter().map(ScopedJoinHandle::join).collect::<Result<Vec<_>, _>>()
+        });
+        // A thread that panicked has a defect; without what it saw nothing can be said.
+        let examined = examined.map_err(|_| VerifyError::Unreadable("a thread failed".into()))?;
+        if next.is_empty() {
+            break;
         }
-        progress(verifier.next_seq() - 1);
+        waiting = next.into_iter().zip(examined.into_iter().flatten()).collect();
     }
     let why = "the journal was once opened or closed with it, and it is missing";
     verifier.push_unreadable(image.promised(), None, why);
@@ -137,9 +151,51 @@ fn verify_once(
     Ok(verification)
 }
 
-fn push_block(verifier: &mut Verifier, block: &Block, bytes: &[u8]) {
-    for (seq, row, record) in block.records(bytes) {
-        let record = match (row.held, record.try_into()) {
+/// Some blocks, for all cores.
+fn read_ahead(image: &mut Image) -> Vec<Piece> {
+    let mut pieces = Vec::with_capacity(PIECES_AHEAD);
+    while pieces.len() < PIECES_AHEAD
+        && let Some(piece) = image.next()
+    {
+        pieces.push(piece);
+    }
+    pieces
+}
+
+/// What can be told of the records of a piece without those before it.
+fn examine(piece: &Piece) -> Vec<Option<Examined>> {
+    let Piece::Block(block, bytes) = piece else {
+        return Vec::new();
+    };
+    let whole = |row: Row, record| (row.held == Held::Whole).then(|| Examined::of(record));
+    block.records(bytes).map(|(_, row, record)| whole(row, record)).collect()
+}
+
+fn push(verifier: &mut Verifier, piece: Piece, examined: &[Option<Examined>]) {
+    match piece {
+        Piece::Block(block, bytes) => {
+            if block.previous != verifier.head() {
+                verifier.note_bad(block.first_seq, "its block does not follow the one before");
+            }
+            push_block(verifier, &block, &bytes, Some(examined));
+        }
+        Piece::Lost { head, through, why } => {
+            verifier.push_unreadable(through, head.as_ref(), why);
+        }
+        Piece::Pruned { head, subtrees, through } => {
+            verifier.push_removed(through, &head, subtrees);
+        }
+    }
+}
+
+pub(crate) fn push_block(
+    verifier: &mut Verifier,
+    block: &Block,
+    bytes: &[u8],
+    examined: Option<&[Option<Examined>]>,
+) {
+    for (nth, (seq, row, record)) in block.records(bytes).enumerate() {
+        let class = match (row.held, record.try_into()) {
             (Held::Leaf, Ok(leaf)) => {
                 verifier.push_pruned(row.class, &Digest::from_bytes(leaf), Some(&row.link));
                 continue;
@@ -148,9 +204,12 @@ fn push_block(verifier: &mut Verifier, block: &Block, bytes: &[u8]) {
                 verifier.push_unreadable(seq, Some(&row.link), "it was lost");
                 continue;
             }
-            _ => verifier.push(record, Some(&row.link)),
+            _ => match examined.and_then(|examined| examined.get(nth)?.as_ref()) {
+                Some(known) => verifier.push_examined(record, known, Some(&row.link)),
+                None => verifier.push_examined(record, &Examined::of(record), Some(&row.link)),
+            },
         };
-        if record.is_some_and(|record| record.class != row.class) {
+        if class.is_some_and(|class| class != row.class) {
             verifier.note_bad(seq, "its block gives it another class than it has");
         }
     }
@@ -180,17 +239,7 @@ impl Iterator for Tail {
             }
             match self.image.next()? {
                 Piece::Block(block, bytes) => {
-                    let wanted = block.records(&bytes).filter(|(seq, ..)| *seq >= self.from);
-                    self.ready.extend(wanted.map(|(seq, row, record)| TailRecord {
-                        record: match row.held {
-                            Held::Leaf => Err("it was pruned".to_owned()),
-                            Held::Nothing => Err("it was lost".to_owned()),
-                            Held::Whole => {
-                                Record::decode(record).map_err(|error| error.to_string())
-                            }
-                        },
-                        seq,
-                    }));
+                    self.ready.extend(tail_records(&block, &bytes, self.from));
                 }
                 Piece::Lost { through, why, .. } if through >= self.from => {
                     self.ready.push_back(TailRecord { record: Err(why.to_owned()), seq: through });
@@ -204,6 +253,23 @@ impl Iterator for Tail {
             }
         }
     }
+}
+
+/// The records of a block from one on.
+pub(crate) fn tail_records<'a>(
+    block: &'a Block,
+    bytes: &'a [u8],
+    from: u64,
+) -> impl Iterator<Item = TailRecord> + 'a {
+    let wanted = block.records(bytes).filter(move |(seq, ..)| *seq >= from);
+    wanted.map(|(seq, row, record)| TailRecord {
+        record: match row.held {
+            Held::Leaf => Err("it was pruned".to_owned()),
+            Held::Nothing => Err("it was lost".to_owned()),
+            Held::Whole => Record::decode(record).map_err(|error| error.to_string()),
+        },
+        seq,
+    })
 }
 
 /// Where the bytes of record `seq` are: in the copy that the store reads, when the file holds

@@ -12,6 +12,7 @@ use crate::journal::{MARK_KEY, cursor_key};
 use crate::leaves::{Known, TREE_KEY};
 use crate::prune::Pruned;
 use crate::rebuild::Holes;
+use crate::roots::Fresh;
 use crate::scan::Mark;
 use crate::store::StoreError;
 use nooterra_evidence::{
@@ -98,6 +99,8 @@ pub(crate) struct Writer {
     pruned_at_bytes: u64,
     /// When it may say again that it prunes, after a key did not sign.
     pruning_at: MonoNanos,
+    /// Of the tree, not committed yet.
+    roots: Fresh,
     shared: Arc<Shared>,
     /// The last blocks that were thinned.
     thinned: VecDeque<Thinned>,
@@ -131,6 +134,7 @@ impl Writer {
             pruned,
             pruned_at_bytes: 0,
             pruning_at: now,
+            roots: Fresh::default(),
             shared,
             thinned: VecDeque::new(),
             tree,
@@ -295,7 +299,8 @@ impl Writer {
         let leaf = leaf_hash(&bytes);
         self.chain.head = link(&self.chain.head, &leaf);
         self.chain.last_seq += 1;
-        self.tree.push(leaf);
+        let roots = &mut self.roots;
+        self.tree.push_noting(leaf, &mut |level, index, root| roots.note(level, index, root));
         draft.size += size;
         let (held, link) = (Held::Whole, self.chain.head);
         draft.records.push(Encoded { bytes, class, held, link });
@@ -355,6 +360,7 @@ impl Writer {
         {
             changes.push((TREE_KEY.to_vec(), bytes));
         }
+        changes.extend(self.roots.take());
         let block = self.block_of(&draft);
         if block.is_none() && changes.is_empty() {
             return Ok(());

@@ -157,10 +157,18 @@ pub trait Statement: Origin {
     /// # Errors
     /// Every variant of [`AbsenceError`].
     fn read(body: &Value, key: Option<&VerifyingKey>) -> Result<Self, AbsenceError> {
+        Self::read_with(&mut seal::Reader::new(key.cloned()), body)
+    }
+
+    /// The same, one of many.
+    ///
+    /// # Errors
+    /// Every variant of [`AbsenceError`].
+    fn read_with(reader: &mut seal::Reader, body: &Value) -> Result<Self, AbsenceError> {
         let Value::Bytes(bytes) = body else {
             return Err(SealError::from(PeekError::Form).into());
         };
-        let statement: Self = seal::read(bytes, key)?;
+        let statement: Self = reader.read(bytes)?;
         if statement.version() == VERSION {
             Ok(statement)
         } else {

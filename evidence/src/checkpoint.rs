@@ -76,7 +76,15 @@ impl Checkpoint {
     /// # Errors
     /// Every variant of [`CheckpointError`].
     pub fn read(bytes: &[u8], key: Option<&VerifyingKey>) -> Result<Self, CheckpointError> {
-        let checkpoint: Self = seal::read(bytes, key)?;
+        Self::read_with(&mut seal::Reader::new(key.cloned()), bytes)
+    }
+
+    /// The same, one of many.
+    ///
+    /// # Errors
+    /// Every variant of [`CheckpointError`].
+    pub fn read_with(reader: &mut seal::Reader, bytes: &[u8]) -> Result<Self, CheckpointError> {
+        let checkpoint: Self = reader.read(bytes)?;
         if checkpoint.v == VERSION {
             Ok(checkpoint)
         } else {

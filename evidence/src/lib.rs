@@ -8,7 +8,8 @@
 //! every record before it ([`checkpoint`]), by the device key or one that it certified
 //! ([`seal`]). What a journal no longer holds, because it was lost or pruned, it says in signed
 //! statements ([`absence`]); of a *tree*'s pruned beginning the roots stay, which prove what
-//! somebody else kept of it ([`tree`]). The *verifier* takes records in order and says how far
+//! somebody else kept of it ([`tree`]). A *proof* shows one record, or an older checkpoint, to be
+//! under a checkpoint without any other record ([`proof`]). The *verifier* takes records in order and says how far
 //! they are proved, and which is the first that is not as it was written ([`verify`],
 //! [`verification`]).
 //!
@@ -22,6 +23,8 @@ pub mod absence;
 pub mod chain;
 pub mod checkpoint;
 pub mod cose;
+pub mod head;
+pub mod proof;
 pub mod record;
 pub mod seal;
 pub mod tree;
@@ -31,8 +34,10 @@ pub mod verify;
 pub use absence::{Horizons, Loss, Prune, Span};
 pub use chain::{GENESIS, leaf_hash, link};
 pub use checkpoint::Checkpoint;
+pub use head::Head;
+pub use proof::{Consistency, Inclusion, Proof};
 pub use record::{MAX_RECORD_BYTES, Record, RecordError};
 pub use seal::{Seal, Session};
 pub use tree::Tree;
 pub use verification::{Bad, Missing, Verification};
-pub use verify::Verifier;
+pub use verify::{Examined, Verifier};

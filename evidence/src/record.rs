@@ -1,5 +1,6 @@
 //! One record of a journal, and its one form in bytes.
 
+use crate::head::Head;
 use nooterra_protocol::codec::{self, CodecError, Value};
 use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::time::Stamp;
@@ -41,6 +42,10 @@ pub enum RecordError {
     /// Not canonical, or not of this shape: altered, or cut short.
     #[error("record: {0}")]
     Codec(#[from] CodecError),
+    /// Canonical, and yet not exactly the fields of a record: another object, or another form
+    /// of one that some readers would take.
+    #[error("record: {0}")]
+    Shape(&'static str),
     /// Larger than [`MAX_RECORD_BYTES`]: a signed object too large to be kept.
     #[error("record of {0} bytes, at most {MAX_RECORD_BYTES} are kept; split what it carries")]
     TooLarge(usize),
@@ -82,11 +87,9 @@ impl Record {
     /// # Errors
     /// Every variant of [`RecordError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
-        if bytes.len() > MAX_RECORD_BYTES {
-            return Err(RecordError::TooLarge(bytes.len()));
-        }
-        let record: Self = codec::from_slice(bytes)?;
-        if record.v == VERSION { Ok(record) } else { Err(RecordError::Version(record.v)) }
+        let Head { body, boot, class, kind, seq, stamp } = Head::read(bytes)?;
+        let (body, kind) = (codec::from_slice(body)?, kind.to_owned());
+        Ok(Self { body, boot, class, kind, seq, stamp, v: VERSION })
     }
 
     /// What it says; `None` for a kind that a later release wrote.

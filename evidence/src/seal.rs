@@ -135,27 +135,64 @@ impl Seal {
 /// # Errors
 /// Every variant of [`SealError`].
 pub fn read<T: Origin>(bytes: &[u8], device: Option<&VerifyingKey>) -> Result<T, SealError> {
-    let parts = match codec::from_slice(bytes)? {
-        Value::Array(parts) => parts,
-        _ => return Err(PeekError::Form.into()),
-    };
-    let [Value::Bytes(certificate), Value::Bytes(signed)] = parts.as_slice() else {
-        return verified(bytes, device);
-    };
-    let Some(device) = device else {
-        return verified(signed, None);
-    };
-    let session: Session = verified(certificate, Some(device))?;
-    if session.v != VERSION {
-        return Err(SealError::Version(session.v));
+    Reader::new(device.cloned()).read(bytes)
+}
+
+/// Reads much that was sealed. Every object of a start carries the same certificate; its
+/// signature is checked once.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    /// The last certificate that held, and what it says.
+    certified: Option<(Vec<u8>, Session)>,
+    device: Option<VerifyingKey>,
+}
+
+impl Reader {
+    /// With the device key, or without one.
+    #[must_use]
+    pub const fn new(device: Option<VerifyingKey>) -> Self {
+        Self { certified: None, device }
     }
-    let body: T = verified(signed, Some(&session.key))?;
-    let (_, boot, journal) = body.origin();
-    if (boot, journal) != (session.boot, &session.journal) {
-        let Session { boot, journal, .. } = session;
-        return Err(SealError::OtherSession { boot, journal });
+
+    /// A device key was given, so that what holds proves who made it.
+    #[must_use]
+    pub const fn has_key(&self) -> bool {
+        self.device.is_some()
     }
-    Ok(body)
+
+    /// As [`read`].
+    ///
+    /// # Errors
+    /// Every variant of [`SealError`].
+    pub fn read<T: Origin>(&mut self, bytes: &[u8]) -> Result<T, SealError> {
+        let parts = match codec::from_slice(bytes)? {
+            Value::Array(parts) => parts,
+            _ => return Err(PeekError::Form.into()),
+        };
+        let [Value::Bytes(certificate), Value::Bytes(signed)] = parts.as_slice() else {
+            return verified(bytes, self.device.as_ref());
+        };
+        let Some(device) = &self.device else {
+            return verified(signed, None);
+        };
+        let session = match &self.certified {
+            Some((known, session)) if known == certificate => session,
+            _ => {
+                let session: Session = verified(certificate, Some(device))?;
+                if session.v != VERSION {
+                    return Err(SealError::Version(session.v));
+                }
+                &self.certified.insert((certificate.clone(), session)).1
+            }
+        };
+        let body: T = verified(signed, Some(&session.key))?;
+        let (_, boot, journal) = body.origin();
+        if (boot, journal) != (session.boot, &session.journal) {
+            let Session { boot, journal, .. } = session.clone();
+            return Err(SealError::OtherSession { boot, journal });
+        }
+        Ok(body)
+    }
 }
 
 fn verified<T: Signable>(bytes: &[u8], key: Option<&VerifyingKey>) -> Result<T, SealError> {

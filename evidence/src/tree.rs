@@ -31,12 +31,19 @@ impl Tree {
 
     /// Adds a leaf hash. A record that was lost counts as 32 zero bytes.
     pub fn push(&mut self, leaf: Digest) {
+        self.push_noting(leaf, &mut |_, _, _| {});
+    }
+
+    /// Adds a leaf hash, and tells of each perfect subtree above the leaf that it completes: the
+    /// level, the number from the left, and the root.
+    pub fn push_noting(&mut self, leaf: Digest, note: &mut dyn FnMut(u32, u64, &Digest)) {
         let mut root = leaf;
         // As in a binary counter: each 1 that the addition carries over is a finished pair.
         let carried = self.size.trailing_ones();
-        for _ in 0..carried {
+        for level in 1..=carried {
             if let Some(left) = self.subtrees.pop() {
                 root = node(&left, &root);
+                note(level, self.size >> level, &root);
             }
         }
         self.subtrees.push(root);

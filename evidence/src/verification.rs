@@ -52,6 +52,8 @@ pub struct Verification {
     pub records: u64,
     /// The sequence number of the last checkpoint that holds with everything before it.
     pub verified_through: Option<u64>,
+    /// In an excerpt, records of which it holds the leaf hash only.
+    pub withheld: u64,
 }
 
 impl Verification {
@@ -93,6 +95,9 @@ impl fmt::Display for Verification {
         }?;
         if self.pruned > 0 {
             write!(f, ", {} pruned", self.pruned)?;
+        }
+        if self.withheld > 0 {
+            write!(f, ", {} withheld", self.withheld)?;
         }
         for Missing { first, last, said_in } in &self.missing {
             write!(f, "; {first} to {last} are missing, as record {said_in} says")?;

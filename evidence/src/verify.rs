@@ -4,7 +4,9 @@
 use crate::absence::{Horizons, Loss, Prune, Statement};
 use crate::chain::{GENESIS, leaf_hash, link};
 use crate::checkpoint::Checkpoint;
-use crate::record::Record;
+use crate::head::Head;
+use crate::record::{Record, RecordError};
+use crate::seal::Reader;
 use crate::tree::Tree;
 use crate::verification::{Bad, Missing, Verification};
 use nooterra_protocol::codec::Digest;
@@ -25,13 +27,15 @@ pub struct Verifier {
     /// What could not be read, for the statements that come later.
     holes: Vec<Hole>,
     journal: Option<JournalId>,
-    key: Option<VerifyingKey>,
     /// First and last record of each class of which only the leaf hash is there.
     leaves: [Option<(u64, u64)>; 3],
     losses: Vec<(u64, Loss)>,
     next_seq: u64,
+    /// Leaf hashes may stand for any record.
+    may_withhold: bool,
     prune: Option<Prune>,
     pruned: u64,
+    reader: Reader,
     records: u64,
     /// Roots of the beginning that the carrier says was pruned.
     removed_subtrees: Vec<Digest>,
@@ -70,17 +74,25 @@ impl Verifier {
             head: GENESIS,
             holes: Vec::new(),
             journal: None,
-            key,
             leaves: [None; 3],
             losses: Vec::new(),
+            may_withhold: false,
             next_seq: 1,
             prune: None,
             pruned: 0,
+            reader: Reader::new(key),
             records: 0,
             removed_subtrees: Vec::new(),
             tree: Some(Tree::default()),
             verified_through: None,
         }
+    }
+
+    /// A verifier for an excerpt: whoever made it may have left a leaf hash in place of any
+    /// record, which proves the others just as well. Those are counted as withheld.
+    #[must_use]
+    pub fn of_excerpt(key: Option<VerifyingKey>) -> Self {
+        Self { may_withhold: true, ..Self::new(key) }
     }
 
     /// The sequence number that the next record must have.
@@ -105,30 +117,51 @@ impl Verifier {
     /// links a flipped bit is told to the record; without them, to the span between two
     /// checkpoints. Returns the record when it is chained and in its place.
     pub fn push(&mut self, bytes: &[u8], stored_link: Option<&Digest>) -> Option<Record> {
+        let examined = Examined::of(bytes);
+        self.push_examined(bytes, &examined, stored_link)?;
+        // It was read a moment ago.
+        Record::decode(bytes).ok()
+    }
+
+    /// The same with what was found out beforehand, which is most of the work and can be done
+    /// on any thread. Returns the record's class when it is chained and in its place.
+    pub fn push_examined(
+        &mut self,
+        bytes: &[u8],
+        examined: &Examined,
+        stored_link: Option<&Digest>,
+    ) -> Option<Class> {
         let seq = self.next_seq;
-        let leaf = leaf_hash(bytes);
-        let computed = link(&self.head, &leaf);
-        let record = self.check(seq, bytes, stored_link, &computed);
-        if let Some(record) = &record {
-            self.boot = record.boot;
-            match record.kind.as_str() {
-                "checkpoint" | Loss::KIND | Prune::KIND if !is_exact(record, bytes) => {
-                    self.bad(seq, "it is in another form than it was written".to_owned());
-                }
-                "checkpoint" => self.checkpoint(seq, record),
-                Loss::KIND => self.loss(seq, record),
-                Prune::KIND => self.prune(seq, record),
-                _ => {}
+        let computed = link(&self.head, &examined.leaf);
+        let brief = self.check(seq, examined, stored_link, &computed);
+        if let Some(brief) = brief {
+            self.boot = brief.boot;
+            if brief.speaks {
+                self.hear(seq, bytes);
             }
         }
         if let Some(tree) = &mut self.tree {
-            tree.push(leaf);
+            tree.push(examined.leaf);
         }
         // After a bad record the stored link still connects what follows.
         self.head = stored_link.copied().unwrap_or(computed);
         self.next_seq = seq.saturating_add(1);
         self.records += 1;
-        record
+        brief.map(|brief| brief.class)
+    }
+
+    /// A record in which the journal speaks of itself.
+    fn hear(&mut self, seq: u64, bytes: &[u8]) {
+        let record = match Record::decode(bytes) {
+            Ok(record) if is_exact(&record, bytes) => record,
+            _ => return self.bad(seq, "it is in another form than it was written".to_owned()),
+        };
+        match record.kind.as_str() {
+            "checkpoint" => self.checkpoint(seq, &record),
+            Loss::KIND => self.loss(seq, &record),
+            Prune::KIND => self.prune(seq, &record),
+            _ => {}
+        }
     }
 
     /// The next record was pruned, and its leaf hash stands in its place.
@@ -200,8 +233,11 @@ impl Verifier {
     /// What was found.
     #[must_use]
     pub fn finish(mut self) -> Verification {
+        let leaves = self.pruned;
         let missing = self.explain_holes();
-        self.explain_leaves();
+        if !self.may_withhold {
+            self.explain_leaves();
+        }
         let beyond = self.next_seq - 1 - self.verified_through.unwrap_or(0);
         Verification {
             beyond_last_checkpoint: beyond,
@@ -209,12 +245,13 @@ impl Verifier {
             first_bad: self.first_bad,
             head: self.head,
             journal: self.journal,
-            key_known: self.key.is_some(),
+            key_known: self.reader.has_key(),
             missing,
             notes: Vec::new(),
-            pruned: self.pruned,
+            pruned: if self.may_withhold { self.pruned - leaves } else { self.pruned },
             records: self.records,
             verified_through: self.verified_through,
+            withheld: if self.may_withhold { leaves } else { 0 },
         }
     }
 
@@ -289,31 +326,31 @@ impl Verifier {
     fn check(
         &mut self,
         seq: u64,
-        bytes: &[u8],
+        examined: &Examined,
         stored_link: Option<&Digest>,
         computed: &Digest,
-    ) -> Option<Record> {
+    ) -> Option<Brief> {
         if stored_link.is_some_and(|stored| stored != computed) {
             self.bad(seq, "its bytes do not lead to its link in the chain".to_owned());
             return None;
         }
-        let record = match Record::decode(bytes) {
-            Ok(record) => record,
+        let brief = match &examined.brief {
+            Ok(brief) => *brief,
             Err(error) => {
                 self.bad(seq, error.to_string());
                 return None;
             }
         };
-        if record.seq != seq {
-            self.bad(seq, format!("in its place stands record {}", record.seq));
+        if brief.seq != seq {
+            self.bad(seq, format!("in its place stands record {}", brief.seq));
             return None;
         }
-        if record.boot < self.boot {
-            let (boot, before) = (record.boot, self.boot);
+        if brief.boot < self.boot {
+            let (boot, before) = (brief.boot, self.boot);
             self.bad(seq, format!("it is of start {boot}, the record before of start {before}"));
             return None;
         }
-        Some(record)
+        Some(brief)
     }
 
     /// A statement has explained a hole before this moment: from there on the robot's tree, too,
@@ -327,7 +364,7 @@ impl Verifier {
         let Ok(Some(Entry::Checkpoint(blob))) = record.entry() else {
             return self.bad(seq, "it is no checkpoint inside".to_owned());
         };
-        let checkpoint = match Checkpoint::read(&blob.0, self.key.as_ref()) {
+        let checkpoint = match Checkpoint::read_with(&mut self.reader, &blob.0) {
             Ok(checkpoint) => checkpoint,
             Err(error) => return self.bad(seq, error.to_string()),
         };
@@ -375,7 +412,7 @@ impl Verifier {
 
     /// A signed statement, where it says what its record says.
     fn statement<T: Statement>(&mut self, seq: u64, record: &Record) -> Option<T> {
-        let statement = match T::read(&record.body, self.key.as_ref()) {
+        let statement = match T::read_with(&mut self.reader, &record.body) {
             Ok(statement) => statement,
             Err(error) => {
                 self.bad(seq, error.to_string());
@@ -422,6 +459,43 @@ impl Verifier {
             Some(first) if first.seq <= seq => {}
             _ => self.first_bad = Some(Bad { seq, why }),
         }
+    }
+}
+
+/// What the bytes of a record say by themselves, wherever they stand.
+#[derive(Debug)]
+pub struct Examined {
+    brief: Result<Brief, RecordError>,
+    leaf: Digest,
+}
+
+/// What the verifier needs to know of a record.
+#[derive(Clone, Copy, Debug)]
+struct Brief {
+    boot: u64,
+    class: Class,
+    seq: u64,
+    /// It is of a kind in which the journal speaks of itself.
+    speaks: bool,
+}
+
+impl Examined {
+    /// Hashes the bytes and reads what stands around the body.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        let brief = Head::read(bytes).map(|head| Brief {
+            boot: head.boot,
+            class: head.class,
+            seq: head.seq,
+            speaks: matches!(head.kind, "checkpoint" | Loss::KIND | Prune::KIND),
+        });
+        Self { brief, leaf: leaf_hash(bytes) }
+    }
+
+    /// The leaf hash.
+    #[must_use]
+    pub const fn leaf(&self) -> Digest {
+        self.leaf
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! The form is RFC 8949 §4.2.1 (core deterministic encoding): shortest integers and floats,
 //! definite lengths, map keys sorted by their encoded bytes, none twice. On top of it this
-//! project refuses tags, `undefined`, simple values, NaN other than `f97e00`, nesting beyond
-//! [`MAX_DEPTH`] and anything after the one item.
+//! project refuses map keys that are no text, tags, `undefined`, simple values, NaN other than
+//! `f97e00`, nesting beyond [`MAX_DEPTH`] and anything after the one item.
 //!
-//! serde_cbor's decoder accepts all of those, so [`validate`] always runs before it. Hashes
+//! serde_cbor's decoder accepts all of those, and takes bytes or a field's number for its name, so [`validate`] always runs before it. Hashes
 //! and signatures are over the bytes as they were stored or received, never over bytes that
 //! were encoded again. `#[serde(flatten)]` is banned: it loses the type of what it buffers.
 
@@ -87,6 +87,15 @@ pub fn validate(bytes: &[u8]) -> Result<(), CodecError> {
     }
 }
 
+/// Where the item that begins at `at` ends, of bytes that were validated: to read a part of a
+/// record without making the rest of it.
+///
+/// # Errors
+/// [`CodecError::NotCanonical`] when no item begins there.
+pub fn end_of_item(bytes: &[u8], at: usize) -> Result<usize, CodecError> {
+    Checker { bytes }.item(at, 0)
+}
+
 struct Checker<'a> {
     bytes: &'a [u8],
 }
@@ -133,6 +142,14 @@ impl Checker<'_> {
                 for _ in 0..argument {
                     let key_end = self.item(next, depth + 1)?;
                     let key = &self.bytes[next..key_end];
+                    // A reader that takes several spellings of a key gives one record several
+                    // forms.
+                    if key[0] >> 5 != 3 {
+                        return Err(CodecError::NotCanonical {
+                            at: next,
+                            why: "a map key is no text",
+                        });
+                    }
                     if previous.is_some_and(|previous| previous >= key) {
                         return Err(CodecError::NotCanonical {
                             at: next,

@@ -2,10 +2,18 @@
 //! missing from the reference. `docs/install.md` is run under systemd by the agent's tests.
 #![allow(clippy::unwrap_used)]
 
-use nooterra_protocol::entry::Rule;
+use nooterra_blackbox::{Clock, Journal, Options};
+use nooterra_protocol::codec::Digest;
+use nooterra_protocol::command::{Asked, Source, StopProfile};
+use nooterra_protocol::entry::{Entry, Link, Rule, Sample, Stop};
+use nooterra_protocol::geometry::{Pose, Twist};
+use nooterra_protocol::keys::{Es256Key, Signer as _};
+use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -133,6 +141,67 @@ fn the_reference_of_policies_is_in_order_and_its_questions_are_answered() {
         "zone.keep_in (field)",
         "looser   vehicle.max_altitude_m: 30.0 -> 50.0",
         "allows more than the old one",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+/// 2026-11-18, and 20 ms more with every look.
+struct Ticking(AtomicU64);
+
+impl Clock for Ticking {
+    fn stamp(&self) -> Stamp {
+        let ticks = self.0.fetch_add(1, Ordering::SeqCst);
+        let wall = WallMillis(1_795_000_000_000 + i64::try_from(ticks).unwrap() * 20);
+        Stamp { mono: MonoNanos(ticks * 20_000_000), trust: ClockTrust::Network, wall }
+    }
+}
+
+/// A box where the walk-through leaves one.
+fn leave_a_box(robot: &Path) {
+    let key = Arc::new(Es256Key::from_seed([7; 32]).unwrap());
+    let identity = robot.join("state/identity");
+    std::fs::create_dir_all(&identity).unwrap();
+    std::fs::write(identity.join("device.pub"), key.verifying_key().to_string()).unwrap();
+    let clock = Arc::new(Ticking(AtomicU64::new(1)));
+    let mut options = Options::new(clock, key, Digest::of(b"policy"));
+    options.checkpoint_every_records = 40;
+    let opened = Journal::open(&robot.join("state/journal"), options).unwrap();
+    let put = |entry: Entry| opened.journal.handle().append_durable(entry).unwrap();
+    put(Entry::Link(Link { reason: None, up: true }));
+    let reason = "the test of the guide".to_owned();
+    put(Entry::Stop(Stop { profile: StopProfile::ControlledHold, reason }));
+    for step in 0..120_u32 {
+        let twist = Twist::new(0.5, 0.0);
+        put(Entry::Sample(Sample {
+            allowed: twist.into(),
+            asked: Asked::from(twist),
+            battery: None,
+            limit_mps: 0.5,
+            pose: Pose { x: f64::from(step) / 100.0, y: 1.0, yaw: 0.0 },
+            source: Source::Skill,
+            twist,
+        }));
+    }
+    opened.journal.close().unwrap();
+}
+
+#[test]
+fn the_guide_to_the_black_box_works_command_by_command() {
+    let dir = tempfile::tempdir().unwrap();
+    leave_a_box(&dir.path().join("play/robot"));
+    let (said, success) = follow("docs/blackbox.md", dir.path(), &[]);
+    assert!(success, "{said}");
+    for part in [
+        "verified through the signed checkpoint",
+        "self-consistent",
+        "record 2: stop, critical",
+        "the test of the guide",
+        "/odom                   120 messages",
+        "withheld",
+        "signed by the key",
+        "exit code 5",
+        "missing: ",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }

@@ -27,6 +27,12 @@ pub enum Code {
     Cloud = 6,
     /// Taken by another.
     Taken = 7,
+    /// In order, and yet records are missing, as the journal itself says.
+    Loss = 8,
+    /// Not to be read at all.
+    Unreadable = 9,
+    /// In order, and nothing shows whose it is.
+    Unproven = 10,
 }
 
 impl From<Code> for ExitCode {

@@ -38,7 +38,10 @@ Exit codes:
   4  this robot is not enrolled
   5  verification failed: altered, unsigned, or signed by a stranger
   6  the cloud refused, or could not be reached
-  7  something that the agent needs is taken: journal locked by another agent";
+  7  something that the agent needs is taken: journal locked by another agent
+  8  a black box is verified, and says that records are missing
+  9  a black box cannot be read
+ 10  a black box is self-consistent, but nothing proves whose it is";
 
 /// The Nooterra agent: keeps a robot inside its owner's envelope, runs signed skills, and
 /// writes down what happened.
@@ -61,7 +64,7 @@ enum Command {
     /// Check, explain and show the rules of who may ask for what
     #[command(subcommand)]
     Authority(authority::Command),
-    /// Verify, read and locate records of the black box
+    /// Verify, read, prove, salvage and export the black box
     #[command(subcommand)]
     Blackbox(blackbox::Command),
     /// Print a completion script for a shell

@@ -79,6 +79,7 @@ impl Area {
                 "blackbox.append_durable_vs_sqlite",
                 "blackbox.append_vs_sqlite",
                 "blackbox.control_push",
+                "blackbox.prove",
                 "blackbox.verify",
             ],
             Self::Cloud => &[

@@ -77,6 +77,15 @@ const BLACKBOX: &[Suite] = &[
             "a_truncated_journal_opens_or_is_put_aside_and_what_is_missing_is_said",
         ],
     },
+    // One share of 512 for each seed: as many seeds in a row are every bit and every length.
+    Suite {
+        package: "nooterra-blackbox",
+        program: "bitflips",
+        tests: &[
+            "every_flipped_bit_is_found_and_located_and_the_rest_is_read",
+            "every_truncation_is_found_and_located_and_the_rest_is_read",
+        ],
+    },
     Suite {
         package: "nooterra-blackbox",
         program: "rebuild",
@@ -132,6 +141,23 @@ const FORMATS: &[Suite] = &[
         package: "nooterra-evidence",
         program: "absence",
         tests: &["whatever_is_there_in_whatever_form_nothing_is_called_whole_that_is_not"],
+    },
+    Suite {
+        package: "nooterra-evidence",
+        program: "",
+        tests: &[
+            "head::tests::a_record_has_one_form_only",
+            "head::tests::what_is_read_is_what_was_written",
+        ],
+    },
+    Suite {
+        package: "nooterra-evidence",
+        program: "proofs",
+        tests: &[
+            "a_flipped_bit_in_a_path_is_noticed",
+            "another_implementation_makes_the_same_proofs",
+            "no_bytes_make_the_reader_of_proofs_panic",
+        ],
     },
     Suite {
         package: "nooterra-evidence",

@@ -1,0 +1,208 @@
+//! `blackbox verify`, `prove` and `check-proof`: what is shown to somebody who trusts nobody.
+
+use super::super::Answer;
+use super::super::exit::{Code, coded};
+use anyhow::Context as _;
+#[cfg(not(feature = "tools"))]
+use nooterra_blackbox::verify_excerpt;
+use nooterra_blackbox::{
+    ProveError, Record, TailRecord, Verification, prove, prove_consistency, verify,
+};
+use nooterra_evidence::proof::{Proof, ProofError};
+use nooterra_protocol::keys::VerifyingKey;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+
+/// The records counted on a terminal, while it takes long.
+pub(super) struct Progress {
+    is_shown: bool,
+    shown: u64,
+    what: &'static str,
+}
+
+impl Progress {
+    pub(super) fn new(what: &'static str) -> Self {
+        Self { is_shown: std::io::stderr().is_terminal(), shown: 0, what }
+    }
+
+    pub(super) fn at(&mut self, seen: u64) {
+        if self.is_shown && seen >= self.shown + 10_000 {
+            self.shown = seen;
+            eprint!("\r{seen} records {}", self.what);
+            let _ = std::io::stderr().flush();
+        }
+    }
+
+    pub(super) fn end(&self) {
+        if self.shown > 0 {
+            eprintln!();
+        }
+    }
+}
+
+/// Of a journal, an export or an excerpt.
+pub(super) fn check(path: &Path, key: Option<&VerifyingKey>) -> anyhow::Result<Answer> {
+    let mut progress = Progress::new("checked");
+    let unreadable = |error: anyhow::Error| coded(Code::Unreadable, error);
+    let found = if path.is_file() {
+        check_file(path, key, &mut |seen| progress.at(seen)).map_err(unreadable)?
+    } else {
+        verify(path, key, &mut |seen| progress.at(seen)).map_err(|e| unreadable(e.into()))?
+    };
+    progress.end();
+    let code = code(&found);
+    let mut json = serde_json::to_value(&found)?;
+    json["intact"] = Value::Bool(found.is_intact());
+    json["whole"] = Value::Bool(found.is_whole());
+    // Without a key that its user trusts, the most that can be said is that it fits itself.
+    json["identity_proven"] = Value::Bool(matches!(code, Code::Done | Code::Loss));
+    json["exit_code"] = json!(code as u8);
+    Ok(Answer { code, json, text: in_words(&found) })
+}
+
+#[cfg(feature = "tools")]
+fn check_file(
+    path: &Path,
+    key: Option<&VerifyingKey>,
+    progress: &mut dyn FnMut(u64),
+) -> anyhow::Result<Verification> {
+    Ok(crate::export::verify_export(path, key, progress)?)
+}
+
+#[cfg(not(feature = "tools"))]
+fn check_file(
+    path: &Path,
+    key: Option<&VerifyingKey>,
+    progress: &mut dyn FnMut(u64),
+) -> anyhow::Result<Verification> {
+    let file = File::open(path).with_context(|| path.display().to_string())?;
+    Ok(verify_excerpt(&mut std::io::BufReader::new(file), key, progress)?)
+}
+
+/// Damage is said before loss, loss before what is not proved.
+const fn code(found: &Verification) -> Code {
+    if !found.is_intact() {
+        Code::NotVerified
+    } else if !found.key_known || found.verified_through.is_none() {
+        Code::Unproven
+    } else if found.is_whole() {
+        Code::Done
+    } else {
+        Code::Loss
+    }
+}
+
+/// The four things that must not be taken for each other, each on its line.
+fn in_words(found: &Verification) -> String {
+    let mut text = found.to_string();
+    let mut line = |name: &str, said: String| {
+        text.push_str(&format!("\n{name:<26}{said}"));
+    };
+    let sure = match (found.verified_through, found.key_known) {
+        (Some(seq), true) => format!("through record {seq}, by {} checkpoints", found.checkpoints),
+        (Some(seq), false) => {
+            format!("nothing; self-consistent through record {seq}, identity unproven")
+        }
+        (None, _) => "nothing".to_owned(),
+    };
+    line("verified:", sure);
+    let missing = found.missing.iter().map(|m| format!("{} to {}", m.first, m.last));
+    let missing: Vec<String> = missing.collect();
+    let none = || "none".to_owned();
+    line("missing, and said to be:", if missing.is_empty() { none() } else { missing.join(", ") });
+    let count = |count: u64| if count == 0 { none() } else { format!("{count} records") };
+    line("pruned, and said to be:", count(found.pruned));
+    line("beyond the last checkpoint:", format!(" {}", count(found.beyond_last_checkpoint)));
+    if found.withheld > 0 {
+        line("withheld or pruned:", count(found.withheld));
+    }
+    for note in &found.notes {
+        text.push_str("\nnote: ");
+        text.push_str(note);
+    }
+    text
+}
+
+/// Writes a proof.
+pub(super) fn make_proof(
+    dir: &Path,
+    seq: u64,
+    is_consistency: bool,
+    out: &Path,
+) -> anyhow::Result<Answer> {
+    let made = if is_consistency { prove_consistency(dir, seq) } else { prove(dir, seq) };
+    let proof = made.map_err(|error| {
+        let code = match &error {
+            ProveError::Mismatch(_) => Code::NotVerified,
+            ProveError::Unreadable(_) => Code::Unreadable,
+            _ => Code::Failed,
+        };
+        coded(code, error)
+    })?;
+    let bytes = proof.encode()?;
+    let named = || out.display().to_string();
+    let mut file = File::create_new(out).with_context(named)?;
+    file.write_all(&bytes).and_then(|()| file.sync_all()).with_context(named)?;
+    let (steps, size) = match &proof {
+        Proof::Consistency { proof, .. } => (proof.path.len(), proof.second),
+        Proof::Inclusion { proof, .. } => (proof.path.len(), proof.size),
+    };
+    let what = if is_consistency { "checkpoint" } else { "record" };
+    let text = format!(
+        "{}: {what} {seq} under a checkpoint of {size} records, {steps} steps, {} bytes",
+        out.display(),
+        bytes.len()
+    );
+    let json = json!({
+        "file": out, "seq": seq, "size": size, "steps": steps, "bytes": bytes.len(),
+        "type": if is_consistency { "consistency" } else { "inclusion" },
+    });
+    Ok(Answer::done(text, json))
+}
+
+/// Checks one, without any box.
+pub(super) fn check_proof(file: &Path, key: Option<&VerifyingKey>) -> anyhow::Result<Answer> {
+    let bytes = std::fs::read(file).with_context(|| file.display().to_string());
+    let bytes = bytes.map_err(|error| coded(Code::Unreadable, error))?;
+    let refused = |error: ProofError| coded(Code::NotVerified, error);
+    let shown = Proof::decode(&bytes).map_err(refused)?.check(key).map_err(refused)?;
+    let checkpoint = &shown.checkpoint;
+    let signed = if key.is_some() {
+        "signed by the key".to_owned()
+    } else {
+        "self-consistent, identity unproven: no key was given".to_owned()
+    };
+    let under = format!(
+        "the checkpoint of journal {} over {} records, {}",
+        checkpoint.journal, checkpoint.size, checkpoint.stamp.wall
+    );
+    let mut json = json!({
+        "identity_proven": key.is_some(),
+        "journal": checkpoint.journal,
+        "size": checkpoint.size,
+        "checkpoint_at": checkpoint.stamp,
+    });
+    let text = match (&shown.record, &shown.older) {
+        (Some(bytes), _) => {
+            let record = TailRecord {
+                seq: Record::decode(bytes)?.seq,
+                record: Record::decode(bytes).map_err(|error| error.to_string()),
+            };
+            json["record"] = super::words::as_value(&record);
+            format!("this record is under {under}\n{signed}\n{}", super::words::in_full(&record))
+        }
+        (None, Some(older)) => {
+            json["older_size"] = json!(older.size);
+            let then = older.stamp.wall;
+            format!(
+                "what a checkpoint said of records 1 to {}, {then}, is the beginning of {under}\n{signed}",
+                older.size
+            )
+        }
+        (None, None) => format!("{under}\n{signed}"),
+    };
+    let code = if key.is_some() { Code::Done } else { Code::Unproven };
+    Ok(Answer { code, json, text })
+}

@@ -1,0 +1,169 @@
+//! A record for people and for scripts.
+
+use nooterra_blackbox::{Record, TailRecord};
+use nooterra_evidence::Checkpoint;
+use nooterra_evidence::cose::danger_unverified;
+use nooterra_protocol::entry::{Entry, Verdict};
+use nooterra_protocol::event::Fact;
+use nooterra_protocol::time::ClockTrust;
+use serde_json::{Value, json};
+
+/// One object on one line.
+pub(super) fn as_value(record: &TailRecord) -> Value {
+    match &record.record {
+        Ok(read) => json!({
+            "seq": record.seq,
+            "boot": read.boot,
+            "at": read.stamp,
+            "class": read.class,
+            "kind": read.kind,
+            "body": body(read),
+        }),
+        Err(why) => json!({ "seq": record.seq, "unreadable": why }),
+    }
+}
+
+/// One line.
+pub(super) fn as_line(record: &TailRecord) -> String {
+    match &record.record {
+        Ok(read) => {
+            let words = in_words(read);
+            format!("{:>8}  {}  {:<16} {words}", record.seq, read.stamp.wall, read.kind)
+        }
+        Err(why) => format!("{:>8}  unreadable: {why}", record.seq),
+    }
+}
+
+/// Everything about one record, in lines.
+pub(super) fn in_full(record: &TailRecord) -> String {
+    let read = match &record.record {
+        Ok(read) => read,
+        Err(why) => return format!("record {}: unreadable: {why}", record.seq),
+    };
+    let trust = match read.stamp.trust {
+        ClockTrust::Cloud => "set by the cloud",
+        ClockTrust::Network => "synchronised by the network",
+        ClockTrust::Untrusted => "a clock that nobody vouches for",
+    };
+    let body = serde_json::to_string_pretty(&body(read)).unwrap_or_default();
+    format!(
+        "record {}: {}, {}\nwall clock:  {} ({trust})\nmonotonic:   {:.6} s in start {}\n{}\n{body}",
+        record.seq,
+        read.kind,
+        read.class.name(),
+        read.stamp.wall,
+        std::time::Duration::from_nanos(read.stamp.mono.0).as_secs_f64(),
+        read.boot,
+        in_words(read),
+    )
+}
+
+/// The body for people: as a sentence where there is one, the others as they are.
+fn in_words(record: &Record) -> String {
+    match record.entry() {
+        Ok(Some(Entry::Boot(boot))) => format!(
+            "agent {} started {}, under policy {} version {}",
+            boot.agent_version,
+            if boot.clean { "after an end in order" } else { "after a crash or a power cut" },
+            boot.policy,
+            boot.policy_version,
+        ),
+        Ok(Some(Entry::Checkpoint(bytes))) => match Checkpoint::read(&bytes.0, None) {
+            Ok(read) => format!("covers records 1 to {}, signed in start {}", read.size, read.boot),
+            Err(error) => format!("unreadable: {error}"),
+        },
+        Ok(Some(Entry::CommandReceived(command))) => {
+            format!("{} was taken, {}", command.ask, command.id)
+        }
+        Ok(Some(Entry::CommandRefused(command))) => format!("refused: {}", command.reason),
+        Ok(Some(Entry::Fact(bytes))) => match danger_unverified::<Fact>(&bytes.0) {
+            Ok(fact) => {
+                let job = fact.job.map_or(String::new(), |job| format!(" of {job}"));
+                format!("{}{job}, stated by {}", fact.kind, fact.actor.id)
+            }
+            Err(_) => format!("{} signed bytes that are no fact", bytes.0.len()),
+        },
+        Ok(Some(Entry::Gap(gap))) => {
+            format!("{} records were dropped: {}", gap.dropped, gap.reason)
+        }
+        Ok(Some(Entry::Link(link))) => {
+            let reason = link.reason.map_or(String::new(), |reason| format!(": {reason}"));
+            format!("the channel to the cloud is {}{reason}", if link.up { "up" } else { "down" })
+        }
+        Ok(Some(Entry::SkillLog(log))) => format!("{}: {}", log.skill, log.message),
+        Ok(Some(Entry::SkillStep(step))) => format!(
+            "{} in step {} of {}: asks {}, says {}",
+            step.skill, step.step, step.job, step.request, step.status
+        ),
+        Ok(Some(Entry::Stop(stop))) => format!("{}: {}", word(&stop.profile), stop.reason),
+        Ok(Some(Entry::Verdict(verdict))) => verdict_in_words(&verdict),
+        Ok(Some(Entry::Sample(sample))) => format!(
+            "at ({:.2}, {:.2}) facing {:.2} rad, {:.2} m/s {:.2} rad/s, limit {:.2} m/s, for {}",
+            sample.pose.x,
+            sample.pose.y,
+            sample.pose.yaw,
+            sample.twist.linear,
+            sample.twist.angular,
+            sample.limit_mps,
+            word(&sample.source),
+        ),
+        _ => body(record).to_string(),
+    }
+}
+
+fn verdict_in_words(verdict: &Verdict) -> String {
+    let asked = |part: Option<f64>| part.map_or("?".to_owned(), |part| format!("{part:.2}"));
+    let zone = verdict.zone.as_ref().map_or(String::new(), |zone| format!(" ({zone})"));
+    format!(
+        "{} {}{zone}: {} asked {} m/s {} rad/s, allowed {:.2} m/s {:.2} rad/s, limit {:.2}",
+        verdict.rule,
+        word(&verdict.phase),
+        word(&verdict.source),
+        asked(verdict.asked.forward_mps()),
+        asked(verdict.asked.turning_radps()),
+        verdict.allowed.forward_mps(),
+        verdict.allowed.turning_radps(),
+        verdict.limit,
+    )
+}
+
+/// An enum's name as on the wire.
+fn word<T: serde::Serialize>(value: &T) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value.as_str().unwrap_or("?").to_owned()
+}
+
+/// The body for people and scripts: of a signed fact, what it states.
+fn body(record: &Record) -> Value {
+    match record.entry() {
+        Ok(Some(Entry::Fact(bytes))) => match danger_unverified::<Fact>(&bytes.0) {
+            Ok(fact) => json!({
+                "type": fact.kind,
+                "job": fact.job,
+                "actor": fact.actor,
+                "actor_seq": fact.actor_seq,
+            }),
+            Err(error) => json!({ "unreadable": error.to_string() }),
+        },
+        Ok(Some(Entry::Checkpoint(bytes))) => match Checkpoint::read(&bytes.0, None) {
+            Ok(read) => json!({
+                "signed_bytes": bytes.0.len(),
+                "size": read.size,
+                "head": read.head,
+                "root": read.root,
+                "journal": read.journal,
+                "policy_hash": read.policy_hash,
+            }),
+            Err(_) => json!({ "signed_bytes": bytes.0.len() }),
+        },
+        Ok(Some(Entry::CommandReceived(command))) => {
+            json!({ "ask": command.ask, "id": command.id })
+        }
+        Ok(Some(entry)) => {
+            let value = serde_json::to_value(entry).unwrap_or_default();
+            value.get("body").cloned().unwrap_or(Value::Null)
+        }
+        Ok(None) => json!({ "note": "what it says is the journal's own, or a later release's" }),
+        Err(error) => json!({ "unreadable": error.to_string() }),
+    }
+}

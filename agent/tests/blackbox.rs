@@ -1,0 +1,457 @@
+//! `nooterra-agent blackbox` as an investigator meets it: a box, a copy of it, a damaged one, and
+//! nothing but a proof. The boxes are made here.
+#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
+
+#[path = "common/skip.rs"]
+#[allow(dead_code)]
+mod skip;
+
+use nooterra_blackbox::{Clock, Journal, Options, TailFrom, locate, tail};
+use nooterra_protocol::codec::Digest;
+use nooterra_protocol::command::{Asked, Source, StopProfile};
+use nooterra_protocol::entry::{Entry, Link, Rule, Sample, SkillLog, Stop, Verdict, VerdictPhase};
+use nooterra_protocol::event::{Actor, ActorKind, EventType, Fact, Statement, UnderPolicy};
+use nooterra_protocol::geometry::{Pose, Twist};
+use nooterra_protocol::ids::{ActorId, JobId, SkillId};
+use nooterra_protocol::keys::{Es256Key, Signer as _};
+use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const AGENT: &str = env!("CARGO_BIN_EXE_nooterra-agent");
+
+/// 2026-11-18T18:40:00Z.
+const BEGAN: i64 = 1_795_027_200_000;
+
+/// A clock that moves 20 ms with every look.
+struct Ticking(AtomicU64);
+
+impl Clock for Ticking {
+    fn stamp(&self) -> Stamp {
+        let ticks = self.0.fetch_add(1, Ordering::SeqCst);
+        let wall = WallMillis(BEGAN + i64::try_from(ticks).unwrap() * 20);
+        Stamp { mono: MonoNanos(ticks * 20_000_000), trust: ClockTrust::Network, wall }
+    }
+}
+
+struct Boxed {
+    dir: tempfile::TempDir,
+    key: Arc<Es256Key>,
+}
+
+impl Boxed {
+    /// A robot's box: it drives a circle for a job, the gate intervenes, something goes wrong.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let key = Arc::new(Es256Key::from_seed([7; 32]).unwrap());
+        let boxed = Self { dir, key };
+        std::fs::write(boxed.path("device.pub"), boxed.key.verifying_key().to_string()).unwrap();
+        let opened = Journal::open(&boxed.journal(), boxed.options()).unwrap();
+        let handle = opened.journal.handle();
+        let put = |entry: Entry| handle.append_durable(entry).unwrap();
+        put(Entry::Link(Link { reason: None, up: true }));
+        put(boxed.fact(1, EventType::ExecutionStarted));
+        for i in 0..120_u32 {
+            let angle = f64::from(i) / 20.0;
+            put(Entry::Sample(sample(angle)));
+            if i == 40 {
+                put(Entry::Verdict(verdict()));
+                let message = "too near the press".to_owned();
+                let skill = SkillId::new("patrol").unwrap();
+                put(Entry::SkillLog(SkillLog { message, skill }));
+            }
+        }
+        let reason = "a person came too near".to_owned();
+        put(Entry::Stop(Stop { profile: StopProfile::ControlledHold, reason }));
+        put(boxed.fact(2, EventType::IncidentDetected));
+        put(boxed.fact(3, EventType::ExecutionAborted));
+        opened.journal.close().unwrap();
+        boxed
+    }
+
+    fn options(&self) -> Options {
+        let clock = Arc::new(Ticking(AtomicU64::new(1)));
+        let mut options = Options::new(clock, Arc::<Es256Key>::clone(&self.key), Digest::of(b"p"));
+        options.checkpoint_every_records = 50;
+        options
+    }
+
+    fn fact(&self, actor_seq: u64, kind: EventType) -> Entry {
+        let actor = Actor { id: ActorId::new("amr-1").unwrap(), kind: ActorKind::Robot };
+        let journal = "jr_1".parse().unwrap();
+        let job = JobId::new("job_1").unwrap();
+        let at = Stamp { mono: MonoNanos(1), trust: ClockTrust::Network, wall: WallMillis(BEGAN) };
+        let statement =
+            Statement { actor: &actor, actor_seq, at, job: Some(&job), journal: &journal, kind };
+        let pose = Pose { x: 1.0, y: 2.0, yaw: 0.0 };
+        let payload = UnderPolicy { policy_hash: Digest::of(b"p"), pose };
+        let signed = Fact::sign(&statement, &payload, self.key.as_ref()).unwrap();
+        Entry::Fact(nooterra_protocol::codec::Blob(signed.bytes().to_vec()))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.path("journal")
+    }
+
+    fn damage(&self, seq: u64) {
+        let place = locate(&self.journal(), seq).unwrap();
+        let file = std::fs::File::options().write(true).open(&place.path).unwrap();
+        file.write_all_at(&[0xff; 4], place.offset + 20).unwrap();
+    }
+
+    fn last(&self) -> u64 {
+        tail(&self.journal(), TailFrom::Last(1)).unwrap().last().unwrap().seq
+    }
+
+    /// Runs a command; `JOURNAL`, `KEY` and `OUT/name` are put in.
+    fn run(&self, line: &str) -> Output {
+        let mut command = Command::new(AGENT);
+        command.arg("blackbox").env("NOOTERRA_CONFIG", self.path("no-agent.toml"));
+        for word in line.split(' ') {
+            match word {
+                "JOURNAL" => command.arg(self.journal()),
+                "KEY" => command.arg("--key-file").arg(self.path("device.pub")),
+                word => match word.strip_prefix("OUT/") {
+                    Some(name) => command.arg(self.path(name)),
+                    None => command.arg(word),
+                },
+            };
+        }
+        command.output().unwrap()
+    }
+
+    /// What it says, and that its exit code is this one.
+    fn says(&self, line: &str, code: i32) -> String {
+        let output = self.run(line);
+        let said = String::from_utf8(output.stdout).unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{line}: {said}{errors}");
+        said + &errors
+    }
+
+    fn answers(&self, line: &str, code: i32) -> Value {
+        let output = self.run(&format!("{line} --json"));
+        assert_eq!(output.status.code(), Some(code), "{line}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+fn sample(angle: f64) -> Sample {
+    let (sin, cos) = angle.sin_cos();
+    Sample {
+        allowed: Twist::new(0.5, 0.25).into(),
+        asked: Asked::from(Twist::new(0.8, f64::NAN)),
+        battery: Some(0.75),
+        limit_mps: 0.5,
+        pose: Pose { x: 6.0 + 2.0 * sin, y: 4.0 - 2.0 * cos, yaw: angle },
+        source: Source::Skill,
+        twist: Twist::new(0.5, 0.25),
+    }
+}
+
+fn verdict() -> Verdict {
+    Verdict {
+        allowed: Twist::new(0.4, 0.1).into(),
+        asked: Asked::from(Twist::new(1.5, f64::NAN)),
+        command: None,
+        job: Some(JobId::new("job_1").unwrap()),
+        limit: 0.4,
+        phase: VerdictPhase::Began,
+        policy_hash: Digest::of(b"p"),
+        pose: Pose { x: 6.0, y: 4.0, yaw: 0.0 },
+        rule: Rule::ZoneSpeed,
+        source: Source::Skill,
+        tick: 99,
+        zone: Some("press".parse().unwrap()),
+    }
+}
+
+#[test]
+fn verify_tells_four_things_apart_and_each_outcome_has_its_exit_code() {
+    let boxed = Boxed::new();
+    let last = boxed.last();
+    let said = boxed.says("verify JOURNAL KEY", 0);
+    assert!(said.contains(&format!("verified:                 through record {last}")), "{said}");
+    for part in ["missing, and said to be:  none", "pruned, and said to be:   none"] {
+        assert!(said.contains(part), "{said}");
+    }
+    let answer = boxed.answers("verify JOURNAL KEY", 0);
+    assert_eq!((&answer["whole"], &answer["identity_proven"]), (&true.into(), &true.into()));
+
+    // Nobody to trust: never more than self-consistent.
+    let said = boxed.says("verify JOURNAL", 10);
+    assert!(said.contains("self-consistent") && said.contains("identity unproven"), "{said}");
+    assert!(!said.contains("valid"), "{said}");
+    assert_eq!(boxed.answers("verify JOURNAL", 10)["identity_proven"], false);
+
+    // A stranger's key.
+    let stranger = Es256Key::from_seed([9; 32]).unwrap().verifying_key();
+    boxed.says(&format!("verify JOURNAL --key {stranger}"), 5);
+
+    boxed.damage(60);
+    let said = boxed.says("verify JOURNAL KEY", 5);
+    assert!(said.starts_with("record 60 is not as it was written"), "{said}");
+    assert_eq!(boxed.answers("verify JOURNAL KEY", 5)["first_bad"]["seq"], 60);
+
+    // The agent opens it again, and says in a signed record what is lost.
+    let place = locate(&boxed.journal(), last).unwrap();
+    let file = std::fs::File::options().write(true).open(&place.path).unwrap();
+    file.write_all_at(&[0xff; 4], place.offset + 20).unwrap();
+    let opened = Journal::open(&boxed.journal(), boxed.options()).unwrap();
+    if opened.rebuilt {
+        opened.journal.close().unwrap();
+        let said = boxed.says("verify JOURNAL KEY", 8);
+        assert!(said.contains("missing, and said to be:  60 to 60"), "{said}");
+    }
+    boxed.says("verify OUT/nowhere KEY", 9);
+}
+
+#[test]
+fn records_are_shown_by_number_time_kind_and_job_in_words() {
+    let boxed = Boxed::new();
+    let said = boxed.says("show 2 --dir JOURNAL", 0);
+    for part in
+        ["record 2: fact, critical", "synchronised by the network", "EXECUTION_STARTED of job_1"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let said = boxed.says("show 1..4 --dir JOURNAL", 0);
+    assert_eq!(said.lines().count(), 4, "{said}");
+    assert!(said.contains("the channel to the cloud is up"), "{said}");
+    let said = boxed.says("show --dir JOURNAL --kind stop,verdict", 0);
+    assert_eq!(said.lines().count(), 2, "{said}");
+    assert!(
+        said.contains("zone.speed began (press)") && said.contains("controlled_hold"),
+        "{said}"
+    );
+    let of_job = boxed.says("show --dir JOURNAL --job job_1", 0);
+    assert!(of_job.contains("EXECUTION_ABORTED") && !of_job.contains("channel"), "{of_job}");
+    let first = boxed.says("show --dir JOURNAL --until 2026-11-18T18:40:01Z", 0);
+    let rest = boxed.says("show --dir JOURNAL --since 2026-11-18T18:40:01Z", 0);
+    assert_eq!((first + &rest).lines().count() as u64, boxed.last());
+    let line = boxed.says("show 5 --dir JOURNAL --json", 0);
+    let record: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&record["seq"], &record["kind"]), (&5.into(), &"sample".into()));
+    assert!(boxed.says("show 9999 --dir JOURNAL", 1).contains("record 9999 is not in the journal"));
+    assert!(boxed.says("show --dir JOURNAL --job job_2", 1).contains("no record is of job job_2"));
+    assert!(boxed.says("show --dir JOURNAL --since noon", 2).contains("write it in UTC"));
+}
+
+#[test]
+fn a_tail_follows_a_journal_that_is_being_written() {
+    let boxed = Boxed::new();
+    let last = boxed.last();
+    let mut follower = Command::new(AGENT)
+        .args(["blackbox", "tail", "-n", "1", "--follow", "--json"])
+        .arg(boxed.journal())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut seq = || {
+        let line = lines.next().unwrap().unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()["seq"].as_u64().unwrap()
+    };
+    assert_eq!(seq(), last);
+    let opened = Journal::open(&boxed.journal(), boxed.options()).unwrap();
+    for _ in 0..3 {
+        opened.journal.handle().append_durable(Entry::Sample(sample(0.0))).unwrap();
+    }
+    assert_eq!([seq(), seq(), seq()], [last + 1, last + 2, last + 3]);
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+    opened.journal.close().unwrap();
+}
+
+#[test]
+fn a_damaged_box_is_salvaged_and_what_is_missing_is_said() {
+    let boxed = Boxed::new();
+    boxed.damage(60);
+    let answer = boxed.answers("salvage JOURNAL -o OUT/saved KEY", 8);
+    assert_eq!(answer["missing"], serde_json::json!([[60, 60]]));
+    assert_eq!(answer["records"], boxed.last() - 1);
+    assert!(boxed.says("show 61 --dir OUT/saved", 0).contains("record 61"));
+    assert!(boxed.says("show 60 --dir OUT/saved", 0).contains("it was lost"));
+    assert!(boxed.says("salvage JOURNAL -o OUT/saved", 1).contains("is there already"));
+    std::fs::write(boxed.path("noise"), vec![7; 5000]).unwrap();
+    boxed.says("salvage OUT/noise -o OUT/nothing", 9);
+}
+
+#[test]
+fn a_record_is_proved_to_somebody_who_has_nothing_else() {
+    let boxed = Boxed::new();
+    let answer = boxed.answers("prove 47 --dir JOURNAL -o OUT/47.proof", 0);
+    assert_eq!(answer["type"], "inclusion");
+    std::fs::remove_dir_all(boxed.journal()).unwrap();
+    let said = boxed.says("check-proof OUT/47.proof KEY", 0);
+    assert!(said.contains("signed by the key") && said.contains("record 47"), "{said}");
+    assert!(boxed.says("check-proof OUT/47.proof", 10).contains("identity unproven"));
+    let mut bytes = std::fs::read(boxed.path("47.proof")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(boxed.path("forged.proof"), bytes).unwrap();
+    boxed.says("check-proof OUT/forged.proof KEY", 5);
+    boxed.says("check-proof OUT/none.proof KEY", 9);
+}
+
+#[test]
+fn a_newer_checkpoint_is_shown_to_continue_an_older_one() {
+    let boxed = Boxed::new();
+    let at = tail(&boxed.journal(), TailFrom::Seq(1)).unwrap();
+    let at = at.filter(|r| r.record.as_ref().unwrap().kind == "checkpoint").next().unwrap().seq;
+    let line = format!("prove {at} --consistency --dir JOURNAL -o OUT/c.proof");
+    assert_eq!(boxed.answers(&line, 0)["type"], "consistency");
+    let said = boxed.says("check-proof OUT/c.proof KEY", 0);
+    assert!(said.contains("is the beginning of"), "{said}");
+}
+
+/// Messages by topic, with the schema of each, read by the crate that did not write ours.
+fn topics(path: &Path) -> BTreeMap<String, (String, usize)> {
+    let bytes = std::fs::read(path).unwrap();
+    let mut topics = BTreeMap::new();
+    for message in mcap::MessageStream::new(&bytes).unwrap() {
+        let message = message.unwrap();
+        assert_eq!(message.channel.message_encoding, "cdr");
+        assert!(message.log_time >= u64::try_from(BEGAN).unwrap() * 1_000_000);
+        let schema = message.channel.schema.as_ref().unwrap();
+        assert_eq!(schema.encoding, "ros2msg");
+        let entry = topics.entry(message.channel.topic.clone()).or_insert((schema.name.clone(), 0));
+        entry.1 += 1;
+    }
+    topics
+}
+
+#[test]
+fn an_export_is_an_indexed_mcap_with_everything_in_it_and_verifies_again() {
+    let boxed = Boxed::new();
+    let answer = boxed.answers("export JOURNAL --mcap OUT/all.mcap KEY", 0);
+    assert_eq!(answer["records"], boxed.last());
+    let topics = topics(&boxed.path("all.mcap"));
+    let count = |topic: &str| topics.get(topic).map_or(0, |(_, count)| *count);
+    assert_eq!(topics["/odom"], ("nav_msgs/msg/Odometry".to_owned(), 120));
+    assert_eq!(topics["/cmd_vel"], ("geometry_msgs/msg/TwistStamped".to_owned(), 120));
+    assert_eq!(topics["/tf"], ("tf2_msgs/msg/TFMessage".to_owned(), 120));
+    assert_eq!((count("/blackbox/verdicts"), count("/blackbox/stops")), (1, 1));
+    assert_eq!((count("/blackbox/incidents"), count("/blackbox/facts")), (1, 2));
+    let bytes = std::fs::read(boxed.path("all.mcap")).unwrap();
+    let summary = mcap::Summary::read(&bytes).unwrap().unwrap();
+    assert!(summary.chunk_indexes.iter().all(|chunk| chunk.compression == "zstd"));
+    assert!(!summary.chunk_indexes.is_empty() && summary.stats.is_some());
+    let names: Vec<&str> = summary.metadata_indexes.iter().map(|m| m.name.as_str()).collect();
+    assert_eq!(names, ["nooterra.clock", "nooterra.checkpoints", "nooterra.verification"]);
+
+    let said = boxed.says("verify OUT/all.mcap KEY", 0);
+    assert!(said.contains("verified through the signed checkpoint"), "{said}");
+    boxed.says("verify OUT/all.mcap", 10);
+    // One bit of the attachment.
+    let index = &summary.attachment_indexes[0];
+    let mut altered = bytes.clone();
+    let at = usize::try_from(index.offset + index.length / 2).unwrap();
+    altered[at] ^= 1;
+    std::fs::write(boxed.path("altered.mcap"), altered).unwrap();
+    let code = boxed.run("verify OUT/altered.mcap KEY").status.code().unwrap();
+    assert!(code == 5 || code == 9, "{code}");
+    assert!(boxed.says("export JOURNAL --mcap OUT/all.mcap", 1).contains("exists"));
+}
+
+#[test]
+fn an_export_of_some_records_holds_no_others_and_proves_its_own() {
+    let boxed = Boxed::new();
+    let line = "export JOURNAL --mcap OUT/some.mcap --kind fact,verdict,stop KEY";
+    let answer = boxed.answers(line, 0);
+    assert_eq!(answer["records"], 5);
+    assert_eq!(answer["withheld"], 122);
+    assert!(!topics(&boxed.path("some.mcap")).contains_key("/odom"));
+    let answer = boxed.answers("verify OUT/some.mcap KEY", 0);
+    assert_eq!((&answer["withheld"], &answer["whole"]), (&122.into(), &true.into()));
+    let line = "export JOURNAL --mcap OUT/job.mcap --job job_1 --until 2026-11-18T18:40:01Z";
+    let answer = boxed.answers(line, 0);
+    assert!(answer["records"].as_u64().unwrap() < boxed.last());
+}
+
+#[test]
+fn our_own_backtest_reads_an_export_back() {
+    let boxed = Boxed::new();
+    boxed.says("export JOURNAL --mcap OUT/all.mcap", 0);
+    let policy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/robots/amr/policy.json");
+    let output = Command::new(AGENT)
+        .args(["policy", "backtest", "--policy"])
+        .arg(policy)
+        .arg(boxed.path("all.mcap"))
+        .arg("--json")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["recording"]["format"], "mcap");
+    assert_eq!(answer["recording"]["samples"], 120);
+}
+
+/// Reads every message by its own definition, and prints what there is.
+const READER: &str = "
+import json, sys
+from mcap.reader import make_reader
+from mcap_ros2.decoder import DecoderFactory
+with open(sys.argv[1], 'rb') as file:
+    reader = make_reader(file, decoder_factories=[DecoderFactory()])
+    found = {}
+    for schema, channel, message, decoded in reader.iter_decoded_messages():
+        entry = found.setdefault(channel.topic, {'schema': schema.name, 'count': 0})
+        entry['count'] += 1
+        if channel.topic == '/odom' and entry['count'] == 1:
+            entry['x'] = decoded.pose.pose.position.x
+            entry['frame'] = decoded.header.frame_id
+        if channel.topic == '/blackbox/verdicts':
+            entry['rule'], entry['zone'] = decoded.rule, decoded.zone
+            entry['limit'], entry['seq'] = decoded.limit, decoded.seq
+        if channel.topic == '/blackbox/stops':
+            entry['reason'] = decoded.reason
+        if channel.topic == '/tf' and entry['count'] == 1:
+            entry['child'] = decoded.transforms[0].child_frame_id
+    attachments = [a.name for a in reader.iter_attachments()]
+    metadata = {m.name: m.metadata for m in reader.iter_metadata()}
+    print(json.dumps({'topics': found, 'attachments': attachments, 'metadata': metadata}))
+";
+
+#[test]
+fn the_reader_of_pypi_decodes_every_message_of_an_export() {
+    let python = std::env::var("NOOTERRA_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let modules = ["-c", "import mcap.reader, mcap_ros2.decoder"];
+    let what = "reading with PyPI's mcap (pip install mcap mcap-ros2-support, NOOTERRA_PYTHON)";
+    if let Err(why) = skip::allows(what, &python, &modules) {
+        skip::skipped(&why);
+        return;
+    }
+    let boxed = Boxed::new();
+    boxed.says("export JOURNAL --mcap OUT/all.mcap KEY", 0);
+    let output =
+        Command::new(python).args(["-c", READER]).arg(boxed.path("all.mcap")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let ours = topics(&boxed.path("all.mcap"));
+    assert_eq!(found["topics"].as_object().unwrap().len(), ours.len());
+    for (topic, (schema, count)) in ours {
+        assert_eq!(found["topics"][&topic]["schema"], schema);
+        assert_eq!(found["topics"][&topic]["count"], count);
+    }
+    let odometry = &found["topics"]["/odom"];
+    assert_eq!((&odometry["x"], &odometry["frame"]), (&6.0.into(), &"map".into()));
+    let verdict = &found["topics"]["/blackbox/verdicts"];
+    assert_eq!((&verdict["rule"], &verdict["zone"]), (&"zone.speed".into(), &"press".into()));
+    assert_eq!(verdict["limit"], 0.4);
+    assert_eq!(found["topics"]["/blackbox/stops"]["reason"], "a person came too near");
+    assert_eq!(found["topics"]["/tf"]["child"], "base_link");
+    assert_eq!(found["attachments"], serde_json::json!(["nooterra.excerpt"]));
+    assert_eq!(found["metadata"]["nooterra.verification"]["key_known"], "true");
+    assert_eq!(found["metadata"]["nooterra.clock"]["records_untrusted"], "0");
+}

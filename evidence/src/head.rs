@@ -1,0 +1,228 @@
+//! What stands around a record's body, read without making the body: all that the chain and the
+//! verifier need, and the strict form of it.
+
+use crate::record::{MAX_RECORD_BYTES, RecordError, VERSION};
+use nooterra_protocol::codec;
+use nooterra_protocol::entry::Class;
+use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
+
+/// The fields of a record, and its body as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Head<'a> {
+    /// The body's canonical bytes.
+    pub body: &'a [u8],
+    /// Which start of the agent wrote it.
+    pub boot: u64,
+    /// How urgent it is.
+    pub class: Class,
+    /// The name of the entry's variant.
+    pub kind: &'a str,
+    /// Its place in the journal.
+    pub seq: u64,
+    /// When it happened.
+    pub stamp: Stamp,
+}
+
+impl<'a> Head<'a> {
+    /// Reads it. Exactly one form is taken: all of `bytes` canonical, the keys of a record as
+    /// text and no others. A reader made by serde would also take an array for a map.
+    ///
+    /// # Errors
+    /// Every variant of [`RecordError`].
+    pub fn read(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        if bytes.len() > MAX_RECORD_BYTES {
+            return Err(RecordError::TooLarge(bytes.len()));
+        }
+        codec::validate(bytes)?;
+        let mut fields = Fields { at: 0, bytes };
+        let keys = fields.map()?;
+        // Sorted by their encoded bytes, the shorter ones come first.
+        fields.key("v")?;
+        let version = fields.unsigned()?;
+        if version != u64::from(VERSION) {
+            return Err(RecordError::Version(u32::try_from(version).unwrap_or(u32::MAX)));
+        }
+        if keys != 7 {
+            return Err(RecordError::Shape("it has not the keys of a record"));
+        }
+        fields.key("seq")?;
+        let seq = fields.unsigned()?;
+        fields.key("body")?;
+        let body = fields.item()?;
+        fields.key("boot")?;
+        let boot = fields.unsigned()?;
+        fields.key("kind")?;
+        let kind = fields.text()?;
+        fields.key("class")?;
+        let class = Class::from_name(fields.text()?);
+        let class = class.ok_or(RecordError::Shape("its class is none that there is"))?;
+        fields.key("stamp")?;
+        Ok(Self { body, boot, class, kind, seq, stamp: fields.stamp()? })
+    }
+}
+
+/// Canonical bytes, item by item.
+struct Fields<'a> {
+    at: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    /// The next item, whatever it is.
+    fn item(&mut self) -> Result<&'a [u8], RecordError> {
+        let end = codec::end_of_item(self.bytes, self.at)?;
+        let item = self.bytes.get(self.at..end);
+        self.at = end;
+        item.ok_or(RecordError::Shape("it ends before its fields do"))
+    }
+
+    /// The type and the number that the next item begins with.
+    fn begin(&mut self) -> Result<(u8, u64), RecordError> {
+        let cut = || RecordError::Shape("it ends before its fields do");
+        let initial = *self.bytes.get(self.at).ok_or_else(cut)?;
+        let width = match initial & 0x1f {
+            24 => 1,
+            25 => 2,
+            26 => 4,
+            27 => 8,
+            _ => 0,
+        };
+        let start = self.at + 1;
+        let raw = self.bytes.get(start..start + width).ok_or_else(cut)?;
+        self.at = start + width;
+        let number = raw.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+        Ok((initial >> 5, if width == 0 { u64::from(initial & 0x1f) } else { number }))
+    }
+
+    fn map(&mut self) -> Result<u64, RecordError> {
+        match self.begin()? {
+            (5, count) => Ok(count),
+            _ => Err(RecordError::Shape("it is no map")),
+        }
+    }
+
+    fn key(&mut self, name: &'static str) -> Result<(), RecordError> {
+        if self.text().is_ok_and(|found| found == name) {
+            Ok(())
+        } else {
+            Err(RecordError::Shape("it has not the keys of a record"))
+        }
+    }
+
+    fn text(&mut self) -> Result<&'a str, RecordError> {
+        let (major, length) = self.begin()?;
+        let end = usize::try_from(length).ok().and_then(|length| self.at.checked_add(length));
+        let raw = end.and_then(|end| self.bytes.get(self.at..end));
+        match raw.and_then(|raw| std::str::from_utf8(raw).ok()) {
+            Some(text) if major == 3 => {
+                self.at += text.len();
+                Ok(text)
+            }
+            _ => Err(RecordError::Shape("a field that is a text in every record is none")),
+        }
+    }
+
+    fn unsigned(&mut self) -> Result<u64, RecordError> {
+        match self.begin()? {
+            (0, number) => Ok(number),
+            _ => Err(RecordError::Shape("a field that counts in every record is no number")),
+        }
+    }
+
+    fn stamp(&mut self) -> Result<Stamp, RecordError> {
+        if self.map()? != 3 {
+            return Err(RecordError::Shape("its stamp is not one"));
+        }
+        self.key("mono")?;
+        let mono = MonoNanos(self.unsigned()?);
+        self.key("wall")?;
+        let (major, number) = self.begin()?;
+        let wall = i64::try_from(number).ok().and_then(|number| match major {
+            0 => Some(number),
+            // -1 - number, in RFC 8949 §3.1.
+            1 => Some(-1 - number),
+            _ => None,
+        });
+        let wall = WallMillis(wall.ok_or(RecordError::Shape("its wall clock is no time"))?);
+        self.key("trust")?;
+        let trust = match self.text()? {
+            "cloud" => ClockTrust::Cloud,
+            "network" => ClockTrust::Network,
+            "untrusted" => ClockTrust::Untrusted,
+            _ => return Err(RecordError::Shape("its clock is trusted in a way that is unknown")),
+        };
+        Ok(Stamp { mono, trust, wall })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Record;
+    use nooterra_protocol::codec::Value;
+    use proptest::prelude::*;
+
+    fn record(kind: &str, seq: u64, wall: i64) -> Record {
+        Record {
+            body: Value::Array(vec![Value::Null, Value::Float(0.5), Value::Text("é".to_owned())]),
+            boot: 3,
+            class: Class::Bulk,
+            kind: kind.to_owned(),
+            seq,
+            stamp: Stamp {
+                mono: MonoNanos(u64::MAX),
+                trust: ClockTrust::Cloud,
+                wall: WallMillis(wall),
+            },
+            v: VERSION,
+        }
+    }
+
+    #[test]
+    fn an_array_in_place_of_the_map_is_no_record() {
+        // What serde would read just as well.
+        let record = record("link", 1, 0);
+        let fields = (
+            record.body.clone(),
+            record.boot,
+            record.class,
+            record.kind.clone(),
+            record.seq,
+            record.stamp,
+            record.v,
+        );
+        let bytes = codec::to_vec(&fields).unwrap();
+        assert_eq!(codec::from_slice::<Record>(&bytes).unwrap(), record);
+        assert!(matches!(Record::decode(&bytes), Err(RecordError::Shape(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_what_was_written(
+            kind in "[a-z]{0,300}", seq in any::<u64>(), wall in any::<i64>(),
+        ) {
+            let record = record(&kind, seq, wall);
+            let bytes = record.encode().unwrap();
+            let head = Head::read(&bytes).unwrap();
+            prop_assert_eq!((head.seq, head.boot, head.class), (seq, 3, Class::Bulk));
+            prop_assert_eq!((head.kind, head.stamp), (kind.as_str(), record.stamp));
+            prop_assert_eq!(codec::from_slice::<Value>(head.body).unwrap(), record.body);
+        }
+
+        #[test]
+        fn a_record_has_one_form_only(
+            at in any::<prop::sample::Index>(), to in any::<u8>(), more in any::<bool>(),
+        ) {
+            let mut bytes = record("link", 7, -5).encode().unwrap();
+            let at = at.index(bytes.len());
+            if more {
+                bytes.insert(at, to);
+            } else {
+                bytes[at] = to;
+            }
+            if let Ok(read) = Record::decode(&bytes) {
+                prop_assert_eq!(read.encode().unwrap(), bytes);
+            }
+        }
+    }
+}
