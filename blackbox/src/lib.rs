@@ -36,6 +36,7 @@
 mod age;
 mod block;
 mod control;
+pub mod flight;
 mod handle;
 mod image;
 mod index;
