@@ -349,7 +349,9 @@ fn weigh(entry: &Entry) -> usize {
         Entry::SkillStep(body) => body.request.len() + body.status.len(),
         Entry::Stop(body) => body.reason.len(),
         Entry::Boot(body) => body.agent_version.len(),
-        Entry::Sample(_) | Entry::Verdict(_) => 0,
+        Entry::Flight(body) => body.rows.0.len() + 32 * body.rules.len(),
+        Entry::SkillInput(body) => body.rows.0.len() + body.action.len(),
+        Entry::Crash(_) | Entry::FlightNote(_) | Entry::Sample(_) | Entry::Verdict(_) => 0,
     };
     carried.saturating_add(RECORD_OVERHEAD)
 }

@@ -38,6 +38,7 @@ mod block;
 mod control;
 mod excerpt;
 mod follow;
+pub mod flight;
 mod handle;
 mod image;
 mod index;

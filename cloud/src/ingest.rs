@@ -135,10 +135,14 @@ fn follow(
         },
         Entry::Boot(_)
         | Entry::Checkpoint(_)
+        | Entry::Crash(_)
+        | Entry::Flight(_)
+        | Entry::FlightNote(_)
         | Entry::Gap(_)
         | Entry::Link(_)
         | Entry::SkillLog(_)
         | Entry::SkillChecked(_)
+        | Entry::SkillInput(_)
         | Entry::SkillStep(_)
         | Entry::Sample(_)
         | Entry::Stop(_) => Ok(()),

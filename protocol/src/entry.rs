@@ -4,8 +4,10 @@
 
 use crate::codec::{self, Blob, CodecError, Digest, Value};
 use crate::command::{Asked, Command, Source, StopProfile};
+use crate::flight::{FlightBlock, FlightNote};
 use crate::geometry::{Pose, Twist};
 use crate::ids::{EnvelopeId, JobId, PolicyId, SkillId, StepId, ZoneId};
+use crate::input::{Crash, SkillInput};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -348,8 +350,14 @@ pub enum Entry {
     CommandReceived(CommandReceived),
     /// A message that claimed to be a command was refused.
     CommandRefused(CommandRefused),
+    /// The run before this start did not end in order.
+    Crash(Crash),
     /// A signed fact, COSE_Sign1.
     Fact(Blob),
+    /// Ticks of the flight recorder.
+    Flight(FlightBlock),
+    /// A dump of the flight recorder began or ended, or none was made.
+    FlightNote(FlightNote),
     /// Records are missing here.
     Gap(Gap),
     /// The channel to the cloud came up or went down.
@@ -358,6 +366,8 @@ pub enum Entry {
     SkillLog(SkillLog),
     /// A bundle was verified and installed, or refused.
     SkillChecked(SkillChecked),
+    /// What entered the running skill.
+    SkillInput(SkillInput),
     /// What the running skill asked for and said, when either changed.
     SkillStep(SkillStep),
     /// A sample of the robot's state.
@@ -377,11 +387,15 @@ impl Entry {
             Self::Checkpoint(_) => "checkpoint",
             Self::CommandReceived(_) => "command_received",
             Self::CommandRefused(_) => "command_refused",
+            Self::Crash(_) => "crash",
             Self::Fact(_) => "fact",
+            Self::Flight(_) => "flight",
+            Self::FlightNote(_) => "flight_note",
             Self::Gap(_) => "gap",
             Self::Link(_) => "link",
             Self::SkillLog(_) => "skill_log",
             Self::SkillChecked(_) => "skill_checked",
+            Self::SkillInput(_) => "skill_input",
             Self::SkillStep(_) => "skill_step",
             Self::Sample(_) => "sample",
             Self::Stop(_) => "stop",
@@ -396,12 +410,16 @@ impl Entry {
             Self::Boot(_)
             | Self::CommandReceived(_)
             | Self::CommandRefused(_)
+            | Self::Crash(_)
             | Self::Fact(_)
             | Self::Gap(_)
             | Self::SkillChecked(_)
             | Self::Stop(_) => Class::Critical,
             Self::Checkpoint(_)
+            | Self::Flight(_)
+            | Self::FlightNote(_)
             | Self::Link(_)
+            | Self::SkillInput(_)
             | Self::SkillLog(_)
             | Self::SkillStep(_)
             | Self::Verdict(_) => Class::Normal,
@@ -419,10 +437,14 @@ impl Entry {
             Self::Checkpoint(body) | Self::Fact(body) => codec::to_value(body),
             Self::CommandReceived(body) => codec::to_value(body),
             Self::CommandRefused(body) => codec::to_value(body),
+            Self::Crash(body) => codec::to_value(body),
+            Self::Flight(body) => codec::to_value(body),
+            Self::FlightNote(body) => codec::to_value(body),
             Self::Gap(body) => codec::to_value(body),
             Self::Link(body) => codec::to_value(body),
             Self::SkillLog(body) => codec::to_value(body),
             Self::SkillChecked(body) => codec::to_value(body),
+            Self::SkillInput(body) => codec::to_value(body),
             Self::SkillStep(body) => codec::to_value(body),
             Self::Sample(body) => codec::to_value(body),
             Self::Stop(body) => codec::to_value(body),
@@ -440,11 +462,15 @@ impl Entry {
             "checkpoint" => Self::Checkpoint(codec::from_value(body)?),
             "command_received" => Self::CommandReceived(codec::from_value(body)?),
             "command_refused" => Self::CommandRefused(codec::from_value(body)?),
+            "crash" => Self::Crash(codec::from_value(body)?),
             "fact" => Self::Fact(codec::from_value(body)?),
+            "flight" => Self::Flight(codec::from_value(body)?),
+            "flight_note" => Self::FlightNote(codec::from_value(body)?),
             "gap" => Self::Gap(codec::from_value(body)?),
             "link" => Self::Link(codec::from_value(body)?),
             "skill_log" => Self::SkillLog(codec::from_value(body)?),
             "skill_checked" => Self::SkillChecked(codec::from_value(body)?),
+            "skill_input" => Self::SkillInput(codec::from_value(body)?),
             "skill_step" => Self::SkillStep(codec::from_value(body)?),
             "sample" => Self::Sample(codec::from_value(body)?),
             "stop" => Self::Stop(codec::from_value(body)?),

@@ -5,7 +5,8 @@
 //! ([`observation`]), jobs and their one state table ([`job`]), plans ([`plan`]), the owner's
 //! policy document ([`policy`]) and the grids that it may name ([`grid`]), who may ask for what
 //! ([`grant`]), the skill manifest ([`skill`]), facts ([`event`]), what the
-//! journal holds ([`entry`]), what travels between robot and cloud ([`uplink`], [`topic`]),
+//! journal holds ([`entry`]), of the flight recorder ([`flight`]) and of what skills saw
+//! ([`input`], as differences: [`delta`]), what travels between robot and cloud ([`uplink`], [`topic`]),
 //! keys ([`keys`]), and signed objects ([`envelope`]) over canonical CBOR ([`codec`]).
 //!
 //! # What it never does
@@ -21,13 +22,16 @@
 
 pub mod codec;
 pub mod command;
+pub mod delta;
 pub mod entry;
 pub mod envelope;
 pub mod event;
+pub mod flight;
 pub mod geometry;
 pub mod grant;
 pub mod grid;
 pub mod ids;
+pub mod input;
 pub mod job;
 pub mod keys;
 pub mod observation;

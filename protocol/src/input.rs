@@ -1,0 +1,252 @@
+//! What entered a skill at each of its steps, so that its run can be repeated from the journal;
+//! and what was under way when a run of the agent ended without order.
+//!
+//! An observation is a row of numbers as they are in memory, told by what changed since the
+//! step before ([`crate::delta`]), and read back bit for bit. Each record begins anew, so that
+//! one that is pruned takes no other with it.
+
+use crate::codec::{Blob, Digest};
+use crate::delta::{self, DeltaError};
+use crate::geometry::{Pose, Twist};
+use crate::ids::{JobId, SkillId, StepId};
+use crate::observation::{Battery, Observation, Scan, Timed};
+use crate::time::{MonoNanos, Stamp};
+use serde::{Deserialize, Serialize};
+
+/// Steps in one record, at the most.
+pub const MAX_STEPS: u32 = 4096;
+
+/// An observation as a row, at the most: some 16,000 beams.
+pub const MAX_ROW_BYTES: usize = 64 * 1024;
+
+/// What entered a skill, some steps of one run. Class normal.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SkillInput {
+    /// The action that runs.
+    pub action: String,
+    /// SHA-256 of the bundle that runs.
+    pub bundle: Digest,
+    /// How many steps are in it.
+    pub count: u32,
+    /// Number of the first of them, from 1 in each run.
+    pub first: u64,
+    /// The job.
+    pub job: JobId,
+    /// The observations, as [`crate::delta`] rows.
+    pub rows: Blob,
+    /// Which skill.
+    pub skill: SkillId,
+    /// The step of the plan.
+    pub step: StepId,
+    /// The skill saw the range sensor and it may not be kept: the rows do not have it, and the
+    /// run cannot be repeated from them.
+    pub withheld: bool,
+}
+
+/// The run before this start did not end in order: power was lost, or the agent was killed.
+/// Class critical.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Crash {
+    /// The dump of the flight recorder that was cut off, and what there is of it.
+    pub flight: Option<CutDump>,
+    /// The job that was under way, as the job runner's memory has it.
+    pub job: Option<JobId>,
+    /// When the last durable record was made, by the clocks of that run. It ended later.
+    pub last_at: Option<Stamp>,
+    /// The boot that ended so.
+    pub last_boot: u64,
+    /// Sequence number of its last durable record.
+    pub last_seq: u64,
+    /// The damaged journal of that run was put aside under this name.
+    pub put_aside: Option<String>,
+    /// The step of the plan that was to be done next.
+    pub step: Option<StepId>,
+}
+
+/// A dump that is not whole.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CutDump {
+    /// Blocks that are in the journal, each of them whole.
+    pub blocks: u32,
+    /// Which dump of that boot.
+    pub dump: u64,
+    /// Ticks that are in them.
+    pub ticks: u64,
+}
+
+/// Why a record of inputs cannot be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InputError {
+    /// More steps than a record has.
+    #[error("a record of {0} steps; at most {MAX_STEPS} are in one")]
+    Count(u32),
+    /// Its rows are damaged.
+    #[error("step {nth} of the record: {source}")]
+    Delta {
+        /// Which, from 0.
+        nth: u32,
+        /// What is wrong with it.
+        source: DeltaError,
+    },
+    /// A row is no observation.
+    #[error("step {0} of the record is no observation")]
+    Form(u32),
+    /// Something follows the last row.
+    #[error("bytes after the last step")]
+    Rest,
+}
+
+/// A step: when, by the skill's clock, and what it saw.
+pub type Input = (MonoNanos, Observation);
+
+/// Gathers steps to a record.
+#[derive(Debug, Default)]
+pub struct InputDraft {
+    before: Vec<u8>,
+    count: u32,
+    row: Vec<u8>,
+    rows: Vec<u8>,
+}
+
+impl InputDraft {
+    /// Adds a step; returns by how many bytes the draft grew.
+    pub fn push(&mut self, at: MonoNanos, seen: &Observation) -> usize {
+        let size = self.rows.len();
+        self.row.clear();
+        write(&mut self.row, at, seen);
+        delta::encode(&self.before, &self.row, &mut self.rows);
+        std::mem::swap(&mut self.before, &mut self.row);
+        self.count += 1;
+        self.rows.len() - size
+    }
+
+    /// How many steps it has.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// How many bytes its rows have.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// How many steps there were, and their rows; the draft is empty then.
+    pub fn take(&mut self) -> (u32, Blob) {
+        self.before.clear();
+        (std::mem::take(&mut self.count), Blob(std::mem::take(&mut self.rows)))
+    }
+}
+
+impl SkillInput {
+    /// The steps, in order, bit for bit what entered the skill.
+    ///
+    /// # Errors
+    /// [`InputError`] where it is not what [`InputDraft`] makes.
+    pub fn inputs(&self) -> Result<Vec<Input>, InputError> {
+        if self.count > MAX_STEPS {
+            return Err(InputError::Count(self.count));
+        }
+        let (mut at, mut row, mut inputs) = (0, Vec::new(), Vec::new());
+        for nth in 0..self.count {
+            delta::decode(&self.rows.0, &mut at, MAX_ROW_BYTES, &mut row)
+                .map_err(|source| InputError::Delta { nth, source })?;
+            inputs.push(read(&row).ok_or(InputError::Form(nth))?);
+        }
+        if at == self.rows.0.len() { Ok(inputs) } else { Err(InputError::Rest) }
+    }
+}
+
+const DOCKED: u8 = 1;
+const EMERGENCY_STOP: u8 = 2;
+const BATTERY: u8 = 4;
+const CHARGING: u8 = 8;
+const SCAN: u8 = 16;
+
+/// Everything of an observation, without exception: a field that is added does not compile
+/// until it has its place here.
+fn write(row: &mut Vec<u8>, at: MonoNanos, seen: &Observation) {
+    let Observation { battery, docked, emergency_stop, pose, scan, twist } = seen;
+    let flag = |holds: bool, bit: u8| if holds { bit } else { 0 };
+    let none =
+        Timed { at: MonoNanos(0), value: Battery { charging: false, fraction: 0.0, volts: 0.0 } };
+    let charge = battery.unwrap_or(none);
+    row.push(
+        flag(*docked, DOCKED)
+            | flag(*emergency_stop, EMERGENCY_STOP)
+            | flag(battery.is_some(), BATTERY)
+            | flag(charge.value.charging, CHARGING)
+            | flag(scan.is_some(), SCAN),
+    );
+    let mut u64 = |number: u64| row.extend(number.to_le_bytes());
+    let Timed { at: pose_at, value: Pose { x, y, yaw } } = pose;
+    let Timed { at: twist_at, value: Twist { linear, angular } } = twist;
+    for time in [at, *pose_at, *twist_at, charge.at] {
+        u64(time.0);
+    }
+    for number in [x, y, yaw, linear, angular, &charge.value.fraction, &charge.value.volts] {
+        u64(number.to_bits());
+    }
+    if let Some(Timed { at, value: Scan { angle_min, angle_step, range_max, ranges } }) = scan {
+        u64(at.0);
+        for number in [angle_min, angle_step, range_max] {
+            u64(number.to_bits());
+        }
+        for range in ranges {
+            row.extend(range.to_bits().to_le_bytes());
+        }
+    }
+}
+
+fn read(row: &[u8]) -> Option<Input> {
+    let ([flags], mut rest) = row.split_first_chunk()?;
+    let mut take = || {
+        let (taken, after) = rest.split_first_chunk()?;
+        rest = after;
+        Some(u64::from_le_bytes(*taken))
+    };
+    let mut times = [MonoNanos(0); 4];
+    for time in &mut times {
+        *time = MonoNanos(take()?);
+    }
+    let mut numbers = [0.0; 7];
+    for number in &mut numbers {
+        *number = f64::from_bits(take()?);
+    }
+    let flag = |bit: u8| flags & bit != 0;
+    let scan = if flag(SCAN) {
+        let at = MonoNanos(take()?);
+        let mut geometry = [0.0; 3];
+        for number in &mut geometry {
+            *number = f64::from_bits(take()?);
+        }
+        let [angle_min, angle_step, range_max] = geometry;
+        let (beams, odd) = rest.as_chunks();
+        let ranges = beams.iter().map(|beam| f32::from_bits(u32::from_le_bytes(*beam)));
+        odd.is_empty().then_some(())?;
+        Some(Timed {
+            at,
+            value: Scan { angle_min, angle_step, range_max, ranges: ranges.collect() },
+        })
+    } else {
+        rest.is_empty().then_some(())?;
+        None
+    };
+    let ([at, pose_at, twist_at, battery_at], [x, y, yaw, linear, angular, fraction, volts]) =
+        (times, numbers);
+    let battery =
+        Timed { at: battery_at, value: Battery { charging: flag(CHARGING), fraction, volts } };
+    let seen = Observation {
+        battery: flag(BATTERY).then_some(battery),
+        docked: flag(DOCKED),
+        emergency_stop: flag(EMERGENCY_STOP),
+        pose: Timed { at: pose_at, value: Pose { x, y, yaw } },
+        scan,
+        twist: Timed { at: twist_at, value: Twist { linear, angular } },
+    };
+    Some((at, seen))
+}
