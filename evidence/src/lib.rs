@@ -8,9 +8,10 @@
 //! every record before it ([`checkpoint`]), by the device key or one that it certified
 //! ([`seal`]). What a journal no longer holds, because it was lost or pruned, it says in signed
 //! statements ([`absence`]); of a *tree*'s pruned beginning the roots stay, which prove what
-//! somebody else kept of it ([`tree`]). The *verifier* takes records in order and says how far
-//! they are proved, and which is the first that is not as it was written ([`verify`],
-//! [`verification`]).
+//! somebody else kept of it ([`tree`]). What a record commits to and does not tell is shown with
+//! its *opening* ([`openings`]), until that is erased, which the journal says, too ([`erase`]).
+//! The *verifier* takes records in order and says how far they are proved, and which is the
+//! first that is not as it was written ([`verify`], [`verification`]).
 //!
 //! # What it never does
 //! It opens no file, reads no clock, allocates no more than a record and the holes need, and
@@ -22,6 +23,8 @@ pub mod absence;
 pub mod chain;
 pub mod checkpoint;
 pub mod cose;
+pub mod erase;
+pub mod openings;
 pub mod record;
 pub mod seal;
 pub mod tree;
@@ -31,6 +34,8 @@ pub mod verify;
 pub use absence::{Horizons, Loss, Prune, Span};
 pub use chain::{GENESIS, leaf_hash, link};
 pub use checkpoint::Checkpoint;
+pub use erase::Erase;
+pub use openings::{Field, Found, Openings, open};
 pub use record::{MAX_RECORD_BYTES, Record, RecordError};
 pub use seal::{Seal, Session};
 pub use tree::Tree;

@@ -4,6 +4,7 @@
 use crate::absence::{Horizons, Loss, Prune, Statement};
 use crate::chain::{GENESIS, leaf_hash, link};
 use crate::checkpoint::Checkpoint;
+use crate::erase::Erase;
 use crate::record::Record;
 use crate::tree::Tree;
 use crate::verification::{Bad, Missing, Verification};
@@ -112,10 +113,13 @@ impl Verifier {
         if let Some(record) = &record {
             self.boot = record.boot;
             match record.kind.as_str() {
-                "checkpoint" | Loss::KIND | Prune::KIND if !is_exact(record, bytes) => {
+                "checkpoint" | Erase::KIND | Loss::KIND | Prune::KIND
+                    if !is_exact(record, bytes) =>
+                {
                     self.bad(seq, "it is in another form than it was written".to_owned());
                 }
                 "checkpoint" => self.checkpoint(seq, record),
+                Erase::KIND => self.erase(seq, record),
                 Loss::KIND => self.loss(seq, record),
                 Prune::KIND => self.prune(seq, record),
                 _ => {}
@@ -392,6 +396,13 @@ impl Verifier {
             return None;
         }
         Some(statement)
+    }
+
+    fn erase(&mut self, seq: u64, record: &Record) {
+        let erase = self.statement::<Erase>(seq, record);
+        if erase.is_some_and(|erase| !erase.is_in_order(seq)) {
+            self.bad(seq, "the records of which it speaks are not in order before it".to_owned());
+        }
     }
 
     fn loss(&mut self, seq: u64, record: &Record) {
