@@ -204,7 +204,7 @@ impl Journal {
         store.commit(Vec::new(), &[(MARK_KEY, &chain.mark(false).encode())])?;
         place::write_mark(dir, &chain.mark(false))?;
 
-        let openings = OpeningStore::open(dir, &id, options.openings_bytes);
+        let openings = OpeningStore::open(dir, &id, options.openings_bytes, chain.last_seq);
         let openings = openings.map_err(place::at(&place::sibling(dir, ".openings")))?;
         // It goes with the writer: when that has ended, nobody can sign for this start.
         let seal = seal(&options, boot, &id);

@@ -67,7 +67,8 @@ pub(crate) fn sibling(dir: &Path, suffix: &str) -> PathBuf {
     dir.with_file_name(name)
 }
 
-fn parent(dir: &Path) -> &Path {
+/// Where it is.
+pub(crate) fn parent(dir: &Path) -> &Path {
     match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -5,7 +5,7 @@ use super::exit::{Code, coded};
 use crate::config::Config;
 use anyhow::Context as _;
 use clap::Subcommand;
-use nooterra_blackbox::{TailFrom, TailRecord, locate, tail, verify};
+use nooterra_blackbox::{TailFrom, TailRecord, locate, read_openings, tail, verify};
 use nooterra_evidence::cose::danger_unverified;
 use nooterra_protocol::entry::Entry;
 use nooterra_protocol::event::Fact;
@@ -16,6 +16,8 @@ use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Destroy what opens private fields, for ever; the records stay
+    Erase(super::erase::Arguments),
     /// Say at which bytes of which file a record is stored
     Locate {
         /// The journal; by default the configured one.
@@ -62,6 +64,7 @@ pub(super) fn answer(
         None => load().map(|config| config.state.journal_dir()),
     };
     match command {
+        Command::Erase(arguments) => super::erase::answer(arguments, &load()?, as_json),
         Command::Locate { dir, seq } => {
             let place = locate(&journal(dir)?, seq)?;
             let text = format!(
@@ -134,7 +137,12 @@ fn print_tail(
     as_json: bool,
 ) -> anyhow::Result<Answer> {
     let mut out = std::io::stdout().lock();
-    for record in tail(dir, from)? {
+    // Whoever may not read the keys sees commitments.
+    let openings = read_openings(dir).map(|read| read.openings).ok();
+    for mut record in tail(dir, from)? {
+        if let (Some(openings), Ok(read)) = (&openings, &mut record.record) {
+            *read = openings.show(read);
+        }
         let wanted = |kind: &str| record.record.as_ref().is_ok_and(|record| record.kind == kind);
         if !kind.is_none_or(wanted) {
             continue;

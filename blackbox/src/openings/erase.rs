@@ -125,6 +125,9 @@ impl OpeningStore {
         through: u64,
         now: MonoNanos,
     ) -> io::Result<Option<(Intent, Erased)>> {
+        if self.pending {
+            return Err(io::Error::other("another erasing is not finished; ask again later"));
+        }
         self.lanes.clear();
         let looked = look(&self.places, &self.journal)?;
         let erased = preview(&looked, erasure);
@@ -160,12 +163,13 @@ impl OpeningStore {
             why: erasure.why.as_deref().map(|why| cut(why, 512)),
         });
         let intent = Intent { epochs, words: words.collect() };
+        self.pending = true;
         intent.write(&self.places)?;
         Ok(Some((intent, erased)))
     }
 
     /// The oldest epochs, where all of them weigh more than they may: bulk first, critical last.
-    pub(crate) fn excess(&self, through: u64) -> io::Result<Option<Intent>> {
+    pub(crate) fn excess(&mut self, through: u64) -> io::Result<Option<Intent>> {
         let bytes = self.bytes();
         if bytes <= self.bound {
             return Ok(None);
@@ -202,26 +206,40 @@ impl OpeningStore {
                 });
             }
         }
+        self.pending = true;
         intent.write(&self.places)?;
         Ok(Some(intent))
     }
 
-    /// An erasing that was cut off.
-    pub(crate) fn unfinished(&self) -> io::Result<Option<Intent>> {
-        Intent::read(&self.places)
+    /// One was begun and is not finished.
+    pub(crate) const fn is_pending(&self) -> bool {
+        self.pending
+    }
+
+    /// The erasing that was begun; `None` when its list cannot be read.
+    pub(crate) fn unfinished(&mut self) -> io::Result<Option<Intent>> {
+        let intent = Intent::read(&self.places)?;
+        self.pending = intent.is_some();
+        Ok(intent)
     }
 
     /// The records that say so are durable: now the keys go.
     pub(crate) fn finish(&mut self, intent: &Intent) -> io::Result<()> {
         self.remove(&intent.epochs)?;
-        absent(fs::remove_file(self.places.sealed.join(INTENT)))?;
-        absent(sync_dir(&self.places.sealed))
+        self.give_up()
     }
 
-    /// The records that say so cannot be written: nothing goes.
-    pub(crate) fn give_up(&self) -> io::Result<()> {
+    /// Nothing goes any more.
+    pub(crate) fn give_up(&mut self) -> io::Result<()> {
         absent(fs::remove_file(self.places.sealed.join(INTENT)))?;
+        self.pending = false;
         absent(sync_dir(&self.places.sealed))
+    }
+}
+
+impl Places {
+    pub(super) fn is_erasing(&self) -> bool {
+        self.sealed.join(INTENT).exists()
     }
 }
 

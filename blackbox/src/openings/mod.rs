@@ -87,12 +87,13 @@ impl Places {
     fn make(&self) -> io::Result<()> {
         for dir in [&self.keys, &self.sealed] {
             match DirBuilder::new().mode(0o700).create(dir) {
-                Ok(()) => sync_dir(dir.parent().unwrap_or(Path::new(".")))?,
+                Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        // Also of one that is there: a process that was killed may have left it unsynced.
+        sync_dir(place::parent(&self.keys))
     }
 
     /// The key of an epoch; `None` when there is none that can be read.
@@ -106,6 +107,9 @@ impl Places {
 
     /// Overwrites and removes the keys of epochs, and then the files that they opened.
     fn destroy(&self, epochs: &BTreeSet<u64>) -> io::Result<()> {
+        if epochs.is_empty() {
+            return Ok(());
+        }
         for epoch in epochs {
             absent(shred(&self.key(*epoch)))?;
         }
@@ -183,13 +187,20 @@ pub(crate) struct OpeningStore {
     /// At most one for each class, of this start.
     lanes: Vec<Lane>,
     next: u64,
+    /// An erasing was begun and is not finished.
+    pending: bool,
     places: Places,
 }
 
 impl OpeningStore {
-    /// Looks at what is there. What a crash left half made is removed; what cannot be read is
-    /// left and named in the log.
-    pub(crate) fn open(dir: &Path, journal: &JournalId, bound: u64) -> io::Result<Self> {
+    /// Looks at what is there, in a journal that ends with the record `through`. What was never
+    /// begun to be used is removed; what cannot be read stays, and is named in the log.
+    pub(crate) fn open(
+        dir: &Path,
+        journal: &JournalId,
+        bound: u64,
+        through: u64,
+    ) -> io::Result<Self> {
         let places = Places::of(dir);
         let (keys, files) = (epochs_in(&places.keys)?, epochs_in(&places.sealed)?);
         let next = keys.union(&files).max().map_or(1, |last| last.saturating_add(1));
@@ -199,6 +210,7 @@ impl OpeningStore {
             journal: journal.clone(),
             lanes: Vec::new(),
             next,
+            pending: places.is_erasing(),
             places,
         };
         let mut unused: BTreeSet<u64> = keys.difference(&files).copied().collect();
@@ -207,8 +219,8 @@ impl OpeningStore {
             let bytes = fs::read(&path)?;
             let header = Header::read(&bytes).filter(|header| header.epoch == epoch);
             let Some(header) = header else {
-                if bytes.len() < 256 {
-                    // Torn off before anything in it was durable.
+                if bytes.iter().all(|byte| *byte == 0) {
+                    // Made, and cut off before anything in it was durable.
                     unused.insert(epoch);
                 } else {
                     tracing::error!(path = %path.display(), "a file of openings is damaged");
@@ -222,12 +234,10 @@ impl OpeningStore {
             for (from, to) in &found.damaged {
                 tracing::error!(path = %path.display(), from, to, "openings are damaged");
             }
-            let firsts = found.frames.iter().map(|frame| frame.first_seq).min();
-            let lasts = found.frames.iter().map(|frame| frame.last_seq).max();
-            let (Some(first_seq), Some(last_seq)) = (firsts, lasts) else {
-                unused.insert(epoch);
-                continue;
-            };
+            let first_seq = found.frames.iter().map(|frame| frame.first_seq).min();
+            let last_seq = found.frames.iter().map(|frame| frame.last_seq).max();
+            // One of which nothing can be read goes when all records that there are now are gone.
+            let (first_seq, last_seq) = (first_seq.unwrap_or(through), last_seq.unwrap_or(through));
             if !keys.contains(&epoch) {
                 tracing::error!(path = %path.display(), "openings without a key");
             }

@@ -34,9 +34,27 @@ pub(crate) struct Looked {
     pub(crate) notes: Vec<String>,
 }
 
-/// Reads all openings of the journal in `dir` for which the keys are there and may be read, and
-/// what the journal says of those that were erased. For whoever may read the keys; what
-/// somebody else is shown is chosen from it.
+impl ReadOpenings {
+    /// Adds what the journal in `dir` says of openings that were erased, so that they can be told
+    /// from those that are withheld. Reads all of it, from a copy.
+    ///
+    /// # Errors
+    /// [`VerifyError`] when there is no journal to read.
+    pub fn with_erased(mut self, dir: &Path) -> Result<Self, VerifyError> {
+        for found in tail(dir, TailFrom::Seq(1))? {
+            if let Ok(record) = found.record
+                && record.kind == Erase::KIND
+                && let Ok(erase) = Erase::read(&record.body, None)
+            {
+                self.openings.add_erased(record.seq, erase);
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// Reads all openings of the journal in `dir` for which the keys are there. For whoever may read
+/// the keys; what somebody else is shown is chosen from it.
 ///
 /// # Errors
 /// [`VerifyError`] when there is no journal, or its openings may not be read. Openings that are
@@ -47,14 +65,6 @@ pub fn read_openings(dir: &Path) -> Result<ReadOpenings, VerifyError> {
     let mut openings = Openings::new(journal);
     for kept in looked.files.into_iter().flat_map(|file| file.kept) {
         openings.add(kept.opening);
-    }
-    for found in tail(dir, TailFrom::Seq(1))? {
-        if let Ok(record) = found.record
-            && record.kind == Erase::KIND
-            && let Ok(erase) = Erase::read(&record.body, None)
-        {
-            openings.add_erased(record.seq, erase);
-        }
     }
     Ok(ReadOpenings { notes: looked.notes, openings })
 }

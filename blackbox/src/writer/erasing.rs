@@ -82,24 +82,25 @@ impl Writer {
         Ok(())
     }
 
-    /// Finishes an erasing that a crash cut off. It is said again: whether it was said is not
-    /// known without reading the whole journal.
+    /// What the last start left to be done.
     pub(super) fn resume_erasing(&mut self, now: Stamp) -> Result<(), StoreError> {
-        match self.openings.unfinished() {
-            Ok(Some(intent)) => self.tell_and_finish(&intent, now)?,
-            Ok(None) => {}
-            Err(error) => tracing::error!(%error, "the openings were not looked at"),
-        }
+        self.bound_openings(now)?;
         self.prune_openings();
         Ok(())
     }
 
-    /// Erases the oldest openings where they take more than they may.
+    /// Erases the oldest openings where they take more than they may; first it finishes what was
+    /// begun. That is said again: whether it was said is not known without reading the whole
+    /// journal.
     pub(super) fn bound_openings(&mut self, now: Stamp) -> Result<(), StoreError> {
         if now.mono.since(self.erasing_at).is_none() {
             return Ok(());
         }
-        match self.openings.excess(self.chain.last_seq) {
+        let due = match self.openings.is_pending() {
+            true => self.openings.unfinished(),
+            false => self.openings.excess(self.chain.last_seq),
+        };
+        match due {
             Ok(Some(intent)) => self.tell_and_finish(&intent, now)?,
             Ok(None) => {}
             Err(error) => self.postpone(&error, now),

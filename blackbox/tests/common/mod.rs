@@ -126,6 +126,11 @@ impl Bench {
         self.dir.path().join("journal")
     }
 
+    /// The records' own time.
+    pub fn now(&self) -> WallMillis {
+        self.clock.stamp().wall
+    }
+
     pub fn open(&self) -> Opened {
         Journal::open(&self.path(), self.options.clone()).unwrap()
     }
