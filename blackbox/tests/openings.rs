@@ -165,38 +165,6 @@ fn erasing_a_job_leaves_the_others() {
 }
 
 #[test]
-fn a_start_finishes_an_erasing_that_was_cut_off() {
-    let bench = Bench::new();
-    let journal = bench.open().journal;
-    let handle = journal.handle();
-    let seq = handle.append_durable(private(SECRET)).unwrap();
-    let before = bench.dir.path().join("before");
-    for end in ["keys", "openings"] {
-        copy_dir(&beside(&bench, end), &before.join(end));
-    }
-    // What is found when the power went after the list was written.
-    let list = beside(&bench, "openings").join("erasing");
-    let watch = std::thread::spawn(move || {
-        (0..2_000_000).find_map(|_| std::fs::read(&list).ok().filter(|bytes| bytes.len() > 4))
-    });
-    handle.erase(by("op_7")).unwrap();
-    drop(journal);
-    let Some(list) = watch.join().unwrap() else { return };
-    for end in ["keys", "openings"] {
-        std::fs::remove_dir_all(beside(&bench, end)).unwrap();
-        copy_dir(&before.join(end), &beside(&bench, end));
-    }
-    std::fs::write(beside(&bench, "openings").join("erasing"), list).unwrap();
-    let again = bench.open().journal;
-    again.handle().append_durable(fact("x")).unwrap();
-    assert!(matches!(found(&bench.path())[&seq], Found::Erased { .. }));
-    assert!(files(&beside(&bench, "openings")).is_empty());
-    assert!(files(&beside(&bench, "keys")).is_empty());
-    again.close().unwrap();
-    assert_intact(&bench);
-}
-
-#[test]
 fn nothing_is_erased_when_the_journal_cannot_say_so() {
     let mut bench = Bench::new();
     bench.options.checkpoint_every = Duration::from_secs(1 << 30);

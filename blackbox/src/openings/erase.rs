@@ -310,6 +310,55 @@ fn cut(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verify::{TailFrom, tail};
+    use crate::{Clock, Journal, Options, read_openings};
+    use nooterra_evidence::absence::Statement as _;
+    use nooterra_evidence::{Erase, Found};
+    use nooterra_protocol::codec::Digest;
+    use nooterra_protocol::entry::{Entry, SkillLog};
+    use nooterra_protocol::keys::Es256Key;
+    use nooterra_protocol::time::{ClockTrust, Stamp};
+    use std::sync::Arc;
+
+    struct Still;
+
+    impl Clock for Still {
+        fn stamp(&self) -> Stamp {
+            Stamp { mono: MonoNanos(1), trust: ClockTrust::Network, wall: WallMillis(1) }
+        }
+    }
+
+    #[test]
+    fn a_start_finishes_an_erasing_that_was_cut_off() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path().join("journal");
+        let key = Arc::new(Es256Key::from_seed([7; 32]).unwrap());
+        let options = Options::new(Arc::new(Still), key, Digest::of(b"policy"));
+        let open = || Journal::open(&dir, options.clone()).unwrap().journal;
+        let journal = open();
+        let (handle, skill) = (journal.handle(), "patrol".parse().unwrap());
+        let entry = Entry::SkillLog(SkillLog { message: "secret".into(), skill });
+        let seq = handle.append_durable(entry).unwrap();
+        let (id, through) = (handle.journal_id().clone(), handle.records());
+        journal.close().unwrap();
+        let mut store = OpeningStore::open(&dir, &id, 0, through).unwrap();
+        let erasure = Erasure { by: "op_7".to_owned(), ..Erasure::default() };
+        store.prepare(&erasure, through, MonoNanos(1)).unwrap().unwrap();
+        // Here the power goes.
+        drop(store);
+        assert_eq!(read_openings(&dir).unwrap().openings.len(), 1);
+
+        open().close().unwrap();
+        let read = read_openings(&dir).unwrap().with_erased(&dir).unwrap().openings;
+        assert!(read.is_empty());
+        let records = tail(&dir, TailFrom::Seq(1)).unwrap();
+        let records: Vec<_> = records.map(|found| found.record.unwrap()).collect();
+        let said = records.iter().find(|record| record.kind == Erase::KIND).unwrap();
+        let sealed = records.iter().find(|record| record.seq == seq).unwrap();
+        assert_eq!(read.open(sealed)[0].found, Found::Erased { said_in: said.seq });
+        let places = Places::of(&dir);
+        assert!(!places.is_erasing() && !places.key(1).exists() && !places.sealed(1).exists());
+    }
 
     #[test]
     fn spans_end_where_something_stays() {
