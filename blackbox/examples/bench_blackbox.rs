@@ -15,9 +15,8 @@ use nooterra_blackbox::{
 };
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::command::{Asked, Source};
-use nooterra_protocol::entry::{Class, Entry, Sample, SkillLog};
+use nooterra_protocol::entry::{Class, Entry, Link, Sample};
 use nooterra_protocol::geometry::{Pose, Twist};
-use nooterra_protocol::ids::SkillId;
 use nooterra_protocol::keys::{Es256Key, Signer};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 use std::fs::File;
@@ -276,8 +275,7 @@ fn stored(handle: &JournalHandle, after: u64) -> Vec<u8> {
 }
 
 fn line(text: usize) -> Entry {
-    let skill = SkillId::new("patrol").unwrap();
-    Entry::SkillLog(SkillLog { message: ".".repeat(text), skill })
+    Entry::Link(Link { reason: Some(".".repeat(text)), up: true })
 }
 
 fn sample(x: f64) -> Sample {

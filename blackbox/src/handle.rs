@@ -5,11 +5,11 @@ use crate::block::{Block, BlockError, Held};
 use crate::control::{Context, ContextId, Contexts, ControlQueue, ControlRecord};
 use crate::index::{Index, slot};
 use crate::journal::Options;
+use crate::openings::{EraseError, Erased, Erasure};
 use crate::prune::Usage;
 use crate::store::Store;
 use crossbeam_queue::ArrayQueue;
 use nooterra_evidence::MAX_RECORD_BYTES;
-use nooterra_evidence::Seal;
 use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::ids::JournalId;
 use nooterra_protocol::time::{MonoNanos, Stamp};
@@ -259,6 +259,18 @@ impl JournalHandle {
         value.map_err(|error| StateError::Store(error.to_string()))
     }
 
+    /// Erases openings of private fields, for ever, and records that it did. Returns what went
+    /// when it is gone; records are as before, and verify. Waits, and holds up the writer while
+    /// it does: some milliseconds for each megabyte of openings.
+    ///
+    /// # Errors
+    /// [`EraseError`]. After an error of the files the next start finishes what was begun.
+    pub fn erase(&self, erasure: Erasure) -> Result<Erased, EraseError> {
+        let (reply, answer) = sync_channel(1);
+        self.submit(Item { weight: 0, what: What::Erase { erasure, reply } })?;
+        answer.recv().unwrap_or_else(|_| Err(self.shared.refusal().into()))
+    }
+
     /// What the journal takes on the disk, and what it may take. Asks the file system.
     ///
     /// # Errors
@@ -340,13 +352,15 @@ fn state_key(key: &str) -> String {
 fn weigh(entry: &Entry) -> usize {
     let carried = match entry {
         Entry::Checkpoint(blob) | Entry::Fact(blob) => blob.0.len(),
-        Entry::CommandReceived(body) => body.signed.0.len() + body.ask.len(),
+        Entry::CommandReceived(body) => {
+            body.signed.get().map_or(0, |signed| signed.0.len()) + body.ask.len()
+        }
         Entry::CommandRefused(body) => body.reason.len(),
         Entry::Gap(body) => body.reason.len(),
         Entry::Link(body) => body.reason.as_ref().map_or(0, String::len),
-        Entry::SkillLog(body) => body.message.len(),
+        Entry::SkillLog(body) => body.message.get().map_or(0, String::len),
         Entry::SkillChecked(body) => body.reason.len(),
-        Entry::SkillStep(body) => body.request.len() + body.status.len(),
+        Entry::SkillStep(body) => body.request.len() + body.status.get().map_or(0, String::len),
         Entry::Stop(body) => body.reason.len(),
         Entry::Boot(body) => body.agent_version.len(),
         Entry::Flight(body) => body.rows.0.len() + 32 * body.rules.len(),
@@ -367,6 +381,7 @@ pub(crate) struct Item {
 #[derive(Debug)]
 pub(crate) enum What {
     Entry { entry: Box<Entry>, reply: Option<SyncSender<Result<u64, AppendError>>>, stamp: Stamp },
+    Erase { erasure: Erasure, reply: SyncSender<Result<Erased, EraseError>> },
     State { key: Vec<u8>, value: Vec<u8>, reply: SyncSender<Result<(), AppendError>> },
 }
 
@@ -426,7 +441,6 @@ pub(crate) struct Shared {
     pub(crate) poison: Mutex<Option<String>>,
     pub(crate) records: AtomicU64,
     pub(crate) room: Condvar,
-    pub(crate) seal: Seal,
     pub(crate) store: Store,
     pub(crate) writer: OnceLock<Thread>,
 }

@@ -3,19 +3,21 @@
 use crate::age::Age;
 use crate::control::Contexts;
 use crate::handle::{AppendError, Inbox, JournalHandle, Shared};
+use crate::openings::{OpeningStore, os_salts};
 use crate::place::{self, Found};
 use crate::prune::Quota;
 use crate::rebuild::{Rebuilt, rebuild};
 use crate::recover::{Recovered, Refused, open_store};
 use crate::scan::Mark;
 use crate::store::Store;
-use crate::writer::{Chain, Writer};
+use crate::writer::{Chain, Kept, Writer};
 use crossbeam_queue::ArrayQueue;
 use nooterra_evidence::Seal;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::Class;
 use nooterra_protocol::ids::JournalId;
 use nooterra_protocol::keys::Signer;
+use nooterra_protocol::private::Salts;
 use nooterra_protocol::time::Stamp;
 use std::fmt;
 use std::fs::File;
@@ -25,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// The state that holds the run mark (`scan::Mark`).
 pub(crate) const MARK_KEY: &[u8] = b"m/mark";
@@ -48,10 +51,15 @@ pub struct Options {
     pub control_capacity: usize,
     /// Entries that other threads can be ahead of the writer.
     pub inbox_capacity: usize,
+    /// What the openings of private fields may take on the disk. Beyond it the oldest are
+    /// erased, which is recorded; critical ones last. At least 256 KiB.
+    pub openings_bytes: u64,
     /// What checkpoints name until a context names another.
     pub policy_hash: Digest,
     /// What it may take on the disk.
     pub quota: Quota,
+    /// Salts of private fields.
+    pub salts: Arc<dyn Salts>,
     /// Checkpoints are signed by a key that lives for this start, certified by the device key:
     /// that one may be slow. Otherwise the device key signs each, on the writer thread, and
     /// while it signs, nothing is committed.
@@ -70,8 +78,10 @@ impl Options {
             clock,
             control_capacity: 1024,
             inbox_capacity: 4096,
+            openings_bytes: 64 * 1024 * 1024,
             policy_hash,
             quota: Quota::default(),
+            salts: os_salts(),
             session_key: true,
             signer,
         }
@@ -85,6 +95,7 @@ impl fmt::Debug for Options {
             .field("checkpoint_every_records", &self.checkpoint_every_records)
             .field("control_capacity", &self.control_capacity)
             .field("inbox_capacity", &self.inbox_capacity)
+            .field("openings_bytes", &self.openings_bytes)
             .field("quota", &self.quota)
             .field("session_key", &self.session_key)
             .finish_non_exhaustive()
@@ -193,6 +204,9 @@ impl Journal {
         store.commit(Vec::new(), &[(MARK_KEY, &chain.mark(false).encode())])?;
         place::write_mark(dir, &chain.mark(false))?;
 
+        let openings = OpeningStore::open(dir, &id, options.openings_bytes, chain.last_seq);
+        let openings = openings.map_err(place::at(&place::sibling(dir, ".openings")))?;
+        // It goes with the writer: when that has ended, nobody can sign for this start.
         let seal = seal(&options, boot, &id);
         let shared = Arc::new(Shared {
             age: Arc::new(Age::new()),
@@ -208,11 +222,11 @@ impl Journal {
             poison: Mutex::new(None),
             records: AtomicU64::new(chain.last_seq),
             room: Condvar::new(),
-            seal,
             store,
             writer: std::sync::OnceLock::new(),
         });
-        let writer = Writer::new(Arc::clone(&shared), chain, holes, pruned, tree);
+        let kept = Kept { holes, openings, pruned, tree };
+        let writer = Writer::new(Arc::clone(&shared), chain, kept, seal);
         let writer = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run())
@@ -272,12 +286,12 @@ impl Drop for Journal {
 /// What signs the checkpoints of this start: where no session key can be made, the device key.
 fn seal(options: &Options, boot: u64, journal: &JournalId) -> Seal {
     let device = Seal::Device(Arc::clone(&options.signer));
-    let mut seed = [0; 32];
-    if !options.session_key || getrandom::fill(&mut seed).is_err() {
+    let mut seed = Zeroizing::new([0; 32]);
+    if !options.session_key || getrandom::fill(&mut seed[..]).is_err() {
         return device;
     }
     let (signer, stamp) = (options.signer.as_ref(), options.clock.stamp());
-    Seal::session(signer, seed, boot, journal.clone(), stamp).unwrap_or_else(|error| {
+    Seal::session(signer, *seed, boot, journal.clone(), stamp).unwrap_or_else(|error| {
         tracing::error!(%error, "the device key certified no session key");
         device
     })

@@ -8,7 +8,8 @@
 //! when it was closed in order, *poisoned* when a write failed, and *put aside* (renamed, all
 //! its bytes kept) when it is damaged: one that goes on with what can still be read takes its
 //! place. What is missing then is *lost*; what was removed to keep within the *quota* is
-//! *pruned*. Both are said by signed records.
+//! *pruned*. Both are said by signed records. What opens a record's private fields is an
+//! *opening*; the writer keeps it encrypted beside the journal, and *erases* it when it is asked.
 //!
 //! # Tasks and queues
 //! One thread writes. It owns the order of records and the store's write side.
@@ -37,14 +38,15 @@ mod age;
 mod block;
 mod control;
 mod excerpt;
-mod follow;
 pub mod flight;
+mod follow;
 mod handle;
 mod image;
 mod index;
 mod journal;
 mod leaves;
 mod logtail;
+mod openings;
 mod place;
 mod prove;
 mod prune;
@@ -67,6 +69,7 @@ pub use follow::Follow;
 pub use handle::{AppendError, JournalHandle, MAX_STATE_BYTES, ReadError, StateError};
 pub use journal::{Clock, Journal, OpenError, Opened, Options};
 pub use nooterra_evidence::{Bad, Missing, Record, Verification};
+pub use openings::{EraseError, Erased, Erasure, OsSalts, ReadOpenings, erasable, read_openings};
 pub use prove::{ProveError, prove, prove_consistency};
 pub use prune::{Quota, Usage};
 pub use salvage::{SalvageError, Salvaged, salvage};

@@ -6,6 +6,8 @@
 //!   journal         text: format, id and checksum
 //!   mark            the run mark of the last start or end, for a store that has lost its own
 //!   store/          sled's files; `db` holds the blocks
+//! journal.keys/    keys of its openings, and
+//! journal.openings/ those (`openings`): no part of the journal
 //! journal.lock      held by the process that has the journal open
 //! journal.bad-1     a journal that could not be opened, kept as it was
 //! journal.new-1a2b  a journal that is being made
@@ -58,13 +60,15 @@ pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> OpenError {
     move |source| OpenError::Io { path: path.clone(), source }
 }
 
-fn sibling(dir: &Path, suffix: &str) -> PathBuf {
+/// A path beside that of the journal.
+pub(crate) fn sibling(dir: &Path, suffix: &str) -> PathBuf {
     let mut name = dir.file_name().map_or_else(|| OsString::from("journal"), OsString::from);
     name.push(suffix);
     dir.with_file_name(name)
 }
 
-fn parent(dir: &Path) -> &Path {
+/// Where it is.
+pub(crate) fn parent(dir: &Path) -> &Path {
     match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

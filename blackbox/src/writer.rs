@@ -1,7 +1,8 @@
 //! The writer thread: takes what waits, gives it its order and its links, and makes it
 //! durable block by block. What the journal says of itself is in `statements`, how it keeps
-//! within its bound in `trim`.
+//! within its bound in `trim`, how openings go in `erasing`.
 
+mod erasing;
 mod statements;
 mod trim;
 
@@ -10,13 +11,14 @@ use crate::handle::{AppendError, Item, Shared, What};
 use crate::index::slot;
 use crate::journal::{MARK_KEY, cursor_key};
 use crate::leaves::{Known, TREE_KEY};
+use crate::openings::{self, OpeningStore};
 use crate::prune::Pruned;
 use crate::rebuild::Holes;
 use crate::roots::Fresh;
 use crate::scan::Mark;
 use crate::store::StoreError;
 use nooterra_evidence::{
-    Checkpoint, GENESIS, Record, RecordError, Tree, checkpoint, cose, leaf_hash, link,
+    Checkpoint, GENESIS, Record, RecordError, Seal, Tree, checkpoint, cose, leaf_hash, link,
 };
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::{Class, Entry, Gap};
@@ -75,9 +77,19 @@ struct States {
     replies: Vec<Reply<()>>,
 }
 
+/// What a journal was when it was opened, beside its chain.
+pub(crate) struct Kept {
+    pub(crate) holes: Holes,
+    pub(crate) openings: OpeningStore,
+    pub(crate) pruned: Pruned,
+    pub(crate) tree: Tree,
+}
+
 /// A block under construction.
 #[derive(Default)]
 struct Draft {
+    /// What opens its records: durable before they are.
+    openings: Vec<(Class, openings::format::Kept)>,
     /// The link before the first record.
     previous: Digest,
     records: Vec<Encoded>,
@@ -90,9 +102,12 @@ pub(crate) struct Writer {
     chain: Chain,
     cursors_at: MonoNanos,
     cursors_kept: [u64; 3],
+    /// When openings may be erased for room again, after that did not succeed.
+    erasing_at: MonoNanos,
     /// What the journal lost.
     holes: Holes,
     last_checkpoint_at: MonoNanos,
+    openings: OpeningStore,
     /// What it pruned.
     pruned: Pruned,
     /// What all blocks weighed when it was last looked at what to prune.
@@ -101,6 +116,7 @@ pub(crate) struct Writer {
     pruning_at: MonoNanos,
     /// Of the tree, not committed yet.
     roots: Fresh,
+    seal: Seal,
     shared: Arc<Shared>,
     /// The last blocks that were thinned.
     thinned: VecDeque<Thinned>,
@@ -115,13 +131,8 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        chain: Chain,
-        holes: Holes,
-        pruned: Pruned,
-        tree: Tree,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, chain: Chain, kept: Kept, seal: Seal) -> Self {
+        let Kept { holes, openings, pruned, tree } = kept;
         let now = shared.options.clock.stamp().mono;
         let cursors_kept = [0, 1, 2].map(|i| shared.cursors[i].load(Ordering::Acquire));
         let uncovered = chain.last_seq - chain.checkpoint_seq;
@@ -129,12 +140,15 @@ impl Writer {
             chain,
             cursors_at: now,
             cursors_kept,
+            erasing_at: now,
             holes,
             last_checkpoint_at: now,
+            openings,
             pruned,
             pruned_at_bytes: 0,
             pruning_at: now,
             roots: Fresh::default(),
+            seal,
             shared,
             thinned: VecDeque::new(),
             tree,
@@ -172,6 +186,7 @@ impl Writer {
 
     fn work(&mut self) -> Result<(), StoreError> {
         self.tell_holes(self.shared.options.clock.stamp())?;
+        self.resume_erasing(self.shared.options.clock.stamp())?;
         loop {
             let dropped = self.shared.age.taking();
             let mut inbox = self.shared.inbox();
@@ -189,6 +204,7 @@ impl Writer {
                 notify(&self.shared);
             }
             self.prune(self.shared.options.clock.stamp())?;
+            self.bound_openings(self.shared.options.clock.stamp())?;
             std::thread::park_timeout(COMMIT_EVERY);
         }
     }
@@ -198,11 +214,13 @@ impl Writer {
         let now = self.shared.options.clock.stamp();
         let mut ready = Vec::with_capacity(items.len());
         let mut states = States::default();
+        let mut erasures = Vec::new();
         for item in items {
             match item.what {
                 What::Entry { entry, reply, stamp } => {
                     ready.push(Ready { entry, reply, stamp });
                 }
+                What::Erase { erasure, reply } => erasures.push((erasure, reply)),
                 What::State { key, value, reply } => {
                     states.changes.push((key, value));
                     states.replies.push(reply);
@@ -243,18 +261,23 @@ impl Writer {
         if !draft.records.is_empty() || !states.changes.is_empty() || cursors_due {
             self.commit(draft, states, now.mono)?;
         }
+        for (erasure, reply) in erasures {
+            self.erase(&erasure, &reply, now)?;
+        }
         Ok(had_work)
     }
 
     /// Puts one record into the draft; commits the draft first when it has no room.
     fn add(&mut self, ready: Ready, draft: &mut Draft) -> Result<(), StoreError> {
-        let Ready { entry, reply, stamp } = ready;
+        let Ready { mut entry, reply, stamp } = ready;
         let (seq, boot) = (self.chain.last_seq + 1, self.chain.boot);
         let covers = matches!(*entry, Entry::Checkpoint(_));
         let actor_seq = self.actor_seq_of(&entry);
-        let record = Record::of_entry(&entry, entry.class(), seq, boot, stamp);
-        let encoded = record.and_then(|record| Ok((record.class, record.encode()?)));
-        let (class, bytes) = match encoded {
+        let encoded = self.seal_entry(&mut entry, seq, stamp).and_then(|openings| {
+            let record = Record::of_entry(&entry, entry.class(), seq, boot, stamp)?;
+            Ok((record.class, record.encode()?, openings))
+        });
+        let (class, bytes, openings) = match encoded {
             Ok(encoded) => encoded,
             Err(error) => {
                 tracing::error!(%error, "an entry was refused by the journal");
@@ -268,6 +291,9 @@ impl Writer {
             }
         };
         self.put(class, bytes, stamp, draft)?;
+        // A commit is bounded in what it opens, too.
+        draft.size += openings.iter().map(|kept| kept.weight()).sum::<usize>();
+        draft.openings.extend(openings.into_iter().map(|kept| (class, kept)));
         self.chain.actor_seq = self.chain.actor_seq.max(actor_seq.unwrap_or(0));
         draft.replies.extend(reply.map(|reply| (seq, reply)));
         if !covers {
@@ -328,7 +354,7 @@ impl Writer {
             stamp: now,
             v: checkpoint::VERSION,
         };
-        match checkpoint.into_entry(&self.shared.seal) {
+        match checkpoint.into_entry(&self.seal) {
             Ok(entry) => {
                 let before = self.chain.last_seq;
                 self.tree_to_keep = Some(Known::of(&self.tree, self.chain.head));
@@ -367,7 +393,10 @@ impl Writer {
         }
         let changes: Vec<_> = changes.iter().map(|(key, value)| (&key[..], &value[..])).collect();
         let blocks = block.iter().map(|(first_seq, bytes)| (*first_seq, Some(bytes.clone())));
-        if let Err(error) = self.shared.store.commit(blocks.collect(), &changes) {
+        let opened = self.openings.append(&draft.openings, now);
+        let opened = opened.map_err(|error| StoreError::io("write the openings", error));
+        let commit = |()| self.shared.store.commit(blocks.collect(), &changes);
+        if let Err(error) = opened.and_then(commit) {
             // Before anyone is answered, and before what waits behind is dropped.
             self.shared.poison(&error.to_string());
             let refusal = self.shared.refusal();
@@ -433,6 +462,7 @@ fn refuse(item: Item, error: &AppendError) {
     match item.what {
         What::Entry { reply: Some(reply), .. } => drop(reply.send(Err(error.clone()))),
         What::Entry { reply: None, .. } => {}
+        What::Erase { reply, .. } => drop(reply.send(Err(error.clone().into()))),
         What::State { reply, .. } => drop(reply.send(Err(error.clone()))),
     }
 }

@@ -355,7 +355,7 @@ fn records_of_both_queues_stand_in_the_order_of_their_moments() {
         .filter(|record| record.kind != "checkpoint")
         .collect();
     let kinds: Vec<_> = records.iter().map(|record| record.kind.as_str()).collect();
-    assert_eq!(kinds, ["skill_log", "sample", "skill_log", "stop", "skill_log", "sample"]);
+    assert_eq!(kinds, ["link", "sample", "link", "stop", "link", "sample"]);
     let walls: Vec<_> = records.iter().map(|r| r.stamp.wall.0 % 1000).collect();
     assert_eq!(walls, [3, 6, 9, 12, 15, 18]);
 }

@@ -10,10 +10,14 @@
 mod common;
 mod disk;
 
-use common::{Bench, Dice, fact, log, sample, seed};
+use common::{Bench, Dice, fact, log, private, sample, seed};
 use disk::image::Disk;
 use disk::tape::{self, Op, Rules, Tape};
-use nooterra_blackbox::{Journal, JournalHandle, Opened, Quota, TailFrom, tail, verify};
+use nooterra_blackbox::{
+    Erasure, Journal, JournalHandle, Opened, Quota, Record, TailFrom, read_openings, tail, verify,
+};
+use nooterra_evidence::{Found, Openings};
+use nooterra_protocol::codec::Value;
 use nooterra_protocol::entry::Class;
 use nooterra_protocol::keys::Signer as _;
 use std::collections::BTreeMap;
@@ -39,8 +43,12 @@ enum Promise {
     Acked(u64),
     /// It was opened, and this is its start number.
     Boot(u64),
+    /// Nothing up to here can be opened any more.
+    Erased(u64),
     /// This critical record is durable.
     Fact(u64, String),
+    /// This record is durable, and opens.
+    Private(u64, String),
     /// So is this state.
     State(String, Vec<u8>),
 }
@@ -82,6 +90,10 @@ impl Work<'_> {
                 writeln!(out, "ACK {seq} {text}").unwrap();
                 out.flush().unwrap();
             }
+            if let Promise::Private(seq, text) = &promise {
+                writeln!(out, "SEALED {seq} {text}").unwrap();
+                out.flush().unwrap();
+            }
         }
         self.promises.push(promise);
     }
@@ -99,6 +111,12 @@ impl Work<'_> {
         self.promised(Promise::Fact(seq, text));
     }
 
+    fn private(&mut self, handle: &JournalHandle) {
+        let text = format!("p{}", self.promises.len());
+        let seq = handle.append_durable(private(&text)).unwrap();
+        self.promised(Promise::Private(seq, text));
+    }
+
     fn state(&mut self, handle: &JournalHandle) {
         // No two are the same, in no recording: an older one must not pass for a newer one.
         static STATES: AtomicU64 = AtomicU64::new(0);
@@ -111,7 +129,7 @@ impl Work<'_> {
     /// Records of all sizes and classes, some of them promised.
     fn append(&mut self, handle: &JournalHandle, count: u64, largest: u64) {
         for _ in 0..count {
-            match self.dice.roll(8) {
+            match self.dice.roll(9) {
                 0 | 1 => self.fact(handle),
                 2 => self.state(handle),
                 3 => handle.append(sample(0.5)).unwrap(),
@@ -120,6 +138,7 @@ impl Work<'_> {
                     self.promised(Promise::Acked(seq));
                     handle.set_acked(Class::Critical, seq);
                 }
+                5 => self.private(handle),
                 _ => {
                     let size = self.dice.index(usize::try_from(largest).unwrap());
                     handle.append(log("l", size)).unwrap();
@@ -153,6 +172,28 @@ fn steady(work: &mut Work<'_>) {
     }
 }
 
+/// Openings come, stay, and are erased, across several starts.
+fn erasing(work: &mut Work<'_>) {
+    for start in 0..4 {
+        let (opened, handle) = work.open();
+        for _ in 0..3 {
+            work.append(&handle, 12, 600);
+            if start % 2 == 0 {
+                // The pruning of the other work is of whole epochs; here some of each stay.
+                work.bench.clock.advance(std::time::Duration::from_secs(1));
+                let (before, last) = (work.bench.now(), handle.records());
+                work.bench.clock.advance(std::time::Duration::from_secs(1));
+                work.private(&handle);
+                let by = "op_7".to_owned();
+                let before = Some(before);
+                handle.erase(Erasure { before, by, ..Erasure::default() }).unwrap();
+                work.promised(Promise::Erased(last));
+            }
+        }
+        drop(opened.journal);
+    }
+}
+
 /// Blocks so large that the store's log rotates through many segments.
 fn rotation(work: &mut Work<'_>) {
     let (opened, handle) = work.open();
@@ -178,7 +219,7 @@ fn pruning(work: &mut Work<'_>) {
     }
 }
 
-const WORKS: [fn(&mut Work<'_>); 4] = [creation, pruning, rotation, steady];
+const WORKS: [fn(&mut Work<'_>); 5] = [creation, erasing, pruning, rotation, steady];
 
 /// A bench for a work.
 fn bench_for(work: fn(&mut Work<'_>)) -> Bench {
@@ -258,11 +299,15 @@ fn check(bench: &Bench, image: &Path, promises: &[Promise]) -> Result<(), String
     let mut records = BTreeMap::new();
     for found in tail(&dir, TailFrom::Seq(1)).map_err(|error| error.to_string())? {
         match found.record {
-            Ok(record) => drop(records.insert(found.seq, record.entry().unwrap())),
+            Ok(record) => drop(records.insert(found.seq, record)),
             Err(why) if why.contains("pruned") => {}
             Err(why) => return Err(format!("record {}: {why}", found.seq)),
         }
     }
+    let openings = read_openings(&dir).and_then(|read| read.with_erased(&dir));
+    let openings = openings.map_err(|error| error.to_string())?.openings;
+    check_openings(&records, &openings, promises)?;
+    let entry = |seq: &u64| records.get(seq).map(|record| record.entry().unwrap());
     let acked = promises.iter().map(|promise| match promise {
         Promise::Acked(seq) => *seq,
         _ => 0,
@@ -273,13 +318,47 @@ fn check(bench: &Bench, image: &Path, promises: &[Promise]) -> Result<(), String
             Promise::Boot(boot) if *boot >= opened.boot => {
                 return Err(format!("start {boot} is forgotten"));
             }
-            Promise::Fact(seq, text) if records.get(seq) != Some(&Some(fact(text))) => {
+            Promise::Fact(seq, text) if entry(seq) != Some(Some(fact(text))) => {
                 if !records.contains_key(seq) && *seq <= acked {
                     continue;
                 }
-                return Err(format!("record {seq} is lost, {:?} in its place", records.get(seq)));
+                return Err(format!("record {seq} is lost, {:?} in its place", entry(seq)));
             }
             _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Every private field that is there opens, or was erased, which the journal says.
+fn check_openings(
+    records: &BTreeMap<u64, Record>,
+    openings: &Openings,
+    promises: &[Promise],
+) -> Result<(), String> {
+    let mut found = BTreeMap::new();
+    for (seq, record) in records {
+        for field in openings.open(record) {
+            if matches!(field.found, Found::Withheld | Found::Forged) {
+                return Err(format!("record {seq}: {:?}", field.found));
+            }
+            found.insert(*seq, field.found);
+        }
+    }
+    let erased = promises.iter().filter_map(|promise| match promise {
+        Promise::Erased(through) => Some(*through),
+        _ => None,
+    });
+    let erased = erased.max().unwrap_or(0);
+    for promise in promises {
+        if let Promise::Private(seq, text) = promise
+            && let Some(found) = found.get(seq)
+        {
+            match found {
+                Found::Opened(value) if *seq > erased && *value == Value::Text(text.clone()) => {}
+                Found::Erased { .. } => {}
+                other => return Err(format!("record {seq} of {text}: {other:?}")),
+            }
         }
     }
     Ok(())
@@ -438,6 +517,10 @@ fn child(dir: &Path, kill_at: u64) -> (Vec<Promise>, Option<u64>) {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     // The test harness may have printed the beginning of the line.
     let facts = said.lines().filter_map(|line| {
+        if let Some((_, sealed)) = line.split_once("SEALED ") {
+            let (seq, text) = sealed.split_once(' ')?;
+            return Some(Promise::Private(seq.parse().ok()?, text.to_owned()));
+        }
         let (seq, text) = line.split_once("ACK ")?.1.split_once(' ')?;
         Some(Promise::Fact(seq.parse().ok()?, text.to_owned()))
     });

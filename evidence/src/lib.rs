@@ -9,9 +9,10 @@
 //! ([`seal`]). What a journal no longer holds, because it was lost or pruned, it says in signed
 //! statements ([`absence`]); of a *tree*'s pruned beginning the roots stay, which prove what
 //! somebody else kept of it ([`tree`]). A *proof* shows one record, or an older checkpoint, to be
-//! under a checkpoint without any other record ([`proof`]). The *verifier* takes records in order and says how far
-//! they are proved, and which is the first that is not as it was written ([`verify`],
-//! [`verification`]).
+//! under a checkpoint without any other record ([`proof`]). What a record commits to and does not
+//! tell is shown with its *opening* ([`openings`]), until that is erased, which the journal says,
+//! too ([`erase`]). The *verifier* takes records in order and says how far they are proved, and
+//! which is the first that is not as it was written ([`verify`], [`verification`]).
 //!
 //! # What it never does
 //! It opens no file, reads no clock, allocates no more than a record and the holes need, and
@@ -23,7 +24,9 @@ pub mod absence;
 pub mod chain;
 pub mod checkpoint;
 pub mod cose;
+pub mod erase;
 pub mod head;
+pub mod openings;
 pub mod proof;
 pub mod record;
 pub mod seal;
@@ -34,7 +37,9 @@ pub mod verify;
 pub use absence::{Horizons, Loss, Prune, Span};
 pub use chain::{GENESIS, leaf_hash, link};
 pub use checkpoint::Checkpoint;
+pub use erase::Erase;
 pub use head::Head;
+pub use openings::{Field, Found, Openings, open};
 pub use proof::{Consistency, Inclusion, Proof};
 pub use record::{MAX_RECORD_BYTES, Record, RecordError};
 pub use seal::{Seal, Session};

@@ -3,6 +3,7 @@
 use crate::head::Head;
 use nooterra_protocol::codec::{self, CodecError, Value};
 use nooterra_protocol::entry::{Class, Entry};
+use nooterra_protocol::private::PrivateError;
 use nooterra_protocol::time::Stamp;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,9 @@ pub enum RecordError {
     /// Larger than [`MAX_RECORD_BYTES`]: a signed object too large to be kept.
     #[error("record of {0} bytes, at most {MAX_RECORD_BYTES} are kept; split what it carries")]
     TooLarge(usize),
+    /// A private field has no commitment.
+    #[error(transparent)]
+    Unsealed(PrivateError),
     /// Written by a later release.
     #[error("record format {0}, this release reads {VERSION}; verify with a newer release")]
     Version(u32),

@@ -4,6 +4,7 @@
 use crate::absence::{Horizons, Loss, Prune, Statement};
 use crate::chain::{GENESIS, leaf_hash, link};
 use crate::checkpoint::Checkpoint;
+use crate::erase::Erase;
 use crate::head::Head;
 use crate::record::{Record, RecordError};
 use crate::seal::Reader;
@@ -158,6 +159,7 @@ impl Verifier {
         };
         match record.kind.as_str() {
             "checkpoint" => self.checkpoint(seq, &record),
+            Erase::KIND => self.erase(seq, &record),
             Loss::KIND => self.loss(seq, &record),
             Prune::KIND => self.prune(seq, &record),
             _ => {}
@@ -431,6 +433,13 @@ impl Verifier {
         Some(statement)
     }
 
+    fn erase(&mut self, seq: u64, record: &Record) {
+        let erase = self.statement::<Erase>(seq, record);
+        if erase.is_some_and(|erase| !erase.is_in_order(seq)) {
+            self.bad(seq, "the records of which it speaks are not in order before it".to_owned());
+        }
+    }
+
     fn loss(&mut self, seq: u64, record: &Record) {
         let Some(loss) = self.statement::<Loss>(seq, record) else {
             return;
@@ -487,7 +496,7 @@ impl Examined {
             boot: head.boot,
             class: head.class,
             seq: head.seq,
-            speaks: matches!(head.kind, "checkpoint" | Loss::KIND | Prune::KIND),
+            speaks: matches!(head.kind, "checkpoint" | Erase::KIND | Loss::KIND | Prune::KIND),
         });
         Self { brief, leaf: leaf_hash(bytes) }
     }

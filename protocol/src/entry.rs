@@ -6,8 +6,9 @@ use crate::codec::{self, Blob, CodecError, Digest, Value};
 use crate::command::{Asked, Command, Source, StopProfile};
 use crate::flight::{FlightBlock, FlightNote};
 use crate::geometry::{Pose, Twist};
-use crate::ids::{EnvelopeId, JobId, PolicyId, SkillId, StepId, ZoneId};
+use crate::ids::{EnvelopeId, JobId, JournalId, PolicyId, SkillId, StepId, ZoneId};
 use crate::input::{Crash, SkillInput};
+use crate::private::{Opening, Private, PrivateError, Salts, Sealer};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -427,10 +428,42 @@ impl Entry {
         }
     }
 
+    /// Puts commitments in the place of all that is private, for the record `seq` of `journal`,
+    /// and returns what opens them. An entry that was not sealed cannot be written.
+    ///
+    /// # Errors
+    /// [`PrivateError`]; some fields may be sealed then.
+    pub fn seal(
+        &mut self,
+        journal: &JournalId,
+        seq: u64,
+        salts: &dyn Salts,
+    ) -> Result<Vec<Opening>, PrivateError> {
+        let kind = self.kind();
+        let mut sealer = Sealer { journal, kind, openings: Vec::new(), salts, seq };
+        match self {
+            Self::CommandReceived(body) => sealer.field("signed", &mut body.signed)?,
+            Self::SkillLog(body) => sealer.field("message", &mut body.message)?,
+            Self::SkillStep(body) => sealer.field("status", &mut body.status)?,
+            Self::Boot(_)
+            | Self::Checkpoint(_)
+            | Self::CommandRefused(_)
+            | Self::Fact(_)
+            | Self::Gap(_)
+            | Self::Link(_)
+            | Self::SkillChecked(_)
+            | Self::Sample(_)
+            | Self::Stop(_)
+            | Self::Verdict(_) => {}
+        }
+        Ok(sealer.openings)
+    }
+
     /// The body as a generic tree, for a record.
     ///
     /// # Errors
-    /// [`CodecError::Encode`] when a value has no CBOR form.
+    /// [`CodecError::Encode`] when a value has no CBOR form, as one that is private and was not
+    /// sealed ([`Self::seal`]).
     pub fn body(&self) -> Result<Value, CodecError> {
         match self {
             Self::Boot(body) => codec::to_value(body),
@@ -504,8 +537,8 @@ pub struct CommandReceived {
     pub ask: String,
     /// Its id.
     pub id: EnvelopeId,
-    /// The signed bytes.
-    pub signed: Blob,
+    /// The signed bytes: who asked, for which job, with what plan and in what words.
+    pub signed: Private<Blob>,
 }
 
 /// A message on the command channel was refused.
@@ -545,7 +578,7 @@ pub struct Link {
 #[serde(deny_unknown_fields)]
 pub struct SkillLog {
     /// At most 512 bytes of it.
-    pub message: String,
+    pub message: Private<String>,
     /// Which skill.
     pub skill: SkillId,
 }
@@ -575,7 +608,7 @@ pub struct SkillStep {
     /// Which skill.
     pub skill: SkillId,
     /// What it said of itself, in words.
-    pub status: String,
+    pub status: Private<String>,
     /// The step of the plan.
     pub step: StepId,
 }

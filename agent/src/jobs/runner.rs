@@ -370,6 +370,7 @@ impl<'r> StepRun<'r> {
             let word = if may { "granted again" } else { "not granted" };
             let message = format!("the range sensor is {word}");
             info!(job = %self.job, %skill, message);
+            let message = message.into();
             self.record(Entry::SkillLog(SkillLog { message, skill: skill.clone() }));
         }
         if may || seen.scan.is_none() {
@@ -419,7 +420,7 @@ impl<'r> StepRun<'r> {
             job: self.job.clone(),
             request,
             skill: self.step.skill.id.clone(),
-            status,
+            status: status.into(),
             step: self.step.id.clone(),
         }));
     }
@@ -442,7 +443,7 @@ impl<'r> StepRun<'r> {
             Call::Log(message) => {
                 let skill = self.step.skill.id.clone();
                 info!(%skill, "skill says: {message}");
-                self.record(Entry::SkillLog(SkillLog { message, skill }));
+                self.record(Entry::SkillLog(SkillLog { message: message.into(), skill }));
             }
         }
         Ok(())

@@ -207,7 +207,7 @@ impl Downlink {
         self.parts.journal.append_durable(Entry::CommandReceived(CommandReceived {
             ask: command.body.name().to_owned(),
             id: command.id.clone(),
-            signed: Blob(signed.bytes().to_vec()),
+            signed: Blob(signed.bytes().to_vec()).into(),
         }))?;
         let now = self.parts.clock.judged_wall();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,7 +19,7 @@ impl Writer {
         draft: &mut Draft,
     ) -> Result<bool, StoreError> {
         let stamp = statement.origin().0;
-        let body = match statement.into_body(&self.shared.seal) {
+        let body = match statement.into_body(&self.seal) {
             Ok(body) => body,
             Err(error) => {
                 tracing::error!(%error, kind = T::KIND, "a statement was not signed");

@@ -39,7 +39,7 @@ pub(super) struct Thinned {
 const TIDIED_PAGES: u32 = 8;
 
 /// How soon a key that did not sign is asked again.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Writer {
     /// A share of the pruning that is due; all of it where more comes in than a share.
@@ -202,6 +202,7 @@ impl Writer {
         self.pruned = pruned;
         self.add_checkpoint(now, &mut draft)?;
         self.commit(draft, States { changes, replies: Vec::new() }, now.mono)?;
+        self.prune_openings();
         self.tell_holes(now)?;
         Ok(true)
     }

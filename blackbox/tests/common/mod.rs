@@ -8,6 +8,7 @@ use nooterra_protocol::entry::{Entry, Link, Sample, SkillLog};
 use nooterra_protocol::geometry::{Pose, Twist};
 use nooterra_protocol::ids::SkillId;
 use nooterra_protocol::keys::{Es256Key, KeyError, Signer, VerifyingKey};
+use nooterra_protocol::private::{PrivateError, SALT_BYTES, Salts};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -125,6 +126,11 @@ impl Bench {
         self.dir.path().join("journal")
     }
 
+    /// The records' own time.
+    pub fn now(&self) -> WallMillis {
+        self.clock.stamp().wall
+    }
+
     pub fn open(&self) -> Opened {
         Journal::open(&self.path(), self.options.clone()).unwrap()
     }
@@ -133,7 +139,24 @@ impl Bench {
 /// A normal record of about `size` bytes.
 pub fn log(text: &str, size: usize) -> Entry {
     let message = format!("{text}{}", ".".repeat(size.saturating_sub(text.len())));
-    Entry::SkillLog(SkillLog { message, skill: SkillId::new("patrol").unwrap() })
+    Entry::Link(Link { reason: Some(message), up: true })
+}
+
+/// A normal record with a private field.
+pub fn private(text: &str) -> Entry {
+    Entry::SkillLog(SkillLog { message: text.into(), skill: SkillId::new("patrol").unwrap() })
+}
+
+/// Salts that are never the same twice, and the same in each run.
+#[derive(Debug, Default)]
+pub struct CountedSalts(AtomicU64);
+
+impl Salts for CountedSalts {
+    fn salt(&self) -> Result<[u8; SALT_BYTES], PrivateError> {
+        let mut salt = [0; SALT_BYTES];
+        salt[..8].copy_from_slice(&self.0.fetch_add(1, Ordering::SeqCst).to_be_bytes());
+        Ok(salt)
+    }
 }
 
 /// A critical record: bytes that stand for a signed fact.

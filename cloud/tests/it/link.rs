@@ -280,7 +280,7 @@ fn a_command_is_signed_sent_and_its_fate_is_read_from_the_journal() {
     let received = CommandReceived {
         ask: "drive".to_owned(),
         id: command.id.clone(),
-        signed: Blob(bytes.clone()),
+        signed: Blob(bytes.clone()).into(),
     };
     let critical = vec![device.record(&Entry::CommandReceived(received))];
     client.publish(&device.topic("up/critical"), &device.batch(critical));
@@ -354,7 +354,8 @@ fn commands_are_sent_again_on_each_connection_until_the_journal_names_them() {
         .map(|bytes| {
             let id = open(&device, bytes).id;
             let ask = "release_stop".to_owned();
-            Entry::CommandReceived(CommandReceived { ask, id, signed: Blob(bytes.clone()) })
+            let signed = Blob(bytes.clone()).into();
+            Entry::CommandReceived(CommandReceived { ask, id, signed })
         })
         .collect::<Vec<_>>();
     let batch = entries.iter().map(|entry| device.record(entry)).collect();

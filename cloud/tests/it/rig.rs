@@ -14,6 +14,7 @@ use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::event::{Actor, ActorKind, EventType, Fact, Statement};
 use nooterra_protocol::ids::{ActorId, JobId, JournalId, RobotId};
 use nooterra_protocol::keys::{Es256Key, VerifyingKey};
+use nooterra_protocol::private::{PrivateError, SALT_BYTES, Salts};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 use nooterra_protocol::uplink::{Ack, Batch};
 use rcgen::{CertificateParams, KeyPair};
@@ -264,6 +265,15 @@ pub(crate) fn skill_bundle(component: &[u8]) -> (Vec<u8>, String) {
     (builder.into_inner().unwrap(), "untrusted comment: test\nRWQ\n".to_owned())
 }
 
+/// A salt that is one: nobody guesses here.
+struct Salt;
+
+impl Salts for Salt {
+    fn salt(&self) -> Result<[u8; SALT_BYTES], PrivateError> {
+        Ok([7; SALT_BYTES])
+    }
+}
+
 /// A robot as its keys and its journal.
 pub(crate) struct Device {
     actor_seq: u64,
@@ -298,7 +308,10 @@ impl Device {
     pub(crate) fn record(&mut self, entry: &Entry) -> Blob {
         // Places in between belong to other classes.
         self.seq += 3;
-        let record = Record::of_entry(entry, entry.class(), self.seq, 1, stamp(self.seq)).unwrap();
+        let mut entry = entry.clone();
+        // What opens it stays on the robot.
+        drop(entry.seal(&self.journal, self.seq, &Salt).unwrap());
+        let record = Record::of_entry(&entry, entry.class(), self.seq, 1, stamp(self.seq)).unwrap();
         Blob(record.encode().unwrap())
     }
 

@@ -21,6 +21,8 @@ mod bundle;
 mod config;
 #[path = "../../../skill-host/src/signature.rs"]
 mod minisig;
+#[path = "../../../blackbox/src/openings/format.rs"]
+mod openings;
 #[path = "../../../agent/src/policy_file.rs"]
 mod policy_file;
 #[path = "../../../blackbox/src/scan.rs"]

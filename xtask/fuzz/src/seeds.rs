@@ -2,6 +2,7 @@
 
 use crate::block::{Block, Encoded, Held, Running};
 use crate::minisig;
+use crate::openings::{Cipher, Header, Kept, KeyBytes, encode_key};
 use crate::signature::TrustedKeys;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,6 +18,7 @@ use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, JournalId, RobotId, Ski
 use nooterra_protocol::keys::{Ed25519Key, Signer as _};
 use nooterra_protocol::plan::Plan;
 use nooterra_protocol::policy::PolicyDocument;
+use nooterra_protocol::private::{PrivateError, SALT_BYTES, Salts};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 use nooterra_protocol::uplink::{Ack, Batch, State};
 use std::collections::BTreeMap;
@@ -97,7 +99,7 @@ fn stamp() -> Stamp {
     Stamp { mono: MonoNanos(5), trust: ClockTrust::Network, wall: WallMillis(1_000) }
 }
 
-fn journal_id() -> JournalId {
+pub(crate) fn journal_id() -> JournalId {
     JournalId::new("jrn_00000000000000000000000000000000").expect("an id")
 }
 
@@ -119,14 +121,48 @@ fn entries() -> Vec<Entry> {
     let skill = SkillId::new("patrol").expect("a name");
     vec![
         Entry::Link(Link { reason: None, up: true }),
-        Entry::SkillLog(SkillLog { message: "a line".to_owned(), skill }),
+        Entry::SkillLog(SkillLog { message: "a line".into(), skill }),
     ]
+}
+
+/// One is enough to begin from.
+struct Salt;
+
+impl Salts for Salt {
+    fn salt(&self) -> Result<[u8; SALT_BYTES], PrivateError> {
+        Ok([7; SALT_BYTES])
+    }
+}
+
+/// Of the file of openings.
+pub(crate) const EPOCH: u64 = 3;
+
+pub(crate) fn openings_key() -> KeyBytes {
+    KeyBytes::from([9; 32])
+}
+
+/// A key, a file of two frames, what is in them, and a frame behind damage.
+pub(crate) fn openings() -> Vec<Vec<u8>> {
+    let header = Header { class: Class::Normal, epoch: EPOCH, journal: journal_id() };
+    let mut kept = Vec::new();
+    for (mut entry, seq) in entries().into_iter().zip(1..) {
+        let openings = entry.seal(&journal_id(), seq, &Salt).expect("it is sealed");
+        let (at, job) = (WallMillis(1_795_000_000_000), JobId::new("job_1").ok());
+        kept.extend(openings.into_iter().map(|opening| Kept { at, job: job.clone(), opening }));
+    }
+    let cipher = Cipher::new(&openings_key(), &header);
+    let frame = |index| cipher.frame(index, &kept).expect("a frame");
+    let file = [header.encode(), frame(0), frame(1)].concat();
+    let damaged = [header.encode(), frame(0)[..50].to_vec(), frame(1)].concat();
+    let key = encode_key(EPOCH, &openings_key()).to_vec();
+    vec![file, damaged, key, codec::to_vec(&kept).expect("it is encoded")]
 }
 
 /// Three records, the last a checkpoint over the two before.
 pub(crate) fn records() -> Vec<Vec<u8>> {
     let (mut all, mut head) = (Vec::new(), GENESIS);
-    for (entry, seq) in entries().into_iter().zip(1..) {
+    for (mut entry, seq) in entries().into_iter().zip(1..) {
+        drop(entry.seal(&journal_id(), seq, &Salt).expect("it is sealed"));
         let record = Record::of_entry(&entry, Class::Normal, seq, 1, stamp()).expect("a record");
         let record = record.encode().expect("a record");
         head = link(&head, &leaf_hash(&record));

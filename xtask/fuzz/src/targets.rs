@@ -4,7 +4,8 @@ use crate::backtest::{self, Derivation, Format, ReadOptions};
 use crate::block::{Block, HEAD_BYTES, ROW_BYTES};
 use crate::bundle::{Bundle, parse_manifest};
 use crate::minisig::TrustedKeys;
-use crate::{config, policy_file, scan, seeds};
+use crate::openings::{Cipher, Frames, Header};
+use crate::{config, openings, policy_file, scan, seeds};
 use nooterra_evidence::{Checkpoint, Record, Verifier};
 use nooterra_policy::{Gate, VerifiedPolicy, check_document};
 use nooterra_protocol::codec::{self, Value};
@@ -42,6 +43,12 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "checkpoint", reads: "checkpoints", run: checkpoint, seeds: seeds::checkpoints },
     Target { name: "uplink", reads: "what robots send", run: uplink, seeds: seeds::uplinks },
     Target { name: "block", reads: "blocks of the journal", run: block, seeds: seeds::blocks },
+    Target {
+        name: "openings",
+        reads: "openings of private fields, encrypted and not",
+        run: opened,
+        seeds: seeds::openings,
+    },
     Target { name: "salvage", reads: "damaged journal files", run: salvage, seeds: seeds::blocks },
     Target { name: "bundle", reads: "skill bundles", run: bundle, seeds: seeds::bundles },
     Target { name: "manifest", reads: "skill manifests", run: manifest, seeds: seeds::manifests },
@@ -135,6 +142,30 @@ fn uplink(bytes: &[u8]) {
 }
 
 /// As it comes, and with its checksums made right: nobody guesses them.
+/// The file as it stands; the same with each frame's checksum as if somebody had computed it
+/// anew; and what would be inside a frame, because no mutation survives the encryption.
+fn opened(bytes: &[u8]) {
+    let _ = openings::read_key(seeds::EPOCH, bytes);
+    if let Some(kept) = openings::read_plain(bytes) {
+        for kept in kept {
+            let _ = kept.opening.holds(&seeds::journal_id());
+            assert!(kept.weight() >= 256);
+        }
+    }
+    if let Some(header) = Header::read(bytes) {
+        assert!(bytes.starts_with(&header.encode()));
+        let (cipher, found) =
+            (Cipher::new(&seeds::openings_key(), &header), Frames::of(&header, bytes));
+        assert!(found.torn <= bytes.len() && found.damaged.iter().all(|(from, to)| from < to));
+        for frame in &found.frames {
+            // Only what a seed holds was ever encrypted with this key.
+            for kept in cipher.open(frame).unwrap_or_default() {
+                assert_eq!(kept.opening.kind, "skill_log");
+            }
+        }
+    }
+}
+
 fn block(bytes: &[u8]) {
     look_at(bytes);
     look_at(&mended(bytes));

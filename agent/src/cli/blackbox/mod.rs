@@ -1,5 +1,5 @@
-//! `nooterra-agent blackbox`: the journal, seen from outside. Every command only reads it: those
-//! that open the store do so on a copy, and a running agent is not disturbed.
+//! `nooterra-agent blackbox`: the journal, seen from outside. Every command but `erase` only reads
+//! it: those that open the store do so on a copy, and a running agent is not disturbed.
 
 mod check;
 mod wanted;
@@ -10,7 +10,10 @@ use super::exit::{Code, coded};
 use crate::config::Config;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use nooterra_blackbox::{Follow, SalvageError, TailFrom, TailRecord, locate, salvage, tail};
+use nooterra_blackbox::{
+    Follow, SalvageError, TailFrom, TailRecord, locate, read_openings, salvage, tail,
+};
+use nooterra_evidence::Openings;
 use nooterra_protocol::keys::{KeyError, VerifyingKey};
 use serde_json::json;
 use std::io::Write as _;
@@ -40,6 +43,8 @@ pub(super) enum Command {
         #[command(flatten)]
         key: Key,
     },
+    /// Destroy what opens private fields, for ever; the records stay
+    Erase(super::erase::Arguments),
     /// Write records to a file that Foxglove and Rerun open, and that verifies again
     #[cfg(feature = "tools")]
     Export {
@@ -198,6 +203,7 @@ pub(super) fn answer(
         Command::CheckProof { file, key } => {
             check::check_proof(&file, key.read(|| Ok(None))?.as_ref())
         }
+        Command::Erase(arguments) => super::erase::answer(arguments, &load()?, as_json),
         #[cfg(feature = "tools")]
         Command::Export { dir, mcap, wanted, key } => {
             let key = key.read(|| own_key(&dir))?;
@@ -291,9 +297,11 @@ fn show(dir: &Path, span: Option<Span>, wanted: Wanted, as_json: bool) -> anyhow
     let Span { first, last } = span.unwrap_or(Span { first: 1, last: u64::MAX });
     let choice = wanted.choose(dir)?;
     let mut printer = Printer::new(as_json);
+    let private = Private::of(dir);
     let mut seen = false;
     for record in tail(dir, TailFrom::Seq(first))?.take_while(|record| record.seq <= last) {
         seen = true;
+        let record = private.opened(record);
         // What cannot be read is never left out of what was asked for by number.
         if !record.record.as_ref().map_or(span.is_some(), |read| choice.takes(read)) {
             continue;
@@ -326,7 +334,9 @@ fn print_tail(
         kind.is_none_or(is_of)
     };
     let mut next = if let TailFrom::Seq(seq) = from { seq } else { 1 };
+    let private = Private::of(dir);
     for record in tail(dir, from)? {
+        let record = private.opened(record);
         next = record.seq.saturating_add(1);
         if wanted(&record) && !printer.record(&record)? {
             return Ok(Answer::printed());
@@ -335,7 +345,11 @@ fn print_tail(
     if follow {
         let mut follow = Follow::new(dir, next)?;
         loop {
-            for record in follow.poll()? {
+            let records = follow.poll()?;
+            // What opens a record is written no later than the record.
+            let private = if records.is_empty() { Private(None) } else { Private::of(dir) };
+            for record in records {
+                let record = private.opened(record);
                 if wanted(&record) && !printer.record(&record)? {
                     return Ok(Answer::printed());
                 }
@@ -344,6 +358,22 @@ fn print_tail(
         }
     }
     Ok(Answer::printed())
+}
+
+/// What opens the private fields of a journal. Whoever may not read the keys sees commitments.
+struct Private(Option<Openings>);
+
+impl Private {
+    fn of(dir: &Path) -> Self {
+        Self(read_openings(dir).ok().map(|read| read.openings))
+    }
+
+    fn opened(&self, mut record: TailRecord) -> TailRecord {
+        if let (Self(Some(openings)), Ok(read)) = (self, &mut record.record) {
+            *read = openings.show(read);
+        }
+        record
+    }
 }
 
 /// Records on standard output, as they come.

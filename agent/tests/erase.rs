@@ -1,0 +1,88 @@
+//! `blackbox erase` as an operator meets it.
+#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
+
+mod common;
+
+use common::Site;
+use nooterra_agent::clock::SystemClock;
+use nooterra_agent::identity::device_key;
+use nooterra_blackbox::{Journal, Options};
+use nooterra_protocol::entry::{Entry, SkillLog};
+use nooterra_protocol::ids::SkillId;
+use nooterra_protocol::time::WallMillis;
+use serde_json::Value;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+
+const SECRET: &str = "somebody is at the door";
+
+fn blackbox(site: &Site, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nooterra-agent"))
+        .arg("--config")
+        .arg(site.path("agent.toml"))
+        .arg("blackbox")
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A robot's journal with one private record.
+fn journal(site: &Site) -> Journal {
+    let signer = device_key(&site.config().state.identity_dir()).unwrap();
+    let clock = Arc::new(SystemClock::new(WallMillis(0)));
+    let options = Options::new(clock, signer, site.policy().digest());
+    let journal = Journal::open(&site.config().state.journal_dir(), options).unwrap().journal;
+    let skill = SkillId::new("patrol").unwrap();
+    let entry = Entry::SkillLog(SkillLog { message: SECRET.into(), skill });
+    journal.handle().append_durable(entry).unwrap();
+    journal
+}
+
+#[test]
+fn an_operator_erases_what_is_private_and_the_box_still_verifies() {
+    let site = Site::new();
+    journal(&site).close().unwrap();
+    let tail = || {
+        let output = blackbox(&site, &["tail", "--kind", "skill_log", "--json"]);
+        json(&output)["body"]["message"].clone()
+    };
+    assert_eq!(tail(), SECRET);
+
+    let before = ["erase", "--before", "2999-01-01", "--by", "op_7"];
+    let asked = blackbox(&site, &before);
+    let errors = String::from_utf8_lossy(&asked.stderr);
+    assert_eq!(asked.status.code(), Some(1));
+    assert!(errors.contains("1 of skill_log") && errors.contains("add --yes"), "{errors}");
+    let would = json(&blackbox(&site, &[&before[..], &["--dry-run", "--json"]].concat()));
+    assert_eq!((&would["erased"], &would["openings"]), (&false.into(), &1.into()));
+    let older = blackbox(&site, &["erase", "--before", "1999-01-01", "--yes", "--json"]);
+    assert_eq!(json(&older)["openings"], 0);
+    assert_eq!(tail(), SECRET);
+
+    let done = json(&blackbox(&site, &[&before[..], &["--yes", "--json"]].concat()));
+    assert_eq!((&done["erased"], &done["openings"]), (&true.into(), &1.into()));
+    assert_eq!(tail()["type"], "text");
+    let verified = json(&blackbox(&site, &["verify", "--json"]));
+    assert_eq!((&verified["intact"], &verified["identity_proven"]), (&true.into(), &true.into()));
+    let said = blackbox(&site, &["tail", "--kind", "erase", "--json"]);
+    assert_eq!(json(&said)["kind"], "erase");
+}
+
+#[test]
+fn erasing_wants_the_agent_stopped_and_a_choice() {
+    let site = Site::new();
+    let open = journal(&site);
+    let output = blackbox(&site, &["erase", "--job", "job_1", "--by", "op_7", "--yes"]);
+    assert!(output.status.success(), "nothing of that job: nothing to open the journal for");
+    let output = blackbox(&site, &["erase", "--before", "2999-01-01", "--by", "op_7", "--yes"]);
+    assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
+    open.close().unwrap();
+    assert_eq!(blackbox(&site, &["erase"]).status.code(), Some(2));
+    assert_eq!(blackbox(&site, &["erase", "--before", "tomorrow"]).status.code(), Some(2));
+}

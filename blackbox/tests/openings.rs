@@ -1,0 +1,277 @@
+//! Private fields on the disk: sealed in the journal, opened with the keys, erased for ever, and
+//! never a reason for a record not to verify.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Bench, copy_dir, eventually, fact, private};
+use nooterra_blackbox::{
+    Context, EraseError, Erasure, Quota, Record, TailFrom, erasable, read_openings, tail, verify,
+};
+use nooterra_evidence::absence::Statement as _;
+use nooterra_evidence::{Erase, Found};
+use nooterra_protocol::codec::{Digest, Value};
+use nooterra_protocol::entry::Class;
+use nooterra_protocol::ids::JobId;
+use nooterra_protocol::keys::Signer as _;
+use nooterra_protocol::time::WallMillis;
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const SECRET: &str = "somebody is at the door";
+
+/// The records that can be read.
+fn records(dir: &Path) -> BTreeMap<u64, Record> {
+    let all = tail(dir, TailFrom::Seq(1)).unwrap();
+    all.filter_map(|found| Some((found.seq, found.record.ok()?))).collect()
+}
+
+/// What is known of each private field of the journal.
+fn found(dir: &Path) -> BTreeMap<u64, Found> {
+    let read = read_openings(dir).unwrap().with_erased(dir).unwrap();
+    let fields = records(dir).into_iter().flat_map(|(seq, record)| {
+        read.openings.open(&record).into_iter().map(move |field| (seq, field.found))
+    });
+    fields.collect()
+}
+
+fn opened(text: &str) -> Found {
+    Found::Opened(Value::Text(text.to_owned()))
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten();
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn beside(bench: &Bench, end: &str) -> PathBuf {
+    bench.dir.path().join(format!("journal.{end}"))
+}
+
+fn assert_intact(bench: &Bench) {
+    let key = bench.key.verifying_key();
+    let found = verify(&bench.path(), Some(&key), &mut |_| {}).unwrap();
+    assert!(found.is_intact(), "{found}");
+}
+
+fn by(who: &str) -> Erasure {
+    Erasure { by: who.to_owned(), ..Erasure::default() }
+}
+
+#[test]
+fn a_private_value_is_in_no_file_and_opens_for_whoever_has_the_keys() {
+    let bench = Bench::new();
+    let opened_journal = bench.open();
+    let handle = opened_journal.journal.handle();
+    let seq = handle.append_durable(private(SECRET)).unwrap();
+    // While the journal is in use, too.
+    assert_eq!(found(&bench.path()), [(seq, opened(SECRET))].into());
+    opened_journal.journal.close().unwrap();
+    assert_eq!(found(&bench.path()), [(seq, opened(SECRET))].into());
+    assert_intact(&bench);
+
+    let mut all = vec![bench.dir.path().to_owned()];
+    while let Some(path) = all.pop() {
+        if path.is_dir() {
+            all.extend(files(&path));
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            let text = SECRET.as_bytes();
+            assert!(!bytes.windows(text.len()).any(|part| part == text), "{}", path.display());
+        }
+    }
+    for end in ["keys", "openings"] {
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&beside(&bench, end)), 0o700);
+        let own = files(&beside(&bench, end));
+        assert_eq!(own.iter().map(|path| mode(path)).collect::<Vec<_>>(), [0o600]);
+    }
+    // A copy of the journal is one without openings.
+    let copy = bench.dir.path().join("copy");
+    copy_dir(&bench.path(), &copy);
+    assert_eq!(found(&copy), [(seq, Found::Withheld)].into());
+}
+
+#[test]
+fn erasing_by_time_takes_what_is_older_and_says_so() {
+    let bench = Bench::new();
+    let journal = bench.open().journal;
+    let handle = journal.handle();
+    let old = handle.append_durable(private("old")).unwrap();
+    bench.clock.advance(Duration::from_secs(60));
+    let before = Some(WallMillis(1_795_000_000_000 + 60_000));
+    let new = handle.append_durable(private("new")).unwrap();
+    let erasure = Erasure { before, why: Some("kept long enough".to_owned()), ..by("op_7") };
+    let preview = erasable(&bench.path(), &erasure).unwrap();
+    assert_eq!((preview.openings, preview.first_seq, preview.last_seq), (1, Some(old), Some(old)));
+    assert_eq!(preview.kinds, [("skill_log".to_owned(), 1)].into());
+    let copy = bench.dir.path().join("before");
+    copy_dir(&beside(&bench, "openings"), &copy);
+
+    assert_eq!(handle.erase(erasure.clone()).unwrap(), preview);
+    let said_in = handle.records() - 1;
+    let expected = [(old, Found::Erased { said_in }), (new, opened("new"))].into();
+    assert_eq!(found(&bench.path()), expected);
+    // Again there is nothing to do, and nothing is said.
+    assert_eq!(handle.erase(erasure).unwrap().openings, 0);
+    journal.close().unwrap();
+    assert_eq!(found(&bench.path()), expected);
+    assert_intact(&bench);
+    let key = bench.key.verifying_key();
+    let said = Erase::read(&records(&bench.path())[&said_in].body, Some(&key)).unwrap();
+    assert_eq!((said.by.as_str(), said.spans, said.before), ("op_7", vec![(old, old)], before));
+
+    // Who kept the encrypted files has nothing either.
+    std::fs::remove_dir_all(beside(&bench, "openings")).unwrap();
+    copy_dir(&copy, &beside(&bench, "openings"));
+    let read = read_openings(&bench.path()).unwrap();
+    assert!(read.openings.is_empty() && read.notes[0].contains("no key"), "{:?}", read.notes);
+}
+
+#[test]
+fn erasing_a_job_leaves_the_others() {
+    let bench = Bench::new();
+    let journal = bench.open().journal;
+    let handle = journal.handle();
+    let of_job = |job: &str, text: &str| {
+        handle.set_context(Context {
+            job: JobId::new(job).ok(),
+            operator_command: None,
+            policy_hash: Digest::of(b"policy"),
+            zones: Vec::new(),
+        });
+        handle.append_durable(private(text)).unwrap()
+    };
+    let seqs = [("job_1", "a"), ("job_1", "b"), ("job_2", "c"), ("job_1", "d"), ("", "e")]
+        .map(|(job, text)| of_job(job, text));
+    let job = JobId::new("job_1").ok();
+    assert_eq!(handle.erase(Erasure { job, ..by("op_7") }).unwrap().openings, 3);
+    let said_in = handle.records() - 1;
+    let gone = Found::Erased { said_in };
+    let expected: BTreeMap<_, _> = seqs
+        .into_iter()
+        .zip([gone.clone(), gone.clone(), opened("c"), gone, opened("e")])
+        .collect();
+    assert_eq!(found(&bench.path()), expected);
+    journal.close().unwrap();
+    assert_intact(&bench);
+    let body = &records(&bench.path())[&said_in].body;
+    let said = Erase::read(body, None).unwrap();
+    assert_eq!(said.spans, [(seqs[0], seqs[1]), (seqs[3], seqs[3])]);
+}
+
+#[test]
+fn nothing_is_erased_when_the_journal_cannot_say_so() {
+    let mut bench = Bench::new();
+    bench.options.checkpoint_every = Duration::from_secs(1 << 30);
+    let journal = bench.open().journal;
+    let handle = journal.handle();
+    let seq = handle.append_durable(private(SECRET)).unwrap();
+    journal.close().unwrap();
+    assert!(matches!(handle.erase(by("op_7")), Err(EraseError::Append(_))));
+    assert_eq!(found(&bench.path()), [(seq, opened(SECRET))].into());
+}
+
+#[test]
+fn openings_go_with_their_records() {
+    let mut bench = Bench::new();
+    bench.options.checkpoint_every_records = 20;
+    bench.options.openings_bytes = 256 * 1024;
+    bench.options.quota = Quota { normal_bytes: Some(20_000), ..Quota::default() };
+    let journal = bench.open().journal;
+    let handle = journal.handle();
+    for i in 0..300 {
+        handle.append_durable(private(&format!("{i} {}", ".".repeat(400)))).unwrap();
+    }
+    eventually("records are pruned", || handle.usage().unwrap().normal_bytes < 20_000);
+    handle.append_durable(fact("x")).unwrap();
+    journal.close().unwrap();
+    let read = read_openings(&bench.path()).unwrap();
+    assert!(read.openings.len() < 200, "{} openings are left", read.openings.len());
+    let found = found(&bench.path());
+    assert!(!found.is_empty() && found.values().all(|found| matches!(found, Found::Opened(_))));
+    assert_eq!(files(&beside(&bench, "keys")).len(), files(&beside(&bench, "openings")).len());
+    assert_intact(&bench);
+}
+
+#[test]
+fn the_bound_takes_the_oldest_and_spares_what_is_critical() {
+    let mut bench = Bench::new();
+    bench.options.openings_bytes = 0;
+    let journal = bench.open().journal;
+    let handle = journal.handle();
+    let signed = nooterra_protocol::entry::CommandReceived {
+        ask: "drive".to_owned(),
+        id: "env_1".parse().unwrap(),
+        signed: nooterra_protocol::codec::Blob(vec![7; 2000]).into(),
+    };
+    let command = nooterra_protocol::entry::Entry::CommandReceived(signed);
+    let first = handle.append_durable(command).unwrap();
+    for i in 0..400 {
+        handle.append_durable(private(&format!("{i} {}", ".".repeat(2000)))).unwrap();
+    }
+    journal.close().unwrap();
+    let sealed = files(&beside(&bench, "openings"));
+    let bytes: u64 = sealed.iter().map(|path| path.metadata().unwrap().len()).sum();
+    assert!(bytes <= 300 * 1024, "{bytes} bytes");
+    let found = found(&bench.path());
+    assert!(matches!(found[&first], Found::Opened(_)), "{:?}", found[&first]);
+    assert!(matches!(found[&(first + 1)], Found::Erased { .. }), "{:?}", found[&(first + 1)]);
+    assert!(found.values().all(|found| !matches!(found, Found::Withheld | Found::Forged)));
+    let records = records(&bench.path());
+    let said = records.values().filter(|record| record.kind == Erase::KIND);
+    let said: Vec<_> = said.map(|record| Erase::read(&record.body, None).unwrap()).collect();
+    assert!(!said.is_empty());
+    assert!(said.iter().all(|said| said.by == "robot" && said.class == Some(Class::Normal)));
+    assert_intact(&bench);
+}
+
+#[test]
+fn damaged_openings_are_named_and_leave_the_journal_as_it_is() {
+    let bench = Bench::new();
+    let mut seqs = Vec::new();
+    for text in ["one", "two", "three", "four"] {
+        let journal = bench.open().journal;
+        seqs.push(journal.handle().append_durable(private(text)).unwrap());
+        journal.close().unwrap();
+    }
+    let flip = |path: &Path, at: usize| {
+        let mut bytes = std::fs::read(path).unwrap();
+        let at = at.min(bytes.len() - 1);
+        bytes[at] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    };
+    let (sealed, keys) = (files(&beside(&bench, "openings")), files(&beside(&bench, "keys")));
+    flip(&sealed[0], 9);
+    flip(&sealed[1], 150);
+    flip(&keys[2], 20);
+    for _ in 0..2 {
+        let read = read_openings(&bench.path()).unwrap();
+        let notes = read.notes.join("\n");
+        for (note, path) in ["header", "torn", "no key"].iter().zip(&sealed) {
+            assert!(notes.contains(note) && notes.contains(path.to_str().unwrap()), "{notes}");
+        }
+        let found = found(&bench.path());
+        assert_eq!(found[&seqs[3]], opened("four"));
+        assert!(seqs[..3].iter().all(|seq| found[seq] == Found::Withheld), "{found:?}");
+        assert_intact(&bench);
+        // Nor does it keep the journal from going on.
+        let opened = bench.open();
+        assert!(opened.clean && opened.quarantined.is_none());
+        opened.journal.handle().append_durable(private("more")).unwrap();
+        opened.journal.close().unwrap();
+    }
+}
+
+#[test]
+fn a_journal_without_private_records_makes_no_files_for_them() {
+    let bench = Bench::new();
+    let journal = bench.open().journal;
+    journal.handle().append_durable(fact("x")).unwrap();
+    journal.close().unwrap();
+    assert!(!beside(&bench, "keys").exists() && !beside(&bench, "openings").exists());
+}
