@@ -166,7 +166,7 @@ fn garbage_from_a_source_in_charge_is_the_configured_stop_of_each_vehicle() {
                     panic!("{wish:?} became {:?}", outcome.allowed);
                 };
                 assert_eq!(stop, profile);
-                assert_eq!(axes(outcome.allowed), [0.0; 4]);
+                assert_eq!(harness::vehicles::bits(outcome.allowed), [0; 4]);
                 assert!(acts(&outcome, Rule::InputNan));
             }
             // Numbers that are numbers, and absurd, are held to the limits.
