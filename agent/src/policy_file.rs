@@ -159,6 +159,17 @@ polygon = [{ x = 5, y = 5.6 }, { x = 7, y = 5.6 }, { x = 7, y = 7.9 }]
     }
 
     #[test]
+    fn a_unit_that_nobody_knows_is_refused_where_it_stands() {
+        let text = TOML.replace("max_linear_mps = 1.5", "max_linear_kmph = 5.4");
+        assert_eq!(
+            error(&text, "p.toml"),
+            "p.toml:12:1: unknown key `max_linear_kmph`; did you mean `max_linear_mps`?"
+        );
+        let text = TOML.replace("= 1.5\nmax_reverse", "= \"1.5 m/s\"\nmax_reverse");
+        assert!(error(&text, "p.toml").starts_with("p.toml:12:18: "), "{}", error(&text, "p.toml"));
+    }
+
+    #[test]
     fn every_shipped_policy_is_in_order() {
         let robots = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/robots");
         let mut count = 0;

@@ -153,6 +153,7 @@ impl From<Polygon> for Shape {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::{any, prop_assert, prop_assume, proptest};
 
     #[test]
     fn a_circle_has_a_place_and_a_size() {
@@ -176,6 +177,43 @@ mod tests {
         for (x, expected) in [(0.0, 2.0), (1.5, 0.5), (3.0, -1.0), (6.0, 1.0)] {
             let found = ring.signed_distance(Point::new(x, 0.0));
             assert!((found - expected).abs() < 1e-12, "{x}: {found}");
+        }
+    }
+
+    /// Places that a way is looked at by the tests.
+    const LOOKS: u32 = 512;
+
+    proptest! {
+        #[test]
+        fn a_way_is_clear_where_no_place_on_it_comes_too_near_to_the_edge(
+            round in any::<bool>(), corners in [(-4.0..4.0, -4.0..4.0), (-4.0..4.0, -4.0..4.0),
+            (-4.0..4.0, -4.0..4.0)], from in (-6.0..6.0, -6.0..6.0), to in (-6.0..6.0, -6.0..6.0),
+            first in 0.0..0.6, more in 0.0..0.4, grows in any::<bool>()
+        ) {
+            let point = |(x, y): (f64, f64)| Point::new(x, y);
+            let shape = if round {
+                Shape::circle(point(corners[0]), 0.5 + corners[1].0.abs())
+            } else {
+                Shape::polygon(&corners.map(point), &[])
+            };
+            prop_assume!(shape.is_ok());
+            let (shape, from, to) = (shape.unwrap(), point(from), point(to));
+            let inside = shape.signed_distance(from) < 0.0;
+            let more = if grows { more } else { 0.0 };
+            let left = |look: u32| {
+                let part = f64::from(look) / f64::from(LOOKS);
+                let at = Point::new(from.x + part * (to.x - from.x), from.y + part * (to.y - from.y));
+                let sign = if inside { -1.0 } else { 1.0 };
+                sign * shape.signed_distance(at) - first - part * more
+            };
+            let least = (0..=LOOKS).map(left).fold(f64::INFINITY, f64::min);
+            // Between two looks it can come no nearer than the way between them; of a distance
+            // that grows, a thousandth of the way is left to the search.
+            let between = (from.distance(to) + more) / f64::from(LOOKS);
+            let clear = shape.is_clear_between([from, to], [first, first + more], inside);
+            let sought = if grows { 2e-3 * (from.distance(to) + more) } else { 1e-9 };
+            prop_assert!(!clear || least >= -sought, "clear, and {least} m too near");
+            prop_assert!(clear || least < between + sought, "not clear, with {least} m left");
         }
     }
 }

@@ -242,8 +242,8 @@ fn corner() -> impl Strategy<Value = (f64, f64)> {
 
 /// Convex, around the origin: long, wide, square, off centre, with corners cut.
 fn outline() -> impl Strategy<Value = Vec<Point>> {
-    (0.1..0.7, 0.1..0.7, 0.1..0.35, 0.0..0.8, any::<bool>()).prop_map(
-        |(front, back, half, cut, across): (f64, f64, f64, f64, bool)| {
+    (0.1..0.7, 0.1..0.7, 0.1..0.35, 0.0..0.8, any::<bool>())
+        .prop_map(|(front, back, half, cut, across): (f64, f64, f64, f64, bool)| {
             let cut = cut * half;
             let corners = [
                 (front, half - cut),
@@ -257,8 +257,8 @@ fn outline() -> impl Strategy<Value = Vec<Point>> {
             let mut outline = polygon(&corners.map(turned));
             outline.dedup();
             outline
-        },
-    )
+        })
+        .prop_filter("one in ten thousand is no outline", |outline| Polygon::new(outline).is_ok())
 }
 
 fn episode() -> impl Strategy<Value = Episode> {

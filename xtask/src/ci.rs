@@ -103,12 +103,13 @@ fn target() -> Result<Outcome> {
 }
 
 fn format() -> Result<Outcome> {
-    let advice = "run `cargo fmt --all`, and again in examples/skills, xtask/fuzz, xtask/peers";
+    let advice = "run `cargo fmt --all`, and again in examples/skills, xtask/fuzz, \
+                  xtask/no-panic, xtask/peers";
     let check = ["fmt", "--all", "--check"];
     let mut clean = process::pass_through(toolchain::cargo().args(check))?;
     clean &= process::pass_through(skills().args(check))?;
     // By file: `--all` would follow the paths into the workspace around them.
-    for folder in ["xtask/fuzz", "xtask/peers"] {
+    for folder in ["xtask/fuzz", "xtask/no-panic", "xtask/peers"] {
         let mut command = toolchain::cargo();
         command.current_dir(toolchain::root().join(folder)).args(["fmt", "--check"]);
         clean &= process::pass_through(&mut command)?;
@@ -251,7 +252,7 @@ fn deny() -> Result<Outcome> {
     let checks = ["check", "bans", "licenses", "sources"];
     let mut clean = process::pass_through(cargo_deny()?.args(checks))?;
     // They have lock files of their own; the rules are the same.
-    for folder in ["examples/skills", "xtask/fuzz", "xtask/peers"] {
+    for folder in ["examples/skills", "xtask/fuzz", "xtask/no-panic", "xtask/peers"] {
         let mut command = cargo_deny()?;
         let manifest = format!("{folder}/Cargo.toml");
         command.args(["--manifest-path", &manifest, "--config", "deny.toml"]);

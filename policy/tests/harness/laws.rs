@@ -60,7 +60,8 @@ pub fn anything(draw: &mut Draw<'_>) -> Result<(), String> {
     for tick in 0..=draw.below(16) as u64 {
         let [flag, odd] = [draw.flag(), draw.flag()];
         now = if draw.byte() == 255 {
-            MonoNanos(draw.bits())
+            // At the very end of time every lease has ended.
+            MonoNanos(draw.bits() >> 1)
         } else {
             MonoNanos(now.0.wrapping_add(u64::from(draw.byte() % 60) * 1_000_000))
         };

@@ -7,6 +7,7 @@
 //!
 //! Readers that a crate keeps to itself are compiled in by their path. They are then the same
 //! source, and neither wasmtime nor TLS, which the crates around them need, is built for this.
+//! The laws of the gate are compiled in the same way: they are functions of bytes.
 #![no_main]
 // Of the modules that are included: here only their readers are called.
 #![allow(dead_code, unused_imports)]
@@ -17,8 +18,12 @@ mod backtest;
 mod block;
 #[path = "../../../skill-host/src/bundle.rs"]
 mod bundle;
+#[path = "../../../policy/tests/common/mod.rs"]
+mod common;
 #[path = "../../../agent/src/config.rs"]
 mod config;
+#[path = "../../../policy/tests/harness/mod.rs"]
+mod harness;
 #[path = "../../../skill-host/src/signature.rs"]
 mod minisig;
 #[path = "../../../blackbox/src/openings/format.rs"]

@@ -377,6 +377,17 @@ pub(crate) fn api() -> Vec<Vec<u8>> {
     all
 }
 
+/// Each law with each kind of vehicle, and what is not too regular.
+pub(crate) fn laws() -> Vec<Vec<u8>> {
+    let kinds =
+        (0..crate::harness::LAWS.len() as u8).flat_map(|law| (0..5).map(move |kind| (law, kind)));
+    let seed = |(law, kind): (u8, u8)| {
+        let rest = (0..512_u32).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 24) as u8);
+        [law, kind, 0].into_iter().chain(rest).collect()
+    };
+    kinds.map(seed).collect()
+}
+
 pub(crate) fn planted() -> Vec<Vec<u8>> {
     Vec::new()
 }

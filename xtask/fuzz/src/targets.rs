@@ -3,6 +3,8 @@
 use crate::backtest::{self, Derivation, Format, ReadOptions};
 use crate::block::{Block, HEAD_BYTES, ROW_BYTES};
 use crate::bundle::{Bundle, parse_manifest};
+use crate::harness::LAWS;
+use crate::harness::draw::Draw;
 use crate::minisig::TrustedKeys;
 use crate::openings::{Cipher, Frames, Header};
 use crate::{config, openings, policy_file, scan, seeds};
@@ -56,6 +58,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "policy", reads: "signed policies", run: policy, seeds: seeds::policies },
     Target { name: "policy_toml", reads: "policies in TOML", run: toml, seeds: seeds::tomls },
     Target { name: "policy_json", reads: "policies in JSON", run: json, seeds: seeds::jsons },
+    Target { name: "gate_laws", reads: "the gate, by its laws", run: laws, seeds: seeds::laws },
     Target { name: "config", reads: "agent.toml", run: configuration, seeds: seeds::configs },
     Target { name: "map", reads: "Nav2 maps", run: map, seeds: seeds::maps },
     Target { name: "grid", reads: "masks of a policy", run: grid, seeds: seeds::grids },
@@ -248,6 +251,17 @@ fn policy(bytes: &[u8]) {
     if let Ok(signed) = Signed::sign(document, &owner) {
         let verified = VerifiedPolicy::verify(signed.bytes(), &owner.verifying_key(), &robot);
         let _ = Gate::new(&verified.expect("what was checked is accepted when it is signed"));
+    }
+}
+
+/// The first byte names the law, the others are what it draws.
+fn laws(bytes: &[u8]) {
+    let Some((first, rest)) = bytes.split_first() else {
+        return;
+    };
+    let (name, law) = LAWS[usize::from(*first) % LAWS.len()];
+    if let Err(seen) = law(&mut Draw(rest)) {
+        panic!("{name}: {seen}");
     }
 }
 

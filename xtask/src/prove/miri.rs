@@ -23,10 +23,13 @@ pub(crate) struct Options {
 
 const PATIENCE: Duration = Duration::from_secs(60 * 60);
 
-/// Unit tests that build outlines of thousands of corners, or draw many shapes.
+/// Unit tests that build outlines of thousands of corners, or search a whole hall for room.
 const TOO_LONG: &[&str] = &[
     "a_hundred_thousand_corners_load_within_a_second_and_a_query_stays_short",
     "among_thousands_of_sides_at_one_distance_a_query_gives_up_and_says_so",
+    "an_exclusion_that_swallows_its_inclusion_is_refused",
+    "more_zones_or_corners_than_are_handled_are_refused",
+    "room::",
 ];
 
 /// Interprets; false when something was found.
