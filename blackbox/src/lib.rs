@@ -38,6 +38,9 @@ mod block;
 mod control;
 mod excerpt;
 mod follow;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // What is unexpected fails the test.
+mod forged;
 mod handle;
 mod image;
 mod index;
