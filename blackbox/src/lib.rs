@@ -40,6 +40,9 @@ mod control;
 mod excerpt;
 pub mod flight;
 mod follow;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // What is unexpected fails the test.
+mod forged;
 mod handle;
 mod image;
 mod index;
