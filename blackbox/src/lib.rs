@@ -34,6 +34,7 @@
 //! on a copy, `locate` only reads.
 
 mod age;
+mod aside;
 mod block;
 mod control;
 pub mod flight;
@@ -53,6 +54,7 @@ mod store;
 mod verify;
 mod writer;
 
+pub use aside::{Aside, asides};
 pub use control::{
     CONTEXTS_KEPT, Context, ContextId, ControlQueue, ControlRecord, SampleRecord, StopRecord,
     VerdictRecord,

@@ -7,7 +7,8 @@ use crate::command::{Asked, Command, Source, StopProfile};
 use crate::flight::{FlightBlock, FlightNote};
 use crate::geometry::{Pose, Twist};
 use crate::ids::{EnvelopeId, JobId, PolicyId, SkillId, StepId, ZoneId};
-use crate::input::{Crash, SkillInput};
+use crate::input::SkillInput;
+use crate::start::{AsideRemoved, Crash};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -342,6 +343,8 @@ pub struct Sample {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "kind", content = "body", rename_all = "snake_case")]
 pub enum Entry {
+    /// A journal that was put aside is removed.
+    AsideRemoved(AsideRemoved),
     /// The agent started.
     Boot(Boot),
     /// A checkpoint of the journal: a COSE_Sign1 over its head.
@@ -383,6 +386,7 @@ impl Entry {
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
+            Self::AsideRemoved(_) => "aside_removed",
             Self::Boot(_) => "boot",
             Self::Checkpoint(_) => "checkpoint",
             Self::CommandReceived(_) => "command_received",
@@ -407,7 +411,8 @@ impl Entry {
     #[must_use]
     pub const fn class(&self) -> Class {
         match self {
-            Self::Boot(_)
+            Self::AsideRemoved(_)
+            | Self::Boot(_)
             | Self::CommandReceived(_)
             | Self::CommandRefused(_)
             | Self::Crash(_)
@@ -433,6 +438,7 @@ impl Entry {
     /// [`CodecError::Encode`] when a value has no CBOR form.
     pub fn body(&self) -> Result<Value, CodecError> {
         match self {
+            Self::AsideRemoved(body) => codec::to_value(body),
             Self::Boot(body) => codec::to_value(body),
             Self::Checkpoint(body) | Self::Fact(body) => codec::to_value(body),
             Self::CommandReceived(body) => codec::to_value(body),
@@ -458,6 +464,7 @@ impl Entry {
     /// [`CodecError::Shape`] when the kind is known and the body does not fit it.
     pub fn parse(kind: &str, body: Value) -> Result<Option<Self>, CodecError> {
         Ok(Some(match kind {
+            "aside_removed" => Self::AsideRemoved(codec::from_value(body)?),
             "boot" => Self::Boot(codec::from_value(body)?),
             "checkpoint" => Self::Checkpoint(codec::from_value(body)?),
             "command_received" => Self::CommandReceived(codec::from_value(body)?),

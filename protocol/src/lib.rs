@@ -38,6 +38,7 @@ pub mod observation;
 pub mod plan;
 pub mod policy;
 pub mod skill;
+pub mod start;
 pub mod time;
 pub mod topic;
 pub mod uplink;
