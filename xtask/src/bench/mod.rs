@@ -78,8 +78,13 @@ impl Area {
                 "blackbox.append_durable",
                 "blackbox.append_durable_vs_sqlite",
                 "blackbox.append_vs_sqlite",
+                "blackbox.control_call",
                 "blackbox.control_push",
+                "blackbox.flight_push",
+                "blackbox.open_large",
+                "blackbox.resident_large",
                 "blackbox.verify",
+                "blackbox.written",
             ],
             Self::Cloud => &["cloud.command_answered", "cloud.uplink"],
             Self::Gate => &[

@@ -7,10 +7,11 @@
 //! run is kept in `target/prove`, so that the next run goes on with seeds that were never
 //! tried, and a failure prints the one command that repeats it.
 //!
-//! [`fuzz`] is the part that is led by coverage.
+//! [`fuzz`] is the part that is led by coverage, [`soak`] the one that takes long.
 
 pub(crate) mod fuzz;
 mod ledger;
+mod soak;
 mod suites;
 
 use crate::process;
@@ -46,6 +47,8 @@ pub(crate) struct Options {
 enum Only {
     /// Bytes from outside, led on by what code they reach; needs a C++ compiler.
     Fuzz(fuzz::Options),
+    /// A robot's work for an hour, memory and disk watched and drawn.
+    Soak(soak::Options),
 }
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -56,8 +59,10 @@ const CASE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Tries seed after seed; false when one failed.
 pub(crate) fn run(options: &Options) -> Result<bool> {
-    if let Some(Only::Fuzz(options)) = &options.only {
-        return fuzz::run(options);
+    match &options.only {
+        Some(Only::Fuzz(options)) => return fuzz::run(options),
+        Some(Only::Soak(options)) => return soak::run(options),
+        None => {}
     }
     let folder = toolchain::root().join("target/prove");
     let all = Area::value_variants();
