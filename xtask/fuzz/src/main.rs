@@ -23,7 +23,6 @@ mod config;
 mod minisig;
 #[path = "../../../agent/src/policy_file.rs"]
 mod policy_file;
-#[allow(dead_code)]
 #[path = "../../../agent/src/recording.rs"]
 mod recording;
 #[path = "../../../blackbox/src/scan.rs"]
