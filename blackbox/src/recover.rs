@@ -18,9 +18,6 @@ use nooterra_protocol::entry::Class;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A journal of so much may stay in memory when it was read.
-const CACHED_BYTES: u64 = 8 * 1024 * 1024;
-
 /// Blocks that are removed with one sync.
 const REMOVED_AT_ONCE: usize = 1024;
 
@@ -61,13 +58,6 @@ pub(crate) fn open_store(dir: &Path) -> Result<(Store, Recovered), Refused> {
     let tail = LogTail::read(&db).map_err(failed)?;
     let opened = Store::open(&store_dir).map_err(Refused::from).and_then(|store| {
         match recover(&store, dir, &tail) {
-            // What was read stays in sled's cache: it looks at its bound only after 64 looks at
-            // one of 256 parts, and in each part keeps what it saw last. A store that is opened
-            // again holds nothing; everything that was found is in our index.
-            Ok(recovered) if recovered.index.bytes() > CACHED_BYTES => {
-                store.close();
-                Ok((Store::open(&store_dir)?, recovered))
-            }
             Ok(recovered) => Ok((store, recovered)),
             Err(refused) => {
                 store.close();
