@@ -107,7 +107,7 @@ fn judge(samples: &[Sample]) -> Result<Judged> {
         |half: &[Sample], what: Number| half.iter().map(what).max().unwrap_or_default() as f64;
     let mib = |bytes: f64| bytes / f64::from(1 << 20);
     let (mut holds, mut text) = (true, String::new());
-    for (name, what) in [("PSS", (|s| s.pss) as Number), ("RSS", |s| s.rss)] {
+    for (name, what) in [("PSS", (|s: &Sample| s.pss) as Number), ("RSS", |s| s.rss)] {
         let (before, after) = (most(first, what), most(second, what));
         let held = after <= before + MEMORY_SLACK;
         holds &= held;
