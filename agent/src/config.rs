@@ -55,9 +55,15 @@ pub struct Config {
     /// Who may ask for what.
     #[serde(default)]
     pub authority: Authority,
+    /// What the black box keeps.
+    #[serde(default)]
+    pub blackbox: crate::recording::Blackbox,
     /// The control loop.
     #[serde(default)]
     pub control: Control,
+    /// The flight recorder.
+    #[serde(default)]
+    pub flight: crate::recording::Flight,
     /// The channel to the cloud.
     #[serde(default)]
     pub link: Link,
@@ -125,6 +131,8 @@ pub struct Authority {
 pub struct Skills {
     /// The most that any skill is given; its manifest must ask for it too.
     pub grant: BTreeSet<Capability>,
+    /// What the record of a skill's inputs may take, KiB in a second, 1 to 1024.
+    pub input_kib_per_s: u32,
     /// A folder of minisign public keys (`*.pub`) whose signatures are believed.
     pub trusted_keys_dir: PathBuf,
 }
@@ -203,7 +211,7 @@ fn owner_key_file() -> PathBuf {
 
 impl Default for Skills {
     fn default() -> Self {
-        Self { grant: BTreeSet::new(), trusted_keys_dir: "skill-keys".into() }
+        Self { grant: BTreeSet::new(), input_kib_per_s: 64, trusted_keys_dir: "skill-keys".into() }
     }
 }
 
@@ -298,6 +306,9 @@ impl Config {
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         range(path, "control.rate_hz", self.control.rate_hz, 10, 500)?;
         range(path, "control.realtime_priority", self.control.realtime_priority, 1, 99)?;
+        self.blackbox.check(path)?;
+        self.flight.check(path)?;
+        range(path, "skills.input_kib_per_s", self.skills.input_kib_per_s, 1, 1024)?;
         range(path, "link.keep_alive_s", self.link.keep_alive_s, 5, 60)?;
         range(path, "link.max_backoff_s", self.link.max_backoff_s, 1, 3_600)?;
         range(path, "link.max_lease_ms", self.link.max_lease_ms, 100, 60_000)?;

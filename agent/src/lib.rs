@@ -8,6 +8,8 @@
 //! - [`jobs`] — plans, skills, facts.
 //! - [`link`] — the channel; what goes up is read from the journal, what comes down is
 //!   verified, journalled and then acted on.
+//! - [`recording`] — what is kept of it all, how much, how long.
+//! - [`status`] — what the running agent says of itself.
 //! - [`run`] — which threads there are and where they meet.
 //! - [`cli`] — the commands.
 //! - [`policy_file`] — an owner's policy before it is signed.
@@ -33,12 +35,16 @@ pub mod envelope;
 #[cfg(feature = "tools")]
 pub mod export;
 mod files;
+mod flight;
 pub mod http;
 pub mod identity;
 pub mod jobs;
 pub mod link;
 pub mod policy_file;
+pub mod recording;
 #[cfg(feature = "tools")]
 pub mod review;
 pub mod run;
+mod start;
+pub mod status;
 mod systemd;

@@ -3,6 +3,7 @@
 //! ```text
 //! control     timerfd     read -> gate -> journal queue -> write       SCHED_FIFO if permitted
 //! journal     writer      group commit, checkpoints                    owned by nooterra-blackbox
+//! flight      10 Hz       ticks -> ring -> dumps                       the flight recorder
 //! jobs        runner      plan -> skills -> facts                      one job at a time
 //! skill NAME  per step    the sandbox                                  owned by nooterra-skill-host
 //! main        tokio       channel session, MQTT poller, signals, watchdog
@@ -18,10 +19,13 @@ use crate::control::{ControlLoop, ControlThread, Desk, Exit, ThreadError, View};
 use crate::driver::{self, DriverError, SimOptions};
 use crate::envelope::{self, EnvelopeError};
 use crate::files;
+use crate::flight::{self, Flight};
 use crate::http::{Client, HttpError};
 use crate::identity::{self, Identity, IdentityError};
 use crate::jobs::{Facts, Jobs, Runner, RunnerParts, Shelf, SystemPace};
 use crate::link::{Channel, Downlink, DownlinkParts};
+use crate::start;
+use crate::status;
 use crate::systemd::{self, Watchdog};
 use nooterra_blackbox::{AppendError, Clock, Journal, JournalHandle, OpenError, Opened, Options};
 use nooterra_policy::VerifiedPolicy;
@@ -121,14 +125,14 @@ pub fn run(config: &Config, sim: &SimOptions) -> Result<(), RunError> {
     let in_force = signed::load(config)?;
     let identity = Identity::load(&config.state.identity_dir(), &config.robot.id)?;
     let clock = Arc::new(SystemClock::new(identity.not_before()));
-    let journal = open_journal(config, &policy, &identity, &clock)?;
+    let (journal, boot) = open_journal(config, &policy, &identity, &clock)?;
     signed::never_back(&in_force, &journal.handle())?;
     info!(hash = %in_force.hash, mode = config.authority.mode.name(), "{} in force", in_force.name());
     let (rules, handle) = (in_force.rules, journal.handle());
     let authority = signed::authority(config, rules, Arc::clone(&clock), &handle)?;
     let law = Law { authority: Arc::new(authority), policy };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let daemon = Daemon::start(config, sim, &law, identity, clock, &journal, &runtime)?;
+    let daemon = Daemon::start(config, sim, &law, identity, clock, (&journal, boot), &runtime)?;
     let result = runtime.block_on(daemon.watch(&journal.handle()));
     runtime.shutdown_timeout(Duration::from_secs(1));
     let poisoned = journal.handle().poisoned();
@@ -144,16 +148,18 @@ fn open_journal(
     policy: &VerifiedPolicy,
     identity: &Identity,
     clock: &Arc<SystemClock>,
-) -> Result<Journal, RunError> {
+) -> Result<(Journal, u64), RunError> {
     let dir = config.state.journal_dir();
     let stamps: Arc<dyn Clock> = Arc::<SystemClock>::clone(clock);
-    let options = Options::new(stamps, identity.signer(), policy.digest());
+    let mut options = Options::new(stamps, identity.signer(), policy.digest());
+    options.quota = start::quota(&config.blackbox, start::aside_bytes(&dir));
     let Opened { boot, clean, journal, quarantined, .. } = Journal::open(&dir, options)?;
     let handle = journal.handle();
+    let last = start::LastRun::of(&handle, boot);
     if !clean {
         warn!(boot, "the last run did not end in order; its journal was checked and goes on");
     }
-    if let Some(path) = quarantined {
+    if let Some(path) = &quarantined {
         warn!(path = %path.display(), "a damaged journal was set aside; keep it for salvage");
     }
     let floor = handle.get_state(FLOOR_KEY).ok().flatten();
@@ -168,7 +174,11 @@ fn open_journal(
         policy_hash: policy.digest(),
         policy_version: policy.document().version,
     }))?;
-    Ok(journal)
+    if !clean {
+        start::record_crash(&handle, &last, &config.state.dir, quarantined.as_deref())?;
+    }
+    start::tidy_asides(&handle, &dir, &config.blackbox, clock.stamp())?;
+    Ok((journal, boot))
 }
 
 /// What holds, whoever asks: how the robot may move, and who may ask for it.
@@ -183,8 +193,11 @@ struct Daemon {
     channel: tokio::task::JoinHandle<()>,
     clock: Arc<SystemClock>,
     control: ControlThread,
+    desk: Arc<Desk>,
+    flight: Option<Flight>,
     jobs: Jobs,
     runner: JoinHandle<()>,
+    status: status::Sources,
     stop: watch::Sender<bool>,
     view: Arc<View>,
 }
@@ -196,7 +209,7 @@ impl Daemon {
         law: &Law,
         identity: Identity,
         clock: Arc<SystemClock>,
-        journal: &Journal,
+        (journal, boot): (&Journal, u64),
         runtime: &tokio::runtime::Runtime,
     ) -> Result<Self, RunError> {
         let handle = journal.handle();
@@ -210,14 +223,20 @@ impl Daemon {
         let host = Arc::new(Host::new(HostOptions::default())?);
         let stamps: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);
         let facts = Facts::new(&config.robot.id, handle.clone(), identity.signer(), stamps)?;
+        let recorded = flight::options(&config.flight, config.control.rate_hz);
+        let recorded =
+            recorded.map(|options| Flight::start(options, handle.clone())).transpose()?;
+        let (flight, ticks) = recorded.unzip();
         let (runner, jobs) = Runner::new(
             &config.state.dir,
             RunnerParts {
                 authority: Arc::clone(authority),
                 desk: Arc::clone(&desk),
                 facts,
+                flight: flight.as_ref().map(|flight| flight.triggers.clone()),
                 grant: config.skills.grant.clone(),
                 host,
+                input_kib_per_s: config.skills.input_kib_per_s,
                 journal: handle.clone(),
                 pace: Box::new(SystemPace),
                 policy_hash: policy.digest(),
@@ -227,7 +246,20 @@ impl Daemon {
         );
         let queue = handle.control_queue();
         let control = ControlLoop::new(robot, policy, Arc::clone(&desk), queue, Arc::clone(&view));
+        let control = match ticks {
+            Some(ticks) => control.with_flight(ticks),
+            None => control,
+        };
         let control = ControlThread::spawn(control, &config.control)?;
+        let status = status::Sources {
+            boot,
+            disk_bound_bytes: config.blackbox.disk_bytes(),
+            flight: flight.as_ref().map(|flight| Box::new(flight.watch()) as _),
+            journal: handle.clone(),
+            journal_dir: config.state.journal_dir(),
+            robot: config.robot.id.clone(),
+            state_dir: config.state.dir.clone(),
+        };
         let runner =
             std::thread::Builder::new().name("jobs".to_owned()).spawn(move || runner.run())?;
         let downlink = Arc::new(Downlink::new(DownlinkParts {
@@ -256,7 +288,19 @@ impl Daemon {
         };
         let channel = runtime.spawn(channel.run(stopped));
         let authority = Arc::clone(authority);
-        Ok(Self { authority, channel, clock, control, jobs, runner, stop, view })
+        Ok(Self {
+            authority,
+            channel,
+            clock,
+            control,
+            desk,
+            flight,
+            jobs,
+            runner,
+            status,
+            stop,
+            view,
+        })
     }
 
     /// Waits for a signal or for a part that ends by itself, and then ends all of them, the
@@ -272,6 +316,9 @@ impl Daemon {
         }
         if self.runner.join().is_err() {
             error!("the job runner panicked");
+        }
+        if let Some(flight) = self.flight {
+            flight.end();
         }
         match (result, exit) {
             (Ok(()), Exit::Stopped) => Ok(()),
@@ -289,6 +336,7 @@ impl Daemon {
         systemd::ready("the control loop ticks");
         info!("ready");
         let mut floor_due = tokio::time::Instant::now();
+        let mut status_due = floor_due;
         loop {
             tokio::select! {
                 _ = terminate.recv() => return Ok(()),
@@ -307,6 +355,10 @@ impl Daemon {
             }
             if let Some(why) = journal.poisoned() {
                 return Err(RunError::Poisoned(why));
+            }
+            if tokio::time::Instant::now() >= status_due {
+                status_due = tokio::time::Instant::now() + status::EVERY;
+                self.status.say(self.clock.stamp(), self.view.beats(), self.desk.job());
             }
             if tokio::time::Instant::now() >= floor_due {
                 floor_due += FLOOR_EVERY;

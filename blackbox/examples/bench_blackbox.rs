@@ -5,17 +5,21 @@
 //! `--dir DIR` names where; it must lie on the disk that is meant.
 #![allow(clippy::unwrap_used)] // Whatever is unexpected ends the run.
 
+#[path = "large/mod.rs"]
+mod large;
 #[path = "../../xtask/bench/measure.rs"]
 mod measure;
 
 use measure::{Point, Samples, Unit, argument, curve, figure, samples, timed};
+use nooterra_blackbox::flight::{FlightOptions, recorder};
 use nooterra_blackbox::{
     AppendError, Clock, ControlRecord, Journal, JournalHandle, Opened, Options, SampleRecord,
     verify,
 };
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::command::{Asked, Source};
-use nooterra_protocol::entry::{Class, Entry, Link, Sample};
+use nooterra_protocol::entry::{Class, Entry, Link, Rule, Sample};
+use nooterra_protocol::flight::{FlightScan, FlightTick, FlightVerdict, FlightVerdicts, SECTORS};
 use nooterra_protocol::geometry::{Pose, Twist};
 use nooterra_protocol::keys::{Es256Key, Signer};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
@@ -35,15 +39,21 @@ const PLAIN: &str = "plain file, same bytes and blocks, fdatasync each";
 
 fn main() {
     let dir = PathBuf::from(argument("--dir").unwrap_or_else(|| ".".to_owned()));
+    if let Some(name) = large::opening() {
+        return large::opens(&Bench { dir, key: Arc::new(key()) }, &name);
+    }
     let dir = tempfile::tempdir_in(dir).unwrap();
     let bench = Bench { dir: dir.path().to_path_buf(), key: Arc::new(key()) };
     batches(&bench);
     durable(&bench);
     control(&bench);
+    flight(&bench);
+    call(&bench);
     offline(&bench);
     proving(&bench);
     by_size(&bench);
     by_length(&bench);
+    large::measure(&bench);
 }
 
 /// Appending as fast as records come: the writer commits a block at a time.
@@ -114,6 +124,88 @@ fn control(bench: &Bench) {
     opened.journal.close().unwrap();
     let what = "the bare lock-free queue";
     figure("blackbox.control_push", Unit::Micros, &ours, (what, &floor));
+}
+
+/// What the control thread pays for a tick of the flight recorder, beside a copy of as many bytes.
+fn flight(bench: &Bench) {
+    const BURST: usize = 50;
+    let (mut ours, mut floor) = (Samples::default(), Samples::default());
+    let opened = bench.open("flight");
+    let mut handle = opened.journal.handle();
+    let (mut recorder, mut queue, _) = recorder(FlightOptions::default());
+    let mut copies = vec![tick(0); BURST];
+    for round in 0..samples(4000) {
+        let ticks: [FlightTick; BURST] = std::array::from_fn(|nth| tick(round * BURST + nth));
+        let ((), took) = timed(|| ticks.iter().for_each(|tick| queue.push(*tick)));
+        let ((), also) = timed(|| std::hint::black_box(&mut copies[..]).copy_from_slice(&ticks));
+        recorder.step(Ticking.stamp().mono, &mut handle);
+        if round >= 20 {
+            ours.push_each(took, BURST);
+            floor.push_each(also, BURST);
+        }
+    }
+    assert_eq!(recorder.state().lost, 0);
+    drop(handle);
+    opened.journal.close().unwrap();
+    let what = "a copy of the same bytes";
+    figure("blackbox.flight_push", Unit::Micros, &ours, (what, &floor));
+}
+
+/// All that a tick hands over, each time by itself: a record and a tick of the flight recorder.
+fn call(bench: &Bench) {
+    let (mut ours, mut floor) = (Samples::default(), Samples::default());
+    let opened = bench.open("call");
+    let mut handle = opened.journal.handle();
+    let mut control = handle.control_queue();
+    let (mut recorder, mut queue, _) = recorder(FlightOptions::default());
+    let mut copy = (tick(0), sample(0.0));
+    for round in 0..samples(20_000) {
+        let at = Ticking.stamp().mono;
+        let (tick, sample) = (tick(round), sample(round as f64));
+        let (queued, took) = timed(|| {
+            queue.push(tick);
+            control.push(ControlRecord::Sample(SampleRecord { at, sample }))
+        });
+        assert!(queued);
+        let ((), also) = timed(|| *std::hint::black_box(&mut copy) = (tick, sample));
+        ours.push(took);
+        floor.push(also);
+        if round.is_multiple_of(50) {
+            recorder.step(at, &mut handle);
+            // As on a robot, where the writer empties the queue between two ticks.
+            std::thread::sleep(Duration::from_millis(12));
+        }
+    }
+    drop(handle);
+    opened.journal.close().unwrap();
+    let what = "a copy of the same bytes";
+    figure("blackbox.control_call", Unit::Micros, &ours, (what, &floor));
+}
+
+/// A tick with three rules that act.
+fn tick(nth: usize) -> FlightTick {
+    let at = MonoNanos(u64::try_from(nth).unwrap() * 20_000_000);
+    let mut verdicts = FlightVerdicts::default();
+    for rule in [Rule::SpeedLinear, Rule::ZoneSpeed, Rule::AccelLinear] {
+        verdicts.push(FlightVerdict { limit: 0.8, rule, zone: Some(1) });
+    }
+    FlightTick {
+        allowed: Twist::new(0.5, 0.1).into(),
+        asked: Asked::from(Twist::new(0.6, 0.1)),
+        at,
+        battery: Some(0.75),
+        docked: false,
+        emergency_stop: false,
+        journal_ms: 3,
+        limit_mps: 0.8,
+        pose: Some((at, Pose { x: nth as f64, y: 0.25, yaw: 1.0 })),
+        scan: Some(FlightScan { at, nearest_mm: [3000; SECTORS] }),
+        source: Source::Skill,
+        stopped: false,
+        tick: u64::try_from(nth).unwrap(),
+        twist: Twist::new(0.4, 0.1),
+        verdicts,
+    }
 }
 
 /// Verifying a journal that lies still.

@@ -285,6 +285,7 @@ impl JournalHandle {
             disk_bytes,
             disk_quota_bytes: self.shared.options.quota.disk_bytes,
             normal_bytes: index.class_bytes(Class::Normal),
+            oldest: index.oldest(),
             pruned_through: index.first_seq().unwrap_or(1).saturating_sub(1),
         })
     }
@@ -365,6 +366,7 @@ fn weigh(entry: &Entry) -> usize {
         Entry::Boot(body) => body.agent_version.len(),
         Entry::Flight(body) => body.rows.0.len() + 32 * body.rules.len(),
         Entry::SkillInput(body) => body.rows.0.len() + body.action.len(),
+        Entry::AsideRemoved(body) => body.reason.len() + body.name.len(),
         Entry::Crash(_) | Entry::FlightNote(_) | Entry::Sample(_) | Entry::Verdict(_) => 0,
     };
     carried.saturating_add(RECORD_OVERHEAD)

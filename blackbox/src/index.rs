@@ -2,8 +2,13 @@
 //! blocks that hold none of it, and the bound on the disk is kept without reading any.
 
 use crate::block::{Block, Held};
+use nooterra_evidence::Record;
 use nooterra_protocol::entry::Class;
+use nooterra_protocol::time::WallMillis;
 use std::collections::VecDeque;
+
+/// A block of this age is not pruned for its age.
+pub(crate) const NEVER_OLD: WallMillis = WallMillis(i64::MAX);
 
 /// One block.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -14,6 +19,8 @@ pub(crate) struct Entry {
     /// The last whole critical record, 0 when there is none.
     pub(crate) last_critical: u64,
     pub(crate) last_seq: u64,
+    /// Wall clock of its newest record when it was added; [`NEVER_OLD`] where that is not known.
+    pub(crate) newest: WallMillis,
     /// Of the whole block.
     pub(crate) length: u32,
 }
@@ -29,12 +36,13 @@ pub(crate) struct Index {
 }
 
 impl Entry {
-    fn of(block: &Block) -> Self {
+    fn of(block: &Block, newest: WallMillis) -> Self {
         let mut entry = Self {
             first_seq: block.first_seq,
             held: [0; 3],
             last_critical: 0,
             last_seq: block.last_seq(),
+            newest,
             length: u32::try_from(block.length).unwrap_or(u32::MAX),
         };
         for (row, seq) in block.rows.iter().zip(block.first_seq..) {
@@ -50,9 +58,9 @@ impl Entry {
 }
 
 impl Index {
-    /// The next block.
-    pub(crate) fn add(&mut self, block: &Block) {
-        let entry = Entry::of(block);
+    /// The next block, with its bytes.
+    pub(crate) fn add(&mut self, block: &Block, bytes: &[u8]) {
+        let entry = Entry::of(block, newest(block, bytes));
         self.count(&entry);
         for class in Class::ALL {
             if entry.held[slot(class)] > 0 {
@@ -69,7 +77,7 @@ impl Index {
         else {
             return;
         };
-        let new = Entry::of(block);
+        let new = Entry::of(block, old.newest);
         self.blocks[at] = new;
         self.discount(&old);
         self.count(&new);
@@ -95,6 +103,12 @@ impl Index {
     /// The first record that is in a block.
     pub(crate) fn first_seq(&self) -> Option<u64> {
         self.blocks.front().map(|entry| entry.first_seq)
+    }
+
+    /// Wall clock of the first block that holds anything.
+    pub(crate) fn oldest(&self) -> Option<WallMillis> {
+        let first = Class::ALL.into_iter().filter_map(|class| self.of_class(class).next());
+        first.min_by_key(|entry| entry.first_seq).map(|entry| entry.newest)
     }
 
     /// It still has this block.
@@ -153,6 +167,14 @@ impl Index {
             *sum -= u64::from(held);
         }
     }
+}
+
+/// Wall clock of the last whole record. A clock that nobody trusted counts as well: it is behind
+/// rather than ahead, and what is pruned by age is old by a trusted clock.
+fn newest(block: &Block, bytes: &[u8]) -> WallMillis {
+    let whole = block.records(bytes).filter(|(_, row, _)| row.held == Held::Whole);
+    let last = whole.last().and_then(|(_, _, record)| Record::decode(record).ok());
+    last.map_or(NEVER_OLD, |record| record.stamp.wall)
 }
 
 /// A class as the index of an array.

@@ -35,6 +35,7 @@
 //! and `excerpt` work on a copy, `locate`, `salvage` and `Follow` only read.
 
 mod age;
+mod aside;
 mod block;
 mod control;
 mod excerpt;
@@ -63,6 +64,7 @@ mod store;
 mod verify;
 mod writer;
 
+pub use aside::{Aside, asides};
 pub use control::{
     CONTEXTS_KEPT, Context, ContextId, ControlQueue, ControlRecord, SampleRecord, StopRecord,
     VerdictRecord,

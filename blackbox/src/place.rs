@@ -35,6 +35,9 @@ const FORMAT: &str = "nooterra journal 1";
 /// Begins the name of a journal that is being made, after that of the journal.
 const NEW: &str = ".new-";
 
+/// Begins the name of one that was put aside; a number follows.
+const ASIDE: &str = ".bad-";
+
 /// The name of one that is made, and waits for its place.
 const REBUILT: &str = ".rebuilt";
 
@@ -225,11 +228,17 @@ fn remove_unfinished(dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// How the names of journals begin that were put aside.
+pub(crate) fn aside_prefix(dir: &Path) -> Option<String> {
+    let name = sibling(dir, ASIDE);
+    Some(name.file_name()?.to_str()?.to_owned())
+}
+
 /// The first free name for a journal that is put aside.
 pub(crate) fn free_name(dir: &Path) -> PathBuf {
     let mut number = 1_u32;
     loop {
-        let target = sibling(dir, &format!(".bad-{number}"));
+        let target = sibling(dir, &format!("{ASIDE}{number}"));
         if !target.exists() {
             return target;
         }

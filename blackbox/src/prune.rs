@@ -13,7 +13,9 @@ use crate::store::SEGMENT_BYTES;
 use nooterra_evidence::{Horizons, Prune, leaf_hash};
 use nooterra_protocol::codec::{self, CodecError, Digest};
 use nooterra_protocol::entry::Class;
+use nooterra_protocol::time::{ClockTrust, Stamp, WallMillis};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// The state that holds [`Pruned`].
 pub(crate) const PRUNED_KEY: &[u8] = b"m/pruned";
@@ -35,6 +37,12 @@ pub struct Quota {
     pub bulk_bytes: Option<u64>,
     /// What acknowledged critical records may weigh.
     pub critical_bytes: Option<u64>,
+    /// Of each class in the order of [`Class::ALL`] the age up to which its records stay, as long
+    /// as the bound on the disk leaves a choice: others go before them.
+    pub keep_at_least: [Option<Duration>; 3],
+    /// Of each class in the order of [`Class::ALL`] the age from which its records go, though
+    /// there were room; critical ones only when they are acknowledged.
+    pub keep_at_most: [Option<Duration>; 3],
     /// What the store's file may take on the disk. At least 48 MiB.
     pub disk_bytes: u64,
     /// What normal records may weigh.
@@ -44,7 +52,14 @@ pub struct Quota {
 impl Default for Quota {
     fn default() -> Self {
         let disk_bytes = 1024 * 1024 * 1024;
-        Self { bulk_bytes: None, critical_bytes: None, disk_bytes, normal_bytes: None }
+        Self {
+            bulk_bytes: None,
+            critical_bytes: None,
+            disk_bytes,
+            keep_at_least: [None; 3],
+            keep_at_most: [None; 3],
+            normal_bytes: None,
+        }
     }
 }
 
@@ -72,6 +87,17 @@ impl Quota {
         (self.live_bytes() / 64).min(smallest.unwrap_or(u64::MAX) / 8)
     }
 
+    /// Something is older than its class may be, by a clock that is trusted.
+    pub(crate) fn is_outlived(&self, index: &Index, acked: u64, now: Stamp) -> bool {
+        Class::ALL.into_iter().any(|class| {
+            let oldest = index.of_class(class).next();
+            oldest.is_some_and(|entry| {
+                (class != Class::Critical || entry.last_critical <= acked)
+                    && is_older(entry.newest, self.keep_at_most[slot(class)], now)
+            })
+        })
+    }
+
     const fn of(&self, class: Class) -> Option<u64> {
         match class {
             Class::Bulk => self.bulk_bytes,
@@ -82,7 +108,7 @@ impl Quota {
 }
 
 /// What a journal takes, and what it may take.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Usage {
     /// What whole bulk records weigh.
     pub bulk_bytes: u64,
@@ -94,6 +120,8 @@ pub struct Usage {
     pub disk_quota_bytes: u64,
     /// What whole normal records weigh.
     pub normal_bytes: u64,
+    /// Wall clock of the oldest records that are whole.
+    pub oldest: Option<WallMillis>,
     /// Up to which record the beginning of the journal is gone.
     pub pruned_through: u64,
 }
@@ -148,22 +176,31 @@ pub(crate) fn plan(
     before: Horizons,
     acked: u64,
     covered: u64,
+    now: Stamp,
 ) -> Option<Plan> {
     let bound = quota.live_bytes();
     let mut need = excess(index.bytes(), bound);
     let own = |class| quota.of(class).map_or(0, |most| excess(index.class_bytes(class), most));
     let mut plan = Plan { forced: None, horizons: before };
-    for class in [Class::Bulk, Class::Normal, Class::Critical] {
-        let (most, mut freed) = (need.max(own(class)), 0);
-        for entry in index.of_class(class) {
-            let due = class != Class::Critical || entry.last_critical <= acked;
-            if entry.last_seq > covered || !due || freed >= most {
-                break;
+    // First what has stayed as long as it should; the second time what is left to choose from.
+    for spares in [true, false] {
+        for class in [Class::Bulk, Class::Normal, Class::Critical] {
+            let own = if spares { own(class) } else { 0 };
+            let (most, mut freed) = (need.max(own), 0);
+            let (least, end) = (quota.keep_at_least[slot(class)], quota.keep_at_most[slot(class)]);
+            let before = plan.horizons.of(class);
+            for entry in index.of_class(class).skip_while(|entry| entry.last_seq <= before) {
+                let due = class != Class::Critical || entry.last_critical <= acked;
+                let young = spares && least.is_some() && !is_older(entry.newest, least, now);
+                let old = is_older(entry.newest, end, now);
+                if entry.last_seq > covered || !due || !old && (young || freed >= most) {
+                    break;
+                }
+                freed += u64::from(entry.held[slot(class)]);
+                plan.horizons.raise(class, entry.last_seq);
             }
-            freed += u64::from(entry.held[slot(class)]);
-            plan.horizons.raise(class, entry.last_seq);
+            need = need.saturating_sub(freed);
         }
-        need = need.saturating_sub(freed);
     }
     // Hollow blocks in front of what is kept weigh too, and go with it.
     if need > bound / 16 && index.hollow().next().is_none() {
@@ -181,6 +218,15 @@ pub(crate) fn plan(
     }
     let hollow = index.bytes() > bound && index.hollow().next().is_some();
     (plan.horizons != before || hollow).then_some(plan)
+}
+
+/// Whether that is known: only a trusted clock says how old anything is.
+fn is_older(newest: WallMillis, age: Option<Duration>, now: Stamp) -> bool {
+    let Some(age) = age.filter(|_| now.trust != ClockTrust::Untrusted) else {
+        return false;
+    };
+    let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    newest.0.saturating_add(age) < now.wall.0
 }
 
 /// How much has to go, so that an eighth is free again.

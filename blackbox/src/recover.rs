@@ -106,7 +106,7 @@ fn recover(store: &Store, dir: &Path, tail: &LogTail) -> Result<Recovered, Refus
             unchecked.clear();
         }
         unchecked.push(key);
-        index.add(&block);
+        index.add(&block, &bytes);
         leaves.add(&block, &bytes);
         chain = Chain {
             actor_seq: block.actor_seq.max(chain.actor_seq),

@@ -99,6 +99,8 @@ struct Draft {
 
 /// The thread's state.
 pub(crate) struct Writer {
+    /// When it was last looked at what is too old.
+    ages_at: MonoNanos,
     chain: Chain,
     cursors_at: MonoNanos,
     cursors_kept: [u64; 3],
@@ -137,6 +139,7 @@ impl Writer {
         let cursors_kept = [0, 1, 2].map(|i| shared.cursors[i].load(Ordering::Acquire));
         let uncovered = chain.last_seq - chain.checkpoint_seq;
         Self {
+            ages_at: now,
             chain,
             cursors_at: now,
             cursors_kept,
@@ -412,7 +415,7 @@ impl Writer {
             && let Ok(block) = Block::read_head(bytes)
         {
             self.unpruned += block.length;
-            self.shared.index.write().unwrap_or_else(PoisonError::into_inner).add(&block);
+            self.shared.index.write().unwrap_or_else(PoisonError::into_inner).add(&block, bytes);
             self.shared.set_records(&self.chain);
         }
         // A receiver that is gone no longer wants to know.

@@ -46,20 +46,19 @@ impl FlightSink for Shelf {
 
 impl Shelf {
     fn blocks(&self, dump: u64) -> Vec<&FlightBlock> {
-        let of_it = |entry: &'_ &Entry| matches!(entry, Entry::Flight(block) if block.dump == dump);
-        let block = |entry| match entry {
-            &Entry::Flight(ref block) => block,
-            _ => panic!("filtered"),
-        };
-        self.entries.iter().filter(of_it).map(block).collect()
+        let blocks = self.entries.iter().filter_map(|entry| match entry {
+            Entry::Flight(block) => Some(block),
+            _ => None,
+        });
+        blocks.filter(|block| block.dump == dump).collect()
     }
 
     fn notes(&self) -> Vec<&FlightNote> {
-        let note = |entry| match entry {
-            &Entry::FlightNote(ref note) => Some(note),
+        let notes = self.entries.iter().filter_map(|entry| match entry {
+            Entry::FlightNote(note) => Some(note),
             _ => None,
-        };
-        self.entries.iter().filter_map(note).collect()
+        });
+        notes.collect()
     }
 
     /// The numbers of a dump's ticks, its chain of blocks checked.
@@ -106,7 +105,7 @@ impl Rig {
             let mut tick = tick(self.tick, self.now);
             change(&mut tick);
             self.queue.push(tick);
-            if self.tick % 5 == 0 {
+            if self.tick.is_multiple_of(5) {
                 self.recorder.step(self.now, &mut self.shelf);
             }
         }
@@ -308,6 +307,9 @@ fn what_it_takes_in_memory_is_known_before() {
 }
 
 proptest! {
+    // Each is some minutes of ticks.
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
+
     #[test]
     fn whatever_fires_whenever_nothing_is_written_twice_and_every_trigger_is_accounted_for(
         seed: u64,

@@ -212,3 +212,32 @@ fn a_record_that_was_taken_away_is_not_called_pruned() {
     assert!(!found.is_intact(), "{found}");
     assert_eq!(found.first_bad.unwrap().seq, 1);
 }
+
+#[test]
+fn what_a_class_must_keep_stays_until_the_disk_leaves_no_choice_and_what_is_too_old_goes() {
+    const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+    let mut bench = Bench::new();
+    small(&mut bench);
+    bench.options.quota.keep_at_least = [None, Some(2 * DAY), None];
+    bench.options.quota.keep_at_most = [None, None, Some(5 * DAY)];
+    let opened = bench.open();
+    let handle = opened.journal.handle();
+    work(&handle, 300, true);
+    settled(&handle);
+    let young = handle.usage().unwrap();
+    assert!(young.normal_bytes > 200_000, "younger than it must stay: {young:?}");
+    assert!(young.bulk_bytes < 40_000, "its own bound holds for what has no such age: {young:?}");
+    bench.clock.advance(3 * DAY);
+    work(&handle, 10, true);
+    settled(&handle);
+    let older = handle.usage().unwrap();
+    assert!(older.normal_bytes < 140_000, "its own bound holds again: {older:?}");
+    bench.clock.advance(6 * DAY);
+    handle.append_durable(fact("much later")).unwrap();
+    settled(&handle);
+    let last = handle.usage().unwrap();
+    assert!(last.bulk_bytes == 0, "too old, though there is room: {last:?}");
+    drop(handle);
+    opened.journal.close().unwrap();
+    assert!(check(&bench).is_intact());
+}

@@ -133,7 +133,8 @@ fn follow(
             Some(id) => records::about(tx, cursor, id),
             None => Ok(()),
         },
-        Entry::Boot(_)
+        Entry::AsideRemoved(_)
+        | Entry::Boot(_)
         | Entry::Checkpoint(_)
         | Entry::Crash(_)
         | Entry::Flight(_)

@@ -7,8 +7,9 @@ use crate::command::{Asked, Command, Source, StopProfile};
 use crate::flight::{FlightBlock, FlightNote};
 use crate::geometry::{Pose, Twist};
 use crate::ids::{EnvelopeId, JobId, JournalId, PolicyId, SkillId, StepId, ZoneId};
-use crate::input::{Crash, SkillInput};
+use crate::input::SkillInput;
 use crate::private::{Opening, Private, PrivateError, Salts, Sealer};
+use crate::start::{AsideRemoved, Crash};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -343,6 +344,8 @@ pub struct Sample {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "kind", content = "body", rename_all = "snake_case")]
 pub enum Entry {
+    /// A journal that was put aside is removed.
+    AsideRemoved(AsideRemoved),
     /// The agent started.
     Boot(Boot),
     /// A checkpoint of the journal: a COSE_Sign1 over its head.
@@ -384,6 +387,7 @@ impl Entry {
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
+            Self::AsideRemoved(_) => "aside_removed",
             Self::Boot(_) => "boot",
             Self::Checkpoint(_) => "checkpoint",
             Self::CommandReceived(_) => "command_received",
@@ -408,7 +412,8 @@ impl Entry {
     #[must_use]
     pub const fn class(&self) -> Class {
         match self {
-            Self::Boot(_)
+            Self::AsideRemoved(_)
+            | Self::Boot(_)
             | Self::CommandReceived(_)
             | Self::CommandRefused(_)
             | Self::Crash(_)
@@ -445,7 +450,8 @@ impl Entry {
             Self::CommandReceived(body) => sealer.field("signed", &mut body.signed)?,
             Self::SkillLog(body) => sealer.field("message", &mut body.message)?,
             Self::SkillStep(body) => sealer.field("status", &mut body.status)?,
-            Self::Boot(_)
+            Self::AsideRemoved(_)
+            | Self::Boot(_)
             | Self::Checkpoint(_)
             | Self::CommandRefused(_)
             | Self::Crash(_)
@@ -470,6 +476,7 @@ impl Entry {
     /// sealed ([`Self::seal`]).
     pub fn body(&self) -> Result<Value, CodecError> {
         match self {
+            Self::AsideRemoved(body) => codec::to_value(body),
             Self::Boot(body) => codec::to_value(body),
             Self::Checkpoint(body) | Self::Fact(body) => codec::to_value(body),
             Self::CommandReceived(body) => codec::to_value(body),
@@ -495,6 +502,7 @@ impl Entry {
     /// [`CodecError::Shape`] when the kind is known and the body does not fit it.
     pub fn parse(kind: &str, body: Value) -> Result<Option<Self>, CodecError> {
         Ok(Some(match kind {
+            "aside_removed" => Self::AsideRemoved(codec::from_value(body)?),
             "boot" => Self::Boot(codec::from_value(body)?),
             "checkpoint" => Self::Checkpoint(codec::from_value(body)?),
             "command_received" => Self::CommandReceived(codec::from_value(body)?),

@@ -1,5 +1,4 @@
-//! What entered a skill at each of its steps, so that its run can be repeated from the journal;
-//! and what was under way when a run of the agent ended without order.
+//! What entered a skill at each of its steps, so that its run can be repeated from the journal.
 //!
 //! An observation is a row of numbers as they are in memory, told by what changed since the
 //! step before ([`crate::delta`]), and read back bit for bit. Each record begins anew, so that
@@ -10,7 +9,7 @@ use crate::delta::{self, DeltaError};
 use crate::geometry::{Pose, Twist};
 use crate::ids::{JobId, SkillId, StepId};
 use crate::observation::{Battery, Observation, Scan, Timed};
-use crate::time::{MonoNanos, Stamp};
+use crate::time::MonoNanos;
 use serde::{Deserialize, Serialize};
 
 /// Steps in one record, at the most.
@@ -42,39 +41,6 @@ pub struct SkillInput {
     /// The skill saw the range sensor and it may not be kept: the rows do not have it, and the
     /// run cannot be repeated from them.
     pub withheld: bool,
-}
-
-/// The run before this start did not end in order: power was lost, or the agent was killed.
-/// Class critical.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Crash {
-    /// The dump of the flight recorder that was cut off, and what there is of it.
-    pub flight: Option<CutDump>,
-    /// The job that was under way, as the job runner's memory has it.
-    pub job: Option<JobId>,
-    /// When the last durable record was made, by the clocks of that run. It ended later.
-    pub last_at: Option<Stamp>,
-    /// The boot that ended so.
-    pub last_boot: u64,
-    /// Sequence number of its last durable record.
-    pub last_seq: u64,
-    /// The damaged journal of that run was put aside under this name.
-    pub put_aside: Option<String>,
-    /// The step of the plan that was to be done next.
-    pub step: Option<StepId>,
-}
-
-/// A dump that is not whole.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct CutDump {
-    /// Blocks that are in the journal, each of them whole.
-    pub blocks: u32,
-    /// Which dump of that boot.
-    pub dump: u64,
-    /// Ticks that are in them.
-    pub ticks: u64,
 }
 
 /// Why a record of inputs cannot be read.
@@ -121,6 +87,15 @@ impl InputDraft {
         std::mem::swap(&mut self.before, &mut self.row);
         self.count += 1;
         self.rows.len() - size
+    }
+
+    /// Takes the step back that was just added and grew it by `size`: it was never shown.
+    pub fn take_back(&mut self, size: usize) {
+        if let Some(count) = self.count.checked_sub(1) {
+            self.count = count;
+            self.rows.truncate(self.rows.len().saturating_sub(size));
+            std::mem::swap(&mut self.before, &mut self.row);
+        }
     }
 
     /// How many steps it has.

@@ -40,6 +40,7 @@ pub mod plan;
 pub mod policy;
 pub mod private;
 pub mod skill;
+pub mod start;
 pub mod time;
 pub mod topic;
 pub mod uplink;

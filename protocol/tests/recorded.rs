@@ -197,6 +197,7 @@ fn a_tick_has_the_size_that_is_stated() {
         verdicts,
     };
     draft.push(&tick);
+    assert_eq!(TICK_BYTES, 460, "as docs/record-format.md has it");
     assert!(draft.bytes() < TICK_BYTES, "{} of {TICK_BYTES}", draft.bytes());
     let block = draft.finish(1, 0, Digest::ZERO, false);
     assert_eq!(block.ticks().unwrap(), [tick]);

@@ -1,5 +1,8 @@
 //! What a skill can reach beside its request, and how much of it.
 
+use nooterra_protocol::observation::Observation;
+use nooterra_protocol::time::MonoNanos;
+
 /// The longest line of a log, bytes; the rest is cut.
 pub const MAX_LOG_BYTES: usize = 512;
 
@@ -27,6 +30,15 @@ pub trait Ports: Send {
     /// The skill attaches evidence: a name as above, a media type of the same form, and at
     /// most [`MAX_EVIDENCE_BYTES`].
     fn evidence(&mut self, name: &str, media_type: &str, bytes: &[u8]);
+
+    /// The next step begins with this: all that the skill can see in it. An error ends the
+    /// skill, which then never sees it; so what is recorded here is what ran.
+    ///
+    /// # Errors
+    /// Why the skill must not go on, for people.
+    fn input(&mut self, _at: MonoNanos, _seen: &Observation) -> Result<(), String> {
+        Ok(())
+    }
 
     /// The skill writes a line of at most [`MAX_LOG_BYTES`], without control characters.
     fn log(&mut self, text: &str);

@@ -2,7 +2,7 @@
 
 use crate::host::THREAD_STACK_BYTES;
 use crate::session::{Opening, Session, SkillError};
-use crate::world::{self, Request, Status, wit};
+use crate::world::{self, Request, Status};
 use crossbeam_queue::ArrayQueue;
 use nooterra_protocol::observation::Observation;
 use nooterra_protocol::skill::Capability;
@@ -47,9 +47,11 @@ pub enum RunState {
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum End {
+    /// It crashed, or was ended by the host because it used up a limit; how, for people.
+    Crashed(String),
     /// The skill says that the action is achieved.
     Done,
-    /// The skill says that it cannot be achieved, or was ended by the host; why, for people.
+    /// The skill says that it cannot be achieved, or it may not go on; why, for people.
     Failed(String),
     /// By [`Running::stop`].
     Stopped,
@@ -71,7 +73,7 @@ pub struct Running {
 #[derive(Debug)]
 struct Shared {
     /// One slot; a newer observation replaces one that was not yet taken.
-    inbox: ArrayQueue<wit::Observation>,
+    inbox: ArrayQueue<(MonoNanos, Observation)>,
     outcome: Mutex<Outcome>,
     stop: Arc<AtomicBool>,
 }
@@ -97,7 +99,7 @@ impl Running {
             .spawn(move || {
                 let end = catch_unwind(AssertUnwindSafe(|| ours.run(opening)));
                 ours.end(end.unwrap_or_else(|_| {
-                    End::Failed(
+                    End::Crashed(
                         "the host of the skill panicked; this is a fault of the agent".into(),
                     )
                 }));
@@ -109,7 +111,7 @@ impl Running {
     /// of the manifest. An observation that the skill has not taken yet is replaced. Never
     /// waits for the skill.
     pub fn observe(&self, at: MonoNanos, seen: &Observation) {
-        self.shared.inbox.force_push(world::observation(at, seen, self.scan));
+        self.shared.inbox.force_push((at, world::visible(seen, self.scan).into_owned()));
         self.wake();
     }
 
@@ -177,10 +179,10 @@ impl Shared {
         };
         self.outcome().state = RunState::Running;
         for step in 1.. {
-            let Some(seen) = self.next_observation() else {
+            let Some((observed_at, seen)) = self.next_observation() else {
                 return End::Stopped;
             };
-            let (request, status) = match session.step_with(&seen) {
+            let (request, status) = match session.step(observed_at, &seen) {
                 Ok(stepped) => stepped,
                 Err(error) => return error.into(),
             };
@@ -189,7 +191,6 @@ impl Shared {
                 Status::Failed(reason) => return End::Failed(reason),
                 Status::Running { .. } => {}
             }
-            let observed_at = MonoNanos(seen.at_nanos);
             let stepped = Arc::new(Stepped { observed_at, request, status, step });
             let replaced = self.outcome().latest.replace(stepped);
             // Freed here, not under the lock that the control loop may want.
@@ -198,7 +199,7 @@ impl Shared {
         End::Stopped
     }
 
-    fn next_observation(&self) -> Option<wit::Observation> {
+    fn next_observation(&self) -> Option<(MonoNanos, Observation)> {
         loop {
             if self.stop.load(Ordering::SeqCst) {
                 return None;
@@ -227,6 +228,7 @@ impl From<SkillError> for End {
     fn from(error: SkillError) -> Self {
         match error {
             SkillError::Stopped => Self::Stopped,
+            SkillError::Exhausted(_) | SkillError::Trapped(_) => Self::Crashed(error.to_string()),
             other => Self::Failed(other.to_string()),
         }
     }

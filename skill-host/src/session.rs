@@ -45,6 +45,9 @@ pub enum SkillError {
     /// It crashed.
     #[error("the skill crashed: {0}")]
     Trapped(String),
+    /// What it was to see could not be recorded.
+    #[error("the skill was ended: {0}")]
+    Unrecorded(String),
     /// It asked for something that it has no capability for.
     #[error("the skill asked for motion without the capability `{}`", capability_name(*.0))]
     Ungranted(Capability),
@@ -161,19 +164,15 @@ impl Session {
         at: MonoNanos,
         seen: &Observation,
     ) -> Result<(Request, Status), SkillError> {
-        let scan = self.capabilities.contains(&Capability::Scan);
-        self.step_with(&world::observation(at, seen, scan))
-    }
-
-    pub(crate) fn step_with(
-        &mut self,
-        seen: &wit::Observation,
-    ) -> Result<(Request, Status), SkillError> {
         if self.over {
             return Err(SkillError::Stopped);
         }
         // Taken back only when everything went well.
         self.over = true;
+        let scan = self.capabilities.contains(&Capability::Scan);
+        let seen = world::visible(seen, scan);
+        self.store.data_mut().ports.input(at, &seen).map_err(SkillError::Unrecorded)?;
+        let seen = &world::observation(at, &seen);
         begin(&mut self.store, Budget::new(Call::Step, self.step_limit, self.tick))?;
         let (request, status) =
             self.skill.call_step(&mut self.store, seen).map_err(|error| explain(&error))?;

@@ -5,6 +5,7 @@ use nooterra_protocol::geometry::{Point, Twist};
 use nooterra_protocol::observation::Observation;
 use nooterra_protocol::plan::Param;
 use nooterra_protocol::time::MonoNanos;
+use std::borrow::Cow;
 
 #[allow(missing_docs, missing_debug_implementations, unreachable_pub, clippy::all)]
 mod bindings {
@@ -86,8 +87,15 @@ pub(crate) fn params(
         .collect()
 }
 
-/// `scan` is dropped here unless it was granted: it never reaches the skill's thread.
-pub(crate) fn observation(at: MonoNanos, seen: &Observation, scan: bool) -> wit::Observation {
+/// The scan is dropped here unless it was granted: it never reaches the skill's thread.
+pub(crate) fn visible(seen: &Observation, scan: bool) -> Cow<'_, Observation> {
+    if scan || seen.scan.is_none() {
+        return Cow::Borrowed(seen);
+    }
+    Cow::Owned(Observation { scan: None, ..seen.clone() })
+}
+
+pub(crate) fn observation(at: MonoNanos, seen: &Observation) -> wit::Observation {
     wit::Observation {
         at_nanos: at.0,
         battery: seen.battery.map(|battery| wit::Battery {
@@ -96,7 +104,7 @@ pub(crate) fn observation(at: MonoNanos, seen: &Observation, scan: bool) -> wit:
         }),
         docked: seen.docked,
         pose: wit::Pose { x: seen.pose.value.x, y: seen.pose.value.y, yaw: seen.pose.value.yaw },
-        scan: seen.scan.as_ref().filter(|_| scan).map(|scan| wit::Scan {
+        scan: seen.scan.as_ref().map(|scan| wit::Scan {
             angle_min: scan.value.angle_min,
             angle_step: scan.value.angle_step,
             range_max: scan.value.range_max,
@@ -162,8 +170,8 @@ mod tests {
             scan: Some(Timed { at, value: Scan { ranges: vec![1.0], ..Scan::default() } }),
             twist: Timed { at, value: Twist::new(4.0, 5.0) },
         };
-        assert!(observation(at, &seen, false).scan.is_none());
-        let passed = observation(at, &seen, true);
+        assert!(observation(at, &visible(&seen, false)).scan.is_none());
+        let passed = observation(at, &visible(&seen, true));
         assert_eq!(passed.scan.map(|scan| scan.ranges), Some(vec![1.0]));
         assert_eq!((passed.at_nanos, passed.docked), (7, true));
         assert_eq!((passed.pose.yaw, passed.twist.linear, passed.twist.angular), (3.0, 4.0, 5.0));

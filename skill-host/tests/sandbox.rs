@@ -67,7 +67,7 @@ fn a_step_that_never_returns_is_ended_after_its_limit_and_leaves_no_request() {
     running.observe(toy.at(), &toy.seen());
     let ticks = until(Some(&host), || ended(&running).is_some());
     assert!(ticks >= 50, "ended after {ticks} ticks, before its 520 ms");
-    let Some(End::Failed(reason)) = ended(&running) else { panic!("{:?}", running.state()) };
+    let Some(End::Crashed(reason)) = ended(&running) else { panic!("{:?}", running.state()) };
     assert_eq!(reason, "the skill was ended: `step` did not return within 520 ms");
     assert_eq!(running.latest(), None);
 }
@@ -78,7 +78,7 @@ fn an_init_that_never_returns_is_ended_too() {
     let running = start(&host, &bundle("misbehave"), "spin-init", &ports);
     let ticks = until(Some(&host), || ended(&running).is_some());
     assert!(ticks >= 200, "ended after {ticks} ticks, before its 2 s");
-    let Some(End::Failed(reason)) = ended(&running) else { panic!("{:?}", running.state()) };
+    let Some(End::Crashed(reason)) = ended(&running) else { panic!("{:?}", running.state()) };
     assert!(reason.contains("`init` did not return within 2000 ms"), "{reason}");
 }
 
@@ -152,7 +152,7 @@ fn a_port_that_panics_ends_the_run_and_is_told() {
         .unwrap();
     running.observe(toy.at(), &toy.seen());
     until(None, || ended(&running).is_some());
-    let Some(End::Failed(reason)) = ended(&running) else { panic!("{:?}", running.state()) };
+    let Some(End::Crashed(reason)) = ended(&running) else { panic!("{:?}", running.state()) };
     assert!(reason.contains("a fault of the agent"), "{reason}");
 }
 

@@ -15,6 +15,7 @@ mod policy;
 #[cfg(feature = "tools")]
 mod review;
 mod skill;
+mod status;
 
 pub use exit::Code;
 
@@ -100,6 +101,8 @@ enum Command {
     /// Verify, pack and sign skill bundles
     #[command(subcommand)]
     Skill(skill::Command),
+    /// Say how the agent of this robot stands, and what the black box takes of its bound
+    Status,
 }
 
 /// What a command answers: for people, and the same for scripts.
@@ -180,6 +183,7 @@ fn answer(cli: Cli) -> anyhow::Result<Answer> {
             Ok(Answer::done("", json!({ "ended": "in order" })))
         }
         Command::Skill(command) => skill::answer(command, load),
+        Command::Status => status::answer(&load()?),
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Intent {
     pub grants: Grants,
     /// An operator's.
     pub operator: Option<Lease>,
+    /// Until when the range sensor's data may be kept.
+    pub scan_kept_until: MonoNanos,
     /// The running skill's.
     pub skill: Option<Lease>,
     /// Somebody's veto holds the robot.
@@ -94,6 +96,7 @@ impl Desk {
             emergency_stop: was_stopped(&journal),
             grants: Grants::NONE,
             operator: None,
+            scan_kept_until: MonoNanos(0),
             skill: None,
             veto: false,
         };
@@ -144,6 +147,8 @@ impl Desk {
             operator_until: until(grant::Asker::Operator),
             skill_until: until(grant::Asker::Skill),
         };
+        let kept = granted.sensors[grant::Sensor::Range as usize].keep_s > 0;
+        inner.intent.scan_kept_until = if kept { granted.expires } else { MonoNanos(0) };
         inner.intent.veto = veto;
     }
 

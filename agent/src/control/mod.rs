@@ -6,6 +6,7 @@
 //! nothing.
 
 mod desk;
+mod flight;
 mod runs;
 mod steer;
 mod thread;
@@ -16,11 +17,13 @@ pub use steer::Goal;
 pub use thread::{ControlThread, Exit, ThreadError};
 pub use view::View;
 
+use nooterra_blackbox::flight::FlightQueue;
 use nooterra_blackbox::{ControlQueue, ControlRecord, SampleRecord, StopRecord, VerdictRecord};
 use nooterra_hal::{HalError, Robot};
 use nooterra_policy::{Action, Gate, Inputs, Outcome, Surroundings, VerifiedPolicy, Wish, Wishes};
 use nooterra_protocol::command::StopProfile;
 use nooterra_protocol::entry::Sample;
+use nooterra_protocol::flight::Trigger;
 use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::observation::{Observation, Timed};
 use nooterra_protocol::time::MonoNanos;
@@ -38,9 +41,13 @@ const SAMPLE_STANDING: Duration = Duration::from_secs(1);
 /// Slower than this counts as standing, m/s and rad/s: above the odometry's noise.
 const STANDING: f64 = 0.02;
 
+/// What was seen and decided in a tick.
+type Judged<'a> = (&'a Observation, &'a Outcome);
+
 /// One robot under one gate.
 pub struct ControlLoop {
     desk: Arc<Desk>,
+    flight: Option<FlightQueue>,
     gate: Gate,
     intent: Intent,
     /// The policy has a rule about what stands around the robot.
@@ -75,6 +82,7 @@ impl ControlLoop {
         let intent = desk.try_intent().unwrap_or_default();
         Self {
             desk,
+            flight: None,
             gate: Gate::new(policy),
             intent,
             keeps_distance: policy.document().proximity.is_some(),
@@ -89,12 +97,22 @@ impl ControlLoop {
         }
     }
 
+    /// Has each tick handed to a flight recorder.
+    #[must_use]
+    pub fn with_flight(mut self, queue: FlightQueue) -> Self {
+        self.flight = Some(queue);
+        self
+    }
+
     /// One tick at `now`.
     pub fn tick(&mut self, now: MonoNanos) {
         self.tick += 1;
         match self.robot.read(now) {
             Ok(seen) => self.judge(now, seen),
-            Err(error) => self.halt(now, "the robot cannot be read", &error),
+            Err(error) => {
+                self.halt(now, "the robot cannot be read", &error);
+                self.record_flight(now, true, None);
+            }
         }
         self.view.beat();
     }
@@ -107,6 +125,9 @@ impl ControlLoop {
         }
         if self.stopped_for != Some(reason) {
             self.stopped_for = Some(reason);
+            if let Some(flight) = self.flight.as_ref().filter(|_| reason != thread::ORDERLY) {
+                flight.pull(Trigger::Stop, now);
+            }
             let record = StopRecord { at: now, profile: self.stop, reason };
             if !self.queue.push(ControlRecord::Stop(record)) {
                 error!(reason, "a stop is not in the journal: its queue is full");
@@ -131,6 +152,8 @@ impl ControlLoop {
         let outcome = self.gate.tick(&inputs);
         let recorded = self.record_verdicts(now, seen.pose.value, &outcome);
         self.record_sample(now, &seen, &outcome);
+        let stopped = matches!(outcome.action, Action::Stop(_));
+        self.record_flight(now, stopped, Some((&seen, &outcome)));
         let Outcome { action, .. } = outcome;
         match action {
             Action::Write(_) if !recorded => self.stop(now, "the journal's queue is full"),
@@ -191,6 +214,24 @@ impl ControlLoop {
             }));
         });
         recorded
+    }
+
+    fn record_flight(&mut self, now: MonoNanos, stopped: bool, judged: Option<Judged<'_>>) {
+        let Some(queue) = &mut self.flight else {
+            return;
+        };
+        let around = flight::Around {
+            at: now,
+            journal_age: self.queue.oldest_uncommitted_age(now),
+            keeps_scan: now < self.intent.scan_kept_until,
+            software_stop: self.intent.emergency_stop,
+            stopped,
+            tick: self.tick,
+        };
+        queue.push(match judged {
+            Some((seen, outcome)) => flight::tick(&around, seen, outcome),
+            None => flight::unseen(&around),
+        });
     }
 
     fn record_sample(&mut self, now: MonoNanos, seen: &Observation, outcome: &Outcome) {

@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use tracing::{error, info, warn};
 
+/// Why a robot is stopped when nothing happened.
+pub(super) const ORDERLY: &str = "the agent ends";
+
 /// Why there is no control thread.
 #[derive(Debug, thiserror::Error)]
 pub enum ThreadError {
@@ -103,7 +106,7 @@ fn run(mut control: ControlLoop, timer: &TimerFd, stopping: &AtomicBool) -> Exit
             }
         }
         if stopping.load(Ordering::Relaxed) {
-            control.stop(clock::mono(), "the agent ends");
+            control.stop(clock::mono(), ORDERLY);
             return Exit::Stopped;
         }
         let ticked = catch_unwind(AssertUnwindSafe(|| control.tick(clock::mono())));

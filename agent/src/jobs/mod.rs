@@ -6,6 +6,7 @@
 
 mod epochs;
 mod facts;
+mod inputs;
 mod memory;
 mod pace;
 mod ports;
@@ -17,12 +18,19 @@ pub use pace::{Pace, SystemPace};
 pub use runner::{Runner, RunnerParts};
 pub use shelf::{Fetch, Shelf, ShelfError, trusted_keys};
 
-use nooterra_protocol::ids::JobId;
+use nooterra_protocol::ids::{JobId, StepId};
 use nooterra_protocol::plan::Plan;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::error;
+
+/// The job that was under way when the agent ended, and the step that it was at.
+pub(crate) fn under_way(state_dir: &std::path::Path) -> Option<(JobId, Option<StepId>)> {
+    let progress = memory::Memory::new(state_dir).load()?;
+    let step = progress.plan.steps.get(progress.next_step as usize).map(|step| step.id.clone());
+    Some((progress.job, step))
+}
 
 /// A job that is to be carried out.
 #[derive(Clone, Debug)]

@@ -1,6 +1,9 @@
 //! From a skill's calls to the runner: a bounded queue, so that a skill never waits for a
 //! disk.
 
+use super::inputs::InputLog;
+use nooterra_protocol::observation::Observation;
+use nooterra_protocol::time::MonoNanos;
 use nooterra_skill_host::Ports;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -21,11 +24,12 @@ pub(super) enum Call {
 pub(super) struct QueuePorts {
     calls: SyncSender<Call>,
     dropped: u64,
+    inputs: Option<InputLog>,
 }
 
-pub(super) fn queue() -> (QueuePorts, Receiver<Call>) {
+pub(super) fn queue(inputs: Option<InputLog>) -> (QueuePorts, Receiver<Call>) {
     let (calls, receiver) = sync_channel(WAITING);
-    (QueuePorts { calls, dropped: 0 }, receiver)
+    (QueuePorts { calls, dropped: 0, inputs }, receiver)
 }
 
 impl QueuePorts {
@@ -52,6 +56,10 @@ impl Ports for QueuePorts {
         self.put(Call::Evidence { bytes: bytes.to_vec(), media_type, name });
     }
 
+    fn input(&mut self, at: MonoNanos, seen: &Observation) -> Result<(), String> {
+        self.inputs.as_mut().map_or(Ok(()), |inputs| inputs.step(at, seen))
+    }
+
     fn log(&mut self, text: &str) {
         self.put(Call::Log(text.to_owned()));
     }
@@ -63,7 +71,7 @@ mod tests {
 
     #[test]
     fn calls_that_do_not_fit_are_counted_and_said() {
-        let (mut ports, calls) = queue();
+        let (mut ports, calls) = queue(None);
         for _ in 0..WAITING + 5 {
             ports.log("line");
         }

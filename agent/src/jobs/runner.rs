@@ -2,6 +2,7 @@
 
 use super::epochs::Epochs;
 use super::facts::{Facts, FactsError};
+use super::inputs::{InputLog, Whose};
 use super::memory::{MAX_RESUMES, Memory, Progress};
 use super::pace::Pace;
 use super::ports::{self, Call};
@@ -10,12 +11,14 @@ use super::{Inbox, Jobs, Order, Shared};
 use crate::authority::{Authority, Skill};
 use crate::control::{Desk, Goal, Lease, View};
 use nooterra_blackbox::JournalHandle;
+use nooterra_blackbox::flight::FlightTriggers;
 use nooterra_protocol::codec::{Blob, Digest};
 use nooterra_protocol::entry::{Entry, SkillLog, SkillStep};
 use nooterra_protocol::event::{
     Aborted, CheckpointReached, Completed, EventType, EvidenceCaptured, Heartbeat, SkillUsed,
     UnderPolicy,
 };
+use nooterra_protocol::flight::Trigger;
 use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::grant::Sensor;
 use nooterra_protocol::ids::{JobId, SkillId};
@@ -55,10 +58,14 @@ pub struct RunnerParts {
     pub desk: Arc<Desk>,
     /// Signs what happened.
     pub facts: Facts,
+    /// The flight recorder's triggers, where there is one.
+    pub flight: Option<FlightTriggers>,
     /// `skills.grant` of the configuration.
     pub grant: BTreeSet<Capability>,
     /// Runs skills.
     pub host: Arc<Host>,
+    /// `skills.input_kib_per_s` of the configuration.
+    pub input_kib_per_s: u32,
     /// For entries that are no facts.
     pub journal: JournalHandle,
     /// Time.
@@ -297,7 +304,7 @@ impl<'r> StepRun<'r> {
         self.parts.facts.state(self.job, EventType::SkillUsed, &used)?;
         let drives = granted.contains(&Capability::Drive);
         let scans = granted.contains(&Capability::Scan);
-        let (ports, calls) = ports::queue();
+        let (ports, calls) = ports::queue(Some(self.inputs(bundle)));
         let (action, params) = (&self.step.action, &self.step.params);
         let running = self
             .parts
@@ -339,12 +346,33 @@ impl<'r> StepRun<'r> {
             match ended {
                 None => {}
                 Some(End::Done) => return Ok(()),
+                Some(End::Crashed(reason)) => {
+                    if let Some(flight) = &self.parts.flight {
+                        flight.pull(Trigger::SkillCrash, now);
+                    }
+                    return Err(self.failed(&reason));
+                }
                 Some(End::Failed(reason)) => return Err(self.failed(&reason)),
                 Some(End::Stopped) => return Err(self.failed("its skill was stopped")),
             }
             self.heartbeat(now, &running)?;
             self.parts.pace.sleep(Duration::from_millis(10).min(period));
         }
+    }
+
+    /// Where all that the skill sees is recorded.
+    fn inputs(&self, bundle: &Bundle) -> InputLog {
+        let whose = Whose {
+            action: self.step.action.clone(),
+            bundle: bundle.digest(),
+            job: self.job.clone(),
+            skill: bundle.manifest().id.clone(),
+            step: self.step.id.clone(),
+        };
+        let RunnerParts { authority, input_kib_per_s, journal, .. } = &*self.parts;
+        let authority = Arc::clone(authority);
+        let keeps = move |at| authority.grants().sensor(Sensor::Range, at).keep_s > 0;
+        InputLog::new(whose, *input_kib_per_s, journal.clone(), Box::new(keeps))
     }
 
     /// What the step's skill is given of what it asks for, if the rules let it drive now.

@@ -7,6 +7,7 @@ use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::{Entry, Rule};
 use nooterra_protocol::flight::{BlockDraft, FlightNote, FlightTick, MAX_TICKS, Trigger};
 use nooterra_protocol::time::MonoNanos;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +27,7 @@ const RECORD_BYTES: u64 = 256;
 const LEAST_SHARE: u64 = 8;
 
 /// How the recorder stands.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
 pub struct FlightState {
     /// Dumps since the start.
     pub dumps: u64,

@@ -5,7 +5,7 @@ use nooterra_evidence::Record;
 use nooterra_protocol::codec;
 use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::flight::FlightNote;
-use nooterra_protocol::input::CutDump;
+use nooterra_protocol::start::CutDump;
 use serde::{Deserialize, Serialize};
 
 /// The state that names the dump under way.

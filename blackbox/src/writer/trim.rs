@@ -38,6 +38,9 @@ pub(super) struct Thinned {
 /// Pages that sled is made to move for each that is written anew.
 const TIDIED_PAGES: u32 = 8;
 
+/// How often it is looked at what has become too old.
+const AGES_EVERY: Duration = Duration::from_secs(60);
+
 /// How soon a key that did not sign is asked again.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -64,7 +67,7 @@ impl Writer {
         if self.remove_blocks()? || self.thin_blocks()? {
             return Ok(true);
         }
-        if now.mono.since(self.pruning_at).is_none() || !self.is_due() {
+        if now.mono.since(self.pruning_at).is_none() || !self.is_due(now) {
             return Ok(false);
         }
         if self.uncovered > 0 {
@@ -77,16 +80,23 @@ impl Writer {
         let index = self.shared.index.read().unwrap_or_else(PoisonError::into_inner);
         let quota = &self.shared.options.quota;
         let covered = self.chain.checkpoint_seq;
-        let due = plan(&index, quota, self.pruned.horizons, acked, covered);
+        let due = plan(&index, quota, self.pruned.horizons, acked, covered, now);
         self.pruned_at_bytes = index.bytes();
         drop(index);
         due.map_or(Ok(false), |plan| self.tell_prune(plan, now))
     }
 
-    /// Something is over its bound, and has grown since that was last looked at.
-    fn is_due(&self) -> bool {
+    /// Something is over its bound, and has grown since that was last looked at, or is too old.
+    fn is_due(&mut self, now: Stamp) -> bool {
         let quota = &self.shared.options.quota;
         let index = self.shared.index.read().unwrap_or_else(PoisonError::into_inner);
+        if now.mono.since(self.ages_at).is_none_or(|since| since >= AGES_EVERY) {
+            self.ages_at = now.mono;
+            let acked = self.shared.cursors[slot(Class::Critical)].load(Ordering::Acquire);
+            if quota.is_outlived(&index, acked, now) {
+                return true;
+            }
+        }
         let grown = index.bytes().abs_diff(self.pruned_at_bytes);
         quota.is_exceeded(&index) && grown >= quota.step_bytes()
     }

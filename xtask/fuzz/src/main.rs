@@ -30,6 +30,8 @@ mod minisig;
 mod openings;
 #[path = "../../../agent/src/policy_file.rs"]
 mod policy_file;
+#[path = "../../../agent/src/recording.rs"]
+mod recording;
 #[path = "../../../blackbox/src/scan.rs"]
 mod scan;
 mod seeds;

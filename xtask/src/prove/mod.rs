@@ -7,9 +7,9 @@
 //! run is kept in `target/prove`, so that the next run goes on with seeds that were never
 //! tried, and a failure prints the one command that repeats it.
 //!
-//! [`fuzz`] is the part that is led by coverage. [`million`] draws very many cases of the gate's
-//! laws; [`coverage`], [`miri`], [`mutants`] and [`no_panic`] ask how good the gate's tests and
-//! its code are.
+//! [`fuzz`] is the part that is led by coverage, [`soak`] the one that takes long. [`million`]
+//! draws very many cases of the gate's laws; [`coverage`], [`miri`], [`mutants`] and [`no_panic`]
+//! ask how good the gate's tests and its code are.
 
 mod coverage;
 pub(crate) mod fuzz;
@@ -18,6 +18,7 @@ mod million;
 mod miri;
 mod mutants;
 mod no_panic;
+mod soak;
 mod suites;
 
 use crate::process;
@@ -64,6 +65,8 @@ enum Only {
     Mutants(mutants::Options),
     /// That no tick of the gate can panic, shown by the linker.
     NoPanic,
+    /// A robot's work for an hour, memory and disk watched and drawn.
+    Soak(soak::Options),
 }
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -80,6 +83,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         Some(Only::Miri(options)) => return miri::run(options),
         Some(Only::Mutants(options)) => return mutants::run(options),
         Some(Only::NoPanic) => return no_panic::run(),
+        Some(Only::Soak(options)) => return soak::run(options),
         None => {}
     }
     if let Some(cases) = options.cases {

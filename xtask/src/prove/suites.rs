@@ -88,6 +88,13 @@ const BLACKBOX: &[Suite] = &[
     },
     Suite {
         package: "nooterra-blackbox",
+        program: "flight",
+        tests: &[
+            "whatever_fires_whenever_nothing_is_written_twice_and_every_trigger_is_accounted_for",
+        ],
+    },
+    Suite {
+        package: "nooterra-blackbox",
         program: "rebuild",
         tests: &[
             "a_file_cut_anywhere_keeps_what_stands_before_the_cut",
@@ -122,6 +129,16 @@ const CLOUD: &[Suite] = &[Suite {
 }];
 
 const FORMATS: &[Suite] = &[
+    Suite {
+        package: "nooterra-protocol",
+        program: "recorded",
+        tests: &[
+            "a_flipped_bit_in_a_block_never_panics",
+            "inputs_are_read_back_bit_for_bit",
+            "no_bytes_make_their_readers_panic",
+            "ticks_are_read_back_bit_for_bit",
+        ],
+    },
     Suite {
         package: "nooterra-protocol",
         program: "codec",

@@ -1,0 +1,152 @@
+//! What a start finds of the runs before it, and records: how the last one ended, and journals
+//! that were put aside.
+
+use crate::jobs;
+use crate::recording::{Blackbox, PerClass};
+use nooterra_blackbox::flight::cut_dump;
+use nooterra_blackbox::{AppendError, Aside, JournalHandle, Quota, asides};
+use nooterra_evidence::Record;
+use nooterra_protocol::entry::{Class, Entry};
+use nooterra_protocol::start::{AsideRemoved, Crash};
+use nooterra_protocol::time::{ClockTrust, Stamp};
+use std::path::Path;
+use std::time::Duration;
+use tracing::{error, warn};
+
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+/// The journal's bounds beside so many bytes that were put aside: both together are within the
+/// bound on the disk.
+pub(crate) fn quota(config: &Blackbox, aside_bytes: u64) -> Quota {
+    let most = |class| config.most_mib.of(class).map(|mib| u64::from(mib) << 20);
+    let ages = |days: &PerClass| {
+        let age = |days: u32| Duration::from_secs(24 * 3600) * days;
+        Class::ALL.map(|class| days.of(class).map(age))
+    };
+    Quota {
+        bulk_bytes: most(Class::Bulk),
+        critical_bytes: most(Class::Critical),
+        disk_bytes: config.disk_bytes() - aside_bytes.min(config.aside_bytes()),
+        keep_at_least: ages(&config.keep_days),
+        keep_at_most: ages(&config.prune_days),
+        normal_bytes: most(Class::Normal),
+    }
+}
+
+/// What the journals that were put aside take; nothing where that cannot be said.
+pub(crate) fn aside_bytes(journal_dir: &Path) -> u64 {
+    found(journal_dir).iter().map(|aside| aside.bytes).sum()
+}
+
+fn found(journal_dir: &Path) -> Vec<Aside> {
+    asides(journal_dir).unwrap_or_else(|error| {
+        error!(%error, "journals that were put aside cannot be looked at");
+        Vec::new()
+    })
+}
+
+/// The end of the last run, as far as it is known.
+#[derive(Clone, Debug)]
+pub(crate) struct LastRun {
+    pub(crate) at: Option<Stamp>,
+    pub(crate) boot: u64,
+    pub(crate) seq: u64,
+}
+
+impl LastRun {
+    /// Before anything of this start is appended: its boot is `boot`.
+    pub(crate) fn of(journal: &JournalHandle, boot: u64) -> Self {
+        let mut last = Self { at: None, boot: boot.saturating_sub(1), seq: 0 };
+        // What was lost of a damaged journal is said by the new run, at its beginning.
+        let seqs = (1..=journal.records()).rev().take(8);
+        for seq in seqs {
+            let read = |class| journal.read_from(class, seq - 1, 1).ok()?.into_iter().next();
+            let found = Class::ALL.into_iter().filter_map(read).find(|(found, _)| *found == seq);
+            let record = found.and_then(|(_, bytes)| Record::decode(&bytes).ok());
+            if let Some(record) = record.filter(|record| record.boot < boot) {
+                (last.at, last.boot, last.seq) = (Some(record.stamp), record.boot, seq);
+                break;
+            }
+        }
+        last
+    }
+}
+
+/// Records that the last run did not end in order.
+pub(crate) fn record_crash(
+    journal: &JournalHandle,
+    last: &LastRun,
+    state_dir: &Path,
+    put_aside: Option<&Path>,
+) -> Result<(), AppendError> {
+    let flight = cut_dump(journal, last.boot).unwrap_or_else(|error| {
+        error!(%error, "whether a dump of the flight recorder was cut off is not known");
+        None
+    });
+    let (job, step) = jobs::under_way(state_dir).unzip();
+    let put_aside = put_aside.and_then(Path::file_name);
+    journal.append_durable(Entry::Crash(Crash {
+        flight,
+        job,
+        last_at: last.at,
+        last_boot: last.boot,
+        last_seq: last.seq,
+        put_aside: put_aside.map(|name| name.to_string_lossy().into_owned()),
+        step: step.flatten(),
+    }))?;
+    Ok(())
+}
+
+/// Removes journals that were put aside, the oldest first, where they are too old or too many.
+pub(crate) fn tidy_asides(
+    journal: &JournalHandle,
+    journal_dir: &Path,
+    config: &Blackbox,
+    now: Stamp,
+) -> Result<(), AppendError> {
+    let asides = found(journal_dir);
+    let mut left: u64 = asides.iter().map(|aside| aside.bytes).sum();
+    for aside in asides {
+        let age_days = now.wall.0.saturating_sub(aside.since_s.saturating_mul(1000)) / DAY_MS;
+        let trusted = now.trust != ClockTrust::Untrusted;
+        let reason = if left > config.aside_bytes() {
+            "the bound on the disk".to_owned()
+        } else if trusted && age_days >= i64::from(config.aside_days) {
+            format!("kept for {age_days} days")
+        } else {
+            // Those that follow are younger.
+            break;
+        };
+        let (name, bytes) = (aside.name(), aside.bytes);
+        warn!(name, bytes, reason, "a journal that was put aside is removed");
+        journal.append_durable(Entry::AsideRemoved(AsideRemoved { bytes, name, reason }))?;
+        match aside.remove() {
+            Ok(()) => left = left.saturating_sub(bytes),
+            Err(error) => {
+                error!(%error, path = %aside.path.display(), "it cannot be removed");
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_of_the_configuration_is_a_gibibyte_without_ages() {
+        assert_eq!(quota(&Blackbox::default(), 0), Quota::default());
+    }
+
+    #[test]
+    fn what_was_put_aside_is_taken_off_the_journals_bound_up_to_half_of_it() {
+        let keep_days = PerClass { normal: Some(7), ..PerClass::default() };
+        let config = Blackbox { disk_mib: 96, keep_days, ..Blackbox::default() };
+        assert_eq!(quota(&config, 10 << 20).disk_bytes, 86 << 20);
+        assert_eq!(quota(&config, u64::MAX).disk_bytes, 48 << 20);
+        let week = Duration::from_secs(7 * 24 * 3600);
+        assert_eq!(quota(&config, 0).keep_at_least, [None, Some(week), None]);
+    }
+}
