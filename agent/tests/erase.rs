@@ -61,7 +61,8 @@ fn an_operator_erases_what_is_private_and_the_box_still_verifies() {
     assert!(errors.contains("1 of skill_log") && errors.contains("add --yes"), "{errors}");
     let would = json(&blackbox(&site, &[&before[..], &["--dry-run", "--json"]].concat()));
     assert_eq!((&would["erased"], &would["openings"]), (&false.into(), &1.into()));
-    let older = blackbox(&site, &["erase", "--before", "1999-01-01", "--yes", "--json"]);
+    let older = ["erase", "--before", "1999-01-01", "--by", "op_7", "--yes", "--json"];
+    let older = blackbox(&site, &older);
     assert_eq!(json(&older)["openings"], 0);
     assert_eq!(tail(), SECRET);
 

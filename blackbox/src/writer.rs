@@ -189,7 +189,7 @@ impl Writer {
 
     fn work(&mut self) -> Result<(), StoreError> {
         self.tell_holes(self.shared.options.clock.stamp())?;
-        self.resume_erasing(self.shared.options.clock.stamp())?;
+        self.bound_openings(self.shared.options.clock.stamp())?;
         loop {
             let dropped = self.shared.age.taking();
             let mut inbox = self.shared.inbox();

@@ -103,7 +103,7 @@ fn critical_records_that_nobody_acknowledged_outlive_everything_else() {
     let records = readable(&bench);
     assert_eq!(count(&records, Class::Critical, "fact"), 400);
     assert!(count(&records, Class::Bulk, "sample") < 300);
-    assert!(count(&records, Class::Normal, "skill_log") < 300);
+    assert!(count(&records, Class::Normal, "link") < 300);
     let prunes = prunes(&bench, &records);
     assert!(!prunes.is_empty() && prunes.iter().all(|prune| prune.forced.is_none()));
     // What stands between the pruned records is still chained to what was signed.

@@ -7,7 +7,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::envelope;
 use crate::identity::{Identity, IdentityError, device_key};
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use clap::Args;
 use nooterra_blackbox::{
     Clock, Erased, Erasure, Journal, OpenError, Opened, Options, VerifyError, erasable,
@@ -50,7 +50,11 @@ pub(super) fn answer(
     as_json: bool,
 ) -> anyhow::Result<Answer> {
     let Arguments { before, by, job, dry_run, why, yes } = arguments;
-    let by = by.or_else(user).ok_or_else(|| anyhow!("say who asks for it with --by NAME"))?;
+    let by = match by.or_else(user) {
+        Some(by) => by,
+        None if dry_run => String::new(),
+        None => bail!("say who asks for it with --by NAME"),
+    };
     let erasure = Erasure { before, by, job, why };
     let dir = config.state.journal_dir();
     let found = erasable(&dir, &erasure).map_err(|error| match error {

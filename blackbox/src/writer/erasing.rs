@@ -82,13 +82,6 @@ impl Writer {
         Ok(())
     }
 
-    /// What the last start left to be done.
-    pub(super) fn resume_erasing(&mut self, now: Stamp) -> Result<(), StoreError> {
-        self.bound_openings(now)?;
-        self.prune_openings();
-        Ok(())
-    }
-
     /// Erases the oldest openings where they take more than they may; first it finishes what was
     /// begun. That is said again: whether it was said is not known without reading the whole
     /// journal.

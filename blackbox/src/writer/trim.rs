@@ -67,6 +67,8 @@ impl Writer {
         if self.remove_blocks()? || self.thin_blocks()? {
             return Ok(true);
         }
+        // Now that no record is left whole that was to go, what opened them may go, too.
+        self.prune_openings();
         if now.mono.since(self.pruning_at).is_none() || !self.is_due(now) {
             return Ok(false);
         }
@@ -212,7 +214,6 @@ impl Writer {
         self.pruned = pruned;
         self.add_checkpoint(now, &mut draft)?;
         self.commit(draft, States { changes, replies: Vec::new() }, now.mono)?;
-        self.prune_openings();
         self.tell_holes(now)?;
         Ok(true)
     }

@@ -1,7 +1,7 @@
 //! What the tests of the journal share: a clock that is set by hand, a key, entries.
 #![allow(dead_code, unreachable_pub, missing_debug_implementations, clippy::unwrap_used)]
 
-use nooterra_blackbox::{Clock, Journal, JournalHandle, Opened, Options};
+use nooterra_blackbox::{Clock, Journal, JournalHandle, OpenError, Opened, Options};
 use nooterra_protocol::codec::{Blob, Digest};
 use nooterra_protocol::command::{Asked, Source};
 use nooterra_protocol::entry::{Entry, Link, Sample, SkillLog};
@@ -132,7 +132,17 @@ impl Bench {
     }
 
     pub fn open(&self) -> Opened {
-        Journal::open(&self.path(), self.options.clone()).unwrap()
+        let mut opened = Journal::open(&self.path(), self.options.clone());
+        // A child that another test is just starting holds all our files until it has become
+        // another program, the lock among them.
+        for _ in 0..1000 {
+            if !matches!(opened, Err(OpenError::Locked(_))) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+            opened = Journal::open(&self.path(), self.options.clone());
+        }
+        opened.unwrap()
     }
 }
 
