@@ -226,7 +226,8 @@ impl Daemon {
             },
         );
         let queue = handle.control_queue();
-        let control = ControlLoop::new(robot, policy, Arc::clone(&desk), queue, Arc::clone(&view));
+        let control = ControlLoop::new(robot, policy, Arc::clone(&desk), queue, Arc::clone(&view))
+            .with_clock(Arc::<SystemClock>::clone(&clock));
         let control = ControlThread::spawn(control, &config.control)?;
         let runner =
             std::thread::Builder::new().name("jobs".to_owned()).spawn(move || runner.run())?;

@@ -53,8 +53,8 @@ mod verify;
 mod writer;
 
 pub use control::{
-    CONTEXTS_KEPT, Context, ContextId, ControlQueue, ControlRecord, SampleRecord, StopRecord,
-    VerdictRecord,
+    CONTEXTS_KEPT, Context, ContextId, ControlQueue, ControlRecord, SampleRecord, SensorsRecord,
+    StopRecord, VerdictRecord,
 };
 pub use handle::{AppendError, JournalHandle, MAX_STATE_BYTES, ReadError, StateError};
 pub use journal::{Clock, Journal, OpenError, Opened, Options};

@@ -1,23 +1,25 @@
 //! The gate itself: one pure call per tick.
 
 use crate::arbitrate::{Charge, Grants, Latch, Wishes, age, arbitrate};
+use crate::conditions::{Conditions, Moment, week_ms};
 use crate::document::MAX_COORDINATE_M;
 use crate::endurance::Endurance;
 use crate::gated::Gated;
 use crate::law::{Axes, Breach, Law, Step};
-use crate::look_ahead::{Ahead, DOUBT, Judge, Measured, Memory, Place};
+use crate::look_ahead::{Ahead, CLIMB_DOUBT_MPS, DOUBT, HALVINGS, Judge, Measured, Memory, Place};
 use crate::planar::Planar;
+use crate::privacy::{Curtain, Privacy, Sensors};
 use crate::proximity::{Keeper, Reactions, Surroundings};
 use crate::verdict::Verdicts;
 use crate::verified::VerifiedPolicy;
-use crate::zones::{Uncertainty, ZoneMap};
+use crate::zones::{SLACK_M, Standing, Uncertainty, ZoneMap};
 use nooterra_protocol::command::{Command, Source, StopProfile};
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::{Pose, Twist};
 use nooterra_protocol::ids::{RobotId, ZoneId};
 use nooterra_protocol::observation::{Flying, JointStates, Timed};
 use nooterra_protocol::policy::{BatteryReserve, Mode, PolicyDocument, Vehicle};
-use nooterra_protocol::time::MonoNanos;
+use nooterra_protocol::time::{MonoNanos, Stamp};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,9 +36,6 @@ pub const CRAWL_MPS: f64 = 0.1;
 /// A pose further from the map's origin is no measurement, metres: ten times what a zone may
 /// reach.
 const MOST_BELIEVED_M: f64 = 10.0 * MAX_COORDINATE_M;
-
-/// Slower than this, what flies keeps its height: above the noise of a barometer, m/s.
-const CLIMB_DOUBT_MPS: f64 = 0.2;
 
 /// A heading beyond so many radians has lost its fraction; headings are usually within ±π.
 const MOST_BELIEVED_RAD: f64 = 1e6;
@@ -56,6 +55,10 @@ pub const MAX_UNCERTAINTY_M: f64 = 5.0;
 pub struct Inputs {
     /// State of charge, 0 to 1, where it is measured.
     pub battery: Option<f64>,
+    /// What time it is, for zones that hold only at times, and how far that is to be believed.
+    /// Left out, untrusted, or older than [`MAX_STAMP_AGE`](crate::MAX_STAMP_AGE), it is not
+    /// known.
+    pub clock: Option<Stamp>,
     /// Height and tilt, of what flies.
     pub flying: Option<Timed<Flying>>,
     /// Who may move the robot.
@@ -92,6 +95,7 @@ impl Inputs {
     pub fn new(tick: u64, now: MonoNanos, pose: Timed<Pose>, twist: Timed<Planar>) -> Self {
         Self {
             battery: None,
+            clock: None,
             flying: None,
             grants: Grants::NONE,
             joints: None,
@@ -130,6 +134,8 @@ pub struct Outcome {
     pub asked: Command,
     /// The tightest speed limit at this place, m/s; 0 where the place is unknown.
     pub limit_mps: f64,
+    /// Which sensors may be read at this place.
+    pub privacy: Privacy,
     /// In charge.
     pub source: Source,
     /// Each rule that acted; empty when the wish went through bit for bit.
@@ -149,6 +155,8 @@ impl Outcome {
 pub struct Gate {
     battery: Option<BatteryReserve>,
     command_age: Duration,
+    conditions: Conditions,
+    curtain: Option<Curtain>,
     emergency_stop: Latch,
     endurance: Endurance,
     journal_age: Duration,
@@ -181,6 +189,8 @@ struct Tick<'a> {
     charge: &'a Charge,
     inputs: &'a Inputs,
     law: &'a Law,
+    /// What is known of time and height; `None` where every zone is always in force.
+    moment: Option<Moment>,
     /// How the robot moves, in the frame of its law's setpoints.
     moving: Planar,
     step_s: f64,
@@ -199,6 +209,8 @@ impl Gate {
         Self {
             battery: document.battery,
             command_age: millis(document.freshness.command_ms),
+            conditions: policy.conditions().clone(),
+            curtain: policy.curtain().cloned(),
             emergency_stop: Latch::new(document.latches.emergency_stop),
             endurance: Endurance::new(document.motion),
             journal_age: millis(document.freshness.journal_ms),
@@ -256,12 +268,22 @@ impl Gate {
         if wish.is_none() {
             verdicts.note(Rule::CommandKind, 0.0, None);
         }
+        let moment = self.moment(inputs, law);
+        let privacy = self.privacy(inputs, &moment);
+        let moment = moment.filter(|_| !self.conditions.is_empty());
+        if let Some(moment) = &moment {
+            self.zones.select(self.conditions.in_force(moment));
+            if self.zones.is_closed() && self.conditions.ways_in(moment) == (false, false) {
+                verdicts.note(Rule::ZoneClosed, 0.0, self.zones.first_keep_in());
+            }
+        }
         let limit_mps = limit_at(&self.zones, inputs.pose.value, &self.unsure(inputs), law);
         let (Some(wish), true) = (wish, verdicts.is_empty()) else {
-            return self.halt(inputs, law, &charge, asked, limit_mps, verdicts);
+            let halted = self.halt(inputs, law, &charge, asked, limit_mps, verdicts);
+            return Outcome { privacy, ..halted };
         };
         let moving = in_frame_of(law, inputs);
-        let tick = Tick { charge: &charge, inputs, law, moving, step_s };
+        let tick = Tick { charge: &charge, inputs, law, moment, moving, step_s };
         let allowed = self.setpoint(&tick, wish, &mut verdicts);
         // What fails here is a fault in this crate; the robot must not pay for it. A mode that
         // has just begun may still be on its way down to its own limits.
@@ -273,7 +295,8 @@ impl Gate {
                 (Rule::InputNan, 0.0)
             };
             verdicts.note(rule, limit, None);
-            return self.halt(inputs, law, &charge, asked, limit_mps, verdicts);
+            let halted = self.halt(inputs, law, &charge, asked, limit_mps, verdicts);
+            return Outcome { privacy, ..halted };
         }
         self.keep(inputs.now, allowed, law, step_s);
         let command = law.command(&allowed);
@@ -282,6 +305,7 @@ impl Gate {
             allowed: command,
             asked,
             limit_mps,
+            privacy,
             source: charge.source(),
             verdicts,
         }
@@ -374,11 +398,7 @@ impl Gate {
         if !recent {
             verdicts.note(Rule::InputStale, self.odometry_age.as_secs_f64() * 1e3, None);
         }
-        // Also where it is no number.
-        let unknown = |sigma: f64, most: f64| !(0.0..=most).contains(&(SIGMAS * sigma));
-        if unknown(inputs.pose_sigma_m, MAX_UNCERTAINTY_M)
-            || unknown(inputs.yaw_sigma_rad, std::f64::consts::PI)
-        {
+        if !is_known(inputs) {
             verdicts.note(Rule::InputUncertain, MAX_UNCERTAINTY_M, None);
         }
         if inputs.journal_age > self.journal_age {
@@ -412,6 +432,7 @@ impl Gate {
             allowed: law.command(&Axes::ZERO),
             asked,
             limit_mps,
+            privacy: Privacy { allowed: Sensors::NONE, keep_s: None },
             source: charge.source(),
             verdicts,
         }
@@ -429,7 +450,7 @@ impl Gate {
 
     /// The wish of the source in charge, held to every rule in turn.
     fn setpoint(&mut self, tick: &Tick<'_>, wish: Axes, verdicts: &mut Verdicts) -> Axes {
-        let Tick { charge, inputs, law, moving, step_s } = *tick;
+        let Tick { charge, inputs, law, moving, step_s, .. } = *tick;
         match charge {
             Charge::Stale(..) => {
                 verdicts.note(Rule::SourceStale, self.command_age.as_secs_f64() * 1e3, None);
@@ -439,6 +460,22 @@ impl Gate {
         }
         let mut target = law.limit_speed(&wish, verdicts);
         let (here, unsure) = (inputs.pose.value, self.unsure(inputs));
+        let last = self.last.unwrap_or_else(|| seed(law, inputs, moving));
+        let brake = law.brake(&last, step_s);
+        // The next tick may take twice as long as the slowest of the last ones.
+        let hold_s = 2.0 * self.period_s.max(step_s);
+        if let Some(moment) = &tick.moment {
+            if self.zones.is_closed() {
+                let held = self.inward(moment, &target);
+                if held != target {
+                    verdicts.note(Rule::ZoneClosed, 0.0, self.zones.first_keep_in());
+                    target = held;
+                }
+            }
+            // It slows down for a zone that it will climb or sink into.
+            let ahead = swept(moment, law, [&target, &last], hold_s);
+            self.zones.select(self.conditions.in_force(&ahead));
+        }
         if let Some((limit, zone)) = self.zones.speed_limit(here, &unsure) {
             let by = Breach { limit, rule: Rule::ZoneSpeed, zone: Some(zone) };
             target = slowed(law, target, limit, by, verdicts);
@@ -446,6 +483,10 @@ impl Gate {
         target = self.spare(tick, target, verdicts);
         let measured = measured(inputs, law, moving);
         let ahead = Ahead::new(&measured, &self.memory, law);
+        if let Some(moment) = &tick.moment {
+            let least = swept(moment, law, [&brake, &brake], hold_s);
+            self.zones.select(self.conditions.in_force(&least));
+        }
         let standing = self.zones.standing(ahead.start, &unsure);
         if let Some(edge) = standing.worst().or_else(|| self.zones.standing(here, &unsure).worst())
         {
@@ -453,13 +494,14 @@ impl Gate {
             let by = Breach { limit, rule: edge.rule, zone: Some(edge.zone) };
             target = slowed(law, target, CRAWL_MPS, by, verdicts);
         }
-        let last = self.last.unwrap_or_else(|| seed(law, inputs, moving));
         let step =
             Step { accel_mps2: accel_mps2(self.last_accel_mps2, law, step_s), seconds: step_s };
-        let ramped = law.ramp(&last, &target, step, verdicts);
-        let brake = law.brake(&last, step_s);
-        // The next tick may take twice as long as the slowest of the last ones.
-        let hold_s = 2.0 * self.period_s.max(step_s);
+        let mut ramped = law.ramp(&last, &target, step, verdicts);
+        let mut standing = standing;
+        if let Some(moment) = &tick.moment {
+            let climb = Climb { ahead: &ahead, brake: &brake, hold_s, law, moment, unsure };
+            (ramped, standing) = self.hold_height(&climb, ramped, verdicts);
+        }
         let place = Place { standing: &standing, unsure, zones: &self.zones };
         let judge = Judge::new(law, place, &ahead, [&brake, &ramped], hold_s);
         let (axes, broken) = judge.nearest(&brake, &ramped);
@@ -472,6 +514,106 @@ impl Gate {
             verdicts.note(breach.rule, limit, breach.zone);
         }
         axes
+    }
+
+    /// What is known of time and height, where some zone asks for it.
+    fn moment(&self, inputs: &Inputs, law: &Law) -> Option<Moment> {
+        if self.conditions.is_empty() && self.curtain.is_none() {
+            return None;
+        }
+        let fresh = |at| age(at, inputs.now).is_some_and(|age| age <= self.odometry_age);
+        let mut moment = if inputs.flying.is_some_and(|flying| fresh(flying.at)) {
+            measured(inputs, law, Planar::ZERO).heights(&self.memory, law)
+        } else {
+            Moment::default()
+        };
+        moment.week_ms = week_ms(inputs.clock, inputs.now);
+        Some(moment)
+    }
+
+    /// Which sensors may be read, wherever the robot may be before the next tick.
+    fn privacy(&mut self, inputs: &Inputs, moment: &Option<Moment>) -> Privacy {
+        let unsure = self.unsure(inputs);
+        let Some((curtain, moment)) = self.curtain.as_mut().zip(moment.as_ref()) else {
+            return Privacy::OPEN;
+        };
+        let Inputs { pose, twist, .. } = *inputs;
+        let old = age(pose.at, inputs.now).filter(|age| *age <= self.odometry_age);
+        let known = is_believable(pose.value, twist.value)
+            && age(twist.at, inputs.now).is_some_and(|age| age <= self.odometry_age)
+            && is_known(inputs);
+        let place = old.filter(|_| known).map(|old| {
+            let on_the_way_m = twist.value.speed() * (old + MAX_TICK_GAP).as_secs_f64();
+            (pose.value, Uncertainty { place_m: unsure.place_m + on_the_way_m, ..unsure })
+        });
+        curtain.at(place, moment)
+    }
+
+    /// What is left of a target where nothing that the robot must be kept in is open: up or
+    /// down, to where something is.
+    fn inward(&self, moment: &Moment, target: &Axes) -> Axes {
+        let (up, down) = self.conditions.ways_in(moment);
+        let mut held = self.laws.first().map_or(Axes::ZERO, |law| law.on_the_spot(target));
+        let climb_mps = held.0[2];
+        if (climb_mps > 0.0 && !up) || (climb_mps < 0.0 && !down) {
+            held.0[2] = 0.0;
+        }
+        held
+    }
+
+    /// As much of a climb, or of a descent, as leads into no zone that is not open at the
+    /// heights that it reaches, and out of none that the robot must be kept in; and where it
+    /// stands then. The zones of those heights are the ones that count from here on.
+    fn hold_height(
+        &mut self,
+        climb: &Climb<'_>,
+        ramped: Axes,
+        verdicts: &mut Verdicts,
+    ) -> (Axes, Standing) {
+        let at = |part: f64| {
+            let mut axes = ramped;
+            axes.0[2] = climb.brake.0[2] + part * (ramped.0[2] - climb.brake.0[2]);
+            axes
+        };
+        let braked = at(0.0);
+        let least = self.reached(climb, Some(braked));
+        if climb.law.band().is_none() || ramped.0[2].to_bits() == braked.0[2].to_bits() {
+            return (ramped, least.standing);
+        }
+        let now = self.reached(climb, None);
+        let whole = self.reached(climb, Some(ramped));
+        // Where even a brake leads on, as when something has just closed, it is braked.
+        let Some(zone) = least.worse_than(&now).or_else(|| whole.worse_than(&least)) else {
+            return (ramped, whole.standing);
+        };
+        let limit = self.conditions.edge_m(zone, climb.moment).unwrap_or_default();
+        verdicts.note(Rule::Altitude, limit, Some(zone));
+        let (mut good, mut bad) = (0.0, 1.0);
+        let tries = if least.worse_than(&now).is_some() { 0 } else { HALVINGS };
+        for _ in 0..tries {
+            let part = f64::midpoint(good, bad);
+            match self.reached(climb, Some(at(part))).worse_than(&least) {
+                Some(_) => bad = part,
+                None => good = part,
+            }
+        }
+        let held = at(good);
+        let standing = self.reached(climb, Some(held)).standing;
+        (held, standing)
+    }
+
+    /// Where the robot stands among the zones of all heights that a setpoint reaches, or of
+    /// those where it is; they are the ones that count from here on.
+    fn reached(&mut self, climb: &Climb<'_>, axes: Option<Axes>) -> Reached {
+        let Climb { ahead, brake, hold_s, law, moment, unsure } = *climb;
+        let heights = axes.map_or(*moment, |axes| swept(moment, law, [brake, &axes], hold_s));
+        self.zones.select(self.conditions.in_force(&heights));
+        let axes = axes.unwrap_or(*brake);
+        let standing = self.zones.standing(ahead.start, &unsure);
+        let place = Place { standing: &standing, unsure, zones: &self.zones };
+        let judge = Judge::new(law, place, ahead, [brake, &axes], hold_s);
+        let broken = judge.edge_broken(law.planar(brake)).map(|edge| edge.zone);
+        Reached { broken, keep_ins: self.zones.keep_ins, standing }
     }
 
     /// What is not known of the pose, beyond the margin that the document gives for it.
@@ -499,7 +641,12 @@ impl Gate {
                 turned(law.planar(&target), -yaw)
             };
             let seen = inputs.surroundings.as_ref();
-            if let Some(allowed) = keeper.allow(seen, course, inputs.now, &reactions) {
+            let doing = self.last.map_or(course, |last| match law.planar(&last) {
+                planar if law.is_body_frame() => planar,
+                planar => turned(planar, -yaw),
+            });
+            let courses = [doing, course];
+            if let Some(allowed) = keeper.allow(seen, courses, inputs.now, &reactions) {
                 let by = Breach::of(allowed.rule, allowed.limit);
                 target = slowed(law, target, allowed.speed_mps, by, verdicts);
             }
@@ -527,6 +674,71 @@ impl Gate {
         }
         target
     }
+}
+
+/// What a climb is judged by.
+#[derive(Clone, Copy)]
+struct Climb<'a> {
+    ahead: &'a Ahead,
+    brake: &'a Axes,
+    hold_s: f64,
+    law: &'a Law,
+    moment: &'a Moment,
+    unsure: Uncertainty,
+}
+
+/// How the zones of some heights find the robot.
+struct Reached {
+    /// A zone that braking in the plane would break.
+    broken: Option<u16>,
+    keep_ins: u128,
+    standing: Standing,
+}
+
+impl Reached {
+    /// A zone for which these heights are worse than the others.
+    fn worse_than(&self, least: &Self) -> Option<u16> {
+        // At most 128 zones: a bit's place is a number.
+        let first = |bits: u128| u16::try_from(bits.trailing_zeros()).ok();
+        let entered = self.standing.entered & !least.standing.entered;
+        if entered != 0 {
+            return first(entered);
+        }
+        let closed = self.keep_ins == 0 && least.keep_ins != 0;
+        if closed || (self.standing.left && !least.standing.left) {
+            return first(least.keep_ins & !self.keep_ins).or(Some(0));
+        }
+        self.broken.filter(|_| least.broken.is_none())
+    }
+}
+
+/// A moment with all heights that two setpoints reach, held and then braked.
+fn swept(moment: &Moment, law: &Law, candidates: [&Axes; 2], hold_s: f64) -> Moment {
+    let Some(band) = law.band() else {
+        return *moment;
+    };
+    let (mut up_m, mut down_m) = (0.0_f64, 0.0_f64);
+    for climb_mps in candidates.map(|axes| axes.0[2]).into_iter().chain([moment.climb_mps]) {
+        if climb_mps == 0.0 {
+            continue;
+        }
+        // What is braked tick by tick goes on a little longer than what is braked at once.
+        let brake_s = climb_mps.abs() / (2.0 * band.accel_mps2);
+        let way_m = climb_mps.abs() * (1.5 * hold_s + brake_s) + SLACK_M;
+        if climb_mps > 0.0 {
+            up_m = up_m.max(way_m);
+        } else {
+            down_m = down_m.max(way_m);
+        }
+    }
+    moment.swept(up_m, down_m)
+}
+
+/// The place is known at all.
+fn is_known(inputs: &Inputs) -> bool {
+    // False also where a deviation is no number.
+    (0.0..=MAX_UNCERTAINTY_M).contains(&(SIGMAS * inputs.pose_sigma_m))
+        && (0.0..=std::f64::consts::PI).contains(&(SIGMAS * inputs.yaw_sigma_rad))
 }
 
 /// The law that holds in a mode; the strictest for a mode that the document does not have.

@@ -6,6 +6,7 @@ use crate::codec::{self, Blob, CodecError, Digest, Value};
 use crate::command::{Asked, Command, Source, StopProfile};
 use crate::geometry::{Pose, Twist};
 use crate::ids::{EnvelopeId, JobId, PolicyId, SkillId, StepId, ZoneId};
+use crate::policy::Sensor;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -141,6 +142,9 @@ pub enum Rule {
     /// A person who may has vetoed motion.
     #[serde(rename = "veto")]
     Veto,
+    /// No zone that it must be kept in is open at this time, or at this height.
+    #[serde(rename = "zone.closed")]
+    ZoneClosed,
     /// Braking would end outside where the robot must stay, m of clearance.
     #[serde(rename = "zone.keep_in")]
     ZoneKeepIn,
@@ -154,7 +158,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::AccelAngular,
         Self::AccelJoint,
         Self::AccelLateral,
@@ -187,6 +191,7 @@ impl Rule {
         Self::SteeringRate,
         Self::Tilt,
         Self::Veto,
+        Self::ZoneClosed,
         Self::ZoneKeepIn,
         Self::ZoneKeepOut,
         Self::ZoneSpeed,
@@ -228,6 +233,7 @@ impl Rule {
             Self::SteeringRate => "steering.rate",
             Self::Tilt => "tilt",
             Self::Veto => "veto",
+            Self::ZoneClosed => "zone.closed",
             Self::ZoneKeepIn => "zone.keep_in",
             Self::ZoneKeepOut => "zone.keep_out",
             Self::ZoneSpeed => "zone.speed",
@@ -260,9 +266,12 @@ impl Rule {
             | Self::ZoneSpeed => "m/s",
             Self::SpeedAngular | Self::SpeedJoint | Self::SteeringRate => "rad/s",
             Self::JointPosition | Self::SteeringAngle | Self::Tilt => "rad",
-            Self::CommandKind | Self::EmergencyStop | Self::Grant | Self::InputNan | Self::Veto => {
-                ""
-            }
+            Self::CommandKind
+            | Self::EmergencyStop
+            | Self::Grant
+            | Self::InputNan
+            | Self::Veto
+            | Self::ZoneClosed => "",
         }
     }
 }
@@ -354,6 +363,8 @@ pub enum Entry {
     Gap(Gap),
     /// The channel to the cloud came up or went down.
     Link(Link),
+    /// Which sensors may be read changed.
+    SensorGated(SensorGated),
     /// A line that a skill logged.
     SkillLog(SkillLog),
     /// A bundle was verified and installed, or refused.
@@ -380,6 +391,7 @@ impl Entry {
             Self::Fact(_) => "fact",
             Self::Gap(_) => "gap",
             Self::Link(_) => "link",
+            Self::SensorGated(_) => "sensor_gated",
             Self::SkillLog(_) => "skill_log",
             Self::SkillChecked(_) => "skill_checked",
             Self::SkillStep(_) => "skill_step",
@@ -398,6 +410,7 @@ impl Entry {
             | Self::CommandRefused(_)
             | Self::Fact(_)
             | Self::Gap(_)
+            | Self::SensorGated(_)
             | Self::SkillChecked(_)
             | Self::Stop(_) => Class::Critical,
             Self::Checkpoint(_)
@@ -421,6 +434,7 @@ impl Entry {
             Self::CommandRefused(body) => codec::to_value(body),
             Self::Gap(body) => codec::to_value(body),
             Self::Link(body) => codec::to_value(body),
+            Self::SensorGated(body) => codec::to_value(body),
             Self::SkillLog(body) => codec::to_value(body),
             Self::SkillChecked(body) => codec::to_value(body),
             Self::SkillStep(body) => codec::to_value(body),
@@ -443,6 +457,7 @@ impl Entry {
             "fact" => Self::Fact(codec::from_value(body)?),
             "gap" => Self::Gap(codec::from_value(body)?),
             "link" => Self::Link(codec::from_value(body)?),
+            "sensor_gated" => Self::SensorGated(codec::from_value(body)?),
             "skill_log" => Self::SkillLog(codec::from_value(body)?),
             "skill_checked" => Self::SkillChecked(codec::from_value(body)?),
             "skill_step" => Self::SkillStep(codec::from_value(body)?),
@@ -512,6 +527,20 @@ pub struct Link {
     pub reason: Option<String>,
     /// Now.
     pub up: bool,
+}
+
+/// Which sensors may be read, by the privacy zones of the policy, from this tick on.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SensorGated {
+    /// What the others record is kept at most so long, seconds.
+    pub keep_s: Option<u32>,
+    /// These are off.
+    pub off: Vec<Sensor>,
+    /// Where the robot was taken to be.
+    pub pose: Pose,
+    /// Tick of the control loop.
+    pub tick: u64,
 }
 
 /// A line that a skill logged.
