@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[allow(dead_code)] // It also knows vehicles that have no height.
 #[path = "vehicles/plant.rs"]
 mod plant;
 
@@ -273,7 +274,11 @@ fn run(episode: &Episode, lie: Lie) -> Option<Report> {
                     report.moved += u32::from(!seen.kept && before.kept && speed > 0.01);
                 } else {
                     report.entered += u32::from(seen.inside & !before.inside != 0);
-                    report.left += u32::from(before.kept && !seen.kept);
+                    // What closes while the robot would brake has closed for it: it may climb
+                    // or sink to what is open.
+                    let closing = (0..2_000).contains(&to_eight)
+                        && episode.fences.iter().any(|part| matches!(part.when, When::Before));
+                    report.left += u32::from(before.kept && !seen.kept && !closing);
                     // Back to where it must be, at a crawl.
                     report.moved += u32::from(!seen.kept && speed > 0.11);
                 }

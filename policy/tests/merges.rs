@@ -102,8 +102,13 @@ proptest! {
                 if rests(&judged.verdicts) && rests(&outcome.verdicts) {
                     continue;
                 }
+                // Not to the last bit: each scales to its own limits.
+                let near = |a: f64, b: f64| (a - b).abs() <= 1e-9;
+                let made = judged.allowed_twist();
                 prop_assert!(
-                    matches!(judged.action, Action::Write(_)) && judged.allowed_twist() == allowed,
+                    matches!(judged.action, Action::Write(_))
+                        && near(made.linear, allowed.linear)
+                        && near(made.angular, allowed.angular),
                     "{name} makes {:?} of {allowed:?} by {:?}",
                     judged.allowed_twist(),
                     judged.verdicts
