@@ -422,7 +422,7 @@ mod tests {
         #[test]
         fn it_stops_before_whatever_is_on_its_arc(
             speed in 0.05..1.5_f64, turn in -2.0..2.0_f64, away in 0.35..6.0_f64,
-            angle in -3.14..3.14_f64, doing in -2.0..2.0_f64,
+            angle in -PI..PI, doing in -2.0..2.0_f64,
         ) {
             let rule = Proximity { human_mps: 0.0, stop_m: 0.0, ..RULE };
             let (x, y) = (away * angle.cos(), away * angle.sin());
