@@ -15,7 +15,7 @@ pub struct Sensors(u8);
 
 impl Sensors {
     /// Every sensor.
-    pub const ALL: Self = Self(u8::MAX);
+    pub const ALL: Self = Self((1 << Sensor::ALL.len()) - 1);
 
     /// None.
     pub const NONE: Self = Self(0);

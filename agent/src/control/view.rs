@@ -13,8 +13,8 @@ const KEEP: u32 = 8;
 /// There is such a time.
 const KEEPS: u64 = 1 << 40;
 
-/// The latest observation, two counters, and which sensors may be read. The loop only ever tries the lock: a reader that
-/// holds it costs the reader one tick of freshness, and the loop nothing.
+/// The latest observation, two counters, and which sensors may be read. The loop only ever tries
+/// the lock: a reader that holds it costs the reader one tick of freshness, and the loop nothing.
 #[derive(Debug, Default)]
 pub struct View {
     beats: AtomicU64,
