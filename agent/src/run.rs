@@ -245,7 +245,8 @@ impl Daemon {
             },
         );
         let queue = handle.control_queue();
-        let control = ControlLoop::new(robot, policy, Arc::clone(&desk), queue, Arc::clone(&view));
+        let control = ControlLoop::new(robot, policy, Arc::clone(&desk), queue, Arc::clone(&view))
+            .with_clock(Arc::<SystemClock>::clone(&clock));
         let control = match ticks {
             Some(ticks) => control.with_flight(ticks),
             None => control,

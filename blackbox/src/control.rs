@@ -5,9 +5,10 @@ use crate::age::Age;
 use crossbeam_queue::ArrayQueue;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::command::{Asked, Command, Source, StopProfile};
-use nooterra_protocol::entry::{Entry, Rule, Sample, Stop, Verdict, VerdictPhase};
+use nooterra_protocol::entry::{Entry, Rule, Sample, SensorGated, Stop, Verdict, VerdictPhase};
 use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::ids::{EnvelopeId, JobId, ZoneId};
+use nooterra_protocol::policy::Sensor;
 use nooterra_protocol::time::MonoNanos;
 use std::collections::VecDeque;
 use std::fmt;
@@ -41,6 +42,8 @@ pub struct ContextId(pub(crate) u64);
 pub enum ControlRecord {
     /// A sample of the robot's state.
     Sample(SampleRecord),
+    /// Which sensors may be read changed.
+    Sensors(SensorsRecord),
     /// The robot was stopped outside the gate's own verdicts.
     Stop(StopRecord),
     /// An intervention of the gate.
@@ -54,6 +57,33 @@ pub struct SampleRecord {
     pub at: MonoNanos,
     /// What.
     pub sample: Sample,
+}
+
+/// A [`SensorGated`] with its moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SensorsRecord {
+    /// When.
+    pub at: MonoNanos,
+    /// What the others record is kept at most so long, seconds.
+    pub keep_s: Option<u32>,
+    /// Which are off, in the order of [`Sensor::ALL`].
+    pub off: [bool; Sensor::ALL.len()],
+    /// Where the robot was taken to be.
+    pub pose: Pose,
+    /// Tick of the control loop.
+    pub tick: u64,
+}
+
+impl SensorsRecord {
+    fn into_gated(self) -> SensorGated {
+        let off = Sensor::ALL.into_iter().zip(self.off).filter(|(_, off)| *off);
+        SensorGated {
+            keep_s: self.keep_s,
+            off: off.map(|(sensor, _)| sensor).collect(),
+            pose: self.pose,
+            tick: self.tick,
+        }
+    }
 }
 
 /// A [`Stop`] with its moment.
@@ -100,6 +130,7 @@ impl ControlRecord {
     pub const fn at(&self) -> MonoNanos {
         match self {
             Self::Sample(record) => record.at,
+            Self::Sensors(record) => record.at,
             Self::Stop(record) => record.at,
             Self::Verdict(record) => record.at,
         }
@@ -109,6 +140,7 @@ impl ControlRecord {
     pub(crate) fn into_entry(self, contexts: &Contexts) -> Entry {
         match self {
             Self::Sample(record) => Entry::Sample(record.sample),
+            Self::Sensors(record) => Entry::SensorGated(record.into_gated()),
             Self::Stop(record) => {
                 Entry::Stop(Stop { profile: record.profile, reason: record.reason.to_owned() })
             }

@@ -367,7 +367,11 @@ fn weigh(entry: &Entry) -> usize {
         Entry::Flight(body) => body.rows.0.len() + 32 * body.rules.len(),
         Entry::SkillInput(body) => body.rows.0.len() + body.action.len(),
         Entry::AsideRemoved(body) => body.reason.len() + body.name.len(),
-        Entry::Crash(_) | Entry::FlightNote(_) | Entry::Sample(_) | Entry::Verdict(_) => 0,
+        Entry::Crash(_)
+        | Entry::FlightNote(_)
+        | Entry::Sample(_)
+        | Entry::SensorGated(_)
+        | Entry::Verdict(_) => 0,
     };
     carried.saturating_add(RECORD_OVERHEAD)
 }

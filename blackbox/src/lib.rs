@@ -66,8 +66,8 @@ mod writer;
 
 pub use aside::{Aside, asides};
 pub use control::{
-    CONTEXTS_KEPT, Context, ContextId, ControlQueue, ControlRecord, SampleRecord, StopRecord,
-    VerdictRecord,
+    CONTEXTS_KEPT, Context, ContextId, ControlQueue, ControlRecord, SampleRecord, SensorsRecord,
+    StopRecord, VerdictRecord,
 };
 pub use excerpt::{ExcerptError, Taken, excerpt, verify_excerpt};
 pub use follow::Follow;

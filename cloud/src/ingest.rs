@@ -141,6 +141,7 @@ fn follow(
         | Entry::FlightNote(_)
         | Entry::Gap(_)
         | Entry::Link(_)
+        | Entry::SensorGated(_)
         | Entry::SkillLog(_)
         | Entry::SkillChecked(_)
         | Entry::SkillInput(_)

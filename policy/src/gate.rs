@@ -1,12 +1,16 @@
 //! The gate itself: one pure call per tick.
 
+mod open;
+
 use crate::arbitrate::{Charge, Grants, Latch, Wishes, age, arbitrate};
+use crate::conditions::{Conditions, Moment};
 use crate::document::MAX_COORDINATE_M;
 use crate::endurance::Endurance;
 use crate::gated::Gated;
 use crate::law::{Axes, Breach, Law, Step};
-use crate::look_ahead::{Ahead, DOUBT, Judge, Measured, Memory, Place};
+use crate::look_ahead::{Ahead, CLIMB_DOUBT_MPS, DOUBT, Judge, Measured, Memory, Place};
 use crate::planar::Planar;
+use crate::privacy::{Curtain, Privacy, Sensors};
 use crate::proximity::{Keeper, Reactions, Surroundings};
 use crate::verdict::Verdicts;
 use crate::verified::VerifiedPolicy;
@@ -17,7 +21,8 @@ use nooterra_protocol::geometry::{Pose, Twist};
 use nooterra_protocol::ids::{RobotId, ZoneId};
 use nooterra_protocol::observation::{Flying, JointStates, Timed};
 use nooterra_protocol::policy::{BatteryReserve, Mode, PolicyDocument, Vehicle};
-use nooterra_protocol::time::MonoNanos;
+use nooterra_protocol::time::{MonoNanos, Stamp};
+use open::{Climb, swept};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,9 +39,6 @@ pub const CRAWL_MPS: f64 = 0.1;
 /// A pose further from the map's origin is no measurement, metres: ten times what a zone may
 /// reach.
 const MOST_BELIEVED_M: f64 = 10.0 * MAX_COORDINATE_M;
-
-/// Slower than this, what flies keeps its height: above the noise of a barometer, m/s.
-const CLIMB_DOUBT_MPS: f64 = 0.2;
 
 /// A heading beyond so many radians has lost its fraction; headings are usually within ±π.
 const MOST_BELIEVED_RAD: f64 = 1e6;
@@ -56,6 +58,10 @@ pub const MAX_UNCERTAINTY_M: f64 = 5.0;
 pub struct Inputs {
     /// State of charge, 0 to 1, where it is measured.
     pub battery: Option<f64>,
+    /// What time it is, for zones that hold only at times, and how far that is to be believed.
+    /// Left out, untrusted, or older than [`MAX_STAMP_AGE`](crate::MAX_STAMP_AGE), it is not
+    /// known.
+    pub clock: Option<Stamp>,
     /// Height and tilt, of what flies.
     pub flying: Option<Timed<Flying>>,
     /// Who may move the robot.
@@ -92,6 +98,7 @@ impl Inputs {
     pub fn new(tick: u64, now: MonoNanos, pose: Timed<Pose>, twist: Timed<Planar>) -> Self {
         Self {
             battery: None,
+            clock: None,
             flying: None,
             grants: Grants::NONE,
             joints: None,
@@ -130,6 +137,8 @@ pub struct Outcome {
     pub asked: Command,
     /// The tightest speed limit at this place, m/s; 0 where the place is unknown.
     pub limit_mps: f64,
+    /// Which sensors may be read at this place.
+    pub privacy: Privacy,
     /// In charge.
     pub source: Source,
     /// Each rule that acted; empty when the wish went through bit for bit.
@@ -149,6 +158,8 @@ impl Outcome {
 pub struct Gate {
     battery: Option<BatteryReserve>,
     command_age: Duration,
+    conditions: Conditions,
+    curtain: Option<Curtain>,
     emergency_stop: Latch,
     endurance: Endurance,
     journal_age: Duration,
@@ -189,6 +200,8 @@ struct Tick<'a> {
     charge: &'a Charge,
     inputs: &'a Inputs,
     law: &'a Law,
+    /// What is known of time and height; `None` where every zone is always in force.
+    moment: Option<Moment>,
     /// How the robot moves, in the frame of its law's setpoints.
     moving: Planar,
     step_s: f64,
@@ -207,6 +220,8 @@ impl Gate {
         Self {
             battery: document.battery,
             command_age: millis(document.freshness.command_ms),
+            conditions: policy.conditions().clone(),
+            curtain: policy.curtain().cloned(),
             emergency_stop: Latch::new(document.latches.emergency_stop),
             endurance: Endurance::new(document.motion),
             journal_age: millis(document.freshness.journal_ms),
@@ -264,12 +279,22 @@ impl Gate {
         if wish.is_none() {
             verdicts.note(Rule::CommandKind, 0.0, None);
         }
+        let moment = self.moment(inputs, law);
+        let privacy = self.privacy(inputs, &moment);
+        let moment = moment.filter(|_| !self.conditions.is_empty());
+        if let Some(moment) = &moment {
+            self.zones.select(self.conditions.in_force(moment));
+            if self.zones.is_closed() && self.conditions.ways_in(moment) == (false, false) {
+                verdicts.note(Rule::ZoneClosed, 0.0, self.zones.first_keep_in());
+            }
+        }
         let limit_mps = limit_at(&self.zones, inputs.pose.value, &self.unsure(inputs), law);
         let (Some(wish), true) = (wish, verdicts.is_empty()) else {
-            return self.halt(inputs, law, &charge, asked, limit_mps, verdicts);
+            let halted = self.halt(inputs, law, &charge, asked, limit_mps, verdicts);
+            return Outcome { privacy, ..halted };
         };
         let moving = in_frame_of(law, inputs);
-        let tick = Tick { charge: &charge, inputs, law, moving, step_s };
+        let tick = Tick { charge: &charge, inputs, law, moment, moving, step_s };
         let allowed = self.setpoint(&tick, wish, &mut verdicts);
         // As it was asked, down to the signs of its zeros.
         let allowed = if allowed == wish { wish } else { allowed };
@@ -283,7 +308,8 @@ impl Gate {
                 (Rule::InputNan, 0.0)
             };
             verdicts.note(rule, limit, None);
-            return self.halt(inputs, law, &charge, asked, limit_mps, verdicts);
+            let halted = self.halt(inputs, law, &charge, asked, limit_mps, verdicts);
+            return Outcome { privacy, ..halted };
         }
         self.keep(inputs.now, allowed, law, step_s);
         let command = law.command(&allowed);
@@ -292,6 +318,7 @@ impl Gate {
             allowed: command,
             asked,
             limit_mps,
+            privacy,
             source: charge.source(),
             verdicts,
         }
@@ -386,11 +413,7 @@ impl Gate {
         if !recent {
             verdicts.note(Rule::InputStale, self.odometry_age.as_secs_f64() * 1e3, None);
         }
-        // Also where it is no number.
-        let unknown = |sigma: f64, most: f64| !(0.0..=most).contains(&(SIGMAS * sigma));
-        if unknown(inputs.pose_sigma_m, MAX_UNCERTAINTY_M)
-            || unknown(inputs.yaw_sigma_rad, std::f64::consts::PI)
-        {
+        if !is_known(inputs) {
             verdicts.note(Rule::InputUncertain, MAX_UNCERTAINTY_M, None);
         }
         if inputs.journal_age > self.journal_age {
@@ -424,6 +447,7 @@ impl Gate {
             allowed: law.command(&Axes::ZERO),
             asked,
             limit_mps,
+            privacy: Privacy { allowed: Sensors::NONE, keep_s: None },
             source: charge.source(),
             verdicts,
         }
@@ -441,7 +465,7 @@ impl Gate {
 
     /// The wish of the source in charge, held to every rule in turn.
     fn setpoint(&mut self, tick: &Tick<'_>, wish: Axes, verdicts: &mut Verdicts) -> Axes {
-        let Tick { charge, inputs, law, moving, step_s } = *tick;
+        let Tick { charge, inputs, law, moving, step_s, .. } = *tick;
         match charge {
             Charge::Stale(..) => {
                 verdicts.note(Rule::SourceStale, self.command_age.as_secs_f64() * 1e3, None);
@@ -451,6 +475,22 @@ impl Gate {
         }
         let mut target = law.limit_speed(&wish, verdicts);
         let (here, unsure) = (inputs.pose.value, self.unsure(inputs));
+        let last = self.last.unwrap_or_else(|| seed(law, inputs, moving));
+        let brake = law.brake(&last, step_s);
+        // The next tick may take twice as long as the slowest of the last ones.
+        let hold_s = 2.0 * self.period_s.max(step_s);
+        if let Some(moment) = &tick.moment {
+            if self.zones.is_closed() {
+                let held = self.inward(moment, &target);
+                if held != target {
+                    verdicts.note(Rule::ZoneClosed, 0.0, self.zones.first_keep_in());
+                    target = held;
+                }
+            }
+            // It slows down for a zone that it will climb or sink into.
+            let ahead = swept(moment, law, [&target, &last], hold_s);
+            self.zones.select(self.conditions.in_force(&ahead));
+        }
         if let Some((limit, zone)) = self.zones.speed_limit(here, &unsure) {
             let by = Breach { limit, rule: Rule::ZoneSpeed, zone: Some(zone) };
             target = slowed(law, target, limit, by, verdicts);
@@ -458,6 +498,10 @@ impl Gate {
         target = self.spare(tick, target, verdicts);
         let measured = measured(inputs, law, moving);
         let ahead = Ahead::new(&measured, &self.memory, law);
+        if let Some(moment) = &tick.moment {
+            let least = swept(moment, law, [&brake, &brake], hold_s);
+            self.zones.select(self.conditions.in_force(&least));
+        }
         let standing = self.zones.standing(ahead.start, &unsure);
         if let Some(edge) = standing.worst().or_else(|| self.zones.standing(here, &unsure).worst())
         {
@@ -465,13 +509,14 @@ impl Gate {
             let by = Breach { limit, rule: edge.rule, zone: Some(edge.zone) };
             target = slowed(law, target, CRAWL_MPS, by, verdicts);
         }
-        let last = self.last.unwrap_or_else(|| seed(law, inputs, moving));
         let step =
             Step { accel_mps2: accel_mps2(self.last_accel_mps2, law, step_s), seconds: step_s };
-        let ramped = law.ramp(&last, &target, step, verdicts);
-        let brake = law.brake(&last, step_s);
-        // The next tick may take twice as long as the slowest of the last ones.
-        let hold_s = 2.0 * self.period_s.max(step_s);
+        let mut ramped = law.ramp(&last, &target, step, verdicts);
+        let mut standing = standing;
+        if let Some(moment) = &tick.moment {
+            let climb = Climb { ahead: &ahead, brake: &brake, hold_s, law, moment, unsure };
+            (ramped, standing) = self.hold_height(&climb, ramped, verdicts);
+        }
         let place = Place { standing: &standing, unsure, zones: &self.zones };
         let judge = Judge::new(law, place, &ahead, [&brake, &ramped], hold_s);
         let (axes, broken) = judge.nearest(&brake, &ramped);
@@ -511,7 +556,12 @@ impl Gate {
                 turned(law.planar(&target), -yaw)
             };
             let seen = inputs.surroundings.as_ref();
-            if let Some(allowed) = keeper.allow(seen, course, inputs.now, &reactions) {
+            let doing = self.last.map_or(course, |last| match law.planar(&last) {
+                planar if law.is_body_frame() => planar,
+                planar => turned(planar, -yaw),
+            });
+            let courses = [doing, course];
+            if let Some(allowed) = keeper.allow(seen, courses, inputs.now, &reactions) {
                 let by = Breach::of(allowed.rule, allowed.limit);
                 target = slowed(law, target, allowed.speed_mps, by, verdicts);
             }
@@ -539,6 +589,13 @@ impl Gate {
         }
         target
     }
+}
+
+/// The place is known at all.
+fn is_known(inputs: &Inputs) -> bool {
+    // False also where a deviation is no number.
+    (0.0..=MAX_UNCERTAINTY_M).contains(&(SIGMAS * inputs.pose_sigma_m))
+        && (0.0..=std::f64::consts::PI).contains(&(SIGMAS * inputs.yaw_sigma_rad))
 }
 
 fn measured(inputs: &Inputs, law: &Law, moving: Planar) -> Measured {

@@ -36,6 +36,13 @@
 //! fence that is nearest is found by an index ([`polygon`]): a fence of 100,000 corners costs a
 //! tick no more than one of ten.
 //!
+//! # What is not always so
+//! A zone may hold only between heights, or at times of the week. Which are in force is settled
+//! before each judgement, by all the time and all the heights until the robot would be at rest;
+//! what is not known restricts and does not permit. Where nothing that the robot must be kept
+//! in is open, it stops, and what flies may only climb or sink to where one is. Which sensors
+//! may be read at this place ([`privacy`]) comes with each tick as a few bits.
+//!
 //! # What is conservative
 //! The robot is judged as a few discs that cover its outline ([`footprint`]), each larger by
 //! the margin, by what is not known of the pose, and by 5 mm for the spans in which a path is
@@ -53,6 +60,7 @@
 
 pub mod arbitrate;
 mod coarse;
+mod conditions;
 pub mod document;
 mod endurance;
 pub mod field;
@@ -64,10 +72,12 @@ mod law;
 pub mod limits;
 mod look_ahead;
 pub mod mask;
+pub mod merge;
 mod path;
 mod place;
 pub mod planar;
 pub mod polygon;
+pub mod privacy;
 pub mod proximity;
 pub mod room;
 mod shape;
@@ -78,11 +88,14 @@ mod walk;
 pub mod zones;
 
 pub use arbitrate::{Grants, Wish, Wishes};
+pub use conditions::MAX_STAMP_AGE;
 pub use document::{DocumentError, check_document, check_room};
 pub use gate::{Action, Gate, Inputs, Outcome};
 pub use gated::{Gated, GatedError};
 pub use mask::MaskError;
+pub use merge::{MergeError, merge};
 pub use planar::Planar;
+pub use privacy::{Privacy, Sensors};
 pub use proximity::Surroundings;
 pub use verdict::{GateVerdict, Verdicts};
 pub use verified::{PolicyError, VerifiedPolicy};

@@ -3,6 +3,7 @@
 //! What is written now takes effect only after the reaction time, and what was measured is
 //! already old. In between the robot does what it was told before; the gate remembers that.
 
+use crate::conditions::{Moment, Span};
 use crate::law::{Arm, Axes, Band, Breach, Height, Law, Reach};
 use crate::planar::{Planar, advance};
 use crate::zones::{Edge, Near, Path, Standing, Uncertainty, ZoneMap};
@@ -20,9 +21,12 @@ const MEMORY: usize = 1024;
 /// Measured and asked for differ by more than lag and noise, m/s and rad/s.
 pub(crate) const DOUBT: Planar = Planar { angular: 0.1, x: 0.03, y: 0.03 };
 
+/// Slower than this, what flies keeps its height: above the noise of a barometer, m/s.
+pub(crate) const CLIMB_DOUBT_MPS: f64 = 0.2;
+
 /// Halvings of the range between braking and the wish: 2⁻⁸ of it remains, a quarter of a
 /// millimetre per second of what a tick may change.
-const HALVINGS: u32 = 8;
+pub(crate) const HALVINGS: u32 = 8;
 
 /// What was written and when: a ring that never grows, as a `VecDeque` could.
 #[derive(Debug)]
@@ -148,6 +152,34 @@ impl Measured {
         })
     }
 
+    /// Between which heights it may be when a new setpoint takes effect; the time is left out.
+    pub(crate) fn heights(&self, memory: &Memory, law: &Law) -> Moment {
+        let (Some(_), Some(Timed { at, value })) = (law.band(), self.flying) else {
+            return Moment::default();
+        };
+        let from = self.from(at);
+        let (in_force, later) = memory.since(from);
+        let expected = in_force.map_or(value.climb_mps, |axes| axes.0[2]);
+        // What it was told, to the end: with it, what was safe in the last tick still is.
+        let (mut told_m, mut at, mut climb_mps) = (0.0, from, expected);
+        for (next, axes) in later {
+            told_m += climb_mps * seconds(at, next);
+            (at, climb_mps) = (next, axes.0[2]);
+        }
+        told_m += climb_mps * seconds(at, self.now);
+        // Also where it is no number.
+        let as_told = (value.climb_mps - expected).abs() <= CLIMB_DOUBT_MPS;
+        let measured_m = if as_told { told_m } else { value.climb_mps * seconds(from, self.now) };
+        let (up_m, down_m) = (told_m.max(measured_m), -told_m.min(measured_m));
+        let span = |height_m| Span { highest_m: height_m, lowest_m: height_m }.swept(up_m, down_m);
+        Moment {
+            above_ground: value.above_ground_m.map(span),
+            above_takeoff: Some(span(value.above_takeoff_m)),
+            climb_mps: if as_told { 0.0 } else { value.climb_mps },
+            week_ms: None,
+        }
+    }
+
     fn reach(&self, memory: &Memory, law: &Law) -> Option<Reach> {
         let arm = law.arm()?;
         let Timed { at, value } = self.joints?;
@@ -262,7 +294,8 @@ impl<'a> Judge<'a> {
         })
     }
 
-    fn edge_broken(&self, twist: Planar) -> Option<Edge> {
+    /// The edge that a motion breaks, held and then braked.
+    pub(crate) fn edge_broken(&self, twist: Planar) -> Option<Edge> {
         let told = self.path_broken(self.ahead.start, twist, self.hold_s);
         let doubted = || {
             let (start, measured) = self.ahead.doubt?;

@@ -5,10 +5,11 @@
 //! and while it brakes, intrusion and uncertainty. Solved for the speed, it is a limit.
 //!
 //! # What counts as in the way
-//! A return ahead of the robot, on its course, within a corridor as wide as the robot's disc,
-//! what a body may reach into it and what a person walks while the robot reacts. What stands
-//! beside the robot or behind it does not hold it: turning on the spot moves no part of its
-//! disc. A direction in which the sensor sees nothing of use, or a sensor that is silent, is
+//! A return on the arc that the robot's course leads along, within a corridor as wide as its
+//! disc, what a body may reach into it and what a person walks while the robot reacts: of the
+//! course that is wished, of the one that it is on, and between them, for it does not turn at
+//! once. What stands beside the arc does not hold it, nor does what comes only after half a turn,
+//! where the robot could stop before; turning on the spot moves no part of its disc. A direction in which the sensor sees nothing of use, or a sensor that is silent, is
 //! an obstacle that touches the robot.
 
 use nooterra_protocol::entry::Rule;
@@ -16,7 +17,7 @@ use nooterra_protocol::geometry::Planar;
 use nooterra_protocol::observation::Scan;
 use nooterra_protocol::policy::Proximity;
 use nooterra_protocol::time::MonoNanos;
-use std::f64::consts::TAU;
+use std::f64::consts::{PI, TAU};
 use std::time::Duration;
 
 /// Directions that are told apart: 5 degrees each.
@@ -96,11 +97,12 @@ impl Keeper {
         Self { document, stopped: None }
     }
 
-    /// What remains of a wish to go `course` (body frame); `None` when it may go as it likes.
+    /// What remains of a wish to go the second of two courses (body frame), while the robot is
+    /// on the first; `None` when it may go as it likes.
     pub(crate) fn allow(
         &mut self,
         seen: Option<&Surroundings>,
-        course: Planar,
+        [doing, course]: [Planar; 2],
         now: MonoNanos,
         reactions: &Reactions,
     ) -> Option<Allowed> {
@@ -113,10 +115,17 @@ impl Keeper {
         let age = seen.and_then(|seen| crate::arbitrate::age(seen.at, now));
         let clear_m = match (seen, age) {
             (Some(seen), Some(age)) if age <= fresh => {
-                let aside = reactions.radius_m
-                    + rule.intrusion_m
-                    + rule.human_mps * (reactions.reaction_s + age.as_secs_f64());
-                clearance(seen, course, reactions.radius_m, aside)
+                let latency_s = reactions.reaction_s + age.as_secs_f64();
+                // Standing, or going the other way, it takes up the new course alone.
+                let turns = doing.x * course.x + doing.y * course.y > 0.0;
+                let doing = if turns { doing } else { course };
+                let fastest = speed.max(doing.speed());
+                let corridor = Corridor {
+                    aside_m: reactions.radius_m + rule.intrusion_m + rule.human_mps * latency_s,
+                    disc_m: reactions.radius_m,
+                    stopping_m: fastest * (latency_s + fastest / (2.0 * reactions.decel_mps2)),
+                };
+                clearance(seen, [doing, course], &corridor)
             }
             _ => 0.0,
         };
@@ -157,20 +166,130 @@ fn separation_speed(rule: &Proximity, clear_m: f64, latency_s: f64, decel_mps2: 
     decel_mps2 * (root - slope)
 }
 
-/// How far the robot's disc may go on its course before it meets a return, metres.
-fn clearance(seen: &Surroundings, course: Planar, radius_m: f64, aside_m: f64) -> f64 {
-    let heading = course.y.atan2(course.x);
+/// A course is straight where it bends by no more than this, 1/m: half a centimetre at 100 m.
+const STRAIGHT_PER_M: f64 = 1e-6;
+
+/// What is swept along a course.
+#[derive(Clone, Copy, Debug)]
+struct Corridor {
+    /// To either side of `base_link`.
+    aside_m: f64,
+    /// Of the robot.
+    disc_m: f64,
+    /// At the fastest of its courses.
+    stopping_m: f64,
+}
+
+/// The circle, or the line, that a course leads `base_link` along.
+#[derive(Clone, Copy, Debug)]
+struct Arc {
+    /// Which way it begins, radians in the body frame.
+    heading: f64,
+    /// Metres; infinite where it is straight.
+    radius_m: f64,
+    /// To the left, or to the right.
+    side: f64,
+}
+
+/// How an arc passes a place.
+#[derive(Clone, Copy, Debug)]
+struct Pass {
+    /// To where the place is abeam, along the arc.
+    along_m: f64,
+    /// The place is to the left of the arc by so much; to the right where it is negative.
+    left_m: f64,
+    /// So much earlier a disc may meet it.
+    lead_m: f64,
+    /// Within half a turn.
+    soon: bool,
+}
+
+impl Arc {
+    fn of(course: Planar) -> Self {
+        let speed = course.speed();
+        let bend = course.angular / speed;
+        let radius_m =
+            if bend.abs() <= STRAIGHT_PER_M { f64::INFINITY } else { speed / course.angular.abs() };
+        Self { heading: course.y.atan2(course.x), radius_m, side: bend.signum() }
+    }
+
+    /// How it passes what is so far away in a direction (body frame), for a disc.
+    fn pass(&self, angle: f64, range: f64, disc_m: f64) -> Pass {
+        let (sin, cos) = (angle - self.heading).sin_cos();
+        let (ahead, left) = (range * cos, range * sin);
+        if self.radius_m.is_infinite() {
+            // Exactly abeam is beside, whatever rounding makes of its cosine.
+            return Pass { along_m: ahead, left_m: left, lead_m: disc_m, soon: cos > 1e-9 };
+        }
+        // From the middle of the circle, mirrored so that it turns to the left.
+        let (radius_m, inward) = (self.radius_m, left * self.side);
+        let from_middle = (ahead, inward - radius_m);
+        let away_m = from_middle.0.hypot(from_middle.1);
+        let turned = from_middle.0.atan2(-from_middle.1).rem_euclid(TAU);
+        // Two discs' middles on circles of these radii are nearer than `disc_m` for an angle
+        // of at most this, by the law of cosines.
+        let half = (disc_m / (2.0 * (radius_m * away_m).sqrt())).min(1.0).asin();
+        Pass {
+            along_m: radius_m * turned,
+            left_m: (radius_m - away_m) * self.side,
+            lead_m: radius_m * 2.0 * half,
+            soon: turned > 0.0 && turned <= PI,
+        }
+    }
+}
+
+/// How far the robot's disc may go before it meets a return, metres: on the arc that it wishes,
+/// on the one that it is on, and on all between them, for it does not change at once.
+fn clearance(seen: &Surroundings, courses: [Planar; 2], corridor: &Corridor) -> f64 {
+    let arcs = courses.map(Arc::of);
     let width = TAU / SECTORS as f64;
     let mut least = f64::INFINITY;
     for (index, nearest) in seen.nearest_m.iter().enumerate() {
         let range = f64::from(*nearest);
-        // The edge of the sector that is nearer to the course.
-        let from = index as f64 * width - heading;
-        let off = nearest_angle(from, width);
-        let (sin, cos) = off.sin_cos();
-        // Exactly abeam is beside, whatever rounding makes of its cosine.
-        if cos > 1e-9 && range * sin.abs() <= aside_m {
-            least = least.min((range * cos - radius_m).max(0.0));
+        let from = index as f64 * width;
+        if range <= corridor.disc_m {
+            // Touching, or not seen at all: it holds where the robot sets out towards it.
+            let ahead = |arc: &Arc| nearest_angle(from - arc.heading, width).cos() > 1e-9;
+            if arcs.iter().any(ahead) {
+                return 0.0;
+            }
+            continue;
+        }
+        // Anywhere in the sector: at its edges, and where that is between, ahead and abeam.
+        let mut seen_at = [Some(from), Some(from + width), None, None, None];
+        for (slot, arc) in seen_at[2..].iter_mut().zip([arcs[0].heading, arcs[1].heading]) {
+            *slot = (nearest_angle(from - arc, width) == 0.0).then_some(arc);
+        }
+        let beside = arcs[1].heading + arcs[1].side * PI / 2.0;
+        seen_at[4] = (nearest_angle(from - beside, width) == 0.0).then_some(beside);
+        let mut between = [(f64::INFINITY, f64::NEG_INFINITY); 2];
+        let mut soonest = [f64::INFINITY; 2];
+        let mut any_soon = false;
+        for angle in seen_at.into_iter().flatten() {
+            for (which, arc) in arcs.iter().enumerate() {
+                let pass = arc.pass(angle, range, corridor.disc_m);
+                let free_m = (pass.along_m - pass.lead_m).max(0.0);
+                if pass.soon || (pass.along_m > 0.0 && free_m < corridor.stopping_m) {
+                    any_soon = true;
+                    soonest[which] = soonest[which].min(free_m);
+                    let (low, high) = &mut between[which];
+                    (*low, *high) = (low.min(pass.left_m), high.max(pass.left_m));
+                }
+            }
+        }
+        if !any_soon {
+            continue;
+        }
+        let meets = |(low, high): (f64, f64)| low <= corridor.aside_m && high >= -corridor.aside_m;
+        for which in 0..2 {
+            if meets(between[which]) {
+                least = least.min(soonest[which]);
+            }
+        }
+        let both = (between[0].0.min(between[1].0), between[0].1.max(between[1].1));
+        if meets(both) {
+            // No way to it is shorter than this.
+            least = least.min(range - corridor.disc_m);
         }
     }
     least
@@ -220,7 +339,7 @@ mod tests {
     fn speed(seen: Option<&Surroundings>, course: Planar) -> f64 {
         let now = MonoNanos(1_000_000_000);
         Keeper::new(RULE)
-            .allow(seen, course, now, &REACTIONS)
+            .allow(seen, [course; 2], now, &REACTIONS)
             .map_or(f64::INFINITY, |allowed| allowed.speed_mps)
     }
 
@@ -278,6 +397,89 @@ mod tests {
         assert!(speed(Some(&seen), Planar::new(0.0, 0.5, 0.0)) < 0.5);
     }
 
+    /// A thing of no size at a place, and nothing else.
+    fn thing(x: f64, y: f64) -> Surroundings {
+        let mut seen = around(30.0);
+        let index = sector(y.atan2(x)).unwrap();
+        seen.nearest_m[index] = x.hypot(y) as f32;
+        seen
+    }
+
+    /// How far a disc goes on an arc before it meets a place, by small steps.
+    fn walked(course: Planar, x: f64, y: f64, disc_m: f64) -> f64 {
+        let step_s = 0.002 / course.speed();
+        let mut pose = nooterra_protocol::geometry::Pose::default();
+        for step in 0..5_000_u32 {
+            if (pose.x - x).hypot(pose.y - y) <= disc_m {
+                return f64::from(step) * 0.002;
+            }
+            pose = crate::planar::advance(pose, course, step_s);
+        }
+        f64::INFINITY
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn it_stops_before_whatever_is_on_its_arc(
+            speed in 0.05..1.5_f64, turn in -2.0..2.0_f64, away in 0.35..6.0_f64,
+            angle in -PI..PI, doing in -2.0..2.0_f64,
+        ) {
+            let rule = Proximity { human_mps: 0.0, stop_m: 0.0, ..RULE };
+            let (x, y) = (away * angle.cos(), away * angle.sin());
+            let now = MonoNanos(1_000_000_000);
+            let course = Planar::new(speed, 0.0, turn);
+            for first in [course, Planar::new(speed, 0.0, doing)] {
+                let allowed = Keeper::new(rule)
+                    .allow(Some(&thing(x, y)), [first, course], now, &REACTIONS)
+                    .map_or(speed, |allowed| allowed.speed_mps);
+                // On the same arc, slower.
+                let way = allowed * REACTIONS.reaction_s + allowed * allowed / 2.0;
+                let free = walked(course, x, y, REACTIONS.radius_m);
+                proptest::prop_assert!(way <= free + 0.003, "{way} m of {free}");
+            }
+        }
+
+        #[test]
+        fn what_is_well_beside_its_arc_does_not_stop_it(
+            speed in 0.05..1.0_f64, radius in 0.4..5.0_f64, side in proptest::bool::ANY,
+            turned in 0.0..1.5_f64, beside in 0.3..1.0_f64, inside in proptest::bool::ANY,
+        ) {
+            let side = if side { 1.0 } else { -1.0 };
+            let course = Planar::new(speed, 0.0, side * speed / radius);
+            // Sectors are 5 degrees wide, and a thing may be anywhere in one.
+            let beside = 0.4 + beside + 0.1 * radius * turned;
+            let from_middle = if inside { radius - beside } else { radius + beside };
+            proptest::prop_assume!(from_middle > 0.0);
+            let x = from_middle * turned.sin();
+            let y = side * (radius - from_middle * turned.cos());
+            proptest::prop_assume!(x.hypot(y) * TAU / SECTORS as f64 <= beside - 0.4);
+            let rule = Proximity { human_mps: 0.0, ..RULE };
+            let now = MonoNanos(1_000_000_000);
+            let allowed =
+                Keeper::new(rule).allow(Some(&thing(x, y)), [course; 2], now, &REACTIONS);
+            proptest::prop_assert!(allowed.is_none(), "{allowed:?} at ({x}, {y})");
+        }
+    }
+
+    #[test]
+    fn a_robot_that_turns_away_from_what_is_ahead_goes_and_one_that_turns_towards_it_does_not() {
+        // 1 m ahead and 1 m to the left: on the arc of 1 m to the left, and on no other.
+        let seen = thing(1.0, 1.0);
+        let rule = Proximity { human_mps: 0.0, ..RULE };
+        let now = MonoNanos(1_000_000_000);
+        let allow = |doing, course| {
+            Keeper::new(rule)
+                .allow(Some(&seen), [doing, course], now, &REACTIONS)
+                .map(|allowed| allowed.speed_mps)
+        };
+        let at = |angular| Planar::new(0.8, 0.0, angular);
+        assert!(allow(at(0.8), at(0.8)).is_some_and(|speed| speed <= 0.3));
+        assert_eq!(allow(at(-0.8), at(-0.8)), None);
+        assert_eq!(allow(at(0.0), at(0.0)), None);
+        // On the way from one to the other it is met.
+        assert!(allow(at(0.0), at(1.6)).is_some());
+    }
+
     #[test]
     fn a_stop_holds_until_nothing_has_been_near_for_a_while_and_lets_the_way_back_open() {
         let mut keeper = Keeper::new(RULE);
@@ -288,7 +490,7 @@ mod tests {
         let mut allow = |seen: &Surroundings, course, at: u64| {
             let at = MonoNanos(at * 1_000_000);
             let seen = Surroundings { at, ..*seen };
-            keeper.allow(Some(&seen), course, at, &REACTIONS).map(|allowed| allowed.rule)
+            keeper.allow(Some(&seen), [course; 2], at, &REACTIONS).map(|allowed| allowed.rule)
         };
         assert_eq!(allow(&near, ahead, 1_000), Some(Rule::ProximityStop));
         assert_eq!(allow(&near, back, 1_100), None);

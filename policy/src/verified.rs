@@ -1,8 +1,10 @@
 //! A policy that its owner signed, for this robot, and whose numbers make sense.
 
-use crate::document::{DocumentError, check};
+use crate::conditions::Conditions;
+use crate::document::{DocumentError, check, check_privacy_shapes};
 use crate::footprint::Body;
 use crate::mask::{self, MaskError};
+use crate::privacy::Curtain;
 use crate::zones::{SLACK_M, ZoneMap};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::envelope::{Signed, SignedError};
@@ -14,6 +16,8 @@ use nooterra_protocol::policy::{Mask, PolicyDocument, Vehicle};
 /// [`VerifiedPolicy::verify_with_masks`] are the only ways to one.
 #[derive(Clone, Debug)]
 pub struct VerifiedPolicy {
+    conditions: Conditions,
+    curtain: Option<Curtain>,
     signed: Signed<PolicyDocument>,
     zone_ids: Vec<ZoneId>,
     zones: ZoneMap,
@@ -96,7 +100,17 @@ impl VerifiedPolicy {
             areas.push((rule, shape));
         }
         let zones = ZoneMap::new(body_of(document), areas);
-        Ok(Self { signed, zone_ids, zones })
+        let private = check_privacy_shapes(document)?;
+        let curtain = Curtain::new(document, ZoneMap::new(body_of(document), private));
+        let conditions = Conditions::new(&document.zones, document);
+        Ok(Self { conditions, curtain, signed, zone_ids, zones })
+    }
+
+    /// Some zone holds only at times: the gate must be told what time it is, or takes it to
+    /// hold.
+    #[must_use]
+    pub fn asks_for_time(&self) -> bool {
+        self.conditions.ask_for_time() || self.curtain.as_ref().is_some_and(Curtain::ask_for_time)
     }
 
     /// SHA-256 of the signed bytes: what verdicts name the policy by.
@@ -116,6 +130,14 @@ impl VerifiedPolicy {
     #[must_use]
     pub fn zone_ids(&self) -> &[ZoneId] {
         &self.zone_ids
+    }
+
+    pub(crate) const fn conditions(&self) -> &Conditions {
+        &self.conditions
+    }
+
+    pub(crate) const fn curtain(&self) -> Option<&Curtain> {
+        self.curtain.as_ref()
     }
 
     pub(crate) const fn zones(&self) -> &ZoneMap {

@@ -139,9 +139,12 @@ pub struct ZoneMap {
     areas: Vec<Area>,
     pub(crate) body: Body,
     /// Which areas are of a kind: a bit for each.
+    /// Only those that are in force, see [`ZoneMap::select`].
     pub(crate) keep_ins: u128,
     pub(crate) keep_outs: u128,
     pub(crate) speeds: u128,
+    /// The three, of all areas.
+    all: [u128; 3],
     /// Areas that are near everything.
     pub(crate) unbounded: u128,
     /// Over the bounds of the others, in an order of its own.
@@ -173,16 +176,36 @@ impl ZoneMap {
             areas.iter().filter_map(|area| Some((area.index, area.bounds?))).unzip();
         let order = morton(&boxes);
         let sorted: Vec<Rect> = order.iter().map(|at| boxes[*at]).collect();
+        let keep_ins = bits(&|area| matches!(area.kind, Kind::KeepIn));
+        let keep_outs = bits(&|area| matches!(area.kind, Kind::KeepOut));
+        let speeds = bits(&|area| matches!(area.kind, Kind::Speed(_)));
         Self {
-            keep_ins: bits(&|area| matches!(area.kind, Kind::KeepIn)),
-            keep_outs: bits(&|area| matches!(area.kind, Kind::KeepOut)),
-            speeds: bits(&|area| matches!(area.kind, Kind::Speed(_))),
+            keep_ins,
+            keep_outs,
+            speeds,
+            all: [keep_ins, keep_outs, speeds],
             unbounded: bits(&|area| area.bounds.is_none()),
             order: order.into_iter().map(|at| indices[at]).collect(),
             tree: Tree::new(&sorted),
             areas,
             body,
         }
+    }
+
+    /// Only these zones count from here on: a bit for each.
+    pub(crate) const fn select(&mut self, in_force: u128) {
+        [self.keep_ins, self.keep_outs, self.speeds] =
+            [self.all[0] & in_force, self.all[1] & in_force, self.all[2] & in_force];
+    }
+
+    /// There is something to be kept in, and none of it counts.
+    pub(crate) const fn is_closed(&self) -> bool {
+        self.keep_ins == 0 && self.all[0] != 0
+    }
+
+    /// The first of the zones to be kept in, whether they count or not.
+    pub(crate) fn first_keep_in(&self) -> Option<u16> {
+        self.of(self.all[0]).next().map(|area| area.index)
     }
 
     /// What is judged.
@@ -287,7 +310,7 @@ impl ZoneMap {
             }
             *known = Some((area.index, Known { discs_m, whole_m: distance_m }));
         };
-        for area in self.of(self.within(at, enough) & !self.keep_ins) {
+        for area in self.of(self.within(at, enough) & (self.keep_outs | self.speeds)) {
             let distance_m = area.distance_m(false, at, enough);
             if !(distance_m > enough) {
                 near.zones |= 1 << area.index;

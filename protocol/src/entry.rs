@@ -8,6 +8,7 @@ use crate::flight::{FlightBlock, FlightNote};
 use crate::geometry::{Pose, Twist};
 use crate::ids::{EnvelopeId, JobId, JournalId, PolicyId, SkillId, StepId, ZoneId};
 use crate::input::SkillInput;
+use crate::policy::Sensor;
 use crate::private::{Opening, Private, PrivateError, Salts, Sealer};
 use crate::start::{AsideRemoved, Crash};
 use serde::{Deserialize, Serialize};
@@ -145,6 +146,9 @@ pub enum Rule {
     /// A person who may has vetoed motion.
     #[serde(rename = "veto")]
     Veto,
+    /// No zone that it must be kept in is open at this time, or at this height.
+    #[serde(rename = "zone.closed")]
+    ZoneClosed,
     /// Braking would end outside where the robot must stay, m of clearance.
     #[serde(rename = "zone.keep_in")]
     ZoneKeepIn,
@@ -158,7 +162,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::AccelAngular,
         Self::AccelJoint,
         Self::AccelLateral,
@@ -191,6 +195,7 @@ impl Rule {
         Self::SteeringRate,
         Self::Tilt,
         Self::Veto,
+        Self::ZoneClosed,
         Self::ZoneKeepIn,
         Self::ZoneKeepOut,
         Self::ZoneSpeed,
@@ -232,6 +237,7 @@ impl Rule {
             Self::SteeringRate => "steering.rate",
             Self::Tilt => "tilt",
             Self::Veto => "veto",
+            Self::ZoneClosed => "zone.closed",
             Self::ZoneKeepIn => "zone.keep_in",
             Self::ZoneKeepOut => "zone.keep_out",
             Self::ZoneSpeed => "zone.speed",
@@ -264,9 +270,12 @@ impl Rule {
             | Self::ZoneSpeed => "m/s",
             Self::SpeedAngular | Self::SpeedJoint | Self::SteeringRate => "rad/s",
             Self::JointPosition | Self::SteeringAngle | Self::Tilt => "rad",
-            Self::CommandKind | Self::EmergencyStop | Self::Grant | Self::InputNan | Self::Veto => {
-                ""
-            }
+            Self::CommandKind
+            | Self::EmergencyStop
+            | Self::Grant
+            | Self::InputNan
+            | Self::Veto
+            | Self::ZoneClosed => "",
         }
     }
 }
@@ -366,6 +375,8 @@ pub enum Entry {
     Gap(Gap),
     /// The channel to the cloud came up or went down.
     Link(Link),
+    /// Which sensors may be read changed.
+    SensorGated(SensorGated),
     /// A line that a skill logged.
     SkillLog(SkillLog),
     /// A bundle was verified and installed, or refused.
@@ -398,6 +409,7 @@ impl Entry {
             Self::FlightNote(_) => "flight_note",
             Self::Gap(_) => "gap",
             Self::Link(_) => "link",
+            Self::SensorGated(_) => "sensor_gated",
             Self::SkillLog(_) => "skill_log",
             Self::SkillChecked(_) => "skill_checked",
             Self::SkillInput(_) => "skill_input",
@@ -419,6 +431,7 @@ impl Entry {
             | Self::Crash(_)
             | Self::Fact(_)
             | Self::Gap(_)
+            | Self::SensorGated(_)
             | Self::SkillChecked(_)
             | Self::Stop(_) => Class::Critical,
             Self::Checkpoint(_)
@@ -460,6 +473,7 @@ impl Entry {
             | Self::FlightNote(_)
             | Self::Gap(_)
             | Self::Link(_)
+            | Self::SensorGated(_)
             | Self::SkillChecked(_)
             | Self::SkillInput(_)
             | Self::Sample(_)
@@ -486,6 +500,7 @@ impl Entry {
             Self::FlightNote(body) => codec::to_value(body),
             Self::Gap(body) => codec::to_value(body),
             Self::Link(body) => codec::to_value(body),
+            Self::SensorGated(body) => codec::to_value(body),
             Self::SkillLog(body) => codec::to_value(body),
             Self::SkillChecked(body) => codec::to_value(body),
             Self::SkillInput(body) => codec::to_value(body),
@@ -513,6 +528,7 @@ impl Entry {
             "flight_note" => Self::FlightNote(codec::from_value(body)?),
             "gap" => Self::Gap(codec::from_value(body)?),
             "link" => Self::Link(codec::from_value(body)?),
+            "sensor_gated" => Self::SensorGated(codec::from_value(body)?),
             "skill_log" => Self::SkillLog(codec::from_value(body)?),
             "skill_checked" => Self::SkillChecked(codec::from_value(body)?),
             "skill_input" => Self::SkillInput(codec::from_value(body)?),
@@ -583,6 +599,20 @@ pub struct Link {
     pub reason: Option<String>,
     /// Now.
     pub up: bool,
+}
+
+/// Which sensors may be read, by the privacy zones of the policy, from this tick on.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SensorGated {
+    /// What the others record is kept at most so long, seconds.
+    pub keep_s: Option<u32>,
+    /// These are off.
+    pub off: Vec<Sensor>,
+    /// Where the robot was taken to be.
+    pub pose: Pose,
+    /// Tick of the control loop.
+    pub tick: u64,
 }
 
 /// A line that a skill logged.

@@ -39,6 +39,7 @@ pub mod observation;
 pub mod plan;
 pub mod policy;
 pub mod private;
+pub mod schedule;
 pub mod skill;
 pub mod start;
 pub mod time;

@@ -8,6 +8,7 @@ use crate::command::StopProfile;
 use crate::envelope::Signable;
 use crate::geometry::Point;
 use crate::ids::{ModeId, PolicyId, RobotId, ZoneId};
+use crate::schedule::Window;
 use serde::{Deserialize, Serialize};
 
 /// The document. All lengths in metres, times in milliseconds unless named otherwise.
@@ -33,12 +34,18 @@ pub struct PolicyDocument {
     /// Where, drawn as grids of cells in files of their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub masks: Vec<Mask>,
+    /// The documents that this one was merged from, by the hash of each as canonical CBOR.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged_from: Vec<Digest>,
     /// Tighter limits for as long as a mode holds, such as a payload on board.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modes: Vec<Mode>,
     /// How long it may move without a rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub motion: Option<MotionLimit>,
+    /// Where sensors are off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub privacy: Vec<PrivacyZone>,
     /// How it keeps away from people and things that its range sensor sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proximity: Option<Proximity>,
@@ -283,6 +290,9 @@ pub struct Freshness {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Zone {
+    /// Only between these heights; none: at any. Only for what flies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub altitude: Option<AltitudeBand>,
     /// Instead of a polygon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circle: Option<Circle>,
@@ -296,13 +306,24 @@ pub struct Zone {
     pub polygon: Vec<Point>,
     /// What holds in it.
     pub rule: ZoneRule,
+    /// Only at these times; none: always.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
 }
 
 impl Zone {
     /// A region by its corners.
     #[must_use]
     pub const fn new(id: ZoneId, polygon: Vec<Point>, rule: ZoneRule) -> Self {
-        Self { circle: None, holes: Vec::new(), id, polygon, rule }
+        Self {
+            altitude: None,
+            circle: None,
+            holes: Vec::new(),
+            id,
+            polygon,
+            rule,
+            windows: Vec::new(),
+        }
     }
 
     /// Its edge as corners, for pictures: a circle's are on a ring around it, holes are left out.
@@ -320,6 +341,115 @@ impl Zone {
                 Point::new(center.x + ring * cos, center.y + ring * sin)
             })
             .collect()
+    }
+}
+
+/// Between which heights a zone lies. A height that is not known, or too old, is taken to be
+/// inside of what restricts, and outside of what permits.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AltitudeBand {
+    /// Up to here, metres; none: without end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_m: Option<f64>,
+    /// From here on, metres; none: from below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_m: Option<f64>,
+    /// Above what.
+    pub reference: AltitudeReference,
+}
+
+/// What heights are measured from.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AltitudeReference {
+    /// The ground below the robot; unknown where that is not measured.
+    AboveGround,
+    /// The point of take-off.
+    AboveTakeoff,
+}
+
+/// A region in which some sensors are off, and what is taken is kept for a bounded time.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrivacyZone {
+    /// Only between these heights; none: at any. Only for what flies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub altitude: Option<AltitudeBand>,
+    /// Instead of a polygon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circle: Option<Circle>,
+    /// Parts of the polygon that are not of the region.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holes: Vec<Vec<Point>>,
+    /// Its name; no zone and no mask has the same.
+    pub id: ZoneId,
+    /// What is recorded in it by the other sensors is kept at most so long, seconds; none: as
+    /// long as anything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_s: Option<u32>,
+    /// Corners in order, `map` frame.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub polygon: Vec<Point>,
+    /// Off while any part of the footprint is inside, and where the place is not known.
+    pub sensors: Vec<Sensor>,
+    /// Only at these times; none: always.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
+}
+
+impl PrivacyZone {
+    /// Where and when it is, as the zones of motion say it.
+    #[must_use]
+    pub fn region(&self) -> Zone {
+        Zone {
+            altitude: self.altitude,
+            circle: self.circle,
+            holes: self.holes.clone(),
+            id: self.id.clone(),
+            polygon: self.polygon.clone(),
+            rule: ZoneRule::KeepOut,
+            windows: self.windows.clone(),
+        }
+    }
+}
+
+/// A source of what could be recorded. What the gate itself needs is never off.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sensor {
+    /// Pictures.
+    Camera,
+    /// Pictures of distances.
+    DepthCamera,
+    /// Sound.
+    Microphone,
+    /// Ranges, for other uses than keeping clear.
+    RangeScanner,
+    /// Pictures of heat.
+    ThermalCamera,
+}
+
+impl Sensor {
+    /// Every sensor.
+    pub const ALL: [Self; 5] = [
+        Self::Camera,
+        Self::DepthCamera,
+        Self::Microphone,
+        Self::RangeScanner,
+        Self::ThermalCamera,
+    ];
+
+    /// As in a document: `depth_camera`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Camera => "camera",
+            Self::DepthCamera => "depth_camera",
+            Self::Microphone => "microphone",
+            Self::RangeScanner => "range_scanner",
+            Self::ThermalCamera => "thermal_camera",
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Two clocks that are never mixed: the wall clock, which may be wrong, and the monotonic
 //! clock of one boot, which may not.
 
+use crate::schedule::WEEK_MS;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -17,6 +18,15 @@ impl WallMillis {
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// Milliseconds since the last Monday, 00:00 UTC.
+    #[must_use]
+    pub fn in_week(self) -> u32 {
+        // 1970-01-01 was a Thursday, three days after a Monday.
+        let since = self.0.saturating_add(3 * 86_400_000);
+        // The remainder is below a week, which fits.
+        u32::try_from(since.rem_euclid(i64::from(WEEK_MS))).unwrap_or_default()
     }
 
     /// Milliseconds from `earlier` to here; negative when `earlier` is later.
@@ -107,6 +117,16 @@ mod tests {
         ] {
             assert_eq!(WallMillis(millis).to_string(), text);
         }
+    }
+
+    #[test]
+    fn the_week_begins_on_monday_in_utc() {
+        // 2026-11-16 was a Monday.
+        let monday = WallMillis(1_794_787_200_000);
+        assert_eq!(monday.to_string(), "2026-11-16T00:00:00.000Z");
+        assert_eq!(monday.in_week(), 0);
+        assert_eq!(WallMillis(monday.0 - 1).in_week(), WEEK_MS - 1);
+        assert_eq!(WallMillis(0).in_week(), 3 * 86_400_000);
     }
 
     #[test]

@@ -138,6 +138,7 @@ fn the_reference_of_policies_is_in_order_and_its_questions_are_answered() {
     for part in [
         "policy arm version 1 for robot robot-1 is in order",
         "policy drone version 1 for robot robot-1 is in order",
+        "merged from 2 policies: 2 zones",
         "zone.keep_in (field)",
         "looser   vehicle.max_altitude_m: 30.0 -> 50.0",
         "allows more than the old one",

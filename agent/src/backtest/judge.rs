@@ -14,6 +14,8 @@
 //!   is crossed. A path is looked at each 5 cm, or at 256 points where it is longer than that
 //!   allows. Where motion is by course, the path is straight.
 //!
+//! Each zone is judged as if it were in force: at which time or height it is, is not looked at.
+//!
 //! The rules about inputs (`input.stale`, `journal.behind`, ...) have no counterpart in a
 //! recording; its gaps are listed instead.
 

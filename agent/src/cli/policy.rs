@@ -30,6 +30,9 @@ pub(super) enum Command {
     /// Turn a drone's fence (QGroundControl, MAVLink, ArduPilot) into zones of a policy
     #[cfg(feature = "tools")]
     Import(super::import::Import),
+    /// Make one policy out of several, that allows no more than each of them
+    #[cfg(feature = "tools")]
+    Merge(super::review::Merge),
     /// Make an owner's key
     #[cfg(feature = "tools")]
     Keygen {
@@ -82,6 +85,8 @@ pub(super) fn answer(
         Command::Explain(explain) => explain.answer(),
         #[cfg(feature = "tools")]
         Command::Import(import) => import.answer(),
+        #[cfg(feature = "tools")]
+        Command::Merge(merge) => merge.answer(),
         #[cfg(feature = "tools")]
         Command::Keygen { out, public } => tools::keygen(&out, &public),
         Command::Show => {

@@ -23,7 +23,15 @@ The state is JSON, such as
 with `command` alone required; a file, or - for standard input. For a differential base --drive, \
 --at and --moving say the same shorter. Commands of other vehicles: ackermann {speed_mps, \
 steering_rad}, omni {x, y, angular}, fly {x, y, z, yaw_rate}, joints {joints: [...]}.
+For zones that hold only at times, `clock` says what time it is: milliseconds since 1970 in UTC \
+(date -d '2026-11-16 09:00Z' +%s000); left out, it is not known. \
 Masks that the policy names are read from the files beside it.";
+
+const MERGE_HELP: &str = "\
+Of each limit the tighter counts; what must be kept out of is all of it, what must be kept in what \
+all agree on. What cannot be combined, such as two outlines, is an error (exit code 3). The result \
+has the first policy's id and version, and `merged_from` names all by the hash of their content. \
+It is not signed: check it, sign it, and compare it with `policy diff`.";
 
 const DIFF_HELP: &str = "\
 Numbers are compared by themselves; what zones do together is found by asking both policies about \
@@ -71,6 +79,52 @@ pub(super) struct Diff {
     /// Exit with 1 when the new policy allows something that the old one did not.
     #[arg(long)]
     deny_looser: bool,
+}
+
+/// The command line of `merge`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = MERGE_HELP)]
+pub(super) struct Merge {
+    /// The owner's policy, TOML or JSON.
+    first: PathBuf,
+    /// Further ones, such as a site's or a job's.
+    #[arg(required = true)]
+    further: Vec<PathBuf>,
+    /// Where the merged policy goes: TOML where the name ends so, otherwise JSON.
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+impl Merge {
+    pub(super) fn answer(&self) -> anyhow::Result<Answer> {
+        let first = policy::read(&self.first)?;
+        let further: Vec<_> =
+            self.further.iter().map(|file| policy::read(file)).collect::<anyhow::Result<_>>()?;
+        let merged = nooterra_policy::merge(&first, &further.iter().collect::<Vec<_>>())
+            .map_err(|error| coded(Code::Configuration, error))?;
+        let is_toml =
+            self.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
+        let text = if is_toml {
+            toml::to_string_pretty(&merged)?
+        } else {
+            format!("{}\n", serde_json::to_string_pretty(&merged)?)
+        };
+        // What was written must read, with its room checked, as what was merged.
+        crate::policy_file::parse(&text, &self.out)
+            .map_err(|error| coded(Code::Configuration, error))?;
+        crate::files::write_whole(&self.out, text.as_bytes(), 0o644)
+            .with_context(|| self.out.display().to_string())?;
+        let text = format!(
+            "{}: policy {} version {}, merged from {} policies: {} zones, {} masks; not signed",
+            self.out.display(),
+            merged.id,
+            merged.version,
+            merged.merged_from.len(),
+            merged.zones.len(),
+            merged.masks.len()
+        );
+        Ok(Answer::done(text, json!({ "out": self.out, "policy": merged })))
+    }
 }
 
 impl Explain {
@@ -161,6 +215,10 @@ fn in_words(reviewed: &Reviewed, state: &State, explained: &Explained) -> String
     }
     for rule in &explained.rules {
         let _ = write!(text, "\n  {}", limit(rule));
+    }
+    if !explained.sensors_off.is_empty() {
+        let off: Vec<_> = explained.sensors_off.iter().map(|sensor| sensor.name()).collect();
+        let _ = write!(text, "\n  off here: {}", off.join(", "));
     }
     if !explained.then.is_empty() {
         text.push_str("\nthen, while the command goes on:");

@@ -18,15 +18,20 @@ pub use thread::{ControlThread, Exit, ThreadError};
 pub use view::View;
 
 use nooterra_blackbox::flight::FlightQueue;
-use nooterra_blackbox::{ControlQueue, ControlRecord, SampleRecord, StopRecord, VerdictRecord};
+use nooterra_blackbox::{
+    Clock, ControlQueue, ControlRecord, SampleRecord, SensorsRecord, StopRecord, VerdictRecord,
+};
 use nooterra_hal::{HalError, Robot};
-use nooterra_policy::{Action, Gate, Inputs, Outcome, Surroundings, VerifiedPolicy, Wish, Wishes};
+use nooterra_policy::{
+    Action, Gate, Inputs, Outcome, Privacy, Sensors, Surroundings, VerifiedPolicy, Wish, Wishes,
+};
 use nooterra_protocol::command::StopProfile;
 use nooterra_protocol::entry::Sample;
 use nooterra_protocol::flight::Trigger;
 use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::observation::{Observation, Timed};
-use nooterra_protocol::time::MonoNanos;
+use nooterra_protocol::policy::Sensor;
+use nooterra_protocol::time::{MonoNanos, Stamp};
 use runs::Runs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +43,9 @@ const SAMPLE_MOVING: Duration = Duration::from_millis(100);
 /// Between two samples of a robot that stands.
 const SAMPLE_STANDING: Duration = Duration::from_secs(1);
 
+/// Between two looks at the wall clock, for zones that hold only at times.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
+
 /// Slower than this counts as standing, m/s and rad/s: above the odometry's noise.
 const STANDING: f64 = 0.02;
 
@@ -46,16 +54,22 @@ type Judged<'a> = (&'a Observation, &'a Outcome);
 
 /// One robot under one gate.
 pub struct ControlLoop {
+    /// The policy has zones that hold only at times.
+    asks_for_time: bool,
+    clock: Option<Arc<dyn Clock>>,
     desk: Arc<Desk>,
     flight: Option<FlightQueue>,
     gate: Gate,
     intent: Intent,
     /// The policy has a rule about what stands around the robot.
     keeps_distance: bool,
+    /// What was last recorded of the sensors.
+    privacy: Privacy,
     queue: ControlQueue,
     robot: Box<dyn Robot>,
     runs: Runs,
     sampled_at: Option<MonoNanos>,
+    stamp: Option<Stamp>,
     stop: StopProfile,
     /// Why the robot is stopped outside the gate, so that it is said once.
     stopped_for: Option<&'static str>,
@@ -81,15 +95,19 @@ impl ControlLoop {
     ) -> Self {
         let intent = desk.try_intent().unwrap_or_default();
         Self {
+            asks_for_time: policy.asks_for_time(),
+            clock: None,
             desk,
             flight: None,
             gate: Gate::new(policy),
             intent,
             keeps_distance: policy.document().proximity.is_some(),
+            privacy: Privacy::OPEN,
             queue,
             robot,
             runs: Runs::default(),
             sampled_at: None,
+            stamp: None,
             stop: policy.document().stop,
             stopped_for: None,
             tick: 0,
@@ -104,12 +122,20 @@ impl ControlLoop {
         self
     }
 
+    /// The clock that says what time it is, for zones that hold only at times. Without one, what
+    /// restricts holds always, and what permits never.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock: Some(clock), ..self }
+    }
+
     /// One tick at `now`.
     pub fn tick(&mut self, now: MonoNanos) {
         self.tick += 1;
         match self.robot.read(now) {
             Ok(seen) => self.judge(now, seen),
             Err(error) => {
+                self.view.allow(Privacy { allowed: Sensors::NONE, keep_s: None });
                 self.halt(now, "the robot cannot be read", &error);
                 self.record_flight(now, true, None);
             }
@@ -143,6 +169,7 @@ impl ControlLoop {
         let twist = Timed { at: seen.twist.at, value: seen.twist.value.into() };
         let inputs = Inputs {
             battery: seen.battery.map(|battery| battery.value.fraction),
+            clock: self.time(now),
             grants: self.intent.grants,
             journal_age: self.queue.oldest_uncommitted_age(now),
             surroundings: scan.map(|scan| Surroundings::from_scan(scan.at, &scan.value)),
@@ -154,6 +181,7 @@ impl ControlLoop {
         self.record_sample(now, &seen, &outcome);
         let stopped = matches!(outcome.action, Action::Stop(_));
         self.record_flight(now, stopped, Some((&seen, &outcome)));
+        self.gate_sensors(now, seen.pose.value, outcome.privacy);
         let Outcome { action, .. } = outcome;
         match action {
             Action::Write(_) if !recorded => self.stop(now, "the journal's queue is full"),
@@ -191,6 +219,36 @@ impl ControlLoop {
             skill: self.intent.skill.map(wish),
             veto: self.intent.veto,
         }
+    }
+
+    /// What time it is, where the policy asks for it: a look each second, which reads a clock and
+    /// the state of its synchronisation and waits for nothing.
+    fn time(&mut self, now: MonoNanos) -> Option<Stamp> {
+        let clock = self.clock.as_ref().filter(|_| self.asks_for_time)?;
+        let old = |stamp: Stamp| now.since(stamp.mono).is_none_or(|age| age >= CLOCK_EVERY);
+        if self.stamp.is_none_or(old) {
+            self.stamp = Some(Stamp { mono: now, ..clock.stamp() });
+        }
+        self.stamp
+    }
+
+    /// Closes sensors at once, and opens them once that is on its way to the journal.
+    fn gate_sensors(&mut self, now: MonoNanos, pose: Pose, privacy: Privacy) {
+        if privacy != self.privacy {
+            let record = SensorsRecord {
+                at: now,
+                keep_s: privacy.keep_s,
+                off: Sensor::ALL.map(|sensor| !privacy.allowed.contains(sensor)),
+                pose,
+                tick: self.tick,
+            };
+            if !self.queue.push(ControlRecord::Sensors(record)) {
+                self.view.allow(Privacy { allowed: Sensors::NONE, keep_s: privacy.keep_s });
+                return;
+            }
+            self.privacy = privacy;
+        }
+        self.view.allow(privacy);
     }
 
     /// False when one of them did not fit.

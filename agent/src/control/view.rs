@@ -1,16 +1,27 @@
 //! What the control loop lets the rest of the agent see.
 
+use nooterra_policy::{Privacy, Sensors};
 use nooterra_protocol::entry::VerdictPhase;
 use nooterra_protocol::observation::Observation;
+use nooterra_protocol::policy::Sensor;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
-/// The latest observation and two counters. The loop only ever tries the lock: a reader that
-/// holds it costs the reader one tick of freshness, and the loop nothing.
+/// Where in the word of sensors the time that they are kept begins.
+const KEEP: u32 = 8;
+
+/// There is such a time.
+const KEEPS: u64 = 1 << 40;
+
+/// The latest observation, two counters, and which sensors may be read. The loop only ever tries
+/// the lock: a reader that holds it costs the reader one tick of freshness, and the loop nothing.
 #[derive(Debug, Default)]
 pub struct View {
     beats: AtomicU64,
     interventions: AtomicU64,
+    /// The sensors that may be read from the lowest bit on, then how long what they record is
+    /// kept. Zero is none.
+    privacy: AtomicU64,
     seen: Mutex<Option<Arc<Observation>>>,
 }
 
@@ -33,6 +44,26 @@ impl View {
         self.interventions.load(Ordering::Relaxed)
     }
 
+    /// Which sensors may be read now, by the policy's privacy zones: none before the first tick.
+    /// Whoever reads a sensor asks before each picture.
+    #[must_use]
+    pub fn privacy(&self) -> Privacy {
+        let word = self.privacy.load(Ordering::Acquire);
+        let allowed: Vec<Sensor> =
+            Sensor::ALL.into_iter().filter(|sensor| word >> *sensor as u32 & 1 != 0).collect();
+        // Below the flag, and above the sensors.
+        let keep_s = u32::try_from(word >> KEEP & u64::from(u32::MAX)).ok();
+        let keep_s = keep_s.filter(|_| word & KEEPS != 0);
+        Privacy { allowed: Sensors::of(&allowed), keep_s }
+    }
+
+    pub(super) fn allow(&self, privacy: Privacy) {
+        let sensors = Sensor::ALL.into_iter().filter(|sensor| privacy.allowed.contains(*sensor));
+        let sensors = sensors.fold(0, |word, sensor| word | 1 << sensor as u32);
+        let kept = privacy.keep_s.map_or(0, |keep_s| u64::from(keep_s) << KEEP | KEEPS);
+        self.privacy.store(sensors | kept, Ordering::Release);
+    }
+
     pub(super) fn beat(&self) {
         self.beats.fetch_add(1, Ordering::Relaxed);
     }
@@ -49,6 +80,22 @@ impl View {
             Ok(mut seen) => *seen = observation,
             Err(TryLockError::Poisoned(seen)) => *seen.into_inner() = observation,
             Err(TryLockError::WouldBlock) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_sensor_may_be_read_before_a_tick_and_then_those_that_it_says() {
+        let view = View::default();
+        assert_eq!(view.privacy(), Privacy { allowed: Sensors::NONE, keep_s: None });
+        for keep_s in [None, Some(0), Some(60), Some(u32::MAX)] {
+            let allowed = Sensors::of(&[Sensor::Camera, Sensor::ThermalCamera]);
+            view.allow(Privacy { allowed, keep_s });
+            assert_eq!(view.privacy(), Privacy { allowed, keep_s });
         }
     }
 }

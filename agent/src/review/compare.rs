@@ -13,7 +13,8 @@ use nooterra_protocol::geometry::{Point, Pose, Twist};
 use nooterra_protocol::ids::ZoneId;
 use nooterra_protocol::observation::{Flying, JointStates};
 use nooterra_protocol::policy::{PolicyDocument, Vehicle, Zone};
-use nooterra_protocol::time::MonoNanos;
+use nooterra_protocol::schedule::WEEK_MS;
+use nooterra_protocol::time::{MonoNanos, WallMillis};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -102,8 +103,12 @@ pub fn compare(
     let mut draw = Draw(seed);
     let (mut allows, mut forbids) = (Examples::default(), Examples::default());
     let place = Place::of(&[old.document(), new.document()]);
+    let times =
+        |reviewed: &Reviewed| reviewed.document().zones.iter().any(|zone| !zone.windows.is_empty());
+    let timed = times(old) || times(new);
     for _ in 0..states {
-        let state = draw.state(new.document(), &place);
+        let mut state = draw.state(new.document(), &place);
+        state.clock = timed.then(|| draw.moment());
         let (before, after) = (judge(old, &state)?, judge(new, &state)?);
         match (before, after) {
             (Some(held), None) => allows.take(state, held),
@@ -192,6 +197,15 @@ impl Draw {
     }
 
     /// A robot that already moves as it is asked to, anywhere near the zones.
+    /// Some time of some week.
+    fn moment(&mut self) -> WallMillis {
+        // A week fits, and its fractions do not count.
+        #[allow(clippy::cast_possible_truncation)]
+        let in_week = self.within(0.0, f64::from(WEEK_MS)) as i64;
+        // 2026-11-16, a Monday.
+        WallMillis(1_794_787_200_000 + in_week)
+    }
+
     fn state(&mut self, document: &PolicyDocument, place: &Place) -> State {
         let command = self.command(document);
         let yaw = self.within(-std::f64::consts::PI, std::f64::consts::PI);
@@ -266,8 +280,16 @@ impl Draw {
 }
 
 /// Keys whose larger value allows more, by the last part of the key.
-const LOOSER_WHEN_LARGER: &[&str] =
-    &["command_ms", "journal_ms", "odometry_ms", "max_s", "sensor_ms", "slow_mps", "land_after_s"];
+const LOOSER_WHEN_LARGER: &[&str] = &[
+    "command_ms",
+    "journal_ms",
+    "odometry_ms",
+    "max_s",
+    "sensor_ms",
+    "slow_mps",
+    "land_after_s",
+    "keep_s",
+];
 
 /// Keys whose smaller value allows more.
 const LOOSER_WHEN_SMALLER: &[&str] = &[
@@ -290,7 +312,7 @@ fn changed(old: &PolicyDocument, new: &PolicyDocument) -> Vec<Changed> {
     let value = |document: &PolicyDocument| {
         let mut value = serde_json::to_value(document).unwrap_or_default();
         // By name, so that one more zone does not rename the others.
-        for list in ["zones", "masks", "modes"] {
+        for list in ["zones", "masks", "modes", "privacy"] {
             if let Some(items) = value.get_mut(list).map(Value::take)
                 && let Value::Array(items) = items
             {
@@ -341,9 +363,11 @@ fn effect(key: &str, old: Option<&Value>, new: Option<&Value>) -> Effect {
     };
     match key.split('.').collect::<Vec<_>>()[..] {
         ["zones", _] => return of_zone(old, new),
-        ["masks" | "modes", _] | ["proximity" | "battery" | "motion"] => {
+        ["masks" | "modes" | "privacy", _] | ["proximity" | "battery" | "motion"] => {
             return by_size(Effect::Other, Effect::Other);
         }
+        // More of an exclusion is less room, more of an inclusion is more.
+        ["zones" | "privacy", _, "altitude", ..] => return Effect::Other,
         _ => {}
     }
     if last.starts_with("max_") || LOOSER_WHEN_LARGER.contains(&last) {

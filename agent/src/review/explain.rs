@@ -7,7 +7,7 @@ use nooterra_protocol::command::{Asked, Command, Steer, StopProfile, Velocity};
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::ids::ZoneId;
-use nooterra_protocol::policy::{PolicyDocument, Vehicle};
+use nooterra_protocol::policy::{PolicyDocument, Sensor, Vehicle};
 use nooterra_protocol::time::MonoNanos;
 use serde::Serialize;
 use std::time::Duration;
@@ -49,6 +49,8 @@ pub struct Explained {
     pub passes: bool,
     /// The rules that act in that tick.
     pub rules: Vec<Acting>,
+    /// These sensors are off at this place.
+    pub sensors_off: Vec<Sensor>,
     /// The stop, where it comes to one.
     pub stop: Option<StopProfile>,
     /// While the command goes on and the robot does as it is told.
@@ -106,6 +108,7 @@ pub fn explain(policy: &Reviewed, state: &State, span: Duration) -> Result<Expla
         asked: first.asked.into(),
         passes: rules.is_empty(),
         rules,
+        sensors_off: first.privacy.allowed.missing().collect(),
         stop,
         then,
         end: End { allowed, pose: state.pose, t_s },
@@ -128,6 +131,7 @@ pub(super) fn acting(gate: &Gate, outcome: &Outcome) -> Vec<Acting> {
 /// The robot does as it is told, at once and exactly, for one tick.
 fn follow(state: &mut State, document: &PolicyDocument, allowed: Command) {
     let step_s = STEP.as_secs_f64();
+    state.clock = state.clock.map(|wall| wall.plus(STEP));
     state.twist = body_twist(document, allowed, state.pose.yaw);
     state.pose = advance(state.pose, state.twist, step_s);
     match allowed {

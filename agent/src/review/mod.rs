@@ -21,7 +21,7 @@ use nooterra_protocol::ids::{ModeId, RobotId};
 use nooterra_protocol::keys::{Ed25519Key, Signer as _};
 use nooterra_protocol::observation::{Flying, JointStates, Timed};
 use nooterra_protocol::policy::{Mask, PolicyDocument};
-use nooterra_protocol::time::MonoNanos;
+use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
@@ -95,6 +95,10 @@ pub struct State {
     /// State of charge, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub battery: Option<f64>,
+    /// What time it is, for zones that hold only at times: trusted, milliseconds since 1970 in
+    /// UTC. Left out, it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<WallMillis>,
     /// What is asked.
     pub command: Command,
     /// An emergency stop is pressed.
@@ -136,6 +140,7 @@ impl State {
     pub const fn new(command: Command) -> Self {
         Self {
             battery: None,
+            clock: None,
             command,
             emergency_stop: false,
             flying: None,
@@ -174,6 +179,7 @@ impl State {
         let twist = Timed { at: now, value: self.twist };
         Ok(Inputs {
             battery: self.battery,
+            clock: self.clock.map(|wall| Stamp { mono: now, trust: ClockTrust::Network, wall }),
             flying: self.flying.map(|value| Timed { at: now, value }),
             grants: Grants::ALL,
             joints: self.joints.map(|value| Timed { at: now, value }),

@@ -1,9 +1,13 @@
 //! Whether a policy document makes sense: what is checked before any gate is built from it.
 
+mod region;
 mod robot;
 
+pub(crate) use region::check_privacy_shapes;
+pub use region::{MAX_PRIVACY_ZONES, MAX_WINDOWS};
 pub use robot::MAX_MODES;
 
+use crate::conditions::Conditions;
 use crate::mask::MAX_LIMITS;
 use crate::polygon::{Fault, LEAST_AREA_M2, Polygon, ShapeFault, concave_corner};
 use crate::verified::body_of;
@@ -14,6 +18,7 @@ use nooterra_protocol::ids::ZoneId;
 use nooterra_protocol::policy::{
     Circle, Footprint, Freshness, Limits, Mask, MaskRule, PolicyDocument, Vehicle, Zone, ZoneRule,
 };
+use nooterra_protocol::schedule::TimeOfDay;
 use std::collections::BTreeMap;
 
 /// The most zones of a policy, those of its masks included: a speed mask is one zone for each
@@ -68,6 +73,31 @@ pub enum DocumentError {
         found: usize,
         /// How many it may have.
         most: usize,
+    },
+    /// A time window without a day.
+    #[error("`{key}.days` names no day; write some of mon, tue, wed, thu, fri, sat, sun")]
+    EmptyDays {
+        /// Where.
+        key: String,
+    },
+    /// A time window that ends before it begins, or as it begins.
+    #[error(
+        "`{key}`: it begins at {from} and ends at {to}; where it goes over midnight, write two: \
+         {from} to 24:00, and 00:00 to {to} on the day after"
+    )]
+    EmptyWindow {
+        /// Where.
+        key: String,
+        /// Its begin.
+        from: TimeOfDay,
+        /// Its end.
+        to: TimeOfDay,
+    },
+    /// An altitude band of something that does not fly.
+    #[error("`{key}` is about what flies; leave it out: a zone on the ground has no heights")]
+    Grounded {
+        /// Where.
+        key: String,
     },
     /// Corners on one line, or in one place.
     #[error("`{key}` has no area; its corners must enclose at least {LEAST_AREA_M2} m²")]
@@ -162,6 +192,14 @@ pub enum DocumentError {
         /// What has the name already.
         first: String,
     },
+    /// A part that would say nothing.
+    #[error("`{key}` is empty; {what}, or leave it out")]
+    Nothing {
+        /// Where.
+        key: String,
+        /// What to write.
+        what: &'static str,
+    },
     /// Two zones or masks with one name.
     #[error("`{key}` is `{id}`, as is `{first}`; give each zone its own name")]
     RepeatedZone {
@@ -222,11 +260,18 @@ pub fn check_document(document: &PolicyDocument) -> Result<(), DocumentError> {
 /// As [`check_document`], and [`DocumentError::NoRoom`].
 pub fn check_room(document: &PolicyDocument) -> Result<(), DocumentError> {
     let areas = check(document)?;
-    if areas.is_empty() || ZoneMap::new(body_of(document), areas).has_room() {
-        Ok(())
-    } else {
-        Err(DocumentError::NoRoom)
+    if areas.is_empty() {
+        return Ok(());
     }
+    let mut zones = ZoneMap::new(body_of(document), areas);
+    // What is not always closed may leave no room while it is.
+    let permits = |zone: &Zone| zone.rule == ZoneRule::KeepIn;
+    let open =
+        document.zones.iter().enumerate().fold(0, |bits, (index, zone)| {
+            if permits(zone) { bits | 1_u128 << index } else { bits }
+        });
+    zones.select(open | Conditions::new(&document.zones, document).unconditional());
+    if zones.has_room() { Ok(()) } else { Err(DocumentError::NoRoom) }
 }
 
 /// Checks a document and makes the shapes of its zones on the way.
@@ -240,6 +285,11 @@ pub(crate) fn check(document: &PolicyDocument) -> Result<Vec<(ZoneRule, Shape)>,
     let mut names = BTreeMap::new();
     check_masks(&document.masks, &mut names)?;
     let areas = check_zones(&document.zones, &mut names)?;
+    region::check(document)?;
+    for (index, zone) in document.privacy.iter().enumerate() {
+        check_name(&zone.id, format!("privacy[{index}].id"), &mut names)?;
+    }
+    check_privacy_shapes(document)?;
     let zones = document.masks.iter().map(|mask| match mask.rule {
         MaskRule::KeepOut => 1,
         MaskRule::Speed { .. } => MAX_LIMITS,
@@ -450,7 +500,7 @@ mod tests {
             .to_vec()
     }
 
-    fn document() -> PolicyDocument {
+    pub(super) fn document() -> PolicyDocument {
         let zone = |id: &str, rule| Zone::new(ZoneId::new(id).unwrap(), square(5.0), rule);
         PolicyDocument {
             battery: None,
@@ -460,8 +510,10 @@ mod tests {
             latches: Latches::default(),
             limits: LIMITS,
             masks: Vec::new(),
+            merged_from: Vec::new(),
             modes: Vec::new(),
             motion: None,
+            privacy: Vec::new(),
             proximity: None,
             robot: RobotId::new("amr-1").unwrap(),
             stop: StopProfile::ControlledHold,

@@ -59,6 +59,7 @@ fn check_stands(document: &PolicyDocument) -> Result<(), DocumentError> {
         ("limits", document.limits != Limits::default()),
         ("masks", !document.masks.is_empty()),
         ("modes", !document.modes.is_empty()),
+        ("privacy", !document.privacy.is_empty()),
         ("proximity", document.proximity.is_some()),
         ("zones", !document.zones.is_empty()),
     ];

@@ -93,6 +93,7 @@ impl Family {
             | Rule::ProximitySeparation
             | Rule::ProximitySlow
             | Rule::ProximityStop
+            | Rule::ZoneClosed
             | Rule::ZoneKeepIn
             | Rule::ZoneKeepOut
             | Rule::ZoneSpeed => Self::Zone,

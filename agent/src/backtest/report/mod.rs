@@ -25,7 +25,7 @@ pub fn label(rule: Rule, way: Option<Way>, zone: Option<&ZoneId>) -> String {
 /// Which colour a rule has: the class of the page's style.
 const fn family(rule: Rule) -> &'static str {
     match rule {
-        Rule::ZoneKeepIn | Rule::ZoneKeepOut | Rule::ZoneSpeed => "zone",
+        Rule::ZoneClosed | Rule::ZoneKeepIn | Rule::ZoneKeepOut | Rule::ZoneSpeed => "zone",
         Rule::AccelAngular | Rule::AccelLinear => "accel",
         _ => "speed",
     }
