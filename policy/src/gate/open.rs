@@ -63,7 +63,7 @@ impl Gate {
     /// down, to where something is.
     pub(super) fn inward(&self, moment: &Moment, target: &Axes) -> Axes {
         let (up, down) = self.conditions.ways_in(moment);
-        let mut held = self.laws.first().map_or(Axes::ZERO, |law| law.on_the_spot(target));
+        let mut held = self.laws.widest.on_the_spot(target);
         let climb_mps = held.0[2];
         if (climb_mps > 0.0 && !up) || (climb_mps < 0.0 && !down) {
             held.0[2] = 0.0;
