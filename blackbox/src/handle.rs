@@ -349,7 +349,7 @@ fn weigh(entry: &Entry) -> usize {
         Entry::SkillStep(body) => body.request.len() + body.status.len(),
         Entry::Stop(body) => body.reason.len(),
         Entry::Boot(body) => body.agent_version.len(),
-        Entry::Sample(_) | Entry::Verdict(_) => 0,
+        Entry::Sample(_) | Entry::Shadow(_) | Entry::Verdict(_) => 0,
     };
     carried.saturating_add(RECORD_OVERHEAD)
 }

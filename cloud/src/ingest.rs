@@ -141,6 +141,7 @@ fn follow(
         | Entry::SkillChecked(_)
         | Entry::SkillStep(_)
         | Entry::Sample(_)
+        | Entry::Shadow(_)
         | Entry::Stop(_) => Ok(()),
     }
 }

@@ -6,6 +6,7 @@ use crate::codec::{self, Blob, CodecError, Digest, Value};
 use crate::command::{Asked, Command, Source, StopProfile};
 use crate::geometry::{Pose, Twist};
 use crate::ids::{EnvelopeId, JobId, PolicyId, SkillId, StepId, ZoneId};
+use crate::shadow::Shadow;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -362,6 +363,8 @@ pub enum Entry {
     SkillStep(SkillStep),
     /// A sample of the robot's state.
     Sample(Sample),
+    /// What a candidate policy would have done.
+    Shadow(Shadow),
     /// The robot was stopped, outside the gate's own verdicts.
     Stop(Stop),
     /// An intervention of the gate.
@@ -384,6 +387,7 @@ impl Entry {
             Self::SkillChecked(_) => "skill_checked",
             Self::SkillStep(_) => "skill_step",
             Self::Sample(_) => "sample",
+            Self::Shadow(_) => "shadow",
             Self::Stop(_) => "stop",
             Self::Verdict(_) => "verdict",
         }
@@ -402,6 +406,7 @@ impl Entry {
             | Self::Stop(_) => Class::Critical,
             Self::Checkpoint(_)
             | Self::Link(_)
+            | Self::Shadow(_)
             | Self::SkillLog(_)
             | Self::SkillStep(_)
             | Self::Verdict(_) => Class::Normal,
@@ -425,6 +430,7 @@ impl Entry {
             Self::SkillChecked(body) => codec::to_value(body),
             Self::SkillStep(body) => codec::to_value(body),
             Self::Sample(body) => codec::to_value(body),
+            Self::Shadow(body) => codec::to_value(body),
             Self::Stop(body) => codec::to_value(body),
             Self::Verdict(body) => codec::to_value(body),
         }
@@ -447,6 +453,7 @@ impl Entry {
             "skill_checked" => Self::SkillChecked(codec::from_value(body)?),
             "skill_step" => Self::SkillStep(codec::from_value(body)?),
             "sample" => Self::Sample(codec::from_value(body)?),
+            "shadow" => Self::Shadow(codec::from_value(body)?),
             "stop" => Self::Stop(codec::from_value(body)?),
             "verdict" => Self::Verdict(codec::from_value(body)?),
             _ => return Ok(None),

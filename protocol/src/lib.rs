@@ -33,6 +33,7 @@ pub mod keys;
 pub mod observation;
 pub mod plan;
 pub mod policy;
+pub mod shadow;
 pub mod skill;
 pub mod time;
 pub mod topic;
