@@ -7,12 +7,16 @@
 
 mod desk;
 mod runs;
+mod shadow;
 mod steer;
+mod stop_input;
 mod thread;
 mod view;
 
 pub use desk::{Desk, Intent, Lease};
+pub use shadow::{Real, ShadowJournal, ShadowThread, ShadowWatch, shadow};
 pub use steer::Goal;
+pub use stop_input::{MAX_READING_AGE, StopReader, StopReaderThread, StopSignal};
 pub use thread::{ControlThread, Exit, ThreadError};
 pub use view::View;
 
@@ -42,14 +46,18 @@ const STANDING: f64 = 0.02;
 pub struct ControlLoop {
     desk: Arc<Desk>,
     gate: Gate,
+    /// The stop input holds the robot in this tick.
+    input_stops: bool,
     intent: Intent,
-    /// The policy has a rule about what stands around the robot.
+    /// The policy, or its shadow, has a rule about what stands around the robot.
     keeps_distance: bool,
     queue: ControlQueue,
     robot: Box<dyn Robot>,
     runs: Runs,
     sampled_at: Option<MonoNanos>,
+    shadow: Option<ShadowWatch>,
     stop: StopProfile,
+    stop_input: Option<StopSignal>,
     /// Why the robot is stopped outside the gate, so that it is said once.
     stopped_for: Option<&'static str>,
     tick: u64,
@@ -76,22 +84,45 @@ impl ControlLoop {
         Self {
             desk,
             gate: Gate::new(policy),
+            input_stops: false,
             intent,
             keeps_distance: policy.document().proximity.is_some(),
             queue,
             robot,
             runs: Runs::default(),
             sampled_at: None,
+            shadow: None,
             stop: policy.document().stop,
+            stop_input: None,
             stopped_for: None,
             tick: 0,
             view,
         }
     }
 
+    /// Has a candidate judge each tick beside the gate.
+    #[must_use]
+    pub fn with_shadow(mut self, shadow: ShadowWatch) -> Self {
+        self.keeps_distance |= shadow.keeps_distance;
+        self.shadow = Some(shadow);
+        self
+    }
+
+    /// Obeys a stop input. Before its reader's first reading the robot stands.
+    #[must_use]
+    pub fn with_stop_input(mut self, signal: StopSignal) -> Self {
+        self.stop_input = Some(signal);
+        self
+    }
+
     /// One tick at `now`.
     pub fn tick(&mut self, now: MonoNanos) {
         self.tick += 1;
+        if let Some(intent) = self.desk.try_intent() {
+            self.intent = intent;
+        }
+        // Also where the robot cannot be read: a press in that time is one.
+        self.look_at_stop_input(now);
         match self.robot.read(now) {
             Ok(seen) => self.judge(now, seen),
             Err(error) => self.halt(now, "the robot cannot be read", &error),
@@ -115,9 +146,6 @@ impl ControlLoop {
     }
 
     fn judge(&mut self, now: MonoNanos, seen: Observation) {
-        if let Some(intent) = self.desk.try_intent() {
-            self.intent = intent;
-        }
         let scan = seen.scan.as_ref().filter(|_| self.keeps_distance);
         let twist = Timed { at: seen.twist.at, value: seen.twist.value.into() };
         let inputs = Inputs {
@@ -131,7 +159,7 @@ impl ControlLoop {
         let outcome = self.gate.tick(&inputs);
         let recorded = self.record_verdicts(now, seen.pose.value, &outcome);
         self.record_sample(now, &seen, &outcome);
-        let Outcome { action, .. } = outcome;
+        let Outcome { action, allowed, asked, source, verdicts, .. } = outcome;
         match action {
             Action::Write(_) if !recorded => self.stop(now, "the journal's queue is full"),
             Action::Write(command) => match self.robot.write(now, self.tick, command) {
@@ -145,7 +173,25 @@ impl ControlLoop {
                 }
             }
         }
+        if let Some(shadow) = &mut self.shadow {
+            shadow.observe(&inputs, &Real { allowed, asked, source, verdicts: &verdicts });
+        }
         self.view.see(seen);
+    }
+
+    fn look_at_stop_input(&mut self, now: MonoNanos) {
+        let Some(signal) = &mut self.stop_input else {
+            return;
+        };
+        let (stops, news) = signal.look(now, self.intent.acknowledged);
+        self.input_stops = stops;
+        // The gate's verdict says that it stood still; this says who stopped it.
+        if let Some(reason) = news {
+            let record = StopRecord { at: now, profile: self.stop, reason };
+            if !self.queue.push(ControlRecord::Stop(record)) {
+                error!(reason, "a stop is not in the journal: its queue is full");
+            }
+        }
     }
 
     fn halt(&mut self, now: MonoNanos, reason: &'static str, error: &HalError) {
@@ -163,7 +209,7 @@ impl ControlLoop {
         };
         Wishes {
             acknowledged: self.intent.acknowledged,
-            emergency_stop: self.intent.emergency_stop || seen.emergency_stop,
+            emergency_stop: self.intent.emergency_stop || seen.emergency_stop || self.input_stops,
             operator: self.intent.operator.map(wish),
             skill: self.intent.skill.map(wish),
             veto: self.intent.veto,
