@@ -140,7 +140,7 @@ mod tests {
         let closed = dir.path().join("closed");
         std::fs::create_dir(&closed).unwrap();
         std::fs::write(closed.join("gpiochip0"), b"").unwrap();
-        std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).unwrap();
         // Of this thread only, and it is where root's right to look everywhere is taken off too.
         let found = std::thread::spawn(move || {
             setfsuid(Uid::from_raw(65_534));
