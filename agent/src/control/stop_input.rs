@@ -96,12 +96,14 @@ impl StopReader {
     /// Reads once, at `now`.
     pub fn poll(&mut self, now: MonoNanos) {
         let cause = match self.input.is_pressed() {
-            // A reading that hung is as old as its beginning.
             Ok(false) => {
-                self.shared.released_at.store(now.0.max(1), Ordering::Release);
                 if self.told.take().is_some() {
+                    // Whoever lifted the stop until now did so while the input was pressed.
+                    self.desk.press_emergency_stop();
                     info!("the stop input is released; the stop stays until somebody lifts it");
                 }
+                // A reading that hung is as old as its beginning.
+                self.shared.released_at.store(now.0.max(1), Ordering::Release);
                 return;
             }
             Ok(true) => Cause::Pressed,
