@@ -80,6 +80,9 @@ pub struct Config {
     /// What the agent keeps.
     #[serde(default)]
     pub state: State,
+    /// A stop button or relay on a GPIO line of this computer.
+    #[serde(default)]
+    pub stop_input: Option<nooterra_hal::stop_input::GpioLine>,
 }
 
 /// `[robot]`
@@ -113,6 +116,9 @@ pub struct Policy {
     /// The public key of the robot's owner, who alone signs policies.
     #[serde(default = "owner_key_file")]
     pub owner_key_file: PathBuf,
+    /// A signed candidate that judges beside the policy in force, and moves nothing.
+    #[serde(default)]
+    pub shadow: Option<PathBuf>,
 }
 
 /// `[authority]`
@@ -288,6 +294,10 @@ impl Config {
             *file = base.join(&*file);
         }
         for file in [&mut config.robot.world, &mut config.authority.file].into_iter().flatten() {
+            *file = base.join(&*file);
+        }
+        let stop_chip = config.stop_input.as_mut().map(|input| &mut input.chip);
+        for file in [config.policy.shadow.as_mut(), stop_chip].into_iter().flatten() {
             *file = base.join(&*file);
         }
         Ok(config)

@@ -61,12 +61,31 @@ pub enum EnvelopeError {
 /// [`EnvelopeError`], except `Older` and `State`.
 pub fn load(config: &Config) -> Result<VerifiedPolicy, EnvelopeError> {
     let owner = owner_key(&config.policy.owner_key_file)?;
-    let path = config.policy.file.clone();
+    verified(config.policy.file.clone(), &owner, config)
+}
+
+/// Reads and verifies the candidate that is to judge beside the policy, if one is configured.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_shadow(config: &Config) -> Result<Option<VerifiedPolicy>, EnvelopeError> {
+    let Some(path) = config.policy.shadow.clone() else {
+        return Ok(None);
+    };
+    let owner = owner_key(&config.policy.owner_key_file)?;
+    verified(path, &owner, config).map(Some)
+}
+
+fn verified(
+    path: PathBuf,
+    owner: &VerifyingKey,
+    config: &Config,
+) -> Result<VerifiedPolicy, EnvelopeError> {
     let bytes = std::fs::read(&path)
         .map_err(|source| EnvelopeError::File { path: path.clone(), source })?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let mask = |mask: &Mask| mask_file(&folder.join(mask.file_name()));
-    VerifiedPolicy::verify_with_masks(&bytes, &owner, &config.robot.id, mask)
+    VerifiedPolicy::verify_with_masks(&bytes, owner, &config.robot.id, mask)
         .map_err(|source| EnvelopeError::Policy { path: path.clone(), source })
 }
 

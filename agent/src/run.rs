@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! control     timerfd     read -> gate -> journal queue -> write       SCHED_FIFO if permitted
+//! shadow      10 Hz       notes of a candidate -> journal              where one is configured
+//! stop input  200 Hz      line -> atomics                              where one is configured
 //! journal     writer      group commit, checkpoints                    owned by nooterra-blackbox
 //! flight      10 Hz       ticks -> ring -> dumps                       the flight recorder
 //! jobs        runner      plan -> skills -> facts                      one job at a time
@@ -15,7 +17,10 @@ use crate::authority::Authority;
 use crate::authority::signed::{self, AuthorityError};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::control::{ControlLoop, ControlThread, Desk, Exit, ThreadError, View};
+use crate::control::{
+    self, ControlLoop, ControlThread, Desk, Exit, ShadowThread, StopReader, StopReaderThread,
+    ThreadError, View,
+};
 use crate::driver::{self, DriverError, SimOptions};
 use crate::envelope::{self, EnvelopeError};
 use crate::files;
@@ -28,6 +33,7 @@ use crate::start;
 use crate::status;
 use crate::systemd::{self, Watchdog};
 use nooterra_blackbox::{AppendError, Clock, Journal, JournalHandle, OpenError, Opened, Options};
+use nooterra_hal::stop_input::{GpioInput, StopInputError};
 use nooterra_policy::VerifiedPolicy;
 use nooterra_protocol::codec::{self, Digest};
 use nooterra_protocol::entry::{Boot, Entry};
@@ -106,6 +112,9 @@ pub enum RunError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// No stop input where one is configured.
+    #[error(transparent)]
+    StopInput(#[from] StopInputError),
     /// The system gives no threads, timers or signals.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
@@ -199,6 +208,10 @@ struct Daemon {
     runner: JoinHandle<()>,
     status: status::Sources,
     stop: watch::Sender<bool>,
+    /// Writes until all else has ended.
+    _shadow: Option<ShadowThread>,
+    /// Reads until all else has ended.
+    _stop_input: Option<StopReaderThread>,
     view: Arc<View>,
 }
 
@@ -251,6 +264,22 @@ impl Daemon {
             Some(ticks) => control.with_flight(ticks),
             None => control,
         };
+        let (control, shadow) = match candidate(config) {
+            Some(candidate) => {
+                let (watch, records) =
+                    control::shadow(candidate, policy.clone(), handle.clone(), Arc::clone(&desk));
+                (control.with_shadow(watch), Some(records.spawn()?))
+            }
+            None => (control, None),
+        };
+        let (control, stop_input) = match &config.stop_input {
+            Some(line) => {
+                let input = Box::new(GpioInput::open(line)?);
+                let (reader, signal) = StopReader::new(input, Arc::clone(&desk));
+                (control.with_stop_input(signal), Some(reader.spawn(&config.control)?))
+            }
+            None => (control, None),
+        };
         let control = ControlThread::spawn(control, &config.control)?;
         let status = status::Sources {
             boot,
@@ -300,6 +329,8 @@ impl Daemon {
             runner,
             status,
             stop,
+            _shadow: shadow,
+            _stop_input: stop_input,
             view,
         })
     }
@@ -379,6 +410,14 @@ impl Daemon {
             _ => Err(RunError::Ended("the control loop")),
         }
     }
+}
+
+/// A candidate that cannot judge is no reason for a robot to stand: it moves nothing either way.
+fn candidate(config: &Config) -> Option<VerifiedPolicy> {
+    envelope::load_shadow(config).unwrap_or_else(|error| {
+        error!(%error, "no candidate judges beside the policy; `nooterra-agent check` says the same");
+        None
+    })
 }
 
 fn keep_floor(clock: &SystemClock, journal: &JournalHandle) {

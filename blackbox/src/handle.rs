@@ -371,6 +371,7 @@ fn weigh(entry: &Entry) -> usize {
         | Entry::FlightNote(_)
         | Entry::Sample(_)
         | Entry::SensorGated(_)
+        | Entry::Shadow(_)
         | Entry::Verdict(_) => 0,
     };
     carried.saturating_add(RECORD_OVERHEAD)

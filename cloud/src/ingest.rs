@@ -147,6 +147,7 @@ fn follow(
         | Entry::SkillInput(_)
         | Entry::SkillStep(_)
         | Entry::Sample(_)
+        | Entry::Shadow(_)
         | Entry::Stop(_) => Ok(()),
     }
 }

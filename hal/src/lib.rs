@@ -18,6 +18,10 @@
 //! With the feature `map` [`map`] reads Nav2's map files and drones' fences, for developers'
 //! commands; a robot is given grids and zones that its owner signed.
 //!
+//! # Stop inputs
+//! [`stop_input`] is a button or relay that is wired to this computer; with the feature `gpio` on
+//! a line of a Linux GPIO chip.
+//!
 //! # What it never does
 //! It makes no command of its own other than a stop, remembers none to write it again, and
 //! takes no setpoint that did not come through a gate. It reads no clock: `now` is an argument.
@@ -28,5 +32,6 @@ pub mod map;
 pub mod robot;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod stop_input;
 
 pub use robot::{HalError, Robot};

@@ -49,7 +49,9 @@ impl Verdicts {
         self.len
     }
 
-    pub(crate) const fn none() -> Self {
+    /// No rule acted.
+    #[must_use]
+    pub const fn none() -> Self {
         const EMPTY: GateVerdict = GateVerdict { limit: 0.0, rule: Rule::InputNan, zone: None };
         Self { items: [EMPTY; Self::CAPACITY], len: 0 }
     }

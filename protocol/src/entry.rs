@@ -10,6 +10,7 @@ use crate::ids::{EnvelopeId, JobId, JournalId, PolicyId, SkillId, StepId, ZoneId
 use crate::input::SkillInput;
 use crate::policy::Sensor;
 use crate::private::{Opening, Private, PrivateError, Salts, Sealer};
+use crate::shadow::Shadow;
 use crate::start::{AsideRemoved, Crash};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -387,6 +388,8 @@ pub enum Entry {
     SkillStep(SkillStep),
     /// A sample of the robot's state.
     Sample(Sample),
+    /// What a candidate policy would have done.
+    Shadow(Shadow),
     /// The robot was stopped, outside the gate's own verdicts.
     Stop(Stop),
     /// An intervention of the gate.
@@ -415,6 +418,7 @@ impl Entry {
             Self::SkillInput(_) => "skill_input",
             Self::SkillStep(_) => "skill_step",
             Self::Sample(_) => "sample",
+            Self::Shadow(_) => "shadow",
             Self::Stop(_) => "stop",
             Self::Verdict(_) => "verdict",
         }
@@ -439,6 +443,7 @@ impl Entry {
             | Self::FlightNote(_)
             | Self::Link(_)
             | Self::SkillInput(_)
+            | Self::Shadow(_)
             | Self::SkillLog(_)
             | Self::SkillStep(_)
             | Self::Verdict(_) => Class::Normal,
@@ -474,6 +479,7 @@ impl Entry {
             | Self::Gap(_)
             | Self::Link(_)
             | Self::SensorGated(_)
+            | Self::Shadow(_)
             | Self::SkillChecked(_)
             | Self::SkillInput(_)
             | Self::Sample(_)
@@ -506,6 +512,7 @@ impl Entry {
             Self::SkillInput(body) => codec::to_value(body),
             Self::SkillStep(body) => codec::to_value(body),
             Self::Sample(body) => codec::to_value(body),
+            Self::Shadow(body) => codec::to_value(body),
             Self::Stop(body) => codec::to_value(body),
             Self::Verdict(body) => codec::to_value(body),
         }
@@ -534,6 +541,7 @@ impl Entry {
             "skill_input" => Self::SkillInput(codec::from_value(body)?),
             "skill_step" => Self::SkillStep(codec::from_value(body)?),
             "sample" => Self::Sample(codec::from_value(body)?),
+            "shadow" => Self::Shadow(codec::from_value(body)?),
             "stop" => Self::Stop(codec::from_value(body)?),
             "verdict" => Self::Verdict(codec::from_value(body)?),
             _ => return Ok(None),

@@ -40,6 +40,7 @@ pub mod plan;
 pub mod policy;
 pub mod private;
 pub mod schedule;
+pub mod shadow;
 pub mod skill;
 pub mod start;
 pub mod time;

@@ -70,7 +70,7 @@ pub(super) fn of(error: &anyhow::Error) -> Code {
     if let Some(error) = error.downcast_ref::<RunError>() {
         return match error {
             RunError::Authority(error) => authority(error),
-            RunError::Driver(_) => Code::Configuration,
+            RunError::Driver(_) | RunError::StopInput(_) => Code::Configuration,
             RunError::Envelope(error) => envelope(error),
             RunError::Identity(error) => identity(error),
             RunError::Journal(OpenError::Locked(_)) => Code::Taken,

@@ -14,6 +14,7 @@ mod masks;
 mod policy;
 #[cfg(feature = "tools")]
 mod review;
+mod shadow;
 mod skill;
 mod status;
 
@@ -26,6 +27,8 @@ use crate::run;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use exit::coded;
+use nooterra_hal::stop_input::GpioInput;
+use nooterra_policy::VerifiedPolicy;
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -195,10 +198,15 @@ fn check(config: &Config) -> anyhow::Result<Answer> {
         .ids()
         .count();
     let robot = crate::driver::open(config, &SimOptions::default())?;
+    let shadow = crate::envelope::load_shadow(config)?;
+    let shadow = shadow.as_ref().map(VerifiedPolicy::document);
+    // Taken and given back: a running agent holds the line, and then this fails.
+    let line = config.stop_input.as_ref();
+    line.map(GpioInput::open).transpose().map_err(|error| coded(Code::Configuration, error))?;
     let document = policy.document();
     let text = format!(
         "configuration of {} is in order: {}, policy {} version {} ({} zones, {} masks), {}, \
-         {keys} skill keys",
+         {keys} skill keys{}{}",
         config.robot.id,
         robot.capabilities().model,
         document.id,
@@ -206,6 +214,10 @@ fn check(config: &Config) -> anyhow::Result<Answer> {
         document.zones.len(),
         document.masks.len(),
         in_force.name(),
+        shadow.map_or(String::new(), |candidate| {
+            format!(", shadow {} version {}", candidate.id, candidate.version)
+        }),
+        if line.is_some() { ", a stop input" } else { "" },
     );
     Ok(Answer::done(
         text,
@@ -214,7 +226,9 @@ fn check(config: &Config) -> anyhow::Result<Answer> {
             "model": robot.capabilities().model,
             "policy": { "id": document.id, "version": document.version, "hash": policy.digest() },
             "authority": { "rules": in_force.name(), "hash": in_force.hash },
+            "shadow": shadow.map(|candidate| json!({ "id": candidate.id, "version": candidate.version })),
             "skill_keys": keys,
+            "stop_input": line.map(|line| json!({ "chip": line.chip, "line": line.line })),
         }),
     ))
 }

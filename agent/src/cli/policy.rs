@@ -43,6 +43,11 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         public: PathBuf,
     },
+    /// Say what a candidate would have done on this robot, from its black box
+    Shadow {
+        /// The journal; by default the configured one.
+        dir: Option<PathBuf>,
+    },
     /// Show the policy that is in force by the configuration, after verifying it
     Show,
     /// Check a policy in TOML or JSON and sign it, with masks from Nav2's map files
@@ -89,6 +94,10 @@ pub(super) fn answer(
         Command::Merge(merge) => merge.answer(),
         #[cfg(feature = "tools")]
         Command::Keygen { out, public } => tools::keygen(&out, &public),
+        Command::Shadow { dir } => {
+            let dir = dir.map_or_else(|| Ok(load()?.state.journal_dir()), anyhow::Ok)?;
+            super::shadow::answer(&dir)
+        }
         Command::Show => {
             let policy = envelope::load(&load()?)?;
             let text = serde_json::to_string_pretty(policy.document())?;

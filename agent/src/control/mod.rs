@@ -8,12 +8,16 @@
 mod desk;
 mod flight;
 mod runs;
+mod shadow;
 mod steer;
+mod stop_input;
 mod thread;
 mod view;
 
 pub use desk::{Desk, Intent, Lease};
+pub use shadow::{Real, ShadowJournal, ShadowThread, ShadowWatch, shadow};
 pub use steer::Goal;
+pub use stop_input::{MAX_READING_AGE, StopReader, StopReaderThread, StopSignal};
 pub use thread::{ControlThread, Exit, ThreadError};
 pub use view::View;
 
@@ -60,8 +64,10 @@ pub struct ControlLoop {
     desk: Arc<Desk>,
     flight: Option<FlightQueue>,
     gate: Gate,
+    /// The stop input holds the robot in this tick.
+    input_stops: bool,
     intent: Intent,
-    /// The policy has a rule about what stands around the robot.
+    /// The policy, or its shadow, has a rule about what stands around the robot.
     keeps_distance: bool,
     /// What was last recorded of the sensors.
     privacy: Privacy,
@@ -69,8 +75,10 @@ pub struct ControlLoop {
     robot: Box<dyn Robot>,
     runs: Runs,
     sampled_at: Option<MonoNanos>,
+    shadow: Option<ShadowWatch>,
     stamp: Option<Stamp>,
     stop: StopProfile,
+    stop_input: Option<StopSignal>,
     /// Why the robot is stopped outside the gate, so that it is said once.
     stopped_for: Option<&'static str>,
     tick: u64,
@@ -100,6 +108,7 @@ impl ControlLoop {
             desk,
             flight: None,
             gate: Gate::new(policy),
+            input_stops: false,
             intent,
             keeps_distance: policy.document().proximity.is_some(),
             privacy: Privacy::OPEN,
@@ -107,8 +116,10 @@ impl ControlLoop {
             robot,
             runs: Runs::default(),
             sampled_at: None,
+            shadow: None,
             stamp: None,
             stop: policy.document().stop,
+            stop_input: None,
             stopped_for: None,
             tick: 0,
             view,
@@ -129,9 +140,29 @@ impl ControlLoop {
         Self { clock: Some(clock), ..self }
     }
 
+    /// Has a candidate judge each tick beside the gate.
+    #[must_use]
+    pub fn with_shadow(mut self, shadow: ShadowWatch) -> Self {
+        self.keeps_distance |= shadow.keeps_distance;
+        self.shadow = Some(shadow);
+        self
+    }
+
+    /// Obeys a stop input. Before its reader's first reading the robot stands.
+    #[must_use]
+    pub fn with_stop_input(mut self, signal: StopSignal) -> Self {
+        self.stop_input = Some(signal);
+        self
+    }
+
     /// One tick at `now`.
     pub fn tick(&mut self, now: MonoNanos) {
         self.tick += 1;
+        if let Some(intent) = self.desk.try_intent() {
+            self.intent = intent;
+        }
+        // Also where the robot cannot be read: a press in that time is one.
+        self.look_at_stop_input(now);
         match self.robot.read(now) {
             Ok(seen) => self.judge(now, seen),
             Err(error) => {
@@ -162,9 +193,6 @@ impl ControlLoop {
     }
 
     fn judge(&mut self, now: MonoNanos, seen: Observation) {
-        if let Some(intent) = self.desk.try_intent() {
-            self.intent = intent;
-        }
         let scan = seen.scan.as_ref().filter(|_| self.keeps_distance);
         let twist = Timed { at: seen.twist.at, value: seen.twist.value.into() };
         let inputs = Inputs {
@@ -182,7 +210,7 @@ impl ControlLoop {
         let stopped = matches!(outcome.action, Action::Stop(_));
         self.record_flight(now, stopped, Some((&seen, &outcome)));
         self.gate_sensors(now, seen.pose.value, outcome.privacy);
-        let Outcome { action, .. } = outcome;
+        let Outcome { action, allowed, asked, source, verdicts, .. } = outcome;
         match action {
             Action::Write(_) if !recorded => self.stop(now, "the journal's queue is full"),
             Action::Write(command) => match self.robot.write(now, self.tick, command) {
@@ -196,7 +224,25 @@ impl ControlLoop {
                 }
             }
         }
+        if let Some(shadow) = &mut self.shadow {
+            shadow.observe(&inputs, &Real { allowed, asked, source, verdicts: &verdicts });
+        }
         self.view.see(seen);
+    }
+
+    fn look_at_stop_input(&mut self, now: MonoNanos) {
+        let Some(signal) = &mut self.stop_input else {
+            return;
+        };
+        let (stops, news) = signal.look(now, self.intent.acknowledged);
+        self.input_stops = stops;
+        // The gate's verdict says that it stood still; this says who stopped it.
+        if let Some(reason) = news {
+            let record = StopRecord { at: now, profile: self.stop, reason };
+            if !self.queue.push(ControlRecord::Stop(record)) {
+                error!(reason, "a stop is not in the journal: its queue is full");
+            }
+        }
     }
 
     fn halt(&mut self, now: MonoNanos, reason: &'static str, error: &HalError) {
@@ -214,7 +260,7 @@ impl ControlLoop {
         };
         Wishes {
             acknowledged: self.intent.acknowledged,
-            emergency_stop: self.intent.emergency_stop || seen.emergency_stop,
+            emergency_stop: self.intent.emergency_stop || seen.emergency_stop || self.input_stops,
             operator: self.intent.operator.map(wish),
             skill: self.intent.skill.map(wish),
             veto: self.intent.veto,

@@ -141,7 +141,7 @@ fn prioritise(realtime: Realtime, priority: u8) -> Result<(), ThreadError> {
 
 /// SCHED_FIFO for the calling thread.
 #[allow(unsafe_code)]
-fn set_fifo(priority: u8) -> Result<(), Errno> {
+pub(super) fn set_fifo(priority: u8) -> Result<(), Errno> {
     let param = libc::sched_param { sched_priority: i32::from(priority) };
     // SAFETY: `param` is a whole, initialised `sched_param` that outlives the call, and the
     // call only reads it. Thread 0 is the calling thread (sched_setscheduler(2)).
