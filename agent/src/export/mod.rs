@@ -234,7 +234,9 @@ impl<W: io::Write + io::Seek> Log<W> {
                 Err(_) => self.other(record),
             },
             Ok(Some(Entry::SkillLog(log))) => {
-                self.line(record, INFO, log.skill.as_str(), &log.message)?;
+                // An export leaves the robot, and what is private does not.
+                let message = log.message.get().map_or("(private)", String::as_str);
+                self.line(record, INFO, log.skill.as_str(), message)?;
                 self.other(record)
             }
             _ => self.other(record),

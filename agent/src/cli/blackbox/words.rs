@@ -5,6 +5,7 @@ use nooterra_evidence::Checkpoint;
 use nooterra_evidence::cose::danger_unverified;
 use nooterra_protocol::entry::{Entry, Verdict};
 use nooterra_protocol::event::Fact;
+use nooterra_protocol::private::Private;
 use nooterra_protocol::time::ClockTrust;
 use serde_json::{Value, json};
 
@@ -90,10 +91,14 @@ fn in_words(record: &Record) -> String {
             let reason = link.reason.map_or(String::new(), |reason| format!(": {reason}"));
             format!("the channel to the cloud is {}{reason}", if link.up { "up" } else { "down" })
         }
-        Ok(Some(Entry::SkillLog(log))) => format!("{}: {}", log.skill, log.message),
+        Ok(Some(Entry::SkillLog(log))) => format!("{}: {}", log.skill, private(&log.message)),
         Ok(Some(Entry::SkillStep(step))) => format!(
             "{} in step {} of {}: asks {}, says {}",
-            step.skill, step.step, step.job, step.request, step.status
+            step.skill,
+            step.step,
+            step.job,
+            step.request,
+            private(&step.status)
         ),
         Ok(Some(Entry::Stop(stop))) => format!("{}: {}", word(&stop.profile), stop.reason),
         Ok(Some(Entry::Verdict(verdict))) => verdict_in_words(&verdict),
@@ -166,4 +171,8 @@ fn body(record: &Record) -> Value {
         Ok(None) => json!({ "note": "what it says is the journal's own, or a later release's" }),
         Err(error) => json!({ "unreadable": error.to_string() }),
     }
+}
+/// What is private, to whoever may see it.
+fn private(text: &Private<String>) -> &str {
+    text.get().map_or("(private)", String::as_str)
 }
