@@ -30,6 +30,9 @@ const MEMORY_SLACK: f64 = 8.0 * 1024.0 * 1024.0;
 /// The bound on the disk that the program sets.
 const DISK_BOUND: f64 = 48.0 * 1024.0 * 1024.0;
 
+/// What the file system counts to a file beside its content: the map of where that lies.
+const MAP: f64 = 64.0 * 1024.0;
+
 /// Warming up, as a part of the time: nothing is pruned yet, caches and the ring fill.
 const WARM_UP: f64 = 0.2;
 
@@ -121,7 +124,7 @@ fn judge(samples: &[Sample]) -> Result<Judged> {
         );
     }
     let disk = most(samples, |sample| sample.disk);
-    let within = disk <= DISK_BOUND;
+    let within = disk <= DISK_BOUND + MAP;
     holds &= within && last.dropped == 0 && last.lost == 0;
     let _ = write!(
         text,
