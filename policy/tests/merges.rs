@@ -94,14 +94,19 @@ proptest! {
             }
             for (judge, name) in judges.iter_mut().zip(["a", "b", "c"]) {
                 let judged = judge.tick(&wish(allowed));
-                // Both rest, each as fast as it may brake.
+                // Where the merged one brakes already, one that may brake harder does.
+                let slows = allowed.linear.abs() <= before.linear.abs()
+                    && allowed.angular.abs() <= before.angular.abs();
                 let rests = |verdicts: &nooterra_policy::Verdicts| {
                     let rules = [Rule::MotionDuration, Rule::BatteryReserve];
                     verdicts.iter().any(|verdict| rules.contains(&verdict.rule))
                 };
-                let slows = allowed.linear.abs() <= before.linear.abs()
-                    && allowed.angular.abs() <= before.angular.abs();
-                if rests(&judged.verdicts) && (slows || rests(&outcome.verdicts)) {
+                let at_edge = |verdicts: &nooterra_policy::Verdicts| {
+                    verdicts.iter().any(|verdict| verdict.zone.is_some())
+                };
+                if rests(&judged.verdicts) && (slows || rests(&outcome.verdicts))
+                    || slows && at_edge(&judged.verdicts) && at_edge(&outcome.verdicts)
+                {
                     continue;
                 }
                 // Not to the last bit: each scales to its own limits.
