@@ -95,8 +95,8 @@ proptest! {
             for (judge, name) in judges.iter_mut().zip(["a", "b", "c"]) {
                 let judged = judge.tick(&wish(allowed));
                 // Where the merged one brakes already, one that may brake harder does.
-                let slows = allowed.linear.abs() <= before.linear.abs()
-                    && allowed.angular.abs() <= before.angular.abs();
+                let slows = allowed.linear.abs() <= before.linear.abs();
+                let turns_less = allowed.angular.abs() <= before.angular.abs();
                 let rests = |verdicts: &nooterra_policy::Verdicts| {
                     let rules = [Rule::MotionDuration, Rule::BatteryReserve];
                     verdicts.iter().any(|verdict| rules.contains(&verdict.rule))
@@ -105,7 +105,9 @@ proptest! {
                     verdicts.iter().any(|verdict| verdict.zone.is_some())
                 };
                 if rests(&judged.verdicts) && (slows || rests(&outcome.verdicts))
-                    || slows && at_edge(&judged.verdicts) && at_edge(&outcome.verdicts)
+                    || (slows || turns_less)
+                        && at_edge(&judged.verdicts)
+                        && at_edge(&outcome.verdicts)
                 {
                     continue;
                 }
