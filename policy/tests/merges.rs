@@ -73,11 +73,16 @@ proptest! {
         a in policies(), b in policies(), c in policies(), wishes in wishes(), battery in 0.0..1.0,
     ) {
         let merged = merge(&a, &[&b, &c]).unwrap();
+        // Faster than a crawl, so that a start beyond an edge is told.
+        let start = MonoNanos(1_000_000_000);
+        let probe = inputs(0, start, START, Twist::ZERO, skill(start, Twist::new(0.15, 0.0)));
+        let probed = Gate::new(&verified(merged.clone())).tick(&probe);
+        proptest::prelude::prop_assume!(probed.verdicts.iter().all(|v| v.zone.is_none()));
         let mut gate = Gate::new(&verified(merged.clone()));
         let mut judges = [&a, &b, &c].map(|input| Gate::new(&verified(input.clone())));
         let mut plant = Plant::new(&merged, START);
         let (mut now, mut before) = (MonoNanos(1_000_000_000), Twist::ZERO);
-        for tick in 0..wishes.len() as u64 * 60 {
+        'episode: for tick in 0..wishes.len() as u64 * 60 {
             let (linear, angular) = wishes[usize::try_from(tick / 60).unwrap()];
             now = now.plus(STEP);
             plant.pass(STEP, |_, _| ());
@@ -88,21 +93,31 @@ proptest! {
             };
             let outcome = gate.tick(&wish(Twist::new(linear, angular)));
             let allowed = outcome.allowed_twist();
-            if tick == 0 && outcome.verdicts.iter().any(|verdict| verdict.zone.is_some()) {
-                // The start is not free of all zones.
-                break;
-            }
             for (judge, name) in judges.iter_mut().zip(["a", "b", "c"]) {
                 let judged = judge.tick(&wish(allowed));
-                // Both rest, each as fast as it may brake.
+                // Where the merged one brakes already, one that may brake harder does.
+                let slows = allowed.linear.abs() <= before.linear.abs();
+                let turns_less = allowed.angular.abs() <= before.angular.abs();
                 let rests = |verdicts: &nooterra_policy::Verdicts| {
                     let rules = [Rule::MotionDuration, Rule::BatteryReserve];
                     verdicts.iter().any(|verdict| rules.contains(&verdict.rule))
                 };
-                let slows = allowed.linear.abs() <= before.linear.abs()
-                    && allowed.angular.abs() <= before.angular.abs();
-                if rests(&judged.verdicts) && (slows || rests(&outcome.verdicts)) {
-                    continue;
+                let at_edge = |verdicts: &nooterra_policy::Verdicts| {
+                    verdicts.iter().any(|verdict| verdict.zone.is_some())
+                };
+                // Beyond an edge already, by what the base speeds up at once: no state to allow
+                // anything in but a way back, and each has its own.
+                if judged.verdicts.iter().any(|v| v.zone.is_some() && v.limit < 0.0) {
+                    prop_assert!(judged.verdicts.iter().all(|v| v.zone.is_none() || v.limit > -2e-3));
+                    break 'episode;
+                }
+                if rests(&judged.verdicts) && (slows || rests(&outcome.verdicts))
+                    || (slows || turns_less)
+                        && at_edge(&judged.verdicts)
+                        && at_edge(&outcome.verdicts)
+                {
+                    // From here on they no longer go the same way.
+                    break 'episode;
                 }
                 // Not to the last bit: each scales to its own limits.
                 let near = |a: f64, b: f64| (a - b).abs() <= 1e-9;
