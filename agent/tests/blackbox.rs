@@ -307,8 +307,10 @@ fn a_record_is_proved_to_somebody_who_has_nothing_else() {
 #[test]
 fn a_newer_checkpoint_is_shown_to_continue_an_older_one() {
     let boxed = Boxed::new();
-    let at = tail(&boxed.journal(), TailFrom::Seq(1)).unwrap();
-    let at = at.filter(|r| r.record.as_ref().unwrap().kind == "checkpoint").next().unwrap().seq;
+    let mut records = tail(&boxed.journal(), TailFrom::Seq(1)).unwrap();
+    let is_checkpoint = |kind: &str| kind == "checkpoint";
+    let found = records.find(|record| is_checkpoint(&record.record.as_ref().unwrap().kind));
+    let at = found.unwrap().seq;
     let line = format!("prove {at} --consistency --dir JOURNAL -o OUT/c.proof");
     assert_eq!(boxed.answers(&line, 0)["type"], "consistency");
     let said = boxed.says("check-proof OUT/c.proof KEY", 0);

@@ -385,24 +385,22 @@ impl Verifier {
                 format!("this checkpoint is of another journal, {}", checkpoint.journal),
             );
         }
+        let (first, last) = (self.covered + 1, seq);
+        // A record in between that is known to be wrong says more than the span.
+        let is_named = self.first_bad.as_ref().is_some_and(|bad| (first..=last).contains(&bad.seq));
         if checkpoint.head != self.head {
-            let (first, last) = (self.covered + 1, seq);
-            return self.bad(
-                first,
-                format!("records {first} to {last} do not lead to what the checkpoint there says"),
-            );
+            if !is_named {
+                let what = "do not lead to what the checkpoint there says";
+                self.bad(first, format!("records {first} to {last} {what}"));
+            }
+            return;
         }
         // After a bad record the tree is another anyway.
         let comparable = self.first_bad.is_none() && self.holes.iter().all(|h| self.is_told(h));
         let tree = self.tree.as_ref().filter(|_| comparable);
         if tree.is_some_and(|tree| tree.root() != checkpoint.root) {
-            let (first, last) = (self.covered + 1, seq);
-            return self.bad(
-                first,
-                format!(
-                    "records {first} to {last} are not the tree that the checkpoint there says"
-                ),
-            );
+            let what = "are not the tree that the checkpoint there says";
+            return self.bad(first, format!("records {first} to {last} {what}"));
         }
         self.covered = checkpoint.size;
         self.journal = Some(checkpoint.journal);

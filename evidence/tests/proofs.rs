@@ -348,7 +348,8 @@ fn a_proof_is_checked_without_the_box_and_a_stranger_s_signature_is_named() {
 
 #[test]
 fn a_proof_in_a_journal_of_a_million_records_is_below_a_kilobyte() {
-    let mut known = |level: u32, _: u64| Ok::<_, Infallible>(Some(Digest::of(&[1, level as u8])));
+    let mut known =
+        |level: u32, _: u64| Ok::<_, Infallible>(Some(Digest::of(&level.to_be_bytes())));
     let proof = Inclusion::prove(123_456, 1_000_000, &mut known).unwrap().unwrap();
     let bytes = nooterra_protocol::codec::to_vec(&proof).unwrap();
     assert!(bytes.len() <= 1024, "{} bytes", bytes.len());
