@@ -74,6 +74,9 @@ pub struct Config {
     /// What the agent keeps.
     #[serde(default)]
     pub state: State,
+    /// A contact that stops the robot.
+    #[serde(default)]
+    pub stop_input: Option<crate::stop_input::StopInputConfig>,
 }
 
 /// `[robot]`

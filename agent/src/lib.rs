@@ -38,4 +38,5 @@ pub mod policy_file;
 #[cfg(feature = "tools")]
 pub mod review;
 pub mod run;
+pub mod stop_input;
 mod systemd;

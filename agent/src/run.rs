@@ -11,7 +11,8 @@
 //! bounded queue of orders for the runner.
 
 use crate::authority::Authority;
-use crate::authority::signed::{self, AuthorityError};
+use crate::authority::place;
+use crate::authority::signed::{self, AuthorityError, InForce};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::control::{ControlLoop, ControlThread, Desk, Exit, ThreadError, View};
@@ -22,6 +23,7 @@ use crate::http::{Client, HttpError};
 use crate::identity::{self, Identity, IdentityError};
 use crate::jobs::{Facts, Jobs, Runner, RunnerParts, Shelf, SystemPace};
 use crate::link::{Channel, Downlink, DownlinkParts};
+use crate::stop_input;
 use crate::systemd::{self, Watchdog};
 use nooterra_blackbox::{AppendError, Clock, Journal, JournalHandle, OpenError, Opened, Options};
 use nooterra_policy::VerifiedPolicy;
@@ -121,8 +123,7 @@ pub fn run(config: &Config, sim: &SimOptions) -> Result<(), RunError> {
     let in_force = signed::load(config)?;
     let identity = Identity::load(&config.state.identity_dir(), &config.robot.id)?;
     let clock = Arc::new(SystemClock::new(identity.not_before()));
-    let journal = open_journal(config, &policy, &identity, &clock)?;
-    signed::never_back(&in_force, &journal.handle())?;
+    let journal = open_journal(config, &policy, &in_force, &identity, &clock)?;
     info!(hash = %in_force.hash, mode = config.authority.mode.name(), "{} in force", in_force.name());
     let (rules, handle) = (in_force.rules, journal.handle());
     let authority = signed::authority(config, rules, Arc::clone(&clock), &handle)?;
@@ -142,6 +143,7 @@ pub fn run(config: &Config, sim: &SimOptions) -> Result<(), RunError> {
 fn open_journal(
     config: &Config,
     policy: &VerifiedPolicy,
+    in_force: &InForce,
     identity: &Identity,
     clock: &Arc<SystemClock>,
 ) -> Result<Journal, RunError> {
@@ -161,8 +163,10 @@ fn open_journal(
         clock.raise_floor(floor);
     }
     envelope::never_back(policy, &handle)?;
+    signed::never_back(in_force, &handle)?;
     handle.append_durable(Entry::Boot(Boot {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        authority_hash: Some(in_force.hash),
         clean,
         policy: policy.document().id.clone(),
         policy_hash: policy.digest(),
@@ -207,6 +211,7 @@ impl Daemon {
         let told = Arc::clone(&desk);
         authority.listen(move |grants, veto| told.set_authority(grants, veto));
         let view = Arc::new(View::default());
+        runtime.spawn(place::follow(Arc::clone(authority), policy.clone(), Arc::clone(&view)));
         let host = Arc::new(Host::new(HostOptions::default())?);
         let stamps: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);
         let facts = Facts::new(&config.robot.id, handle.clone(), identity.signer(), stamps)?;
@@ -226,7 +231,12 @@ impl Daemon {
             },
         );
         let queue = handle.control_queue();
-        let control = ControlLoop::new(robot, policy, Arc::clone(&desk), queue, Arc::clone(&view));
+        let mut control =
+            ControlLoop::new(robot, policy, Arc::clone(&desk), queue, Arc::clone(&view));
+        if let Some(input) = &config.stop_input {
+            control = control.with_stop_input(input.open_or_pressed());
+            runtime.spawn(stop_input::remember(Arc::clone(&desk), Arc::clone(&view)));
+        }
         let control = ControlThread::spawn(control, &config.control)?;
         let runner =
             std::thread::Builder::new().name("jobs".to_owned()).spawn(move || runner.run())?;

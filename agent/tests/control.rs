@@ -7,7 +7,7 @@ use common::{Site, robot};
 use nooterra_agent::control::{ControlLoop, ControlThread, Desk, Exit, Goal, Lease, View};
 use nooterra_blackbox::{Journal, JournalHandle};
 use nooterra_hal::sim::{SimBase, SimConfig};
-use nooterra_hal::{HalError, Robot};
+use nooterra_hal::{HalError, Robot, StopInput, StopReading};
 use nooterra_policy::Gated;
 use nooterra_protocol::command::{Command, Source, StopProfile};
 use nooterra_protocol::entry::{Class, Entry, Rule, Verdict};
@@ -16,7 +16,7 @@ use nooterra_protocol::grant::Grants;
 use nooterra_protocol::ids::EnvelopeId;
 use nooterra_protocol::observation::{Capabilities, Observation};
 use nooterra_protocol::time::MonoNanos;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -273,4 +273,47 @@ fn a_robot_that_cannot_be_read_is_stopped_and_that_is_said_once() {
     }
     assert_eq!(stops.load(Ordering::Relaxed), 20, "told again at every tick");
     assert_eq!(stop_reasons(&journal), ["the robot cannot be read"]);
+}
+
+/// A test double of a contact.
+struct DoubleContact(Arc<AtomicBool>);
+
+impl StopInput for DoubleContact {
+    fn name(&self) -> String {
+        "a double".to_owned()
+    }
+    fn read(&mut self) -> StopReading {
+        if self.0.load(Ordering::Relaxed) { StopReading::Pressed } else { StopReading::Released }
+    }
+}
+
+#[test]
+fn a_stop_input_stops_until_it_is_released_and_a_person_says_so() {
+    let site = Site::new();
+    let rig = Rig::new(&site);
+    let pressed = Arc::new(AtomicBool::new(false));
+    let input = Box::new(DoubleContact(Arc::clone(&pressed)));
+    let mut rig = Rig { control: rig.control.with_stop_input(input), ..rig };
+    let until = MonoNanos(rig.now + 60_000_000_000);
+    let drive = move |desk: &Desk, now: MonoNanos| {
+        let goal = Goal::Drive(Twist::new(0.3, 0.0));
+        let lease = Lease { goal, holds: true, renewed: now, until };
+        desk.set_operator(lease, EnvelopeId::new("env_1").unwrap());
+    };
+    rig.run(1_000, drive);
+    assert!(rig.speed() > 0.1, "{}", rig.speed());
+    pressed.store(true, Ordering::Relaxed);
+    rig.run(2_000, drive);
+    assert!(rig.speed() < 0.02, "{}", rig.speed());
+    assert_eq!(rig.view.stop_input(), (1, true));
+    rig.desk.release_emergency_stop(MonoNanos(rig.now));
+    rig.run(500, drive);
+    assert!(rig.speed() < 0.02, "a person's word lifts nothing that is still pressed");
+    pressed.store(false, Ordering::Relaxed);
+    rig.run(500, drive);
+    assert!(rig.speed() < 0.02, "it went on by itself when the input was released");
+    rig.desk.release_emergency_stop(MonoNanos(rig.now + 1));
+    rig.run(1_500, drive);
+    assert!(rig.speed() > 0.1, "{}", rig.speed());
+    assert!(rig.verdicts().iter().any(|verdict| verdict.rule == Rule::EmergencyStop));
 }

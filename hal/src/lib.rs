@@ -14,6 +14,10 @@
 //! With the feature `sim` (on by default; a robot's package leaves it out) [`sim`] holds a
 //! simulated differential base on injected time.
 //!
+//! # Stop inputs
+//! [`stop_input`] is the contract of a button or contact that stops the robot; [`gpio`] a driver
+//! for one on a line of the Linux GPIO character device.
+//!
 //! # Maps
 //! With the feature `map` [`map`] reads Nav2's map files and drones' fences, for developers'
 //! commands; a robot is given grids and zones that its owner signed.
@@ -23,10 +27,13 @@
 //! takes no setpoint that did not come through a gate. It reads no clock: `now` is an argument.
 
 pub mod conformance;
+pub mod gpio;
 #[cfg(feature = "map")]
 pub mod map;
 pub mod robot;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod stop_input;
 
 pub use robot::{HalError, Robot};
+pub use stop_input::{StopInput, StopLatch, StopReading};

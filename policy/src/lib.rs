@@ -64,6 +64,7 @@ mod law;
 pub mod limits;
 mod look_ahead;
 pub mod mask;
+mod occupied;
 mod path;
 mod place;
 pub mod planar;

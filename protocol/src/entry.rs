@@ -460,6 +460,9 @@ impl Entry {
 pub struct Boot {
     /// Of the agent.
     pub agent_version: String,
+    /// Hash of the rules of who may ask for what; of the text where they are the release's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority_hash: Option<Digest>,
     /// The journal was closed in order before this start; otherwise the last run crashed.
     pub clean: bool,
     /// The policy in force.

@@ -186,6 +186,9 @@ fn check(config: &Config) -> anyhow::Result<Answer> {
         .map_err(|error| coded(Code::Configuration, error))?
         .ids()
         .count();
+    if let Some(input) = &config.stop_input {
+        input.open().map_err(|error| coded(Code::Configuration, error))?;
+    }
     let robot = crate::driver::open(config, &SimOptions::default())?;
     let document = policy.document();
     let text = format!(

@@ -16,8 +16,9 @@ pub use steer::Goal;
 pub use thread::{ControlThread, Exit, ThreadError};
 pub use view::View;
 
+use crate::stop_input::Watched;
 use nooterra_blackbox::{ControlQueue, ControlRecord, SampleRecord, StopRecord, VerdictRecord};
-use nooterra_hal::{HalError, Robot};
+use nooterra_hal::{HalError, Robot, StopInput};
 use nooterra_policy::{Action, Gate, Inputs, Outcome, Surroundings, VerifiedPolicy, Wish, Wishes};
 use nooterra_protocol::command::StopProfile;
 use nooterra_protocol::entry::Sample;
@@ -50,6 +51,7 @@ pub struct ControlLoop {
     runs: Runs,
     sampled_at: Option<MonoNanos>,
     stop: StopProfile,
+    stop_input: Option<Watched>,
     /// Why the robot is stopped outside the gate, so that it is said once.
     stopped_for: Option<&'static str>,
     tick: u64,
@@ -83,17 +85,31 @@ impl ControlLoop {
             runs: Runs::default(),
             sampled_at: None,
             stop: policy.document().stop,
+            stop_input: None,
             stopped_for: None,
             tick: 0,
             view,
         }
     }
 
+    /// The same, with a contact that stops the robot.
+    #[must_use]
+    pub fn with_stop_input(mut self, input: Box<dyn StopInput>) -> Self {
+        self.stop_input = Some(Watched::new(input));
+        self
+    }
+
     /// One tick at `now`.
     pub fn tick(&mut self, now: MonoNanos) {
         self.tick += 1;
+        let input = self.stop_input.as_mut();
+        let stopped =
+            input.is_some_and(|input| input.stops(&self.view, self.intent.acknowledged, now));
         match self.robot.read(now) {
-            Ok(seen) => self.judge(now, seen),
+            Ok(seen) => {
+                let emergency_stop = seen.emergency_stop || stopped;
+                self.judge(now, Observation { emergency_stop, ..seen });
+            }
             Err(error) => self.halt(now, "the robot cannot be read", &error),
         }
         self.view.beat();

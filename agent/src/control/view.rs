@@ -2,7 +2,7 @@
 
 use nooterra_protocol::entry::VerdictPhase;
 use nooterra_protocol::observation::Observation;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 /// The latest observation and two counters. The loop only ever tries the lock: a reader that
@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 pub struct View {
     beats: AtomicU64,
     interventions: AtomicU64,
+    presses: AtomicU64,
+    pressed: AtomicBool,
     seen: Mutex<Option<Arc<Observation>>>,
 }
 
@@ -31,6 +33,18 @@ impl View {
     #[must_use]
     pub fn interventions(&self) -> u64 {
         self.interventions.load(Ordering::Relaxed)
+    }
+
+    /// How often the stop input was pressed, and whether it is now.
+    #[must_use]
+    pub fn stop_input(&self) -> (u64, bool) {
+        (self.presses.load(Ordering::Relaxed), self.pressed.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn see_stop_input(&self, pressed: bool) {
+        if !self.pressed.swap(pressed, Ordering::Relaxed) && pressed {
+            self.presses.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn beat(&self) {

@@ -12,6 +12,7 @@ use crate::store::jobs::{self, JobRow};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, RobotId, StepId};
 use nooterra_protocol::job::JobState;
 use nooterra_protocol::plan::Plan;
@@ -87,6 +88,9 @@ pub(crate) struct JobJson {
     /// Its steps.
     #[schema(value_type = Object)]
     plan: Plan,
+    /// SHA-256 of the plan's canonical CBOR: what a `review_job` of it names.
+    #[schema(value_type = Option<String>)]
+    plan_hash: Option<Digest>,
     /// Steps done of all, 0 to 1, as the robot last said.
     progress: f64,
     /// On whose behalf.
@@ -285,6 +289,7 @@ fn job(row: JobRow) -> JobJson {
         created_at: row.created_at,
         events: row.events,
         id: row.id,
+        plan_hash: row.plan.digest().ok(),
         plan: row.plan,
         progress: row.progress,
         requester: row.requester,
