@@ -110,6 +110,9 @@ pub struct Policy {
     /// The public key of the robot's owner, who alone signs policies.
     #[serde(default = "owner_key_file")]
     pub owner_key_file: PathBuf,
+    /// A new policy on trial must be confirmed within so many seconds, 10 to 86400.
+    #[serde(default = "trial_s")]
+    pub trial_s: u32,
 }
 
 /// `[authority]`
@@ -202,6 +205,10 @@ fn policy_file() -> PathBuf {
 
 fn owner_key_file() -> PathBuf {
     "owner.pub".into()
+}
+
+const fn trial_s() -> u32 {
+    300
 }
 
 impl Default for Skills {
@@ -301,6 +308,7 @@ impl Config {
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         range(path, "control.rate_hz", self.control.rate_hz, 10, 500)?;
         range(path, "control.realtime_priority", self.control.realtime_priority, 1, 99)?;
+        range(path, "policy.trial_s", self.policy.trial_s, 10, 86_400)?;
         range(path, "link.keep_alive_s", self.link.keep_alive_s, 5, 60)?;
         range(path, "link.max_backoff_s", self.link.max_backoff_s, 1, 3_600)?;
         range(path, "link.max_lease_ms", self.link.max_lease_ms, 100, 60_000)?;

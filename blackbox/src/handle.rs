@@ -344,6 +344,7 @@ fn weigh(entry: &Entry) -> usize {
         Entry::CommandRefused(body) => body.reason.len(),
         Entry::Gap(body) => body.reason.len(),
         Entry::Link(body) => body.reason.as_ref().map_or(0, String::len),
+        Entry::PolicyStep(body) => body.reason.len(),
         Entry::SkillLog(body) => body.message.len(),
         Entry::SkillChecked(body) => body.reason.len(),
         Entry::SkillStep(body) => body.request.len() + body.status.len(),

@@ -137,6 +137,7 @@ fn follow(
         | Entry::Checkpoint(_)
         | Entry::Gap(_)
         | Entry::Link(_)
+        | Entry::PolicyStep(_)
         | Entry::SkillLog(_)
         | Entry::SkillChecked(_)
         | Entry::SkillStep(_)

@@ -354,6 +354,8 @@ pub enum Entry {
     Gap(Gap),
     /// The channel to the cloud came up or went down.
     Link(Link),
+    /// A new policy took a step towards being in force, or back.
+    PolicyStep(PolicyStep),
     /// A line that a skill logged.
     SkillLog(SkillLog),
     /// A bundle was verified and installed, or refused.
@@ -380,6 +382,7 @@ impl Entry {
             Self::Fact(_) => "fact",
             Self::Gap(_) => "gap",
             Self::Link(_) => "link",
+            Self::PolicyStep(_) => "policy_step",
             Self::SkillLog(_) => "skill_log",
             Self::SkillChecked(_) => "skill_checked",
             Self::SkillStep(_) => "skill_step",
@@ -398,6 +401,7 @@ impl Entry {
             | Self::CommandRefused(_)
             | Self::Fact(_)
             | Self::Gap(_)
+            | Self::PolicyStep(_)
             | Self::SkillChecked(_)
             | Self::Stop(_) => Class::Critical,
             Self::Checkpoint(_)
@@ -421,6 +425,7 @@ impl Entry {
             Self::CommandRefused(body) => codec::to_value(body),
             Self::Gap(body) => codec::to_value(body),
             Self::Link(body) => codec::to_value(body),
+            Self::PolicyStep(body) => codec::to_value(body),
             Self::SkillLog(body) => codec::to_value(body),
             Self::SkillChecked(body) => codec::to_value(body),
             Self::SkillStep(body) => codec::to_value(body),
@@ -443,6 +448,7 @@ impl Entry {
             "fact" => Self::Fact(codec::from_value(body)?),
             "gap" => Self::Gap(codec::from_value(body)?),
             "link" => Self::Link(codec::from_value(body)?),
+            "policy_step" => Self::PolicyStep(codec::from_value(body)?),
             "skill_log" => Self::SkillLog(codec::from_value(body)?),
             "skill_checked" => Self::SkillChecked(codec::from_value(body)?),
             "skill_step" => Self::SkillStep(codec::from_value(body)?),
@@ -515,6 +521,34 @@ pub struct Link {
     pub reason: Option<String>,
     /// Now.
     pub up: bool,
+}
+
+/// A new policy took a step.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyStep {
+    /// Of the policy, where it could be read.
+    pub hash: Option<Digest>,
+    /// Why, in one line.
+    pub reason: String,
+    /// Which step.
+    pub step: PolicyStepKind,
+    /// Of the policy, where it could be read.
+    pub version: Option<u32>,
+}
+
+/// A step of a new policy.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyStepKind {
+    /// A person confirmed it within the trial's time.
+    Confirmed,
+    /// It is in force, until it is confirmed or rolled back.
+    OnTrial,
+    /// It was activated and is not put in force.
+    Refused,
+    /// The one before comes back.
+    RolledBack,
 }
 
 /// A line that a skill logged.
