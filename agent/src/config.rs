@@ -119,6 +119,9 @@ pub struct Policy {
     /// A signed candidate that judges beside the policy in force, and moves nothing.
     #[serde(default)]
     pub shadow: Option<PathBuf>,
+    /// A new policy on trial must be confirmed within so many seconds, 10 to 86400.
+    #[serde(default = "trial_s")]
+    pub trial_s: u32,
 }
 
 /// `[authority]`
@@ -213,6 +216,10 @@ fn policy_file() -> PathBuf {
 
 fn owner_key_file() -> PathBuf {
     "owner.pub".into()
+}
+
+const fn trial_s() -> u32 {
+    300
 }
 
 impl Default for Skills {
@@ -319,6 +326,7 @@ impl Config {
         self.blackbox.check(path)?;
         self.flight.check(path)?;
         range(path, "skills.input_kib_per_s", self.skills.input_kib_per_s, 1, 1024)?;
+        range(path, "policy.trial_s", self.policy.trial_s, 10, 86_400)?;
         range(path, "link.keep_alive_s", self.link.keep_alive_s, 5, 60)?;
         range(path, "link.max_backoff_s", self.link.max_backoff_s, 1, 3_600)?;
         range(path, "link.max_lease_ms", self.link.max_lease_ms, 100, 60_000)?;

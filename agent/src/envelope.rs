@@ -60,8 +60,16 @@ pub enum EnvelopeError {
 /// # Errors
 /// [`EnvelopeError`], except `Older` and `State`.
 pub fn load(config: &Config) -> Result<VerifiedPolicy, EnvelopeError> {
+    load_file(config, &config.policy.file)
+}
+
+/// Reads and verifies a policy of this robot from any file, with its masks from beside it.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_file(config: &Config, path: &Path) -> Result<VerifiedPolicy, EnvelopeError> {
     let owner = owner_key(&config.policy.owner_key_file)?;
-    verified(config.policy.file.clone(), &owner, config)
+    verified(path.to_owned(), &owner, config)
 }
 
 /// Reads and verifies the candidate that is to judge beside the policy, if one is configured.
@@ -107,6 +115,21 @@ pub fn owner_key(path: &Path) -> Result<VerifyingKey, EnvelopeError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| EnvelopeError::File { path: path.to_owned(), source })?;
     text.trim().parse().map_err(|source| EnvelopeError::OwnerKey { path: path.to_owned(), source })
+}
+
+/// Refuses a policy that is older than one that was in force, and remembers nothing: for one
+/// on trial.
+///
+/// # Errors
+/// [`EnvelopeError::Older`] and [`EnvelopeError::State`].
+pub fn not_older(policy: &VerifiedPolicy, journal: &JournalHandle) -> Result<(), EnvelopeError> {
+    let found = policy.document().version;
+    let stored = journal.get_state(VERSION_KEY)?;
+    let newest = stored.and_then(|bytes| Some(u32::from_be_bytes(bytes.try_into().ok()?)));
+    match newest {
+        Some(newest) if found < newest => Err(EnvelopeError::Older { found, newest }),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a policy that is older than one that was in force, and remembers a newer one.

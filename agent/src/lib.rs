@@ -23,6 +23,7 @@
 //! its enrolment or its configuration. It loads no policy, key or code over the channel
 //! except skills, which run in the sandbox.
 
+pub mod activation;
 pub mod authority;
 #[cfg(feature = "tools")]
 pub mod backtest;

@@ -13,9 +13,11 @@
 //! They meet in the journal, in [`Desk`] (wishes), in [`View`] (what is seen), and in one
 //! bounded queue of orders for the runner.
 
+use crate::activation::{self, ActivationError, Outcome, Started, Trial};
 use crate::authority::Authority;
-use crate::authority::signed::{self, AuthorityError};
-use crate::clock::SystemClock;
+use crate::authority::place;
+use crate::authority::signed::{self, AuthorityError, InForce};
+use crate::clock::{SystemClock, mono};
 use crate::config::Config;
 use crate::control::{
     self, ControlLoop, ControlThread, Desk, Exit, ShadowThread, StopReader, StopReaderThread,
@@ -72,6 +74,9 @@ const FLOOR_EVERY: Duration = Duration::from_secs(600);
 /// Why the agent does not run, or no longer.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// No policy to start under, or a step of a new one cannot be taken.
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
     /// The boot could not be recorded.
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -121,6 +126,9 @@ pub enum RunError {
     /// No control loop.
     #[error(transparent)]
     Thread(#[from] ThreadError),
+    /// A policy on trial is not kept.
+    #[error("the new policy is given up: {0}; the next start is under the one before")]
+    TrialOver(String),
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -130,16 +138,17 @@ pub enum RunError {
 pub fn run(config: &Config, sim: &SimOptions) -> Result<(), RunError> {
     files::private_dir(&config.state.dir)
         .map_err(|source| RunError::State { path: config.state.dir.clone(), source })?;
-    let policy = envelope::load(config)?;
+    let trial_s = Duration::from_secs(u64::from(config.policy.trial_s));
+    let started = activation::Folder::of(config).start(config, trial_s, mono())?;
     let in_force = signed::load(config)?;
     let identity = Identity::load(&config.state.identity_dir(), &config.robot.id)?;
     let clock = Arc::new(SystemClock::new(identity.not_before()));
-    let (journal, boot) = open_journal(config, &policy, &identity, &clock)?;
-    signed::never_back(&in_force, &journal.handle())?;
+    let (journal, boot) = open_journal(config, &started, &in_force, &identity, &clock)?;
     info!(hash = %in_force.hash, mode = config.authority.mode.name(), "{} in force", in_force.name());
     let (rules, handle) = (in_force.rules, journal.handle());
     let authority = signed::authority(config, rules, Arc::clone(&clock), &handle)?;
-    let law = Law { authority: Arc::new(authority), policy };
+    let Started { policy, trial, .. } = started;
+    let law = Law { authority: Arc::new(authority), policy, trial };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let daemon = Daemon::start(config, sim, &law, identity, clock, (&journal, boot), &runtime)?;
     let result = runtime.block_on(daemon.watch(&journal.handle()));
@@ -154,10 +163,12 @@ pub fn run(config: &Config, sim: &SimOptions) -> Result<(), RunError> {
 
 fn open_journal(
     config: &Config,
-    policy: &VerifiedPolicy,
+    started: &Started,
+    in_force: &InForce,
     identity: &Identity,
     clock: &Arc<SystemClock>,
 ) -> Result<(Journal, u64), RunError> {
+    let policy = &started.policy;
     let dir = config.state.journal_dir();
     let stamps: Arc<dyn Clock> = Arc::<SystemClock>::clone(clock);
     let mut options = Options::new(stamps, identity.signer(), policy.digest());
@@ -175,9 +186,19 @@ fn open_journal(
     if let Some(floor) = floor.and_then(|bytes| codec::from_slice::<WallMillis>(&bytes).ok()) {
         clock.raise_floor(floor);
     }
-    envelope::never_back(policy, &handle)?;
+    for step in &started.steps {
+        warn!(reason = step.reason, version = step.version, "policy: {:?}", step.step);
+        handle.append_durable(Entry::PolicyStep(step.clone()))?;
+    }
+    if started.trial.is_some() {
+        envelope::not_older(policy, &handle)?;
+    } else {
+        envelope::never_back(policy, &handle)?;
+    }
+    signed::never_back(in_force, &handle)?;
     handle.append_durable(Entry::Boot(Boot {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        authority_hash: Some(in_force.hash),
         clean,
         policy: policy.document().id.clone(),
         policy_hash: policy.digest(),
@@ -194,6 +215,7 @@ fn open_journal(
 struct Law {
     authority: Arc<Authority>,
     policy: VerifiedPolicy,
+    trial: Option<Trial>,
 }
 
 /// The parts that run.
@@ -212,6 +234,7 @@ struct Daemon {
     _shadow: Option<ShadowThread>,
     /// Reads until all else has ended.
     _stop_input: Option<StopReaderThread>,
+    trial: Option<(Trial, VerifiedPolicy)>,
     view: Arc<View>,
 }
 
@@ -226,13 +249,15 @@ impl Daemon {
         runtime: &tokio::runtime::Runtime,
     ) -> Result<Self, RunError> {
         let handle = journal.handle();
-        let Law { authority, policy } = law;
+        let Law { authority, policy, trial } = law;
+        let trial = trial.clone().map(|trial| (trial, policy.clone()));
         let robot = driver::open(config, sim)?;
         let capabilities = robot.capabilities();
         let desk = Arc::new(Desk::new(handle.clone(), policy));
         let told = Arc::clone(&desk);
         authority.listen(move |grants, veto| told.set_authority(grants, veto));
         let view = Arc::new(View::default());
+        runtime.spawn(place::follow(Arc::clone(authority), policy.clone(), Arc::clone(&view)));
         let host = Arc::new(Host::new(HostOptions::default())?);
         let stamps: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);
         let facts = Facts::new(&config.robot.id, handle.clone(), identity.signer(), stamps)?;
@@ -329,6 +354,7 @@ impl Daemon {
             runner,
             status,
             stop,
+            trial,
             _shadow: shadow,
             _stop_input: stop_input,
             view,
@@ -337,7 +363,7 @@ impl Daemon {
 
     /// Waits for a signal or for a part that ends by itself, and then ends all of them, the
     /// robot's motion first.
-    async fn watch(self, journal: &JournalHandle) -> Result<(), RunError> {
+    async fn watch(mut self, journal: &JournalHandle) -> Result<(), RunError> {
         let result = self.until_over(journal).await;
         systemd::stopping();
         let exit = self.control.end();
@@ -359,7 +385,7 @@ impl Daemon {
         }
     }
 
-    async fn until_over(&self, journal: &JournalHandle) -> Result<(), RunError> {
+    async fn until_over(&mut self, journal: &JournalHandle) -> Result<(), RunError> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut watchdog = Watchdog::from_env();
@@ -379,6 +405,7 @@ impl Daemon {
                 error!("the control loop does not tick; the watchdog is not fed");
             }
             self.authority.refresh();
+            self.look_at_trial(journal)?;
             if self.control.is_over() {
                 return Err(RunError::Ended("the control loop"));
             }
@@ -395,6 +422,27 @@ impl Daemon {
             if tokio::time::Instant::now() >= floor_due {
                 floor_due += FLOOR_EVERY;
                 keep_floor(&self.clock, journal);
+            }
+        }
+    }
+
+    /// Keeps a policy that was confirmed; an error when its trial is over.
+    fn look_at_trial(&mut self, journal: &JournalHandle) -> Result<(), RunError> {
+        let Some((trial, policy)) = &self.trial else { return Ok(()) };
+        match trial.look(mono()) {
+            Outcome::Pending => Ok(()),
+            Outcome::Confirmed(step) => {
+                journal.append_durable(Entry::PolicyStep(step))?;
+                trial.keep()?;
+                envelope::never_back(policy, journal)?;
+                info!(version = policy.document().version, "the new policy is confirmed");
+                self.trial = None;
+                Ok(())
+            }
+            Outcome::Over(step) => {
+                let reason = step.reason.clone();
+                journal.append_durable(Entry::PolicyStep(step))?;
+                Err(RunError::TrialOver(reason))
             }
         }
     }

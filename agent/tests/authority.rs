@@ -5,16 +5,20 @@ mod common;
 
 use common::rig::{Agent, CloudRig, dispatch, enroll, publish_patrol, step, wait_for};
 use common::{Site, robot};
-use nooterra_agent::authority::Rules;
 use nooterra_agent::authority::rules::DEFAULT;
 use nooterra_agent::authority::signed::{self, AuthorityError};
+use nooterra_agent::authority::{Rules, place};
 use nooterra_agent::clock::{SystemClock, wall};
+use nooterra_policy::zones::Uncertainty;
+use nooterra_protocol::codec::Digest;
+use nooterra_protocol::command::Ask;
 use nooterra_protocol::entry::Class;
 use nooterra_protocol::envelope::Signed;
-use nooterra_protocol::grant::AuthorityDocument;
+use nooterra_protocol::geometry::Pose;
+use nooterra_protocol::grant::{AuthorityDocument, Mode};
 use nooterra_protocol::ids::{ActorId, JobId, PolicyId, RobotId};
 use nooterra_protocol::keys::Ed25519Key;
-use nooterra_protocol::time::WallMillis;
+use nooterra_protocol::time::{MonoNanos, WallMillis};
 use serde_json::{Value, json};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -174,7 +178,7 @@ fn what_people_decided_outlives_a_restart_and_an_unreadable_memory_is_a_veto() {
     let (anna, job) = (ActorId::new("anna").unwrap(), JobId::new("job-1").unwrap());
     let before = restart();
     before.veto(&anna).unwrap();
-    before.review(&anna, &job).unwrap();
+    before.review(&anna, &job, Digest::of(b"a plan")).unwrap();
     let after = restart();
     assert_eq!(after.situation().decisions(), before.situation().decisions());
     assert_eq!(after.situation().vetoed, Some(anna.clone()));
@@ -258,6 +262,130 @@ fn a_gated_sensor_reaches_no_skill_and_that_is_recorded() {
         let records = cloud.records(Class::Normal);
         let message = "the range sensor is not granted";
         records.values().any(|record| record["body"]["message"] == message).then_some(())
+    });
+    assert!(agent.terminate().success());
+}
+
+#[test]
+fn after_a_restart_the_mode_is_the_stricter_of_the_configured_and_the_one_that_was_set() {
+    let site = Site::new();
+    let (_journal, handle) = site.journal();
+    let restart = || {
+        let clock = Arc::new(SystemClock::new(WallMillis(0)));
+        let rules = signed::load(&site.config()).unwrap().rules;
+        signed::authority(&site.config(), rules, clock, &handle).unwrap()
+    };
+    let anna = ActorId::new("anna").unwrap();
+    let set = |mode| restart().asked(&anna, &Ask::SetMode { mode });
+    set(Mode::Maintenance);
+    let after = restart().situation();
+    assert_eq!((after.mode, after.mode_set_by), (Mode::Maintenance, Some(anna.clone())));
+    set(Mode::Automatic);
+    assert_eq!(restart().situation().mode, Mode::Automatic);
+    site.edit("agent.toml", "[policy]", "[authority]\nmode = \"manual\"\n\n[policy]");
+    let after = restart().situation();
+    assert_eq!((after.mode, after.mode_set_by), (Mode::Manual, None));
+    restart().asked(&anna, &Ask::Disconnect { reason: "drill".to_owned() });
+    assert_eq!(restart().situation().disconnected, Some(anna.clone()));
+}
+
+#[test]
+fn the_zones_are_looked_up_from_a_pose_and_unknown_where_it_is_old_or_none() {
+    let site = Site::new();
+    let policy = site.policy();
+    let zones = policy.zones_at(Pose { x: f64::NAN, y: 0.0, yaw: 0.0 }, &Uncertainty::NONE);
+    assert_eq!(zones, None);
+    assert_eq!(place::zones(&policy, None, MonoNanos(5)), None);
+    let zone = policy.document().zones.iter().find(|zone| !zone.polygon.is_empty()).unwrap();
+    let corner = zone.polygon[0];
+    let pose = Pose { x: corner.x, y: corner.y, yaw: 0.0 };
+    let zones = policy.zones_at(pose, &Uncertainty::NONE).unwrap();
+    assert!(zones.contains(&zone.id), "{zones:?}");
+    let far = Pose { x: 1.0e4, y: 1.0e4, yaw: 0.0 };
+    assert_eq!(policy.zones_at(far, &Uncertainty::NONE), Some([].into()));
+}
+
+/// What became of a command that was sent in an operator's name.
+fn asks(cloud: &CloudRig, operator: &str, ask: &Value) -> (String, String) {
+    let sent = cloud.post(
+        "/v1/robots/amr-1/commands",
+        json!({ "ask": ask, "operator": operator, "ttl_ms": 30_000 }),
+    );
+    let path = format!("/v1/robots/amr-1/commands/{}", sent["id"].as_str().unwrap());
+    wait_for("the robot's answer", || {
+        let command = cloud.get(&path);
+        let state = command["state"].as_str().unwrap().to_owned();
+        let reason = command["reason"].as_str().unwrap_or_default().to_owned();
+        (state != "sent").then_some((state, reason))
+    })
+}
+
+#[test]
+fn what_operators_decide_through_the_cloud_outlives_kill_9_and_names_who_refuses() {
+    let site = Site::new();
+    let cloud = CloudRig::start(&site, |_| {});
+    enroll(&site, &cloud);
+    let agent = Agent::online(&site, &cloud);
+    let taken = |operator, ask: Value| assert_eq!(asks(&cloud, operator, &ask).0, "accepted");
+    let refused = |operator, ask: Value, why: &str| {
+        let (state, reason) = asks(&cloud, operator, &ask);
+        assert!(state == "refused" && reason.contains(why), "{state}: {reason}");
+    };
+    let drive =
+        || json!({ "type": "drive", "lease_ms": 500, "twist": { "linear": 0.1, "angular": 0.0 } });
+    taken("anna", json!({ "type": "veto", "reason": "somebody is on the floor" }));
+    taken("ben", json!({ "type": "set_mode", "mode": "maintenance" }));
+    agent.kill();
+    let agent = Agent::run(&site);
+    agent.says("ready");
+    refused("anna", drive(), "`a-veto-holds`");
+    taken("anna", json!({ "type": "lift_veto" }));
+    refused("anna", drive(), "`nothing-moves-in-maintenance`");
+    refused("anna", json!({ "type": "set_mode", "mode": "automatic" }), "`who-works-on-it");
+    taken("ben", json!({ "type": "set_mode", "mode": "automatic" }));
+    taken("anna", drive());
+    let boots = wait_for("both boots", || {
+        let records = cloud.records(Class::Critical);
+        let boots: Vec<Value> =
+            records.into_values().filter(|record| record["kind"] == "boot").collect();
+        (boots.len() == 2).then_some(boots)
+    });
+    let hash = signed::load(&site.config()).unwrap().hash;
+    for boot in boots {
+        assert_eq!(boot["body"]["authority_hash"], json!(hash), "{boot}");
+    }
+    assert!(agent.terminate().success());
+}
+
+#[test]
+fn a_job_that_needs_review_begins_only_after_it_was_approved_with_its_plan() {
+    let site = Site::new();
+    let cloud = CloudRig::start(&site, |_| {});
+    let skill = publish_patrol(&cloud, Some(&site));
+    enroll(&site, &cloud);
+    let agent = Agent::online(&site, &cloud);
+    let params = json!({ "speed_mps": 0.5, "waypoints": [{ "x": 3.0, "y": 2.0 }] });
+    let plan = json!({ "steps": [step(&skill, "patrol", params)] });
+    let job = cloud.post("/v1/jobs", json!({ "robot": "amr-1", "plan": plan }));
+    let id = job["id"].as_str().unwrap();
+    let plan_hash = &job["plan_hash"];
+    let access = json!({ "type": "plan_access", "job": id, "needs_review": true,
+        "from": null, "to": null, "privacy": null });
+    assert_eq!(asks(&cloud, "anna", &access).0, "accepted");
+    for action in ["quote", "book", "dispatch"] {
+        cloud.post(&format!("/v1/jobs/{id}/{action}"), json!({}));
+    }
+    // The robot refused; the job can be dispatched again.
+    cloud.wait_for_state(id, "BOOKED");
+    let events = cloud.events(id);
+    let said = events.iter().find(|(kind, _)| kind == "RESCHEDULED").unwrap();
+    assert!(said.1["reason"].as_str().unwrap().contains("`review-comes-first`"), "{said:?}");
+    let review = json!({ "type": "review_job", "job": id, "plan": plan_hash });
+    assert_eq!(asks(&cloud, "ben", &review).0, "accepted");
+    cloud.post(&format!("/v1/jobs/{id}/dispatch"), json!({}));
+    wait_for("the job to begin", || {
+        let begun = cloud.events(id).iter().any(|(kind, _)| kind == "EXECUTION_STARTED");
+        begun.then_some(())
     });
     assert!(agent.terminate().success());
 }

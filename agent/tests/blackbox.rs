@@ -64,7 +64,7 @@ impl Boxed {
                 put(Entry::Verdict(verdict()));
                 let message = "too near the press".to_owned();
                 let skill = SkillId::new("patrol").unwrap();
-                put(Entry::SkillLog(SkillLog { message, skill }));
+                put(Entry::SkillLog(SkillLog { message: message.into(), skill }));
             }
         }
         let reason = "a person came too near".to_owned();

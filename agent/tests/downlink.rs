@@ -287,7 +287,13 @@ fn a_job_starts_when_it_was_reviewed_and_within_its_access() {
     let access = Access { needs_review: true, ..Access::default() };
     door.authority.change(|situation| drop(situation.jobs.insert(job.clone(), access)));
     door.refuses(&sign(command("env_1", start_job("job-1"))), "`review-comes-first`");
-    door.authority.review(&ActorId::new("reviewer").unwrap(), &job).unwrap();
+    let review = |plan| Ask::ReviewJob { job: JobId::new("job-1").unwrap(), plan };
+    let other = sign(command("env_r1", review(Digest::of(b"another plan"))));
+    assert!(matches!(door.downlink.take(&other), Taken::Accepted(_)));
+    door.refuses(&sign(command("env_1b", start_job("job-1"))), "`review-comes-first`");
+    let Ask::StartJob { plan, .. } = start_job("job-1") else { unreachable!() };
+    let same = sign(command("env_r2", review(plan.digest().unwrap())));
+    assert!(matches!(door.downlink.take(&same), Taken::Accepted(_)));
     let over = Access { to: Some(WallMillis(wall().0 - 1)), ..Access::default() };
     door.authority.change(|situation| drop(situation.jobs.insert(job.clone(), over)));
     door.refuses(&sign(command("env_2", start_job("job-1"))), "`access-has-its-time`");
@@ -325,4 +331,105 @@ fn an_owners_rules_say_who_may_drive() {
     let mut bens = command("env_2", drive_to(3.0));
     bens.issuer = ActorId::new("ben").unwrap();
     assert!(matches!(door.downlink.take(&sign(bens)), Taken::Accepted(_)));
+}
+
+fn reason() -> String {
+    "drill".to_owned()
+}
+
+#[test]
+fn a_veto_from_afar_holds_until_it_is_lifted_and_gives_no_lease_back() {
+    let site = Site::new();
+    let door = open(&site);
+    let take = |id: &str, ask| door.downlink.take(&sign(command(id, ask)));
+    assert!(matches!(take("env_1", drive_to(3.0)), Taken::Accepted(_)));
+    assert!(matches!(take("env_2", Ask::Veto { reason: reason() }), Taken::Accepted(_)));
+    assert!(!door.moves(), "the lease from before goes on");
+    assert!(door.authority.situation().vetoed.is_some());
+    door.refuses(&sign(command("env_3", drive_to(3.0))), "`a-veto-holds`");
+    door.refuses(&sign(command("env_4", Ask::ReleaseStop)), "`a-veto-holds`");
+    assert!(matches!(take("env_5", Ask::LiftVeto), Taken::Accepted(_)));
+    assert!(!door.moves());
+    assert!(matches!(take("env_6", drive_to(3.0)), Taken::Accepted(_)));
+}
+
+#[test]
+fn a_mode_is_set_from_afar_and_maintenance_is_ended_by_whoever_began_it() {
+    let site = Site::new();
+    let door = open(&site);
+    let take = |id: &str, ask| door.downlink.take(&sign(command(id, ask)));
+    assert!(matches!(take("env_1", drive_to(3.0)), Taken::Accepted(_)));
+    let set = |mode| Ask::SetMode { mode };
+    assert!(matches!(take("env_2", set(Mode::Maintenance)), Taken::Accepted(_)));
+    door.refuses(&sign(command("env_3", drive_to(3.0))), "`nothing-moves-in-maintenance`");
+    let mut others = command("env_4", set(Mode::Automatic));
+    others.issuer = ActorId::new("ben").unwrap();
+    door.refuses(&sign(others), "`who-works-on-it-says-when-done`");
+    assert!(matches!(take("env_5", set(Mode::Automatic)), Taken::Accepted(_)));
+    assert!(!door.moves(), "a lease from before the maintenance goes on");
+}
+
+#[test]
+fn a_disconnected_robot_takes_only_what_ends_motion_until_it_is_reconnected() {
+    let site = Site::new();
+    let door = open(&site);
+    let take = |id: &str, ask| door.downlink.take(&sign(command(id, ask)));
+    assert!(matches!(take("env_1", drive_to(3.0)), Taken::Accepted(_)));
+    assert!(matches!(take("env_2", Ask::Disconnect { reason: reason() }), Taken::Accepted(_)));
+    let why = "operator operator-1 disconnected the robot";
+    for (id, ask) in [
+        ("env_3", drive_to(3.0)),
+        ("env_4", start_job("job-1")),
+        ("env_5", Ask::ReleaseStop),
+        ("env_6", Ask::SetMode { mode: Mode::Manual }),
+    ] {
+        door.refuses(&sign(command(id, ask)), why);
+    }
+    let stop = Ask::EmergencyStop { reason: reason() };
+    assert!(matches!(take("env_7", stop), Taken::Accepted(_)));
+    assert!(matches!(take("env_8", Ask::Veto { reason: reason() }), Taken::Accepted(_)));
+    door.refuses(&sign(command("env_9", Ask::LiftVeto)), why);
+    assert!(matches!(take("env_10", Ask::Reconnect), Taken::Accepted(_)));
+    assert!(matches!(take("env_11", Ask::LiftVeto), Taken::Accepted(_)));
+}
+
+#[test]
+fn an_access_is_planned_from_afar_and_one_that_makes_no_sense_is_refused() {
+    let site = Site::new();
+    let door = open(&site);
+    let job = JobId::new("job-1").unwrap();
+    let plan = |from: Option<WallMillis>, to, privacy: Option<String>| Ask::PlanAccess {
+        from,
+        job: job.clone(),
+        needs_review: true,
+        privacy,
+        to,
+    };
+    let now = wall();
+    let backwards = plan(Some(now), Some(WallMillis(now.0 - 1)), None);
+    door.refuses(&sign(command("env_1", backwards)), "the access ends before it begins");
+    let wordy = plan(None, None, Some("w".repeat(129)));
+    door.refuses(&sign(command("env_2", wordy)), "`privacy` has 129 bytes");
+    let taken = door.downlink.take(&sign(command("env_3", plan(None, None, None))));
+    assert!(matches!(taken, Taken::Accepted(_)));
+    door.refuses(&sign(command("env_4", start_job("job-1"))), "`review-comes-first`");
+}
+
+#[test]
+fn an_owners_rules_say_who_may_veto_review_and_set_modes() {
+    let site = Site::new();
+    let rules = "@id(\"drive\") permit (principal, action == Action::\"drive\", resource);\n\
+        @id(\"not-automatic\") permit (principal, action == Action::\"set_mode\", \
+        resource == Mode::\"manual\");";
+    let door = open_with(&site, Rules::parse(rules).unwrap(), Situation::default());
+    let who = "no rule permits operator operator-1 to";
+    let veto = sign(command("env_1", Ask::Veto { reason: reason() }));
+    door.refuses(&veto, &format!("{who} veto this robot"));
+    let review = Ask::ReviewJob { job: JobId::new("job-1").unwrap(), plan: Digest::of(b"p") };
+    door.refuses(&sign(command("env_2", review)), &format!("{who} review_job job job-1"));
+    let set = |mode| Ask::SetMode { mode };
+    let automatic = sign(command("env_3", set(Mode::Automatic)));
+    door.refuses(&automatic, &format!("{who} set_mode mode automatic"));
+    let manual = door.downlink.take(&sign(command("env_4", set(Mode::Manual))));
+    assert!(matches!(manual, Taken::Accepted(_)));
 }

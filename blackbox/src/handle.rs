@@ -359,6 +359,7 @@ fn weigh(entry: &Entry) -> usize {
         Entry::CommandRefused(body) => body.reason.len(),
         Entry::Gap(body) => body.reason.len(),
         Entry::Link(body) => body.reason.as_ref().map_or(0, String::len),
+        Entry::PolicyStep(body) => body.reason.len(),
         Entry::SkillLog(body) => body.message.get().map_or(0, String::len),
         Entry::SkillChecked(body) => body.reason.len(),
         Entry::SkillStep(body) => body.request.len() + body.status.get().map_or(0, String::len),

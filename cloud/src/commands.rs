@@ -4,7 +4,7 @@ use crate::jobs::{Server, new_id};
 use crate::store::{StoreError, commands};
 use nooterra_protocol::command::{Ask, RemoteCommand};
 use nooterra_protocol::envelope::{Envelope, MAX_VALIDITY_MS, Signed, SignedError};
-use nooterra_protocol::ids::{EnvelopeId, JobId, RobotId};
+use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, RobotId};
 use rusqlite::Connection;
 use std::time::Duration;
 
@@ -31,10 +31,23 @@ pub(crate) enum CommandError {
     TooLarge(usize),
 }
 
-/// Signs a command and keeps it for sending; its id.
+/// Signs a command in the cloud's own name and keeps it for sending; its id.
 pub(crate) fn issue(
     tx: &Connection,
     server: &Server,
+    robot: &RobotId,
+    ask: &Ask,
+    ttl: Duration,
+    job: Option<&JobId>,
+) -> Result<EnvelopeId, CommandError> {
+    issue_for(tx, server, &server.actor().id.clone(), robot, ask, ttl, job)
+}
+
+/// As [`issue`], in the name of an operator, for whom the cloud's signature vouches.
+pub(crate) fn issue_for(
+    tx: &Connection,
+    server: &Server,
+    issuer: &ActorId,
     robot: &RobotId,
     ask: &Ask,
     ttl: Duration,
@@ -53,7 +66,7 @@ pub(crate) fn issue(
         expires_at,
         id: id.clone(),
         issued_at: now,
-        issuer: server.actor().id.clone(),
+        issuer: issuer.clone(),
         v: nooterra_protocol::VERSION,
     };
     let signed = Signed::sign(envelope, server.key())?;
@@ -78,8 +91,15 @@ fn check(ask: &Ask) -> Result<(), CommandError> {
             finite("to", to.is_finite())
         }
         Ask::CancelJob { .. }
+        | Ask::Disconnect { .. }
         | Ask::EmergencyStop { .. }
+        | Ask::LiftVeto
+        | Ask::PlanAccess { .. }
+        | Ask::Reconnect
         | Ask::ReleaseStop
-        | Ask::StartJob { .. } => Ok(()),
+        | Ask::ReviewJob { .. }
+        | Ask::SetMode { .. }
+        | Ask::StartJob { .. }
+        | Ask::Veto { .. } => Ok(()),
     }
 }

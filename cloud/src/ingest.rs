@@ -142,6 +142,7 @@ fn follow(
         | Entry::Gap(_)
         | Entry::Link(_)
         | Entry::SensorGated(_)
+        | Entry::PolicyStep(_)
         | Entry::SkillLog(_)
         | Entry::SkillChecked(_)
         | Entry::SkillInput(_)

@@ -73,6 +73,7 @@ pub mod limits;
 mod look_ahead;
 pub mod mask;
 pub mod merge;
+mod occupied;
 mod path;
 mod place;
 pub mod planar;

@@ -1,9 +1,12 @@
 //! What a robot can be asked: by an actuator command, and by a signed command from afar.
 
+use crate::codec::Digest;
 use crate::envelope::{Envelope, Signable};
 use crate::geometry::{Planar, Point, Twist};
+use crate::grant::Mode;
 use crate::ids::JobId;
 use crate::plan::Plan;
+use crate::time::WallMillis;
 use serde::{Deserialize, Serialize};
 
 /// A setpoint for the actuators. One variant per kind of vehicle; the gate has a law for each.
@@ -297,6 +300,12 @@ pub enum Ask {
         /// For the record.
         reason: String,
     },
+    /// Cut the robot off from those who ask from afar, until [`Ask::Reconnect`]. What ends
+    /// motion (a stop, a veto, a cancelled job) still reaches it.
+    Disconnect {
+        /// For the record.
+        reason: String,
+    },
     /// Drive with a given twist until the lease ends.
     Drive {
         /// How long the wish holds, milliseconds.
@@ -319,14 +328,48 @@ pub enum Ask {
         /// For the record.
         reason: String,
     },
+    /// Take back a veto, whoever made it. The robot does not move by this alone.
+    LiftVeto,
+    /// State what is known of a job beyond its plan; it replaces what was stated before.
+    PlanAccess {
+        /// Not before.
+        from: Option<WallMillis>,
+        /// The job.
+        job: JobId,
+        /// A person must approve it before it begins.
+        needs_review: bool,
+        /// What was agreed about privacy, in the words of whoever agreed it.
+        privacy: Option<String>,
+        /// Not from then on.
+        to: Option<WallMillis>,
+    },
+    /// Take back a [`Ask::Disconnect`], whoever made it.
+    Reconnect,
     /// Lift a software emergency stop. The robot does not move by this alone.
     ReleaseStop,
+    /// Approve a job with the plan that was looked at, and no other.
+    ReviewJob {
+        /// The job.
+        job: JobId,
+        /// [`Plan::digest`] of its plan.
+        plan: Digest,
+    },
+    /// Set how the robot is operated.
+    SetMode {
+        /// From now on.
+        mode: Mode,
+    },
     /// Carry out a plan.
     StartJob {
         /// The job.
         job: JobId,
         /// Its steps.
         plan: Plan,
+    },
+    /// Hold the robot until [`Ask::LiftVeto`].
+    Veto {
+        /// For the record.
+        reason: String,
     },
 }
 
@@ -336,11 +379,18 @@ impl Ask {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::CancelJob { .. } => "cancel_job",
+            Self::Disconnect { .. } => "disconnect",
             Self::Drive { .. } => "drive",
             Self::DriveTo { .. } => "drive_to",
             Self::EmergencyStop { .. } => "emergency_stop",
+            Self::LiftVeto => "lift_veto",
+            Self::PlanAccess { .. } => "plan_access",
+            Self::Reconnect => "reconnect",
             Self::ReleaseStop => "release_stop",
+            Self::ReviewJob { .. } => "review_job",
+            Self::SetMode { .. } => "set_mode",
             Self::StartJob { .. } => "start_job",
+            Self::Veto { .. } => "veto",
         }
     }
 }

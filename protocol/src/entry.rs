@@ -378,6 +378,8 @@ pub enum Entry {
     Link(Link),
     /// Which sensors may be read changed.
     SensorGated(SensorGated),
+    /// A new policy took a step towards being in force, or back.
+    PolicyStep(PolicyStep),
     /// A line that a skill logged.
     SkillLog(SkillLog),
     /// A bundle was verified and installed, or refused.
@@ -413,6 +415,7 @@ impl Entry {
             Self::Gap(_) => "gap",
             Self::Link(_) => "link",
             Self::SensorGated(_) => "sensor_gated",
+            Self::PolicyStep(_) => "policy_step",
             Self::SkillLog(_) => "skill_log",
             Self::SkillChecked(_) => "skill_checked",
             Self::SkillInput(_) => "skill_input",
@@ -436,6 +439,7 @@ impl Entry {
             | Self::Fact(_)
             | Self::Gap(_)
             | Self::SensorGated(_)
+            | Self::PolicyStep(_)
             | Self::SkillChecked(_)
             | Self::Stop(_) => Class::Critical,
             Self::Checkpoint(_)
@@ -478,6 +482,7 @@ impl Entry {
             | Self::FlightNote(_)
             | Self::Gap(_)
             | Self::Link(_)
+            | Self::PolicyStep(_)
             | Self::SensorGated(_)
             | Self::Shadow(_)
             | Self::SkillChecked(_)
@@ -507,6 +512,7 @@ impl Entry {
             Self::Gap(body) => codec::to_value(body),
             Self::Link(body) => codec::to_value(body),
             Self::SensorGated(body) => codec::to_value(body),
+            Self::PolicyStep(body) => codec::to_value(body),
             Self::SkillLog(body) => codec::to_value(body),
             Self::SkillChecked(body) => codec::to_value(body),
             Self::SkillInput(body) => codec::to_value(body),
@@ -536,6 +542,7 @@ impl Entry {
             "gap" => Self::Gap(codec::from_value(body)?),
             "link" => Self::Link(codec::from_value(body)?),
             "sensor_gated" => Self::SensorGated(codec::from_value(body)?),
+            "policy_step" => Self::PolicyStep(codec::from_value(body)?),
             "skill_log" => Self::SkillLog(codec::from_value(body)?),
             "skill_checked" => Self::SkillChecked(codec::from_value(body)?),
             "skill_input" => Self::SkillInput(codec::from_value(body)?),
@@ -555,6 +562,9 @@ impl Entry {
 pub struct Boot {
     /// Of the agent.
     pub agent_version: String,
+    /// Hash of the rules of who may ask for what; of the text where they are the release's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority_hash: Option<Digest>,
     /// The journal was closed in order before this start; otherwise the last run crashed.
     pub clean: bool,
     /// The policy in force.
@@ -621,6 +631,34 @@ pub struct SensorGated {
     pub pose: Pose,
     /// Tick of the control loop.
     pub tick: u64,
+}
+
+/// A new policy took a step.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyStep {
+    /// Of the policy, where it could be read.
+    pub hash: Option<Digest>,
+    /// Why, in one line.
+    pub reason: String,
+    /// Which step.
+    pub step: PolicyStepKind,
+    /// Of the policy, where it could be read.
+    pub version: Option<u32>,
+}
+
+/// A step of a new policy.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyStepKind {
+    /// A person confirmed it within the trial's time.
+    Confirmed,
+    /// It is in force, until it is confirmed or rolled back.
+    OnTrial,
+    /// It was activated and is not put in force.
+    Refused,
+    /// The one before comes back.
+    RolledBack,
 }
 
 /// A line that a skill logged.

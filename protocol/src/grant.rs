@@ -22,14 +22,20 @@ pub enum Action {
     Drive,
     /// Take back a veto.
     LiftVeto,
+    /// State when a job may be carried out, and whether it needs review.
+    PlanAccess,
     /// Get a sensor's data.
     ReadSensor,
+    /// Take back a disconnect.
+    Reconnect,
     /// Lift a software emergency stop.
     ReleaseStop,
     /// Keep a sensor's data.
     RetainSensor,
     /// State that a job was reviewed.
     ReviewJob,
+    /// Set how the robot is operated.
+    SetMode,
     /// Begin a job.
     StartJob,
     /// Hold the robot until the veto is lifted.
@@ -38,15 +44,18 @@ pub enum Action {
 
 impl Action {
     /// Every action, in the order of their bits.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::CancelJob,
         Self::Disconnect,
         Self::Drive,
         Self::LiftVeto,
+        Self::PlanAccess,
         Self::ReadSensor,
+        Self::Reconnect,
         Self::ReleaseStop,
         Self::RetainSensor,
         Self::ReviewJob,
+        Self::SetMode,
         Self::StartJob,
         Self::Veto,
     ];
@@ -59,10 +68,13 @@ impl Action {
             Self::Disconnect => "disconnect",
             Self::Drive => "drive",
             Self::LiftVeto => "lift_veto",
+            Self::PlanAccess => "plan_access",
             Self::ReadSensor => "read_sensor",
+            Self::Reconnect => "reconnect",
             Self::ReleaseStop => "release_stop",
             Self::RetainSensor => "retain_sensor",
             Self::ReviewJob => "review_job",
+            Self::SetMode => "set_mode",
             Self::StartJob => "start_job",
             Self::Veto => "veto",
         }
@@ -129,6 +141,16 @@ impl Mode {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
+
+    /// The one of two in which fewer may move the robot.
+    #[must_use]
+    pub const fn stricter(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Maintenance, _) | (_, Self::Maintenance) => Self::Maintenance,
+            (Self::Manual, _) | (_, Self::Manual) => Self::Manual,
+            (Self::Automatic, Self::Automatic) => Self::Automatic,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A plan: the steps of a job, each carried out by one action of one skill.
 
-use crate::codec::Digest;
+use crate::codec::{self, CodecError, Digest};
 use crate::geometry::Point;
 use crate::ids::{SkillId, StepId};
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,16 @@ pub struct PlanStep {
 pub struct Plan {
     /// In order.
     pub steps: Vec<PlanStep>,
+}
+
+impl Plan {
+    /// SHA-256 of its canonical CBOR: what a review names, so that it counts for this plan only.
+    ///
+    /// # Errors
+    /// [`CodecError::Encode`] when a value has no CBOR form.
+    pub fn digest(&self) -> Result<Digest, CodecError> {
+        Ok(Digest::of(&codec::to_vec(self)?))
+    }
 }
 
 /// Why a plan is not acceptable.

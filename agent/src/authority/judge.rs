@@ -19,6 +19,14 @@ use std::str::FromStr as _;
 /// Why something is not granted.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Denied {
+    /// Somebody cut the robot off from those who ask from afar.
+    #[error(
+        "operator {by} disconnected the robot from those who ask from afar; reconnect it first"
+    )]
+    Disconnected {
+        /// Who did.
+        by: ActorId,
+    },
     /// A rule that applies could not be evaluated.
     #[error("rule `{rule}` cannot be evaluated, which denies: {what}")]
     Faulty {
@@ -118,9 +126,13 @@ fn asked(
             context.push(("keep", keep));
             uid("Sensor", sensor.name())?
         }
+        About::Mode(mode) => uid("Mode", mode.name())?,
         About::Robot => entities.add("Robot", robot.as_str(), [])?,
         About::Sensor(sensor) => uid("Sensor", sensor.name())?,
     };
+    if let Some(by) = &situation.mode_set_by {
+        context.push(("mode_set_by", entity_value(entities.operator(by, situation)?)));
+    }
     if let Some(job) = &situation.job {
         context.push(("job", entity_value(entities.job(job, situation)?)));
     }

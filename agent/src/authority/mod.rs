@@ -13,6 +13,7 @@
 //! which is the safety envelope's.
 
 pub mod judge;
+pub mod place;
 pub mod rules;
 pub mod signed;
 pub mod situation;
@@ -21,11 +22,13 @@ pub use judge::Denied;
 pub use rules::{Rules, RulesError};
 pub use situation::{About, Access, Decisions, Question, Situation, Skill, Who};
 
+use nooterra_protocol::codec::Digest;
 use nooterra_protocol::command::Ask;
 use nooterra_protocol::grant::{Action, Asker, Grants, Sensor, SensorGrant};
-use nooterra_protocol::ids::{ActorId, JobId, RobotId};
+use nooterra_protocol::ids::{ActorId, JobId, RobotId, ZoneId};
 use nooterra_protocol::time::{MonoNanos, WallMillis};
 use situation::MAX_JOBS;
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -98,14 +101,44 @@ impl Authority {
     /// [`Denied`], with the rule.
     pub fn judge_ask(&self, operator: &ActorId, ask: &Ask) -> Result<(), Denied> {
         let Some((action, about)) = about(ask) else { return Ok(()) };
-        self.judge_operator(operator, action, about)
+        let mut situation = self.situation();
+        if let Some(by) = situation.disconnected.clone().filter(|_| !reaches(action)) {
+            return Err(Denied::Disconnected { by });
+        }
+        let new_job = match ask {
+            Ask::PlanAccess { job, .. } | Ask::ReviewJob { job, .. } => Some(job),
+            _ => None,
+        };
+        if let Some(job) = new_job {
+            room_for(&situation, job)?;
+        }
+        if let Ask::StartJob { job, plan } = ask
+            && let Some(access) = situation.jobs.get_mut(job)
+            && access.reviewed_plan != plan.digest().ok()
+        {
+            // Somebody approved another plan than this.
+            access.reviewed_by.clear();
+        }
+        self.judge(Who::Operator(operator.clone()), action, about, &situation)
     }
 
-    /// Takes note of an operator's ask that was granted and recorded.
-    pub fn asked(&self, operator: &ActorId) {
-        if self.lock().situation.operator.as_ref() != Some(operator) {
-            self.change(|situation| situation.operator = Some(operator.clone()));
+    /// Carries out what an operator's ask says about the situation, once it was granted and
+    /// recorded. True when a person took the robot's motion away by it: whoever calls ends the
+    /// operators' leases, so that none goes on when the reason is gone.
+    pub fn asked(&self, operator: &ActorId, ask: &Ask) -> bool {
+        let says_more = !matches!(
+            ask,
+            Ask::CancelJob { .. }
+                | Ask::Drive { .. }
+                | Ask::DriveTo { .. }
+                | Ask::EmergencyStop { .. }
+                | Ask::ReleaseStop
+                | Ask::StartJob { .. }
+        );
+        if says_more || self.lock().situation.operator.as_ref() != Some(operator) {
+            self.change(|situation| note_ask(situation, operator, ask));
         }
+        matches!(ask, Ask::Disconnect { .. } | Ask::SetMode { .. } | Ask::Veto { .. })
     }
 
     /// Holds the robot's motion until the veto is lifted. Whoever calls stops the robot.
@@ -132,18 +165,25 @@ impl Authority {
     ///
     /// # Errors
     /// [`Denied`], with the rule.
-    pub fn review(&self, operator: &ActorId, job: &JobId) -> Result<(), Denied> {
+    pub fn review(&self, operator: &ActorId, job: &JobId, plan: Digest) -> Result<(), Denied> {
         self.judge_operator(operator, Action::ReviewJob, About::Job(job.clone()))?;
-        let jobs = self.situation().jobs;
-        if jobs.len() >= MAX_JOBS && !jobs.contains_key(job) {
-            let what = format!("reviews of {MAX_JOBS} jobs are remembered already");
-            return Err(Denied::Question(what));
-        }
-        self.change(|situation| {
-            let access = situation.jobs.entry(job.clone()).or_default();
-            access.reviewed_by.insert(operator.clone());
-        });
+        room_for(&self.situation(), job)?;
+        self.change(|situation| note_review(situation, operator, job, plan));
         Ok(())
+    }
+
+    /// Takes note of where the robot is. The rules are asked only when that has changed.
+    pub fn stands_in(&self, zones: Option<BTreeSet<ZoneId>>) {
+        if self.lock().situation.zones != zones {
+            self.change(|situation| situation.zones = zones);
+        }
+    }
+
+    /// A job is over: nothing of it has to be remembered.
+    pub fn forget_job(&self, job: &JobId) {
+        if self.lock().situation.jobs.contains_key(job) {
+            self.change(|situation| drop(situation.jobs.remove(job)));
+        }
     }
 
     /// A step of a job begins: whether its skill may drive. What it may see is in the grants.
@@ -285,20 +325,25 @@ impl Authority {
                 let about = match action {
                     // Sensors' data goes to skills.
                     Action::ReadSensor | Action::RetainSensor => continue,
+                    // Judged as it is asked, for the mode that it names.
+                    Action::SetMode => continue,
                     // Of jobs, only the one under way is known; another is judged as it is asked.
-                    Action::CancelJob | Action::ReviewJob | Action::StartJob => {
-                        match &situation.job {
-                            Some(job) => About::Job(job.clone()),
-                            None => continue,
-                        }
-                    }
+                    Action::CancelJob
+                    | Action::PlanAccess
+                    | Action::ReviewJob
+                    | Action::StartJob => match &situation.job {
+                        Some(job) => About::Job(job.clone()),
+                        None => continue,
+                    },
                     Action::Disconnect
                     | Action::Drive
                     | Action::LiftVeto
+                    | Action::Reconnect
                     | Action::ReleaseStop
                     | Action::Veto => About::Robot,
                 };
-                if asks(&who, action, about) {
+                let cut_off = situation.disconnected.is_some() && !reaches(action);
+                if !cut_off && asks(&who, action, about) {
                     grants.bits |= Grants::bit(Asker::Operator, action);
                 }
             }
@@ -338,11 +383,70 @@ impl Authority {
 fn about(ask: &Ask) -> Option<(Action, About)> {
     match ask {
         Ask::CancelJob { job, .. } => Some((Action::CancelJob, About::Job(job.clone()))),
+        Ask::Disconnect { .. } => Some((Action::Disconnect, About::Robot)),
         Ask::Drive { .. } | Ask::DriveTo { .. } => Some((Action::Drive, About::Robot)),
         Ask::EmergencyStop { .. } => None,
+        Ask::LiftVeto => Some((Action::LiftVeto, About::Robot)),
+        Ask::PlanAccess { job, .. } => Some((Action::PlanAccess, About::Job(job.clone()))),
+        Ask::Reconnect => Some((Action::Reconnect, About::Robot)),
         Ask::ReleaseStop => Some((Action::ReleaseStop, About::Robot)),
+        Ask::ReviewJob { job, .. } => Some((Action::ReviewJob, About::Job(job.clone()))),
+        Ask::SetMode { mode } => Some((Action::SetMode, About::Mode(*mode))),
         Ask::StartJob { job, .. } => Some((Action::StartJob, About::Job(job.clone()))),
+        Ask::Veto { .. } => Some((Action::Veto, About::Robot)),
     }
+}
+
+/// What still reaches a robot that was cut off from those who ask from afar: what ends motion,
+/// and what ends the cut.
+const fn reaches(action: Action) -> bool {
+    matches!(action, Action::CancelJob | Action::Disconnect | Action::Reconnect | Action::Veto)
+}
+
+fn room_for(situation: &Situation, job: &JobId) -> Result<(), Denied> {
+    let jobs = &situation.jobs;
+    if jobs.len() >= MAX_JOBS && !jobs.contains_key(job) {
+        let what = format!("{MAX_JOBS} jobs are remembered already; cancel or carry out some");
+        return Err(Denied::Question(what));
+    }
+    Ok(())
+}
+
+/// What an ask says about the situation.
+fn note_ask(situation: &mut Situation, operator: &ActorId, ask: &Ask) {
+    situation.operator = Some(operator.clone());
+    match ask {
+        Ask::Disconnect { .. } => situation.disconnected = Some(operator.clone()),
+        Ask::LiftVeto => situation.vetoed = None,
+        Ask::PlanAccess { from, job, needs_review, privacy, to } => {
+            let access = situation.jobs.entry(job.clone()).or_default();
+            (access.from, access.to) = (*from, *to);
+            access.needs_review = *needs_review;
+            access.privacy.clone_from(privacy);
+        }
+        Ask::Reconnect => situation.disconnected = None,
+        Ask::ReviewJob { job, plan } => note_review(situation, operator, job, *plan),
+        Ask::SetMode { mode } => {
+            (situation.mode, situation.mode_set_by) = (*mode, Some(operator.clone()));
+        }
+        Ask::Veto { .. } => situation.vetoed = Some(operator.clone()),
+        Ask::CancelJob { .. }
+        | Ask::Drive { .. }
+        | Ask::DriveTo { .. }
+        | Ask::EmergencyStop { .. }
+        | Ask::ReleaseStop
+        | Ask::StartJob { .. } => {}
+    }
+}
+
+/// Reviews of another plan than this are void.
+fn note_review(situation: &mut Situation, operator: &ActorId, job: &JobId, plan: Digest) {
+    let access = situation.jobs.entry(job.clone()).or_default();
+    if access.reviewed_plan != Some(plan) {
+        access.reviewed_by.clear();
+        access.reviewed_plan = Some(plan);
+    }
+    access.reviewed_by.insert(operator.clone());
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What rules are asked about: who, what, and the situation of the robot.
 
+use nooterra_protocol::codec::Digest;
 use nooterra_protocol::grant::{Action, Mode, Sensor};
 use nooterra_protocol::ids::{ActorId, JobId, SkillId, ZoneId};
 use nooterra_protocol::skill::Tier;
@@ -14,12 +15,16 @@ pub const MAX_JOBS: usize = 64;
 /// The situation of a robot, as far as rules can be about it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Situation {
+    /// Who cut the robot off from those who ask from afar, and has not taken it back.
+    pub disconnected: Option<ActorId>,
     /// The job under way.
     pub job: Option<JobId>,
     /// What is known of jobs beyond their plan. Of one that is not in here nothing is.
     pub jobs: BTreeMap<JobId, Access>,
     /// How the robot is operated.
     pub mode: Mode,
+    /// Who set it so; `None` where the configuration did.
+    pub mode_set_by: Option<ActorId>,
     /// Who of the operators asked last.
     pub operator: Option<ActorId>,
     /// The ends of operators' sessions, where they have one.
@@ -36,8 +41,17 @@ pub struct Situation {
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decisions {
+    /// As [`Situation::disconnected`].
+    #[serde(default)]
+    pub disconnected: Option<ActorId>,
     /// As [`Situation::jobs`].
     pub jobs: BTreeMap<JobId, Access>,
+    /// As [`Situation::mode`], where a person set it.
+    #[serde(default)]
+    pub mode: Option<Mode>,
+    /// As [`Situation::mode_set_by`].
+    #[serde(default)]
+    pub mode_set_by: Option<ActorId>,
     /// As [`Situation::sessions`].
     pub sessions: BTreeMap<ActorId, WallMillis>,
     /// As [`Situation::vetoed`].
@@ -48,15 +62,27 @@ impl Situation {
     /// What of it must outlive a restart.
     #[must_use]
     pub fn decisions(&self) -> Decisions {
-        let Self { jobs, sessions, vetoed, .. } = self;
-        Decisions { jobs: jobs.clone(), sessions: sessions.clone(), vetoed: vetoed.clone() }
+        Decisions {
+            disconnected: self.disconnected.clone(),
+            jobs: self.jobs.clone(),
+            mode: self.mode_set_by.is_some().then_some(self.mode),
+            mode_set_by: self.mode_set_by.clone(),
+            sessions: self.sessions.clone(),
+            vetoed: self.vetoed.clone(),
+        }
     }
 
-    /// The situation after a restart.
+    /// The situation after a restart. The mode is the stricter of the configured one and the
+    /// one that a person set: whoever works on a robot must not see it drive off because its
+    /// power came back, nor because somebody had set another mode before the configuration
+    /// was changed.
     #[must_use]
-    pub fn after(mode: Mode, decided: Decisions) -> Self {
-        let Decisions { jobs, sessions, vetoed } = decided;
-        Self { jobs, mode, sessions, vetoed, ..Self::default() }
+    pub fn after(configured: Mode, decided: Decisions) -> Self {
+        let Decisions { disconnected, jobs, mode, mode_set_by, sessions, vetoed } = decided;
+        let set = mode.unwrap_or(configured);
+        let mode = set.stricter(configured);
+        let mode_set_by = mode_set_by.filter(|_| mode == set);
+        Self { disconnected, jobs, mode, mode_set_by, sessions, vetoed, ..Self::default() }
     }
 }
 
@@ -72,6 +98,9 @@ pub struct Access {
     pub privacy: Option<String>,
     /// Who has reviewed it.
     pub reviewed_by: BTreeSet<ActorId>,
+    /// The plan that they looked at; a review counts for no other.
+    #[serde(default)]
+    pub reviewed_plan: Option<Digest>,
     /// Not from then on.
     pub to: Option<WallMillis>,
 }
@@ -101,6 +130,8 @@ pub enum About {
     Job(JobId),
     /// A sensor's data, to be kept for so many seconds.
     Keep(Sensor, u32),
+    /// A mode that is to be set.
+    Mode(Mode),
     /// The robot.
     Robot,
     /// A sensor's data.
@@ -134,6 +165,7 @@ impl fmt::Display for About {
         match self {
             Self::Job(id) => write!(f, "job {id}"),
             Self::Keep(sensor, keep_s) => write!(f, "sensor {} for {keep_s} s", sensor.name()),
+            Self::Mode(mode) => write!(f, "mode {}", mode.name()),
             Self::Robot => f.write_str("this robot"),
             Self::Sensor(sensor) => write!(f, "sensor {}", sensor.name()),
         }

@@ -117,7 +117,10 @@ fn a_job_that_needs_review_waits_for_it() {
     let access = Access { needs_review: true, ..Access::default() };
     rig.authority.change(|situation| drop(situation.jobs.insert(job(), access)));
     rig.refuses(&start(), "`review-comes-first`");
-    rig.authority.review(&ActorId::new("ben").unwrap(), &job()).unwrap();
+    let plan = Plan { steps: vec![] }.digest().unwrap();
+    rig.authority.review(&ActorId::new("ben").unwrap(), &job(), Digest::of(b"other")).unwrap();
+    rig.refuses(&start(), "`review-comes-first`");
+    rig.authority.review(&ActorId::new("ben").unwrap(), &job(), plan).unwrap();
     assert_eq!(rig.judge(&start()), Ok(()));
 }
 
@@ -147,7 +150,7 @@ fn access_and_sessions_have_their_time() {
 #[test]
 fn a_veto_holds_motion_until_it_is_lifted_and_a_stop_needs_nobodys_leave() {
     let rig = built_in();
-    rig.authority.asked(&anna());
+    rig.authority.asked(&anna(), &drive());
     rig.authority.begin_step(&job(), patrol(), true).unwrap();
     rig.authority.veto(&ActorId::new("passer-by").unwrap()).unwrap();
     assert!(
@@ -215,7 +218,7 @@ fn privacy_is_by_sensor_zone_and_job_and_by_how_long() {
 fn a_time_of_day_in_a_rule_ends_the_grants_at_that_time() {
     let rig = rig("@id(\"mornings\") permit (principal, action, resource)\n\
                    when { context.now.toTime() < duration(\"12h30s\") };");
-    rig.authority.asked(&anna());
+    rig.authority.asked(&anna(), &drive());
     let end = WallMillis(NOON + 30_000);
     assert_eq!(rig.authority.grants().expires_at, end);
     rig.pass(29_999);
@@ -229,7 +232,7 @@ fn a_time_of_day_in_a_rule_ends_the_grants_at_that_time() {
 #[test]
 fn grants_end_by_themselves_and_are_renewed_by_whoever_refreshes() {
     let rig = built_in();
-    rig.authority.asked(&anna());
+    rig.authority.asked(&anna(), &drive());
     rig.pass(59_999);
     assert!(rig.allows(Asker::Operator, Action::Drive));
     rig.pass(1);
@@ -255,13 +258,17 @@ fn a_skills_certification_counts() {
 
 #[test]
 fn reviews_are_bounded() {
-    let rig = built_in();
+    let (rig, plan) = (built_in(), Digest::of(b"a plan"));
     for number in 0..situation::MAX_JOBS {
-        rig.authority.review(&anna(), &JobId::new(format!("job-{number}")).unwrap()).unwrap();
+        let job = JobId::new(format!("job-{number}")).unwrap();
+        rig.authority.review(&anna(), &job, plan).unwrap();
     }
-    let full = rig.authority.review(&anna(), &JobId::new("job-x").unwrap()).unwrap_err();
+    let full = rig.authority.review(&anna(), &JobId::new("job-x").unwrap(), plan).unwrap_err();
     assert!(full.to_string().contains("64 jobs are remembered"), "{full}");
-    assert!(rig.authority.review(&anna(), &job()).is_ok(), "of a known job it is still taken");
+    assert!(
+        rig.authority.review(&anna(), &job(), plan).is_ok(),
+        "of a known job it is still taken"
+    );
 }
 
 #[test]

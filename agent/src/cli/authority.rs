@@ -61,8 +61,8 @@ pub(super) enum Command {
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("who").required(true))]
 pub(super) struct Explain {
-    /// What is asked for: cancel_job, disconnect, drive, lift_veto, read_sensor, release_stop,
-    /// retain_sensor, review_job, start_job or veto.
+    /// What is asked for: cancel_job, disconnect, drive, lift_veto, plan_access, read_sensor,
+    /// reconnect, release_stop, retain_sensor, review_job, set_mode, start_job or veto.
     #[arg(value_parser = named(Action::from_name, "an action"))]
     action: Action,
     /// An operator asks.
@@ -101,6 +101,12 @@ pub(super) struct Explain {
     /// How the robot is operated: automatic, maintenance or manual.
     #[arg(long, default_value = "automatic", value_parser = named(Mode::from_name, "a mode"))]
     mode: Mode,
+    /// Who set the robot's mode; without it the configuration did.
+    #[arg(long, value_name = "ID")]
+    mode_set_by: Option<ActorId>,
+    /// The mode that is to be set, for `set_mode`.
+    #[arg(long, value_name = "MODE", value_parser = named(Mode::from_name, "a mode"))]
+    to_mode: Option<Mode>,
     /// The operator's session ends then.
     #[arg(long, value_name = "TIME", value_parser = moment, requires = "operator")]
     session_until: Option<WallMillis>,
@@ -231,12 +237,16 @@ impl Explain {
         let job = || self.job.clone().map(About::Job).context("name the job with --job");
         let sensor = || self.sensor.context("name the sensor with --sensor");
         let about = match self.action {
-            Action::CancelJob | Action::ReviewJob | Action::StartJob => job(),
+            Action::CancelJob | Action::PlanAccess | Action::ReviewJob | Action::StartJob => job(),
+            Action::SetMode => {
+                self.to_mode.map(About::Mode).context("name the mode to be set with --to-mode")
+            }
             Action::ReadSensor => sensor().map(About::Sensor),
             Action::RetainSensor => sensor().map(|sensor| About::Keep(sensor, self.keep_s)),
             Action::Disconnect
             | Action::Drive
             | Action::LiftVeto
+            | Action::Reconnect
             | Action::ReleaseStop
             | Action::Veto => Ok(About::Robot),
         }?;
@@ -260,14 +270,18 @@ impl Explain {
             needs_review: self.needs_review,
             privacy: self.privacy.clone(),
             reviewed_by: self.reviewed_by.iter().cloned().collect(),
+            reviewed_plan: None,
             to: self.access_to,
         };
         // A job that somebody wants to begin is not under way.
-        let under_way = self.action != Action::StartJob && self.action != Action::ReviewJob;
+        let before = [Action::PlanAccess, Action::ReviewJob, Action::StartJob];
+        let under_way = !before.contains(&self.action);
         Situation {
+            disconnected: None,
             job: self.job.clone().filter(|_| under_way),
             jobs: self.job.iter().map(|job| (job.clone(), access.clone())).collect(),
             mode: self.mode,
+            mode_set_by: self.mode_set_by.clone(),
             operator: self.operator.clone(),
             sessions: self.operator.iter().cloned().zip(self.session_until).collect(),
             skill: None,

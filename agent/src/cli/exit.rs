@@ -1,5 +1,6 @@
 //! Exit codes, documented in `--help`.
 
+use crate::activation::ActivationError;
 use crate::authority::signed::AuthorityError;
 use crate::envelope::EnvelopeError;
 use crate::http::HttpError;
@@ -69,6 +70,7 @@ pub(super) fn of(error: &anyhow::Error) -> Code {
     }
     if let Some(error) = error.downcast_ref::<RunError>() {
         return match error {
+            RunError::Activation(error) => activation(error),
             RunError::Authority(error) => authority(error),
             RunError::Driver(_) | RunError::StopInput(_) => Code::Configuration,
             RunError::Envelope(error) => envelope(error),
@@ -79,6 +81,9 @@ pub(super) fn of(error: &anyhow::Error) -> Code {
     }
     if let Some(error) = error.downcast_ref::<AuthorityError>() {
         return authority(error);
+    }
+    if let Some(error) = error.downcast_ref::<ActivationError>() {
+        return activation(error);
     }
     if let Some(error) = error.downcast_ref::<EnvelopeError>() {
         return envelope(error);
@@ -110,6 +115,14 @@ fn envelope(error: &EnvelopeError) -> Code {
         EnvelopeError::Policy { .. } | EnvelopeError::Older { .. } => Code::NotVerified,
         EnvelopeError::File { .. } | EnvelopeError::OwnerKey { .. } => Code::Configuration,
         EnvelopeError::State(_) => Code::Failed,
+    }
+}
+
+fn activation(error: &ActivationError) -> Code {
+    match error {
+        ActivationError::Envelope(error) => envelope(error),
+        ActivationError::Older { .. } => Code::NotVerified,
+        ActivationError::File { .. } | ActivationError::Nothing(_) => Code::Failed,
     }
 }
 

@@ -4,9 +4,12 @@ use super::Answer;
 use super::exit::{Code, coded};
 #[cfg(feature = "tools")]
 use super::masks;
+use crate::activation::Folder;
 use crate::config::Config;
 use crate::{envelope, policy_file};
 use clap::Subcommand;
+use nooterra_policy::VerifiedPolicy;
+use nooterra_protocol::codec::Digest;
 use nooterra_protocol::policy::PolicyDocument;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -16,11 +19,15 @@ pub(super) enum Command {
     /// Say when, how long and by how much a policy would have acted on a recording
     #[cfg(feature = "tools")]
     Backtest(super::backtest::Backtest),
+    /// Put the staged policy in force at the agent's next start, on trial
+    Activate,
     /// Check a policy in TOML or JSON: numbers, polygons, limits
     Check {
         /// The document.
         file: PathBuf,
     },
+    /// Keep the policy that is on trial
+    Confirm,
     /// Say what a new policy allows that the old one did not, and the reverse, with examples
     #[cfg(feature = "tools")]
     Diff(super::review::Diff),
@@ -48,8 +55,17 @@ pub(super) enum Command {
         /// The journal; by default the configured one.
         dir: Option<PathBuf>,
     },
+    /// Give up the policy that is on trial, or else the staged one
+    Rollback,
     /// Show the policy that is in force by the configuration, after verifying it
     Show,
+    /// Verify a signed policy and keep it on the robot, to be activated
+    Stage {
+        /// The signed document, with its masks beside it.
+        file: PathBuf,
+    },
+    /// Say which policies are configured, staged, on trial, confirmed and rejected
+    Status,
     /// Check a policy in TOML or JSON and sign it, with masks from Nav2's map files
     #[cfg(feature = "tools")]
     Sign {
@@ -98,6 +114,38 @@ pub(super) fn answer(
             let dir = dir.map_or_else(|| Ok(load()?.state.journal_dir()), anyhow::Ok)?;
             super::shadow::answer(&dir)
         }
+        Command::Activate => {
+            let config = load()?;
+            let policy = Folder::of(&config).activate(&config)?;
+            Ok(of("takes effect at the agent's next start, on trial", &policy))
+        }
+        Command::Confirm => {
+            let config = load()?;
+            let policy = Folder::of(&config).confirm(&config)?;
+            Ok(of("is to be kept; the agent does so within a few seconds", &policy))
+        }
+        Command::Rollback => {
+            let config = load()?;
+            let what = Folder::of(&config).roll_back(&config)?;
+            Ok(Answer::done(format!("{what} is given up"), json!({ "given_up": what })))
+        }
+        Command::Stage { file } => {
+            let config = load()?;
+            let policy = Folder::of(&config).stage(&config, &file)?;
+            Ok(of("is staged; `policy activate` puts it in force", &policy))
+        }
+        Command::Status => {
+            let config = load()?;
+            let status = Folder::of(&config).status(&config);
+            let line = |(name, hash, version): &(&str, Digest, u32)| {
+                format!("{name:<11} version {version}, SHA-256 {hash}")
+            };
+            let mut lines: Vec<String> = status.policies.iter().map(line).collect();
+            if status.activates {
+                lines.push("the staged policy takes effect at the agent's next start".to_owned());
+            }
+            Ok(Answer::done(lines.join("\n"), json!(status)))
+        }
         Command::Show => {
             let policy = envelope::load(&load()?)?;
             let text = serde_json::to_string_pretty(policy.document())?;
@@ -106,6 +154,14 @@ pub(super) fn answer(
         #[cfg(feature = "tools")]
         Command::Sign { file, key, out, masks } => tools::sign(&read(&file)?, &masks, &key, &out),
     }
+}
+
+/// What becomes of a signed policy.
+fn of(becomes: &str, policy: &VerifiedPolicy) -> Answer {
+    let (document, hash) = (policy.document(), policy.digest());
+    let text = format!("policy {} version {} {becomes}", document.id, document.version);
+    let json = json!({ "policy": document.id, "version": document.version, "hash": hash });
+    Answer::done(text, json)
 }
 
 /// Reads a policy that is not signed yet.

@@ -136,6 +136,11 @@ impl Desk {
         self.remember_stop(false);
     }
 
+    /// Ends any operator's wish.
+    pub fn end_operator(&self) {
+        self.lock().intent.operator = None;
+    }
+
     /// Says who may move the robot, and whether a veto holds it. Before this nobody may.
     pub fn set_authority(&self, granted: &grant::Grants, veto: bool) {
         let until = |asker| {

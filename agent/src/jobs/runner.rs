@@ -176,7 +176,10 @@ impl Runner {
             }
         };
         match over {
-            Ok(()) => self.memory.clear(),
+            Ok(()) => {
+                self.memory.clear();
+                self.parts.authority.forget_job(&job);
+            }
             Err(error) => {
                 error!(%error, %job, "the end of the job is not recorded; it is taken up again after the next start")
             }

@@ -22,6 +22,9 @@ use tracing::{error, info, warn};
 /// takes about 50 bytes of the journal's state.
 const MAX_REMEMBERED: usize = 256;
 
+/// The longest words about a job's privacy.
+const MAX_PRIVACY_BYTES: usize = 128;
+
 /// Where the memory against replay is kept in the journal's state.
 const REPLAY_KEY: &str = "downlink.seen";
 
@@ -60,6 +63,12 @@ pub(super) enum Refused {
     /// Larger than a record of the journal.
     #[error("it is too large to be recorded: {0}")]
     TooLarge(String),
+    /// An access that ends before it begins.
+    #[error("the access ends before it begins; send `to` after `from`")]
+    Window,
+    /// More words about privacy than are remembered.
+    #[error("`privacy` has {0} bytes, at most {MAX_PRIVACY_BYTES} are remembered; shorten it")]
+    Privacy(usize),
     /// More unexpired commands than are remembered.
     #[error("{MAX_REMEMBERED} commands are still unexpired; send shorter validities")]
     TooMany,
@@ -139,15 +148,22 @@ impl Downlink {
             }
             Err(error) => {
                 error!(%error, id = %command.id, "a command is not acted on: it cannot be recorded");
-                // A stop needs no record to be right.
-                if let Ask::EmergencyStop { .. } = command.body {
-                    self.parts.desk.press_emergency_stop();
+                // Neither a stop nor a veto needs a record to be right.
+                match command.body {
+                    Ask::EmergencyStop { .. } => self.parts.desk.press_emergency_stop(),
+                    Ask::Veto { .. } => {
+                        self.parts.authority.asked(&command.issuer, &command.body);
+                        self.parts.desk.end_operator();
+                    }
+                    _ => {}
                 }
                 return Taken::NotRecorded;
             }
         }
         info!(id = %command.id, ask = command.body.name(), "command accepted");
-        self.parts.authority.asked(&command.issuer);
+        if self.parts.authority.asked(&command.issuer, &command.body) {
+            self.parts.desk.end_operator();
+        }
         self.act(command);
         Taken::Accepted(command.id.clone())
     }
@@ -180,7 +196,21 @@ impl Downlink {
             if (1..=most).contains(&asked) { Ok(()) } else { Err(Refused::Lease { asked, most }) }
         };
         match ask {
-            Ask::EmergencyStop { .. } | Ask::ReleaseStop => Ok(()),
+            Ask::Disconnect { .. }
+            | Ask::EmergencyStop { .. }
+            | Ask::LiftVeto
+            | Ask::Reconnect
+            | Ask::ReleaseStop
+            | Ask::ReviewJob { .. }
+            | Ask::SetMode { .. }
+            | Ask::Veto { .. } => Ok(()),
+            Ask::PlanAccess { from: Some(from), to: Some(to), .. } if from >= to => {
+                Err(Refused::Window)
+            }
+            Ask::PlanAccess { privacy: Some(words), .. } if words.len() > MAX_PRIVACY_BYTES => {
+                Err(Refused::Privacy(words.len()))
+            }
+            Ask::PlanAccess { .. } => Ok(()),
             Ask::Drive { lease_ms, twist } => {
                 lease(*lease_ms)?;
                 if twist.is_finite() { Ok(()) } else { Err(Refused::NotFinite("twist")) }
@@ -242,6 +272,14 @@ impl Downlink {
                 self.parts.desk.set_operator(lease(goal, *lease_ms), command.id.clone());
             }
             Ask::CancelJob { job, reason } => self.parts.jobs.cancel(job, reason),
+            // What they say about the situation holds by now.
+            Ask::Disconnect { .. }
+            | Ask::LiftVeto
+            | Ask::PlanAccess { .. }
+            | Ask::Reconnect
+            | Ask::ReviewJob { .. }
+            | Ask::SetMode { .. }
+            | Ask::Veto { .. } => {}
             Ask::StartJob { job, plan } => self.parts.jobs.start(job.clone(), plan.clone()),
         }
     }

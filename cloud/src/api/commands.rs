@@ -16,7 +16,7 @@ use axum::http::StatusCode;
 use nooterra_protocol::codec::{self, Value};
 use nooterra_protocol::command::Ask;
 use nooterra_protocol::command::RemoteCommand;
-use nooterra_protocol::ids::{EnvelopeId, JobId, RobotId};
+use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, RobotId};
 use nooterra_protocol::time::WallMillis;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -39,6 +39,10 @@ pub(crate) struct CommandRequest {
     /// What to ask, such as `{"type":"emergency_stop","reason":"…"}`.
     #[schema(value_type = Object)]
     ask: Ask,
+    /// In whose name, for the robot's rules of who may ask for what; the cloud itself unless
+    /// given. Whoever holds the token vouches for it.
+    #[schema(value_type = Option<String>)]
+    operator: Option<ActorId>,
     /// Void after so many milliseconds; 30000 unless given.
     ttl_ms: Option<u64>,
 }
@@ -94,7 +98,7 @@ pub(crate) async fn send(
     Body(request): Body<CommandRequest>,
 ) -> Result<Answer, ApiError> {
     let robot = load(&core, &id).await?.id;
-    let CommandRequest { ask, ttl_ms } = request;
+    let CommandRequest { ask, operator, ttl_ms } = request;
     fit(&ask)?;
     let ttl = Duration::from_millis(ttl_ms.unwrap_or(TTL_MS));
     let (server, now) = (core.server.clone(), core.clock.wall());
@@ -104,7 +108,8 @@ pub(crate) async fn send(
             if let Some(answer) = call.known(tx, now)? {
                 return Ok(answer);
             }
-            let id = make::issue(tx, &server, &robot, &ask, ttl, None)?;
+            let issuer = operator.unwrap_or_else(|| server.actor().id.clone());
+            let id = make::issue_for(tx, &server, &issuer, &robot, &ask, ttl, None)?;
             let row = commands::find(tx, &robot, &id)?
                 .ok_or_else(|| StoreError::damaged("a command", "it is gone"))?;
             let command = command(row, Vec::new(), now)?;
@@ -177,11 +182,15 @@ fn fit(ask: &Ask) -> Result<(), ApiError> {
             format!("`{}` is not sent from here", ask.name()),
             "POST /v1/jobs/{id}/dispatch and /cancel send it and keep the job's stream",
         )),
-        Ask::EmergencyStop { reason } if reason.len() > MAX_REASON_BYTES => Err(ApiError::unfit(
-            "reason_too_long",
-            format!("a reason has at most {MAX_REASON_BYTES} bytes"),
-            "shorten it",
-        )),
+        Ask::Disconnect { reason } | Ask::EmergencyStop { reason } | Ask::Veto { reason }
+            if reason.len() > MAX_REASON_BYTES =>
+        {
+            Err(ApiError::unfit(
+                "reason_too_long",
+                format!("a reason has at most {MAX_REASON_BYTES} bytes"),
+                "shorten it",
+            ))
+        }
         _ => Ok(()),
     }
 }

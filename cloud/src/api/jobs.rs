@@ -93,6 +93,9 @@ pub(crate) struct JobJson {
     /// Its steps.
     #[schema(value_type = Object)]
     plan: Plan,
+    /// SHA-256 of the plan's canonical CBOR: what a `review_job` of it names.
+    #[schema(value_type = Option<String>)]
+    plan_hash: Option<Digest>,
     /// Steps done of all, 0 to 1, as the robot last said.
     progress: f64,
     /// On whose behalf.
@@ -327,6 +330,7 @@ fn job(row: JobRow) -> JobJson {
         events: row.events,
         head: row.head,
         id: row.id,
+        plan_hash: row.plan.digest().ok(),
         plan: row.plan,
         progress: row.progress,
         requester: row.requester,

@@ -75,7 +75,11 @@ fn asks() -> Vec<Ask> {
         Ask::Drive { lease_ms: 100, twist: Twist::new(0.5, -0.1) },
         Ask::DriveTo { lease_ms: 100, speed_mps: 1.0, to: Point::new(1.0, 2.0) },
         Ask::EmergencyStop { reason: "a reason".to_owned() },
+        Ask::Disconnect { reason: "a reason".to_owned() },
+        Ask::LiftVeto,
+        Ask::Reconnect,
         Ask::ReleaseStop,
+        Ask::Veto { reason: "a reason".to_owned() },
         Ask::StartJob { job: job(), plan },
     ]
 }
