@@ -197,9 +197,6 @@ fn check(config: &Config) -> anyhow::Result<Answer> {
         .map_err(|error| coded(Code::Configuration, error))?
         .ids()
         .count();
-    if let Some(input) = &config.stop_input {
-        input.open().map_err(|error| coded(Code::Configuration, error))?;
-    }
     let robot = crate::driver::open(config, &SimOptions::default())?;
     let shadow = crate::envelope::load_shadow(config)?;
     let shadow = shadow.as_ref().map(VerifiedPolicy::document);
