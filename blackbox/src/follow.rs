@@ -17,7 +17,7 @@ const PATIENCE: u32 = 20;
 /// A place in a journal that moves on as the journal grows.
 ///
 /// What it gives was written, and may not be synced yet: a power cut can still take the last
-/// of it. What has to be certain is asked of [`crate::verify`].
+/// of it. What has to be certain is asked of [`crate::verify()`].
 #[derive(Debug)]
 pub struct Follow {
     db: PathBuf,
