@@ -71,6 +71,14 @@ pub struct Signed<T> {
     key_id: KeyId,
 }
 
+/// The key that signed an object, as the object says itself: nothing is verified. For display,
+/// of what was verified before.
+#[must_use]
+pub fn claimed_key_id(bytes: &[u8]) -> Option<KeyId> {
+    let sign1 = CoseSign1::from_slice(bytes).ok()?;
+    KeyId::from_slice(&sign1.protected.header.key_id)
+}
+
 impl<T: Signable> Signed<T> {
     /// Signs `body`.
     ///

@@ -7,8 +7,10 @@ use crate::store::records::RecordRow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nooterra_evidence::Record;
-use nooterra_protocol::codec::{self, Digest, Value};
+use nooterra_evidence::cose::danger_unverified;
+use nooterra_protocol::codec::{Digest, Value};
 use nooterra_protocol::entry::{Class, Verdict};
+use nooterra_protocol::envelope::claimed_key_id;
 use nooterra_protocol::event::{Actor, EventType, Fact};
 use nooterra_protocol::ids::{EventId, JobId, StreamId};
 use nooterra_protocol::time::{Stamp, WallMillis};
@@ -180,27 +182,12 @@ fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
 }
 
 /// Reads a stored fact. Its signature was checked before it got its place; here only its parts
-/// are taken apart: `[protected, {}, payload, signature]`.
+/// are taken apart.
 pub(crate) fn unverified(signed: &[u8]) -> Result<(String, Fact), StoreError> {
-    let damaged = |why: &str| StoreError::damaged("a fact", why);
-    let parts: Value = codec::from_slice(signed).map_err(|e| StoreError::damaged("a fact", e))?;
-    let Value::Array(parts) = parts else {
-        return Err(damaged("not a COSE_Sign1"));
-    };
-    let [Value::Bytes(protected), _, Value::Bytes(payload), _] = parts.as_slice() else {
-        return Err(damaged("not a COSE_Sign1"));
-    };
-    let header = codec::from_slice(protected).map_err(|e| StoreError::damaged("a fact", e))?;
-    let key_id = match header {
-        // Header 4 is the key id (RFC 9052 §3.1).
-        Value::Map(map) => match map.get(&Value::Integer(4)) {
-            Some(Value::Bytes(id)) => id.iter().map(|byte| format!("{byte:02x}")).collect(),
-            _ => return Err(damaged("no key id")),
-        },
-        _ => return Err(damaged("no header")),
-    };
-    let fact = codec::from_slice(payload).map_err(|e| StoreError::damaged("a fact", e))?;
-    Ok((key_id, fact))
+    let damaged = |why: &dyn std::fmt::Display| StoreError::damaged("a fact", why);
+    let fact = danger_unverified(signed).map_err(|e| damaged(&e))?;
+    let key_id = claimed_key_id(signed).ok_or_else(|| damaged(&"no key id"))?;
+    Ok((key_id.to_string(), fact))
 }
 
 /// CBOR as JSON: 32 bytes as hexadecimal digits (a digest), other bytes as base64, a number
