@@ -255,7 +255,10 @@ impl Daemon {
         let capabilities = robot.capabilities();
         let desk = Arc::new(Desk::new(handle.clone(), policy));
         let told = Arc::clone(&desk);
-        authority.listen(move |grants, veto| told.set_authority(grants, veto));
+        authority.listen(move |grants, situation| {
+            told.set_limits(situation.limits.as_ref());
+            told.set_authority(grants, situation.vetoed.is_some());
+        });
         let view = Arc::new(View::default());
         runtime.spawn(place::follow(Arc::clone(authority), policy.clone(), Arc::clone(&view)));
         let host = Arc::new(Host::new(HostOptions::default())?);
@@ -265,6 +268,7 @@ impl Daemon {
         let recorded =
             recorded.map(|options| Flight::start(options, handle.clone())).transpose()?;
         let (flight, ticks) = recorded.unzip();
+        let (stop, stopped) = watch::channel(false);
         let (runner, jobs) = Runner::new(
             &config.state.dir,
             RunnerParts {
@@ -278,7 +282,7 @@ impl Daemon {
                 journal: handle.clone(),
                 pace: Box::new(SystemPace),
                 policy_hash: policy.digest(),
-                shelf: shelf(config, &handle, runtime.handle()),
+                shelf: shelf(config, &handle, runtime.handle(), stopped.clone()),
                 view: Arc::clone(&view),
             },
         );
@@ -331,7 +335,6 @@ impl Daemon {
         let waker = Arc::clone(&news);
         handle.set_notify(Box::new(move || waker.notify_one()));
         let health = health(policy, &identity, capabilities, &desk, &view, &handle);
-        let (stop, stopped) = watch::channel(false);
         let channel = Channel {
             clock: Arc::clone(&clock),
             config: config.link.clone(),
@@ -372,7 +375,9 @@ impl Daemon {
         if tokio::time::timeout(GOODBYE_WITHIN, self.channel).await.is_err() {
             info!("the channel was cut");
         }
-        if self.runner.join().is_err() {
+        // It may be fetching a skill, which this thread's runtime carries: so it waits elsewhere.
+        let runner = self.runner;
+        if !matches!(tokio::task::spawn_blocking(|| runner.join()).await, Ok(Ok(()))) {
             error!("the job runner panicked");
         }
         if let Some(flight) = self.flight {
@@ -479,10 +484,23 @@ fn keep_floor(clock: &SystemClock, journal: &JournalHandle) {
     }
 }
 
-fn shelf(config: &Config, journal: &JournalHandle, runtime: &tokio::runtime::Handle) -> Shelf {
+fn shelf(
+    config: &Config,
+    journal: &JournalHandle,
+    runtime: &tokio::runtime::Handle,
+    stopped: watch::Receiver<bool>,
+) -> Shelf {
     let (dir, robot) = (config.state.identity_dir(), config.robot.id.clone());
     let runtime = runtime.clone();
-    let fetch = move |bundle| runtime.block_on(fetch_patiently(&dir, &robot, bundle));
+    let fetch = move |bundle| {
+        let mut stopped = stopped.clone();
+        runtime.block_on(async {
+            tokio::select! {
+                fetched = fetch_patiently(&dir, &robot, bundle) => fetched,
+                _ = stopped.wait_for(|stopped| *stopped) => Err("the agent ends".to_owned()),
+            }
+        })
+    };
     let keys = config.skills.trusted_keys_dir.clone();
     Shelf::new(config.state.skills_dir(), keys, journal.clone(), Box::new(fetch))
 }

@@ -17,7 +17,7 @@ use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::geometry::{Point, Twist};
 use nooterra_protocol::grant::Mode;
-use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, RobotId, StepId};
+use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, ModeId, RobotId, StepId};
 use nooterra_protocol::keys::{Ed25519Key, Signer as _};
 use nooterra_protocol::plan::{Param, Plan, PlanStep, SkillRef};
 use nooterra_protocol::time::{MonoNanos, WallMillis};
@@ -367,6 +367,22 @@ fn a_mode_is_set_from_afar_and_maintenance_is_ended_by_whoever_began_it() {
     door.refuses(&sign(others), "`who-works-on-it-says-when-done`");
     assert!(matches!(take("env_5", set(Mode::Automatic)), Taken::Accepted(_)));
     assert!(!door.moves(), "a lease from before the maintenance goes on");
+}
+
+#[test]
+fn the_limits_of_a_mode_hold_from_afar_and_only_of_one_that_the_policy_has() {
+    let site = Site::new();
+    let door = open(&site);
+    let set = |id: &str, mode: Option<&str>| {
+        let mode = mode.map(|mode| ModeId::new(mode).unwrap());
+        sign(command(id, Ask::SetLimits { mode }))
+    };
+    door.refuses(&set("env_1", Some("feathers")), "the policy has no mode `feathers`; it has");
+    assert!(matches!(door.downlink.take(&set("env_2", None)), Taken::Accepted(_)));
+    assert_eq!(door.desk.try_intent().unwrap().limits, None);
+    // One that a later policy no longer has.
+    door.desk.set_limits(Some(&ModeId::new("feathers").unwrap()));
+    assert_eq!(door.desk.try_intent().unwrap().limits, Some(u8::MAX), "the strictest of all");
 }
 
 #[test]

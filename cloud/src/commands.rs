@@ -98,6 +98,7 @@ fn check(ask: &Ask) -> Result<(), CommandError> {
         | Ask::Reconnect
         | Ask::ReleaseStop
         | Ask::ReviewJob { .. }
+        | Ask::SetLimits { .. }
         | Ask::SetMode { .. }
         | Ask::StartJob { .. }
         | Ask::Veto { .. } => Ok(()),

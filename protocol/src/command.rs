@@ -4,7 +4,7 @@ use crate::codec::Digest;
 use crate::envelope::{Envelope, Signable};
 use crate::geometry::{Planar, Point, Twist};
 use crate::grant::Mode;
-use crate::ids::JobId;
+use crate::ids::{JobId, ModeId};
 use crate::plan::Plan;
 use crate::time::WallMillis;
 use serde::{Deserialize, Serialize};
@@ -354,6 +354,11 @@ pub enum Ask {
         /// [`Plan::digest`] of its plan.
         plan: Digest,
     },
+    /// Hold the limits of one of the policy's modes, such as a payload on board.
+    SetLimits {
+        /// Which; none for the policy's own limits.
+        mode: Option<ModeId>,
+    },
     /// Set how the robot is operated.
     SetMode {
         /// From now on.
@@ -388,6 +393,7 @@ impl Ask {
             Self::Reconnect => "reconnect",
             Self::ReleaseStop => "release_stop",
             Self::ReviewJob { .. } => "review_job",
+            Self::SetLimits { .. } => "set_limits",
             Self::SetMode { .. } => "set_mode",
             Self::StartJob { .. } => "start_job",
             Self::Veto { .. } => "veto",

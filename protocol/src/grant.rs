@@ -34,6 +34,8 @@ pub enum Action {
     RetainSensor,
     /// State that a job was reviewed.
     ReviewJob,
+    /// Choose among the policy's modes, such as a payload on board.
+    SetLimits,
     /// Set how the robot is operated.
     SetMode,
     /// Begin a job.
@@ -44,7 +46,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, in the order of their bits.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::CancelJob,
         Self::Disconnect,
         Self::Drive,
@@ -55,6 +57,7 @@ impl Action {
         Self::ReleaseStop,
         Self::RetainSensor,
         Self::ReviewJob,
+        Self::SetLimits,
         Self::SetMode,
         Self::StartJob,
         Self::Veto,
@@ -74,6 +77,7 @@ impl Action {
             Self::ReleaseStop => "release_stop",
             Self::RetainSensor => "retain_sensor",
             Self::ReviewJob => "review_job",
+            Self::SetLimits => "set_limits",
             Self::SetMode => "set_mode",
             Self::StartJob => "start_job",
             Self::Veto => "veto",

@@ -213,7 +213,7 @@ impl Robot {
         let authority =
             authority::signed::authority(&config, rules, Arc::clone(&clock), &handle).unwrap();
         let told = Arc::clone(&desk);
-        authority.listen(move |grants, veto| told.set_authority(grants, veto));
+        authority.listen(move |grants, now| told.set_authority(grants, now.vetoed.is_some()));
         let downlink = Downlink::new(DownlinkParts {
             authority: Arc::new(authority),
             clock: Arc::clone(&clock),

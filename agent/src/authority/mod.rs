@@ -58,8 +58,8 @@ pub struct Authority {
     rules: Rules,
 }
 
-/// Is told what is granted, and whether somebody's veto holds the robot.
-type Listener = Box<dyn Fn(&Grants, bool) + Send + Sync>;
+/// Is told what is granted, and in which situation: whether a veto holds, whose limits do.
+type Listener = Box<dyn Fn(&Grants, &Situation) + Send + Sync>;
 
 struct Inner {
     grants: Grants,
@@ -235,14 +235,14 @@ impl Authority {
 
     /// Hands over what is granted now, and again each time that it changes: for a control loop,
     /// which never asks. Only the first listener is told.
-    pub fn listen(&self, listener: impl Fn(&Grants, bool) + Send + Sync + 'static) {
+    pub fn listen(&self, listener: impl Fn(&Grants, &Situation) + Send + Sync + 'static) {
         let _ = self.listener.set(Box::new(listener));
         self.tell(&self.lock());
     }
 
     fn tell(&self, inner: &Inner) {
         if let Some(listener) = self.listener.get() {
-            listener(&inner.grants, inner.situation.vetoed.is_some());
+            listener(&inner.grants, &inner.situation);
         }
     }
 
@@ -338,6 +338,7 @@ impl Authority {
                     Action::Disconnect
                     | Action::Drive
                     | Action::LiftVeto
+                    | Action::SetLimits
                     | Action::Reconnect
                     | Action::ReleaseStop
                     | Action::Veto => About::Robot,
@@ -391,6 +392,7 @@ fn about(ask: &Ask) -> Option<(Action, About)> {
         Ask::Reconnect => Some((Action::Reconnect, About::Robot)),
         Ask::ReleaseStop => Some((Action::ReleaseStop, About::Robot)),
         Ask::ReviewJob { job, .. } => Some((Action::ReviewJob, About::Job(job.clone()))),
+        Ask::SetLimits { .. } => Some((Action::SetLimits, About::Robot)),
         Ask::SetMode { mode } => Some((Action::SetMode, About::Mode(*mode))),
         Ask::StartJob { job, .. } => Some((Action::StartJob, About::Job(job.clone()))),
         Ask::Veto { .. } => Some((Action::Veto, About::Robot)),
@@ -426,6 +428,7 @@ fn note_ask(situation: &mut Situation, operator: &ActorId, ask: &Ask) {
         }
         Ask::Reconnect => situation.disconnected = None,
         Ask::ReviewJob { job, plan } => note_review(situation, operator, job, *plan),
+        Ask::SetLimits { mode } => situation.limits.clone_from(mode),
         Ask::SetMode { mode } => {
             (situation.mode, situation.mode_set_by) = (*mode, Some(operator.clone()));
         }

@@ -2,7 +2,7 @@
 
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::grant::{Action, Mode, Sensor};
-use nooterra_protocol::ids::{ActorId, JobId, SkillId, ZoneId};
+use nooterra_protocol::ids::{ActorId, JobId, ModeId, SkillId, ZoneId};
 use nooterra_protocol::skill::Tier;
 use nooterra_protocol::time::WallMillis;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ pub struct Situation {
     pub job: Option<JobId>,
     /// What is known of jobs beyond their plan. Of one that is not in here nothing is.
     pub jobs: BTreeMap<JobId, Access>,
+    /// The policy's mode whose limits hold; the policy's own where there is none.
+    pub limits: Option<ModeId>,
     /// How the robot is operated.
     pub mode: Mode,
     /// Who set it so; `None` where the configuration did.
@@ -46,6 +48,9 @@ pub struct Decisions {
     pub disconnected: Option<ActorId>,
     /// As [`Situation::jobs`].
     pub jobs: BTreeMap<JobId, Access>,
+    /// As [`Situation::limits`].
+    #[serde(default)]
+    pub limits: Option<ModeId>,
     /// As [`Situation::mode`], where a person set it.
     #[serde(default)]
     pub mode: Option<Mode>,
@@ -65,6 +70,7 @@ impl Situation {
         Decisions {
             disconnected: self.disconnected.clone(),
             jobs: self.jobs.clone(),
+            limits: self.limits.clone(),
             mode: self.mode_set_by.is_some().then_some(self.mode),
             mode_set_by: self.mode_set_by.clone(),
             sessions: self.sessions.clone(),
@@ -78,11 +84,11 @@ impl Situation {
     /// was changed.
     #[must_use]
     pub fn after(configured: Mode, decided: Decisions) -> Self {
-        let Decisions { disconnected, jobs, mode, mode_set_by, sessions, vetoed } = decided;
+        let Decisions { disconnected, jobs, limits, mode, mode_set_by, sessions, vetoed } = decided;
         let set = mode.unwrap_or(configured);
         let mode = set.stricter(configured);
         let mode_set_by = mode_set_by.filter(|_| mode == set);
-        Self { disconnected, jobs, mode, mode_set_by, sessions, vetoed, ..Self::default() }
+        Self { disconnected, jobs, limits, mode, mode_set_by, sessions, vetoed, ..Self::default() }
     }
 }
 

@@ -62,7 +62,8 @@ pub(super) enum Command {
 #[command(group = clap::ArgGroup::new("who").required(true))]
 pub(super) struct Explain {
     /// What is asked for: cancel_job, disconnect, drive, lift_veto, plan_access, read_sensor,
-    /// reconnect, release_stop, retain_sensor, review_job, set_mode, start_job or veto.
+    /// reconnect, release_stop, retain_sensor, review_job, set_limits, set_mode, start_job or
+    /// veto.
     #[arg(value_parser = named(Action::from_name, "an action"))]
     action: Action,
     /// An operator asks.
@@ -248,6 +249,7 @@ impl Explain {
             | Action::LiftVeto
             | Action::Reconnect
             | Action::ReleaseStop
+            | Action::SetLimits
             | Action::Veto => Ok(About::Robot),
         }?;
         let tier = match self.tier {
@@ -280,6 +282,7 @@ impl Explain {
             disconnected: None,
             job: self.job.clone().filter(|_| under_way),
             jobs: self.job.iter().map(|job| (job.clone(), access.clone())).collect(),
+            limits: None,
             mode: self.mode,
             mode_set_by: self.mode_set_by.clone(),
             operator: self.operator.clone(),

@@ -8,7 +8,7 @@ use super::steer::Goal;
 use nooterra_blackbox::{Context, ContextId, JournalHandle};
 use nooterra_policy::{Grants, VerifiedPolicy};
 use nooterra_protocol::grant;
-use nooterra_protocol::ids::{EnvelopeId, JobId};
+use nooterra_protocol::ids::{EnvelopeId, JobId, ModeId};
 use nooterra_protocol::time::MonoNanos;
 use std::sync::{Mutex, MutexGuard};
 use tracing::error;
@@ -52,6 +52,8 @@ pub struct Intent {
     pub emergency_stop: bool,
     /// Who may move the robot, until when.
     pub grants: Grants,
+    /// The policy's mode that holds, by its place in the document; beyond it the strictest.
+    pub limits: Option<u8>,
     /// An operator's.
     pub operator: Option<Lease>,
     /// Until when the range sensor's data may be kept.
@@ -71,6 +73,8 @@ struct Inner {
 pub struct Desk {
     inner: Mutex<Inner>,
     journal: JournalHandle,
+    /// The policy's modes, in their order.
+    modes: Vec<ModeId>,
 }
 
 impl std::fmt::Debug for Desk {
@@ -95,12 +99,14 @@ impl Desk {
             context: journal.set_context(context.clone()),
             emergency_stop: was_stopped(&journal),
             grants: Grants::NONE,
+            limits: None,
             operator: None,
             scan_kept_until: MonoNanos(0),
             skill: None,
             veto: false,
         };
-        Self { inner: Mutex::new(Inner { context, intent }), journal }
+        let modes = policy.document().modes.iter().map(|mode| mode.id.clone()).collect();
+        Self { inner: Mutex::new(Inner { context, intent }), journal, modes }
     }
 
     /// Lays down an operator's wish on behalf of a signed command; the latest replaces.
@@ -155,6 +161,20 @@ impl Desk {
         let kept = granted.sensors[grant::Sensor::Range as usize].keep_s > 0;
         inner.intent.scan_kept_until = if kept { granted.expires } else { MonoNanos(0) };
         inner.intent.veto = veto;
+    }
+
+    /// Says which of the policy's modes holds. One that the policy does not have, because it was
+    /// changed since, is taken for the strictest of all.
+    pub fn set_limits(&self, mode: Option<&ModeId>) {
+        let place = |mode: &ModeId| self.modes.iter().position(|known| known == mode);
+        self.lock().intent.limits = mode
+            .map(|mode| place(mode).and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX));
+    }
+
+    /// The policy's modes.
+    #[must_use]
+    pub fn modes(&self) -> &[ModeId] {
+        &self.modes
     }
 
     /// Names the job that verdicts belong to from now on.

@@ -200,6 +200,7 @@ impl ControlLoop {
             clock: self.time(now),
             grants: self.intent.grants,
             journal_age: self.queue.oldest_uncommitted_age(now),
+            mode: self.intent.limits,
             surroundings: scan.map(|scan| Surroundings::from_scan(scan.at, &scan.value)),
             wishes: self.wishes(now, &seen),
             ..Inputs::new(self.tick, now, seen.pose, twist)

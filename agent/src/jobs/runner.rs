@@ -228,8 +228,11 @@ impl Runner {
     fn bundles(&self, plan: &Plan) -> Result<BTreeMap<Digest, Bundle>, Halt> {
         let mut bundles = BTreeMap::new();
         for skill in plan.skills() {
-            let bundle =
-                self.parts.shelf.bundle(skill).map_err(|error| Halt::Abort(error.to_string()))?;
+            let bundle = self.parts.shelf.bundle(skill).map_err(|error| {
+                // A bundle that was not fetched because the agent ends is fetched after its start.
+                let leaves = self.inbox.shared.leaving();
+                if leaves { Halt::Leave } else { Halt::Abort(error.to_string()) }
+            })?;
             bundles.insert(skill.bundle, bundle);
         }
         Ok(bundles)

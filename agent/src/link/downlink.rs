@@ -10,7 +10,7 @@ use nooterra_protocol::codec::{self, Blob, Digest};
 use nooterra_protocol::command::{Ask, RemoteCommand};
 use nooterra_protocol::entry::{CommandReceived, CommandRefused, Entry};
 use nooterra_protocol::envelope::{Refusal, Signed, SignedError};
-use nooterra_protocol::ids::{EnvelopeId, RobotId};
+use nooterra_protocol::ids::{EnvelopeId, ModeId, RobotId};
 use nooterra_protocol::keys::VerifyingKey;
 use nooterra_protocol::plan::PlanError;
 use nooterra_protocol::time::WallMillis;
@@ -44,6 +44,14 @@ pub(super) enum Refused {
         asked: u32,
         /// `link.max_lease_ms`.
         most: u32,
+    },
+    /// The policy has no such mode.
+    #[error("the policy has no mode `{asked}`; it has {}", if known.is_empty() { "none" } else { known.as_str() })]
+    NoMode {
+        /// What was asked for.
+        asked: ModeId,
+        /// Those that it has.
+        known: String,
     },
     /// A number that is no number.
     #[error("`{0}` is not a finite number")]
@@ -204,6 +212,17 @@ impl Downlink {
             | Ask::ReviewJob { .. }
             | Ask::SetMode { .. }
             | Ask::Veto { .. } => Ok(()),
+            Ask::SetLimits { mode } => {
+                let known = self.parts.desk.modes();
+                match mode.as_ref().filter(|mode| !known.contains(mode)) {
+                    None => Ok(()),
+                    Some(mode) => {
+                        let known: Vec<&str> = known.iter().map(ModeId::as_str).collect();
+                        let (asked, known) = (mode.clone(), known.join(", "));
+                        Err(Refused::NoMode { asked, known })
+                    }
+                }
+            }
             Ask::PlanAccess { from: Some(from), to: Some(to), .. } if from >= to => {
                 Err(Refused::Window)
             }
@@ -278,6 +297,7 @@ impl Downlink {
             | Ask::PlanAccess { .. }
             | Ask::Reconnect
             | Ask::ReviewJob { .. }
+            | Ask::SetLimits { .. }
             | Ask::SetMode { .. }
             | Ask::Veto { .. } => {}
             Ask::StartJob { job, plan } => self.parts.jobs.start(job.clone(), plan.clone()),

@@ -79,6 +79,7 @@ fn asks() -> Vec<Ask> {
         Ask::LiftVeto,
         Ask::Reconnect,
         Ask::ReleaseStop,
+        Ask::SetLimits { mode: None },
         Ask::Veto { reason: "a reason".to_owned() },
         Ask::StartJob { job: job(), plan },
     ]
