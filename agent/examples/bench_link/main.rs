@@ -53,12 +53,15 @@ fn link(rig: &Rig) {
     let drive =
         json!({ "type": "drive", "lease_ms": 60, "twist": { "linear": 0.3, "angular": 0.0 } });
     let driven = commands(rig, &robot, &drive, Motion::Moving, samples(300));
+    let (written, tick) = setpoints(&robot);
     let stop = json!({ "type": "emergency_stop", "reason": "bench" });
     let stopped = commands(rig, &robot, &stop, Motion::Stopped, samples(150));
     robot.stop();
     figure_with_floor("link.command_received", Unit::Micros, &driven.received, ECHO, floor);
     figure_with_floor("link.command_to_actuator", Unit::Micros, &driven.acted, ECHO, floor);
     figure_with_floor("link.stop_to_actuator", Unit::Micros, &stopped.acted, ECHO, floor);
+    let what = "one tick of the control loop";
+    figure_with_floor("link.setpoint_to_write_p99", Unit::Micros, &written, what, tick);
     let what = "signing and verifying alone";
     let crypto = signing.median() + verifying.median();
     figure_with_floor("link.echo", Unit::Micros, &echo, what, crypto);
@@ -101,6 +104,28 @@ fn commands(rig: &Rig, robot: &Robot, ask: &Value, wanted: Motion, rounds: usize
     }
     assert_eq!(received.len(), rounds);
     Sent { acted, received }
+}
+
+/// From a wish on the control thread's desk to the driver's write, at the 99th percentile: one
+/// sample for each hundred wishes. Beside it the tick that a wish may have to wait for.
+fn setpoints(robot: &Robot) -> (Samples, f64) {
+    let (mut worst, mut tick) = (Samples::default(), Samples::default());
+    tick.push(rig::PERIOD);
+    // What was granted with the last command holds for a minute.
+    for batch in 0..3_u64 {
+        let mut written = Samples::default();
+        for round in 0..100_u64 {
+            robot.forget();
+            let asked = robot.wish();
+            written.push(robot.wait_for(Motion::Moving).since(asked).unwrap());
+            robot.wait_for(Motion::Still);
+            // As above, to a tenth of a millisecond.
+            let between = 20_000 + (batch * 100 + round) * 733 % 20_000;
+            std::thread::sleep(Duration::from_micros(between));
+        }
+        worst.push(Duration::from_secs_f64(written.p99()));
+    }
+    (worst, tick.median())
 }
 
 /// When the robot received which command, by its own journal.

@@ -4,7 +4,7 @@ use crate::measure::Samples;
 use nooterra_agent::authority;
 use nooterra_agent::clock::{SystemClock, mono};
 use nooterra_agent::config::Config;
-use nooterra_agent::control::{ControlLoop, ControlThread, Desk, View};
+use nooterra_agent::control::{ControlLoop, ControlThread, Desk, Goal, Lease, View};
 use nooterra_agent::identity::{self, Identity};
 use nooterra_agent::jobs::{Inbox, Jobs};
 use nooterra_agent::link::{Channel, Downlink, DownlinkParts};
@@ -16,7 +16,7 @@ use nooterra_protocol::command::{Command, StopProfile};
 use nooterra_protocol::entry::Class;
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::geometry::{Pose, Twist};
-use nooterra_protocol::ids::RobotId;
+use nooterra_protocol::ids::{EnvelopeId, RobotId};
 use nooterra_protocol::keys::{Ed25519Key, Signer as _};
 use nooterra_protocol::observation::{Capabilities, Observation, Timed};
 use nooterra_protocol::policy::PolicyDocument;
@@ -168,6 +168,9 @@ impl Rig {
     }
 }
 
+/// Of the control loop, by the robot's configuration: 50 Hz.
+pub(crate) const PERIOD: Duration = Duration::from_millis(20);
+
 /// What the driver was last told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Motion {
@@ -179,6 +182,7 @@ pub(crate) enum Motion {
 /// The agent's parts, composed as the daemon composes them, around a robot that stands.
 pub(crate) struct Robot {
     control: ControlThread,
+    desk: Arc<Desk>,
     _inbox: Inbox,
     journal: Journal,
     link: JoinHandle<()>,
@@ -218,7 +222,7 @@ impl Robot {
             authority: Arc::new(authority),
             clock: Arc::clone(&clock),
             command_key: identity.cloud().command_key.clone(),
-            desk,
+            desk: Arc::clone(&desk),
             jobs,
             journal: handle.clone(),
             max_lease_ms: config.link.max_lease_ms,
@@ -255,7 +259,7 @@ impl Robot {
             assert!(Instant::now() < give_up, "the robot is not online");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { control, _inbox: inbox, journal, link, motions, stop }
+        Self { control, desk, _inbox: inbox, journal, link, motions, stop }
     }
 
     pub(crate) fn stop(self) {
@@ -263,6 +267,16 @@ impl Robot {
         self.stop.send_replace(true);
         self.link.join().unwrap();
         self.journal.close().unwrap();
+    }
+
+    /// Lays down an operator's wish for a moment; when.
+    pub(crate) fn wish(&self) -> MonoNanos {
+        let at = mono();
+        let until = at.plus(Duration::from_millis(60));
+        let lease =
+            Lease { goal: Goal::Drive(Twist::new(0.3, 0.0)), holds: true, renewed: at, until };
+        self.desk.set_operator(lease, EnvelopeId::new("cmd_bench").unwrap());
+        at
     }
 
     pub(crate) fn journal(&self) -> JournalHandle {

@@ -105,6 +105,7 @@ impl Area {
             Self::Link => &[
                 "link.command_received",
                 "link.command_to_actuator",
+                "link.setpoint_to_write_p99",
                 "link.stop_to_actuator",
                 "link.echo",
             ],
