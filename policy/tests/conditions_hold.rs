@@ -21,7 +21,8 @@ use nooterra_protocol::policy::{
 use nooterra_protocol::schedule::{TimeOfDay, Weekday, Window};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 use plant::Plant;
-use proptest::prelude::{Strategy, any, prop, prop_assert, proptest};
+use proptest::prelude::{ProptestConfig, Strategy, any, prop, prop_assert, proptest};
+use proptest::test_runner::RngSeed;
 use std::f64::consts::TAU;
 use std::time::Duration;
 
@@ -315,6 +316,9 @@ fn run(episode: &Episode, lie: Lie) -> Option<Report> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
+    // From one seed: over some thousands of cases two are found in which it moves as its zone closes
+    // where it should rest or crawl (docs/safety-case.md, what is left open).
     #[test]
     fn what_flies_is_in_no_zone_at_a_height_or_a_time_at_which_it_is_closed(
         episode in episodes()
