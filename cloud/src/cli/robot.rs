@@ -17,12 +17,15 @@ pub(crate) enum Command {
         /// The robot.
         id: String,
     },
-    /// Send a command as the API takes it, such as `{"type":"release_stop"}`.
+    /// Send a command as the API takes it, such as `{"type":"veto","reason":"..."}`.
     Send {
         /// The robot.
         id: String,
         /// What is asked, JSON.
         ask: String,
+        /// In whose name; this cloud vouches for it.
+        #[arg(long, value_name = "NAME")]
+        operator: Option<String>,
         /// The robot may take it for so many milliseconds.
         #[arg(long, value_name = "MS")]
         ttl: Option<u64>,
@@ -55,8 +58,8 @@ pub(crate) enum Command {
 
 pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientError> {
     let of = |id: &str| format!("/v1/robots/{}", encoded(id));
-    let send = |id: &str, ask: Value, ttl: Option<u64>| {
-        let body = json!({ "ask": ask, "ttl_ms": ttl });
+    let send = |id: &str, ask: Value, operator: Option<String>, ttl: Option<u64>| {
+        let body = json!({ "ask": ask, "operator": operator, "ttl_ms": ttl });
         let answer = cloud.client.post(&format!("{}/commands", of(id)), &body)?;
         cloud.print(&answer, |answer| commands(std::slice::from_ref(answer)))
     };
@@ -69,18 +72,18 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
             let answer = cloud.client.get("/v1/robots")?;
             cloud.print(&answer, |answer| list(items(answer, "robots")))
         }
-        Command::Release { id } => send(&id, json!({ "type": "release_stop" }), None),
-        Command::Send { id, ask, ttl } => {
+        Command::Release { id } => send(&id, json!({ "type": "release_stop" }), None, None),
+        Command::Send { id, ask, operator, ttl } => {
             let ask =
                 serde_json::from_str(&ask).map_err(|error| ClientError::Ask(error.to_string()))?;
-            send(&id, ask, ttl)
+            send(&id, ask, operator, ttl)
         }
         Command::Show { id } => {
             let answer = cloud.client.get(&of(&id))?;
             cloud.print(&answer, one)
         }
         Command::Stop { id, reason } => {
-            send(&id, json!({ "type": "emergency_stop", "reason": reason }), None)
+            send(&id, json!({ "type": "emergency_stop", "reason": reason }), None, None)
         }
         Command::Verdicts { id, after, limit } => {
             let path = format!("{}/verdicts?after={after}&limit={limit}", of(&id));

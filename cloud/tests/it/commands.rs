@@ -149,8 +149,10 @@ fn a_robot_is_stopped_released_and_seen() {
     );
     assert!(ok(&rig, &["robot", "release", "amr-1"]).contains("release_stop"));
     ok(&rig, &["robot", "send", "amr-1", r#"{"type":"release_stop"}"#, "--ttl", "1000"]);
+    let veto = r#"{"type":"veto","reason":"somebody is on the floor"}"#;
+    assert!(ok(&rig, &["robot", "send", "amr-1", veto, "--operator", "anna"]).contains("veto"));
     let told = ok(&rig, &["robot", "commands", "amr-1"]);
-    assert_eq!(told.lines().count(), 4, "{told}");
+    assert_eq!(told.lines().count(), 5, "{told}");
     assert!(ok(&rig, &["robot", "verdicts", "amr-1"]).starts_with("CURSOR"));
     let (code, _, err) = run(&rig, &["robot", "send", "amr-1", "{"]);
     assert_eq!(code, Some(2), "{err}");
