@@ -158,7 +158,6 @@ fn an_agent_that_is_killed_in_the_middle_of_a_dump_says_so_at_its_next_start() {
         let found = cloud.records(Class::Normal);
         found.values().any(|record| record["kind"] == "flight").then_some(())
     });
-    agent.kill();
     let status = || {
         let mut command = Command::new(AGENT);
         command.arg("--config").arg(site.path("agent.toml")).args(["status", "--json"]);
@@ -166,6 +165,8 @@ fn an_agent_that_is_killed_in_the_middle_of_a_dump_says_so_at_its_next_start() {
         let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         (output.status.code(), said)
     };
+    wait_for("the status of the first start", || (status().1["boot"] == 1).then_some(()));
+    agent.kill();
     let (code, said) = status();
     assert_eq!((code, &said["running"]), (Some(1), &json!(false)), "{said}");
 
