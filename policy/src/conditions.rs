@@ -163,6 +163,18 @@ impl Condition {
     }
 }
 
+/// From where nothing is open, the ways to where something is: how far each goes until it would
+/// lead out again on the other side, metres. `None` where there is no such way.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct WaysIn {
+    pub(crate) down_m: Option<f64>,
+    pub(crate) up_m: Option<f64>,
+}
+
+impl WaysIn {
+    pub(crate) const NONE: Self = Self { down_m: None, up_m: None };
+}
+
 /// The zones of a policy that are not always in force.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Conditions {
@@ -211,20 +223,53 @@ impl Conditions {
         self.items.iter().fold(u128::MAX, |bits, condition| bits & !condition.bit)
     }
 
-    /// The ways, up and down, that lead to the height of a zone that permits and is open now.
-    pub(crate) fn ways_in(&self, moment: &Moment) -> (bool, bool) {
-        let (mut up, mut down) = (false, false);
+    /// The ways that lead to the height of a zone that permits and is open now.
+    pub(crate) fn ways_in(&self, moment: &Moment) -> WaysIn {
+        let mut ways = WaysIn::default();
+        // The first that is met counts: there it can end.
+        let (mut next_up_m, mut next_down_m) = (f64::INFINITY, f64::INFINITY);
         for condition in self.items.iter().filter(|condition| condition.permits) {
             let Some(band) = condition.band.filter(|_| condition.in_time(moment, self.horizon_ms))
             else {
                 continue;
             };
-            if let Some(Span { highest_m, lowest_m }) = moment.height(band.reference) {
-                up |= band.min_m.is_some_and(|least| lowest_m < least);
-                down |= band.max_m.is_some_and(|most| highest_m > most);
+            let Some(Span { highest_m, lowest_m }) = moment.height(band.reference) else {
+                continue;
+            };
+            if let Some(away_m) = band.min_m.map(|least| least - lowest_m)
+                && away_m > 0.0
+                && away_m < next_up_m
+            {
+                next_up_m = away_m;
+                ways.up_m = Some(band.max_m.map_or(f64::INFINITY, |most| most - highest_m));
+            }
+            if let Some(away_m) = band.max_m.map(|most| highest_m - most)
+                && away_m > 0.0
+                && away_m < next_down_m
+            {
+                next_down_m = away_m;
+                ways.down_m = Some(band.min_m.map_or(f64::INFINITY, |least| lowest_m - least));
             }
         }
-        (up, down)
+        ways
+    }
+
+    /// Of some zones, a bit for each, one in whose heights a climb, or a descent, leads deeper.
+    pub(crate) fn deeper(&self, zones: u128, moment: &Moment, climb_mps: f64) -> Option<u16> {
+        let leads_deeper = |condition: &&Condition| {
+            let Some(band) = condition.band.filter(|_| zones & condition.bit != 0) else {
+                return false;
+            };
+            let Some(Span { highest_m, lowest_m }) = moment.height(band.reference) else {
+                return false;
+            };
+            let up_m = band.max_m.map_or(f64::INFINITY, |most| most - lowest_m);
+            let down_m = band.min_m.map_or(f64::INFINITY, |least| highest_m - least);
+            if climb_mps > 0.0 { up_m > down_m } else { climb_mps < 0.0 && down_m > up_m }
+        };
+        // At most 128 zones: a bit's place is a number.
+        let found = self.items.iter().find(leads_deeper)?;
+        u16::try_from(found.bit.trailing_zeros()).ok()
     }
 
     /// The edge of a zone's heights that is nearest to where the robot is, metres.

@@ -3,7 +3,7 @@
 mod open;
 
 use crate::arbitrate::{Charge, Grants, Latch, Wishes, age, arbitrate};
-use crate::conditions::{Conditions, Moment};
+use crate::conditions::{Conditions, Moment, WaysIn};
 use crate::document::MAX_COORDINATE_M;
 use crate::endurance::Endurance;
 use crate::gated::Gated;
@@ -284,7 +284,7 @@ impl Gate {
         let moment = moment.filter(|_| !self.conditions.is_empty());
         if let Some(moment) = &moment {
             self.zones.select(self.conditions.in_force(moment));
-            if self.zones.is_closed() && self.conditions.ways_in(moment) == (false, false) {
+            if self.zones.is_closed() && self.conditions.ways_in(moment) == WaysIn::NONE {
                 verdicts.note(Rule::ZoneClosed, 0.0, self.zones.first_keep_in());
             }
         }
@@ -480,8 +480,11 @@ impl Gate {
         // The next tick may take twice as long as the slowest of the last ones.
         let hold_s = 2.0 * self.period_s.max(step_s);
         if let Some(moment) = &tick.moment {
+            // Where braking leads out of all that is open, nothing is.
+            let least = swept(moment, law, [&brake, &brake], hold_s);
+            self.zones.select(self.conditions.in_force(&least));
             if self.zones.is_closed() {
-                let held = self.inward(moment, &target);
+                let held = self.inward(tick, moment, [&brake, &target], hold_s);
                 if held != target {
                     verdicts.note(Rule::ZoneClosed, 0.0, self.zones.first_keep_in());
                     target = held;
@@ -508,6 +511,9 @@ impl Gate {
             let limit = self.zones.clearance_m(edge.rule, edge.zone, here, &unsure);
             let by = Breach { limit, rule: edge.rule, zone: Some(edge.zone) };
             target = slowed(law, target, CRAWL_MPS, by, verdicts);
+            if tick.is_fast(&brake) {
+                target.0[2] = 0.0;
+            }
         }
         let step =
             Step { accel_mps2: accel_mps2(self.last_accel_mps2, law, step_s), seconds: step_s };

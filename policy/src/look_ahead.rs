@@ -6,7 +6,7 @@
 use crate::conditions::{Moment, Span};
 use crate::law::{Arm, Axes, Band, Breach, Height, Law, Reach};
 use crate::planar::{Planar, advance};
-use crate::zones::{Edge, Near, Path, Standing, Uncertainty, ZoneMap};
+use crate::zones::{Edge, Near, Path, SLACK_M, Standing, Uncertainty, ZoneMap};
 use nooterra_protocol::command::MAX_JOINTS;
 use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::observation::{Flying, JointStates, Timed};
@@ -170,7 +170,9 @@ impl Measured {
         // Also where it is no number.
         let as_told = (value.climb_mps - expected).abs() <= CLIMB_DOUBT_MPS;
         let measured_m = if as_told { told_m } else { value.climb_mps * seconds(from, self.now) };
-        let (up_m, down_m) = (told_m.max(measured_m), -told_m.min(measured_m));
+        // And what it covers while it changes from one setpoint to the next.
+        let up_m = told_m.max(measured_m) + SLACK_M;
+        let down_m = SLACK_M - told_m.min(measured_m);
         let span = |height_m| Span { highest_m: height_m, lowest_m: height_m }.swept(up_m, down_m);
         Moment {
             above_ground: value.above_ground_m.map(span),

@@ -8,7 +8,8 @@
 //! A zone may change, somebody may push the robot, the pose may jump. Beyond an edge that must
 //! not be crossed, only a way back is good: one on which the *depth* never grows and of whose
 //! length at least a twentieth comes off it. Depth is the sum over the discs of what each is
-//! beyond the edge, and with several zones the worst zone counts. With a sum, a robot that lies
+//! beyond the edge, and with several zones the worst zone counts; of one that is merely grazed,
+//! the depth must not grow, so that no way back leads through it. With a sum, a robot that lies
 //! along a wall can still turn: one end goes out as the other comes in. So there is a way out
 //! of every place beside a wall, and no turn goes deeper at one end than it comes out at the
 //! other.
@@ -313,17 +314,33 @@ impl ZoneMap {
                 Kind::Speed(limit) if path.speed(held_s) <= limit + SPEED_SLACK_MPS => continue,
                 Kind::Speed(_) => Rule::ZoneSpeed,
             };
-            let met = place.met(area, false);
-            let was_crossed = rule == Rule::ZoneKeepOut && standing.entered >> area.index & 1 != 0;
+            let (met, bit) = (place.met(area, false), 1 << area.index);
+            let was_crossed = rule == Rule::ZoneKeepOut && standing.entered & bit != 0;
+            if was_crossed && standing.grazed & bit != 0 {
+                let at_first = Place::new(&self.body, path.start, unsure).met(area, false);
+                no_deeper(area.edge(rule, &met), &met, &at_first)?;
+            }
             judge(area.edge(rule, &met), &met, was_crossed)?;
         }
         if (near.keep_in || standing.left)
             && let Some((area, met)) = self.keep_in(&mut place)
         {
-            judge(area.edge(Rule::ZoneKeepIn, &met), &met, standing.left)?;
+            let edge = area.edge(Rule::ZoneKeepIn, &met);
+            if standing.left_grazed
+                && let Some((_, at_first)) =
+                    self.keep_in(&mut Place::new(&self.body, path.start, unsure))
+            {
+                no_deeper(edge, &met, &at_first)?;
+            }
+            judge(edge, &met, standing.left)?;
         }
         Ok(seen)
     }
+}
+
+fn no_deeper(edge: Edge, met: &Met, at_first: &Met) -> Result<(), Edge> {
+    // Also where a depth is no number.
+    if met.depth_m <= at_first.depth_m + ROUNDING_M { Ok(()) } else { Err(edge) }
 }
 
 #[cfg(test)]

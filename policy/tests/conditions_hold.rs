@@ -21,8 +21,7 @@ use nooterra_protocol::policy::{
 use nooterra_protocol::schedule::{TimeOfDay, Weekday, Window};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 use plant::Plant;
-use proptest::prelude::{ProptestConfig, Strategy, any, prop, prop_assert, proptest};
-use proptest::test_runner::RngSeed;
+use proptest::prelude::{Strategy, any, prop, prop_assert, proptest};
 use std::f64::consts::TAU;
 use std::time::Duration;
 
@@ -166,6 +165,8 @@ struct Seen {
     inside: u32,
     /// Some zone to be kept in holds all of it.
     kept: bool,
+    /// Some zone to be kept in is there, wherever the robot is.
+    open: bool,
     /// Faster than a speed zone that it touches allows, m/s.
     over_mps: f64,
 }
@@ -184,7 +185,7 @@ impl Judge {
 
     fn look(&self, plant: &Plant, to_eight: i64) -> Seen {
         let at = geo::Point::new(plant.pose.x, plant.pose.y);
-        let mut seen = Seen { inside: 0, kept: false, over_mps: f64::NEG_INFINITY };
+        let mut seen = Seen { inside: 0, kept: false, open: false, over_mps: f64::NEG_INFINITY };
         for (index, Judged { part, ring, rule }) in self.zones.iter().enumerate() {
             let in_time = match part.when {
                 When::Before => to_eight > 0,
@@ -199,7 +200,10 @@ impl Judge {
             let edge = Euclidean.distance(&at, ring.exterior());
             let touches = ring.intersects(&at) || edge < self.radius;
             match rule {
-                ZoneRule::KeepIn => seen.kept |= ring.contains(&at) && edge >= self.radius,
+                ZoneRule::KeepIn => {
+                    seen.open = true;
+                    seen.kept |= ring.contains(&at) && edge >= self.radius;
+                }
                 ZoneRule::KeepOut if touches => seen.inside |= 1 << index,
                 ZoneRule::Speed { max_linear_mps } if touches => {
                     let speed = plant.body_twist().speed();
@@ -239,15 +243,25 @@ struct Lie {
     higher_m: f64,
 }
 
-/// Runs an episode; `None` where the start is closed.
+/// Runs an episode; `None` where the start is closed, or so near to an edge or to a height at
+/// which it would be, that the gate takes it for closed.
 fn run(episode: &Episode, lie: Lie) -> Option<Report> {
     let document = hall(episode);
     let judge = Judge::new(&document, episode);
     let mut plant = Plant::new(&document, 1.0);
     let mut to_eight = episode.to_eight;
     let mut before = judge.look(&plant, to_eight);
-    if !before.kept || before.inside != 0 {
-        return None;
+    let wide = Judge {
+        radius: judge.radius + document.footprint.margin_m + 0.01,
+        ..Judge::new(&document, episode)
+    };
+    for aside_m in [-0.01, 0.0, 0.01] {
+        let mut near = plant.clone();
+        near.height_m += aside_m;
+        let seen = wide.look(&near, to_eight);
+        if !seen.kept || seen.inside != 0 {
+            return None;
+        }
     }
     let mut gate = Gate::new(&verified(document.clone()));
     let mut now = MonoNanos(1_000_000_000);
@@ -271,8 +285,10 @@ fn run(episode: &Episode, lie: Lie) -> Option<Report> {
                 let seen = judge.look(&plant, to_eight);
                 let speed = plant.body_twist().speed();
                 if strikes {
-                    // What begins around it is nobody's fault.
-                    report.moved += u32::from(!seen.kept && before.kept && speed > 0.01);
+                    // What begins around it is nobody's fault. It rests, or is on its way, at a
+                    // crawl, to what is left open.
+                    let most = if seen.open { 0.11 } else { 0.01 };
+                    report.moved += u32::from(!seen.kept && before.kept && speed > most);
                 } else {
                     report.entered += u32::from(seen.inside & !before.inside != 0);
                     // What closes while the robot would brake has closed for it: it may climb
@@ -316,9 +332,6 @@ fn run(episode: &Episode, lie: Lie) -> Option<Report> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
-    // From one seed: over some thousands of cases two are found in which it moves as its zone closes
-    // where it should rest or crawl (docs/safety-case.md, what is left open).
     #[test]
     fn what_flies_is_in_no_zone_at_a_height_or_a_time_at_which_it_is_closed(
         episode in episodes()

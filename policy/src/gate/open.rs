@@ -1,15 +1,15 @@
 //! Which zones count in a tick: those that are in force at its time, and at the heights that
 //! a setpoint leads to; and how far a setpoint may climb or sink among them.
 
-use super::{Gate, Inputs, MAX_TICK_GAP, is_believable, is_known, measured};
+use super::{CRAWL_MPS, Gate, Inputs, MAX_TICK_GAP, Tick, is_believable, is_known, measured};
 use crate::arbitrate::age;
-use crate::conditions::{Moment, week_ms};
+use crate::conditions::{Moment, WaysIn, week_ms};
 use crate::law::{Axes, Law};
-use crate::look_ahead::{Ahead, HALVINGS, Judge, Place};
+use crate::look_ahead::{Ahead, DOUBT, HALVINGS, Judge, Place};
 use crate::planar::Planar;
 use crate::privacy::Privacy;
 use crate::verdict::Verdicts;
-use crate::zones::{SLACK_M, Standing, Uncertainty};
+use crate::zones::{ROUNDING_M, SLACK_M, Standing, Uncertainty};
 use nooterra_protocol::entry::Rule;
 
 /// What a climb is judged by.
@@ -60,14 +60,21 @@ impl Gate {
     }
 
     /// What is left of a target where nothing that the robot must be kept in is open: up or
-    /// down, to where something is.
-    pub(super) fn inward(&self, moment: &Moment, target: &Axes) -> Axes {
-        let (up, down) = self.conditions.ways_in(moment);
+    /// down, to where something is, so fast that it can come to rest there, and not before it
+    /// stands over the ground.
+    pub(super) fn inward(
+        &self,
+        tick: &Tick<'_>,
+        moment: &Moment,
+        [brake, target]: [&Axes; 2],
+        hold_s: f64,
+    ) -> Axes {
+        let law = tick.law;
         let mut held = self.laws.widest.on_the_spot(target);
-        let climb_mps = held.0[2];
-        if (climb_mps > 0.0 && !up) || (climb_mps < 0.0 && !down) {
-            held.0[2] = 0.0;
-        }
+        let ways = if tick.is_fast(brake) { WaysIn::NONE } else { self.conditions.ways_in(moment) };
+        let most = |way_m: Option<f64>| way_m.map_or(0.0, |way_m| climb_within(law, way_m, hold_s));
+        // Not `clamp`, which may panic.
+        held.0[2] = held.0[2].max(-most(ways.down_m)).min(most(ways.up_m));
         held
     }
 
@@ -91,6 +98,14 @@ impl Gate {
             return (ramped, least.standing);
         }
         let now = self.reached(climb, None);
+        // In a zone that it must be kept out of, up or down leads only to its nearer edge.
+        if let Some(zone) = self.conditions.deeper(now.standing.entered, climb.moment, ramped.0[2])
+        {
+            let limit = self.conditions.edge_m(zone, climb.moment).unwrap_or_default();
+            verdicts.note(Rule::Altitude, limit, Some(zone));
+            let standing = self.reached(climb, Some(braked)).standing;
+            return (braked, standing);
+        }
         let whole = self.reached(climb, Some(ramped));
         // Where even a brake leads on, as when something has just closed, it is braked.
         let Some(zone) = least.worse_than(&now).or_else(|| whole.worse_than(&least)) else {
@@ -127,6 +142,15 @@ impl Gate {
     }
 }
 
+impl Tick<'_> {
+    /// Even braked it is faster than a crawl over the ground. From beyond an edge, what flies
+    /// changes its height only once it is not: it could leave what closes around it.
+    pub(super) fn is_fast(&self, brake: &Axes) -> bool {
+        let told_mps = self.law.planar(brake).speed();
+        self.law.band().is_some() && told_mps.max(self.moving.speed() - DOUBT.x) > CRAWL_MPS
+    }
+}
+
 /// How the zones of some heights find the robot.
 struct Reached {
     /// A zone that braking in the plane would break.
@@ -145,7 +169,10 @@ impl Reached {
             return first(entered);
         }
         let closed = self.keep_ins == 0 && least.keep_ins != 0;
-        if closed || (self.standing.left && !least.standing.left) {
+        // Of what it has left by a hair, it must not leave the heights too.
+        let deep = |standing: &Standing| standing.worst().map_or(0.0, |worst| worst.clearance_m);
+        let further = deep(&self.standing) < deep(&least.standing) - ROUNDING_M;
+        if closed || (self.standing.left && (!least.standing.left || further)) {
             return first(least.keep_ins & !self.keep_ins).or(Some(0));
         }
         self.broken.filter(|_| least.broken.is_none())
@@ -162,9 +189,8 @@ pub(super) fn swept(moment: &Moment, law: &Law, candidates: [&Axes; 2], hold_s: 
         if climb_mps == 0.0 {
             continue;
         }
-        // What is braked tick by tick goes on a little longer than what is braked at once.
         let brake_s = climb_mps.abs() / (2.0 * band.accel_mps2);
-        let way_m = climb_mps.abs() * (1.5 * hold_s + brake_s) + SLACK_M;
+        let way_m = climb_mps.abs() * (HELD_ON * hold_s + brake_s) + SLACK_M;
         if climb_mps > 0.0 {
             up_m = up_m.max(way_m);
         } else {
@@ -173,3 +199,16 @@ pub(super) fn swept(moment: &Moment, law: &Law, candidates: [&Axes; 2], hold_s: 
     }
     moment.swept(up_m, down_m)
 }
+
+/// The fastest climb, or descent, of which [`swept`] says that it ends within so many metres.
+fn climb_within(law: &Law, way_m: f64, hold_s: f64) -> f64 {
+    let Some(band) = law.band() else {
+        return 0.0;
+    };
+    let (accel, held_s) = (band.accel_mps2, HELD_ON * hold_s);
+    let way_m = (way_m - SLACK_M).max(0.0);
+    accel * ((held_s * held_s + 2.0 * way_m / accel).sqrt() - held_s)
+}
+
+/// What is braked tick by tick goes on a little longer than what is braked at once.
+const HELD_ON: f64 = 1.5;
