@@ -53,6 +53,7 @@ impl Disc {
 /// A robot as it is judged: outline and margin, and what is added for the steps of a walk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Body {
+    added_m: f64,
     arm_m: f64,
     circle_m: f64,
     discs: Vec<Disc>,
@@ -66,7 +67,8 @@ impl Body {
         let arms = footprint.outline.iter().map(|corner| corner.x.hypot(corner.y));
         let radius_m = arms.fold(0.0, f64::max) + footprint.margin_m + slack_m;
         let center = Point::default();
-        Self { arm_m: 0.0, circle_m: radius_m, discs: vec![Disc::new(center, radius_m)] }
+        let added_m = footprint.margin_m + slack_m;
+        Self { added_m, arm_m: 0.0, circle_m: radius_m, discs: vec![Disc::new(center, radius_m)] }
     }
 
     /// Discs over an outline that was checked, each larger by the margin and by `slack_m`.
@@ -76,13 +78,14 @@ impl Body {
             return Self::circle(footprint, slack_m);
         };
         let (mut arm_m, mut circle_m) = (0.0_f64, 0.0_f64);
+        let added_m = footprint.margin_m + slack_m;
         for disc in &mut discs {
             // The last is rounding.
-            disc.radius_m += footprint.margin_m + slack_m + 1e-9;
+            disc.radius_m += added_m + 1e-9;
             circle_m = circle_m.max(disc.arm_m + disc.radius_m);
             arm_m = arm_m.max(disc.arm_m);
         }
-        Self { arm_m, circle_m, discs }
+        Self { added_m, arm_m, circle_m, discs }
     }
 
     /// Radius of the circle around `base_link` that contains the discs at any heading, metres:
@@ -90,6 +93,11 @@ impl Body {
     #[must_use]
     pub const fn circle_m(&self) -> f64 {
         self.circle_m
+    }
+
+    /// What was added to the outline, metres: an edge that is crossed by no more is grazed.
+    pub(crate) fn added_m(&self) -> f64 {
+        self.added_m
     }
 
     /// Of the disc furthest out, metres.

@@ -86,11 +86,12 @@ impl Unsure {
 pub struct Standing {
     /// One bit for each zone that must be kept out of and is not.
     pub(crate) entered: u128,
-    /// Those of them that are only grazed, while another edge is crossed for good.
+    /// Those of them that are only grazed, by what is added to the outline, while another edge
+    /// is crossed by the outline itself.
     pub(crate) grazed: u128,
     /// In none of the zones that must be kept in.
     pub(crate) left: bool,
-    /// Out of them it only grazes, while another edge is crossed for good.
+    /// It only grazes their edge, in the same way.
     pub(crate) left_grazed: bool,
     /// The worst of them.
     pub(crate) worst: Option<Edge>,
@@ -270,7 +271,8 @@ impl ZoneMap {
         let unsure = &unsure.unsure();
         let mut place = Place::new(&self.body, pose, unsure);
         let reach_m = self.body.circle_m() + unsure.at(self.body.arm_m());
-        let grazes = |met: &Met| met.clearance_m >= -SLACK_M;
+        let grazes_m = self.body.added_m() + unsure.at(self.body.arm_m());
+        let grazes = |met: &Met| met.clearance_m >= -grazes_m;
         for area in self.of(self.within(pose.point(), reach_m) & self.keep_outs) {
             let met = place.met(area, false);
             if !(met.clearance_m >= 0.0) {
@@ -285,7 +287,7 @@ impl ZoneMap {
             (standing.left, standing.left_grazed) = (true, grazes(&met));
             standing.deepen(area.edge(Rule::ZoneKeepIn, &met));
         }
-        if standing.worst.is_none_or(|worst| worst.clearance_m >= -SLACK_M) {
+        if standing.worst.is_none_or(|worst| worst.clearance_m >= -grazes_m) {
             (standing.grazed, standing.left_grazed) = (0, false);
         }
         standing
