@@ -182,7 +182,8 @@ impl Diff {
     }
 }
 
-fn reviewed(file: &Path) -> anyhow::Result<Reviewed> {
+/// A policy as its owner wrote it, with the masks beside it.
+pub(super) fn reviewed(file: &Path) -> anyhow::Result<Reviewed> {
     let document = policy::read(file)?;
     let beside = file.parent().unwrap_or(Path::new("."));
     Reviewed::new(&document, beside)
