@@ -5,6 +5,7 @@
 //! - [`config`] — `agent.toml`.
 //! - [`identity`] — device key, certificate, enrolment.
 //! - [`control`] — the loop that alone moves the robot.
+//! - [`incident`] — what somebody will ask about.
 //! - [`jobs`] — plans, skills, facts.
 //! - [`link`] — the channel; what goes up is read from the journal, what comes down is
 //!   verified, journalled and then acted on.
@@ -39,6 +40,7 @@ mod files;
 mod flight;
 pub mod http;
 pub mod identity;
+pub mod incident;
 pub mod jobs;
 pub mod link;
 pub mod policy_file;

@@ -29,6 +29,7 @@ use crate::files;
 use crate::flight::{self, Flight};
 use crate::http::{Client, HttpError};
 use crate::identity::{self, Identity, IdentityError};
+use crate::incident::Incidents;
 use crate::jobs::{Facts, Jobs, Runner, RunnerParts, Shelf, SystemPace};
 use crate::link::{Channel, Downlink, DownlinkParts};
 use crate::start;
@@ -172,6 +173,7 @@ fn open_journal(
     let dir = config.state.journal_dir();
     let stamps: Arc<dyn Clock> = Arc::<SystemClock>::clone(clock);
     let mut options = Options::new(stamps, identity.signer(), policy.digest());
+    options.openings_bytes = config.blackbox.openings_bytes();
     options.quota = start::quota(&config.blackbox, start::aside_bytes(&dir));
     let Opened { boot, clean, journal, quarantined, .. } = Journal::open(&dir, options)?;
     let handle = journal.handle();
@@ -268,6 +270,8 @@ impl Daemon {
         let recorded =
             recorded.map(|options| Flight::start(options, handle.clone())).transpose()?;
         let (flight, ticks) = recorded.unzip();
+        let triggers = flight.as_ref().map(|flight| flight.triggers.clone());
+        let incidents = Incidents::new(handle.clone(), triggers);
         let (stop, stopped) = watch::channel(false);
         let (runner, jobs) = Runner::new(
             &config.state.dir,
@@ -275,9 +279,9 @@ impl Daemon {
                 authority: Arc::clone(authority),
                 desk: Arc::clone(&desk),
                 facts,
-                flight: flight.as_ref().map(|flight| flight.triggers.clone()),
                 grant: config.skills.grant.clone(),
                 host,
+                incidents: incidents.clone(),
                 input_kib_per_s: config.skills.input_kib_per_s,
                 journal: handle.clone(),
                 pace: Box::new(SystemPace),
@@ -326,6 +330,7 @@ impl Daemon {
             clock: Arc::clone(&clock),
             command_key: identity.cloud().command_key.clone(),
             desk: Arc::clone(&desk),
+            incidents,
             jobs: jobs.clone(),
             journal: handle.clone(),
             max_lease_ms: config.link.max_lease_ms,
