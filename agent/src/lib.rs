@@ -16,7 +16,7 @@
 //! - [`policy_file`] — an owner's policy before it is signed.
 //! - `backtest` — a policy against a recording; a developer's tool, feature `tools`.
 //! - `export` — a black box as MCAP; a developer's tool, too.
-//! - `review` — what a policy would do before it is signed; a developer's tool, too.
+//! - [`review`] — what a policy would do before it is in force.
 //!
 //! # What it never does
 //! It decides nothing about motion: every command passes the gate of `nooterra-policy`. It
@@ -45,7 +45,6 @@ pub mod jobs;
 pub mod link;
 pub mod policy_file;
 pub mod recording;
-#[cfg(feature = "tools")]
 pub mod review;
 pub mod run;
 mod start;

@@ -40,6 +40,7 @@ use nooterra_hal::stop_input::{GpioInput, StopInputError};
 use nooterra_policy::VerifiedPolicy;
 use nooterra_protocol::codec::{self, Digest};
 use nooterra_protocol::entry::{Boot, Entry};
+use nooterra_protocol::geometry::Twist;
 use nooterra_protocol::ids::{IdError, RobotId};
 use nooterra_protocol::observation::Capabilities;
 use nooterra_protocol::skill::MAX_BUNDLE_BYTES;
@@ -225,9 +226,12 @@ struct Daemon {
     authority: Arc<Authority>,
     channel: tokio::task::JoinHandle<()>,
     clock: Arc<SystemClock>,
+    config: Config,
     control: ControlThread,
     desk: Arc<Desk>,
     flight: Option<Flight>,
+    /// Looks in a row at which a new policy could take effect.
+    idle_looks: u32,
     jobs: Jobs,
     runner: JoinHandle<()>,
     status: status::Sources,
@@ -356,8 +360,10 @@ impl Daemon {
             channel,
             clock,
             control,
+            config: config.clone(),
             desk,
             flight,
+            idle_looks: 0,
             jobs,
             runner,
             status,
@@ -416,6 +422,12 @@ impl Daemon {
             }
             self.authority.refresh();
             self.look_at_trial(journal)?;
+            if self.starts_anew() {
+                info!(
+                    "the robot stands and nothing is under way: ending, to start anew under the activated policy"
+                );
+                return Ok(());
+            }
             if self.control.is_over() {
                 return Err(RunError::Ended("the control loop"));
             }
@@ -455,6 +467,19 @@ impl Daemon {
                 Err(RunError::TrialOver(reason))
             }
         }
+    }
+
+    /// A policy was activated that takes effect at a start, the robot stands, and nothing is
+    /// under way: at two looks in a row, so that what has just ended has come to rest.
+    fn starts_anew(&mut self) -> bool {
+        let stands = self.view.observation().is_some_and(|seen| {
+            let Twist { linear, angular } = seen.twist.value;
+            linear.abs() < control::STANDING && angular.abs() < control::STANDING
+        });
+        let idle = self.trial.is_none() && stands && self.desk.is_idle(mono());
+        let asked = idle && activation::Folder::of(&self.config).wants_anew(&self.config);
+        self.idle_looks = if asked { self.idle_looks + 1 } else { 0 };
+        self.idle_looks > 1
     }
 
     async fn first_ticks(&self) -> Result<(), RunError> {
