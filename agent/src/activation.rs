@@ -3,6 +3,7 @@
 //! ```text
 //! stage FILE     verified, its version newer                       -> staged.cbor
 //! activate       asked for                                         -> activate
+//!   --when-idle  and the agent is to start anew by itself          -> start_anew
 //! next start     the robot stands: the new policy holds, on trial    staged.cbor -> trial.cbor
 //! confirm        within the trial's time                             trial.cbor -> confirmed.cbor
 //! no confirm     the agent ends and starts under the old one         trial.cbor -> rejected.cbor
@@ -31,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const ACTIVATE: &str = "activate";
+const ANEW: &str = "start_anew";
 const CONFIRM: &str = "confirm";
 const CONFIRMED: &str = "confirmed.cbor";
 const REJECTED: &str = "rejected.cbor";
@@ -108,6 +110,8 @@ pub enum Outcome {
 pub struct Status {
     /// The staged policy takes effect at the next start.
     pub activates: bool,
+    /// The agent ends for that by itself, when nothing is under way.
+    pub when_idle: bool,
     /// Hash and version, by place: `configured`, `confirmed`, `rejected`, `staged`, `trial`.
     pub policies: Vec<(&'static str, Digest, u32)>,
 }
@@ -133,6 +137,7 @@ impl Folder {
         let at = |path: &Path| path.to_owned();
         files::private_dir(&self.dir)
             .map_err(|source| ActivationError::File { path: at(&self.dir), source })?;
+        self.take_away(ANEW)?;
         self.take_away(ACTIVATE)?;
         let beside = file.parent().unwrap_or(Path::new("."));
         // The masks first: a policy that is there has its masks.
@@ -161,6 +166,37 @@ impl Folder {
         Ok(policy)
     }
 
+    /// Asks for the staged policy to take effect as soon as the robot stands and nothing is under
+    /// way: the agent then ends, and its service starts it anew.
+    ///
+    /// # Errors
+    /// [`ActivationError`].
+    pub fn activate_when_idle(&self, config: &Config) -> Result<VerifiedPolicy, ActivationError> {
+        let policy = self.activate(config)?;
+        self.request(ANEW, policy.digest())?;
+        Ok(policy)
+    }
+
+    /// The agent is to start anew for a policy that would then be on trial. One that does not
+    /// verify is no reason to end.
+    #[must_use]
+    pub fn wants_anew(&self, config: &Config) -> bool {
+        let Some(asked) = self.requested(ANEW) else {
+            return false;
+        };
+        let staged = envelope::load_file(config, &self.dir.join(STAGED));
+        self.requested(ACTIVATE).as_ref() == Some(&asked)
+            && staged.is_ok_and(|policy| policy.digest().to_string() == asked)
+    }
+
+    /// What holds outside a trial.
+    ///
+    /// # Errors
+    /// [`ActivationError::Envelope`] where nothing verifies.
+    pub fn in_force(&self, config: &Config) -> Result<VerifiedPolicy, ActivationError> {
+        self.newest(config).map(|in_force| in_force.0)
+    }
+
     /// Asks for the policy on trial to be kept. The daemon does it within a few seconds.
     ///
     /// # Errors
@@ -182,11 +218,20 @@ impl Folder {
             return Ok("the policy on trial");
         }
         if self.dir.join(STAGED).exists() {
-            self.take_away(ACTIVATE)?;
-            self.rename(STAGED, REJECTED)?;
+            self.unstage()?;
             return Ok("the staged policy");
         }
         Err(ActivationError::Nothing("no policy is staged or on trial; nothing is to be undone"))
+    }
+
+    /// Gives up what is staged.
+    ///
+    /// # Errors
+    /// [`ActivationError::File`].
+    pub fn unstage(&self) -> Result<(), ActivationError> {
+        self.take_away(ANEW)?;
+        self.take_away(ACTIVATE)?;
+        self.rename(STAGED, REJECTED)
     }
 
     /// Where everything stands; what does not verify is left out.
@@ -203,7 +248,9 @@ impl Folder {
             let policy = envelope::load_file(config, &self.dir.join(name));
             note(name.trim_end_matches(".cbor"), policy);
         }
-        Status { activates: self.dir.join(ACTIVATE).exists(), policies }
+        let (activates, when_idle) =
+            (self.dir.join(ACTIVATE).exists(), self.dir.join(ANEW).exists());
+        Status { activates, when_idle: activates && when_idle, policies }
     }
 
     /// Chooses the policy for this start, at `now`.
@@ -220,6 +267,7 @@ impl Folder {
         // Asked of a trial that is over by now.
         self.take_away(CONFIRM)?;
         self.take_away(ROLL_BACK)?;
+        self.take_away(ANEW)?;
         if self.dir.join(TRIAL).exists() {
             let policy = envelope::load_file(config, &self.dir.join(TRIAL));
             self.rename(TRIAL, REJECTED)?;

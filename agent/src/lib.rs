@@ -5,6 +5,7 @@
 //! - [`config`] — `agent.toml`.
 //! - [`identity`] — device key, certificate, enrolment.
 //! - [`control`] — the loop that alone moves the robot.
+//! - [`incident`] — what somebody will ask about.
 //! - [`jobs`] — plans, skills, facts.
 //! - [`link`] — the channel; what goes up is read from the journal, what comes down is
 //!   verified, journalled and then acted on.
@@ -15,7 +16,7 @@
 //! - [`policy_file`] — an owner's policy before it is signed.
 //! - `backtest` — a policy against a recording; a developer's tool, feature `tools`.
 //! - `export` — a black box as MCAP; a developer's tool, too.
-//! - `review` — what a policy would do before it is signed; a developer's tool, too.
+//! - [`review`] — what a policy would do before it is in force.
 //!
 //! # What it never does
 //! It decides nothing about motion: every command passes the gate of `nooterra-policy`. It
@@ -39,11 +40,11 @@ mod files;
 mod flight;
 pub mod http;
 pub mod identity;
+pub mod incident;
 pub mod jobs;
 pub mod link;
 pub mod policy_file;
 pub mod recording;
-#[cfg(feature = "tools")]
 pub mod review;
 pub mod run;
 mod start;

@@ -21,6 +21,8 @@ pub struct Blackbox {
     pub keep_days: PerClass,
     /// What records of a class may weigh, MiB, by class.
     pub most_mib: PerClass,
+    /// What opens private fields takes on the disk, MiB, 1 to 65536; beside the bound above.
+    pub openings_mib: u64,
     /// When records of a class go though there is room, days, by class.
     pub prune_days: PerClass,
 }
@@ -60,6 +62,7 @@ impl Default for Blackbox {
             disk_mib: 1024,
             keep_days: PerClass::default(),
             most_mib: PerClass::default(),
+            openings_mib: 64,
             prune_days: PerClass::default(),
         }
     }
@@ -100,7 +103,14 @@ impl Blackbox {
         self.disk_bytes() / 2
     }
 
+    /// The bound of what opens private fields.
+    #[must_use]
+    pub const fn openings_bytes(&self) -> u64 {
+        self.openings_mib.saturating_mul(MIB)
+    }
+
     pub(crate) fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        range(path, "blackbox.openings_mib", self.openings_mib, 1, 64 * 1024)?;
         range(path, "blackbox.aside_days", self.aside_days, 1, 3650)?;
         range(path, "blackbox.disk_mib", self.disk_mib, 96, 1024 * 1024)?;
         for class in Class::ALL {
@@ -171,6 +181,7 @@ mod tests {
                 "[blackbox]\nkeep_days = { bulk = 9 }\nprune_days = { bulk = 8 }\n",
                 "has 8 days for bulk, `keep_days` keeps it for 9",
             ),
+            ("[blackbox]\nopenings_mib = 0\n", "`blackbox.openings_mib` is 0, must be 1 to 65536"),
             ("[flight]\nbefore_s = 10\n", "`flight.before_s` is 10, must be 30 to 120"),
             ("[flight]\ntriggers = [\"clamps\"]\n", "unknown variant `clamps`"),
         ] {

@@ -29,6 +29,7 @@ use crate::files;
 use crate::flight::{self, Flight};
 use crate::http::{Client, HttpError};
 use crate::identity::{self, Identity, IdentityError};
+use crate::incident::Incidents;
 use crate::jobs::{Facts, Jobs, Runner, RunnerParts, Shelf, SystemPace};
 use crate::link::{Channel, Downlink, DownlinkParts};
 use crate::start;
@@ -39,6 +40,7 @@ use nooterra_hal::stop_input::{GpioInput, StopInputError};
 use nooterra_policy::VerifiedPolicy;
 use nooterra_protocol::codec::{self, Digest};
 use nooterra_protocol::entry::{Boot, Entry};
+use nooterra_protocol::geometry::Twist;
 use nooterra_protocol::ids::{IdError, RobotId};
 use nooterra_protocol::observation::Capabilities;
 use nooterra_protocol::skill::MAX_BUNDLE_BYTES;
@@ -172,6 +174,7 @@ fn open_journal(
     let dir = config.state.journal_dir();
     let stamps: Arc<dyn Clock> = Arc::<SystemClock>::clone(clock);
     let mut options = Options::new(stamps, identity.signer(), policy.digest());
+    options.openings_bytes = config.blackbox.openings_bytes();
     options.quota = start::quota(&config.blackbox, start::aside_bytes(&dir));
     let Opened { boot, clean, journal, quarantined, .. } = Journal::open(&dir, options)?;
     let handle = journal.handle();
@@ -223,9 +226,12 @@ struct Daemon {
     authority: Arc<Authority>,
     channel: tokio::task::JoinHandle<()>,
     clock: Arc<SystemClock>,
+    config: Config,
     control: ControlThread,
     desk: Arc<Desk>,
     flight: Option<Flight>,
+    /// Looks in a row at which a new policy could take effect.
+    idle_looks: u32,
     jobs: Jobs,
     runner: JoinHandle<()>,
     status: status::Sources,
@@ -268,6 +274,8 @@ impl Daemon {
         let recorded =
             recorded.map(|options| Flight::start(options, handle.clone())).transpose()?;
         let (flight, ticks) = recorded.unzip();
+        let triggers = flight.as_ref().map(|flight| flight.triggers.clone());
+        let incidents = Incidents::new(handle.clone(), triggers);
         let (stop, stopped) = watch::channel(false);
         let (runner, jobs) = Runner::new(
             &config.state.dir,
@@ -275,9 +283,9 @@ impl Daemon {
                 authority: Arc::clone(authority),
                 desk: Arc::clone(&desk),
                 facts,
-                flight: flight.as_ref().map(|flight| flight.triggers.clone()),
                 grant: config.skills.grant.clone(),
                 host,
+                incidents: incidents.clone(),
                 input_kib_per_s: config.skills.input_kib_per_s,
                 journal: handle.clone(),
                 pace: Box::new(SystemPace),
@@ -326,6 +334,7 @@ impl Daemon {
             clock: Arc::clone(&clock),
             command_key: identity.cloud().command_key.clone(),
             desk: Arc::clone(&desk),
+            incidents,
             jobs: jobs.clone(),
             journal: handle.clone(),
             max_lease_ms: config.link.max_lease_ms,
@@ -351,8 +360,10 @@ impl Daemon {
             channel,
             clock,
             control,
+            config: config.clone(),
             desk,
             flight,
+            idle_looks: 0,
             jobs,
             runner,
             status,
@@ -411,6 +422,12 @@ impl Daemon {
             }
             self.authority.refresh();
             self.look_at_trial(journal)?;
+            if self.starts_anew() {
+                info!(
+                    "the robot stands and nothing is under way: ending, to start anew under the activated policy"
+                );
+                return Ok(());
+            }
             if self.control.is_over() {
                 return Err(RunError::Ended("the control loop"));
             }
@@ -450,6 +467,19 @@ impl Daemon {
                 Err(RunError::TrialOver(reason))
             }
         }
+    }
+
+    /// A policy was activated that takes effect at a start, the robot stands, and nothing is
+    /// under way: at two looks in a row, so that what has just ended has come to rest.
+    fn starts_anew(&mut self) -> bool {
+        let stands = self.view.observation().is_some_and(|seen| {
+            let Twist { linear, angular } = seen.twist.value;
+            linear.abs() < control::STANDING && angular.abs() < control::STANDING
+        });
+        let idle = self.trial.is_none() && stands && self.desk.is_idle(mono());
+        let asked = idle && activation::Folder::of(&self.config).wants_anew(&self.config);
+        self.idle_looks = if asked { self.idle_looks + 1 } else { 0 };
+        self.idle_looks > 1
     }
 
     async fn first_ticks(&self) -> Result<(), RunError> {

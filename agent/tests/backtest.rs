@@ -5,6 +5,7 @@
 //! ones, those are compared too.
 #![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // The numbers are made here.
+#![allow(clippy::float_cmp)] // The same moments are summed up.
 
 mod common;
 
@@ -14,6 +15,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -39,7 +41,7 @@ fn answer(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// A figure of eight, 100 moments per second for 24 s: time, x, y, yaw, speed, turn. It goes
+/// A figure of eight, 50 moments per second for 24 s: time, x, y, yaw, speed, turn. It goes
 /// backward for a while, jerks a little, and has a pause of two seconds.
 fn eight() -> Vec<[f64; 6]> {
     let mut seed = 7_u32;
@@ -49,14 +51,14 @@ fn eight() -> Vec<[f64; 6]> {
     };
     let (mut x, mut y, mut yaw) = (6.0, 4.0, 0.0);
     let mut moments = Vec::new();
-    for step in 0..2400_u32 {
-        let t = f64::from(step) / 100.0;
+    for step in 0..1200_u32 {
+        let t = f64::from(step) / 50.0;
         let back = if (14.0..17.0).contains(&t) { -0.4 } else { 1.0 };
         let speed = back * (0.9 + 0.8 * (t * 0.7).sin()) + 0.02 * noise();
         let turn = 1.4 * (t * TAU / 12.0).cos() + 0.05 * noise();
-        yaw += turn * 0.01;
-        x += speed * f64::cos(yaw) * 0.01;
-        y += speed * f64::sin(yaw) * 0.01;
+        yaw += turn * 0.02;
+        x += speed * f64::cos(yaw) * 0.02;
+        y += speed * f64::sin(yaw) * 0.02;
         if !(9.0..11.0).contains(&t) {
             moments.push([t, x, y, yaw, speed, turn]);
         }
@@ -199,7 +201,7 @@ fn tlog() -> Vec<u8> {
     };
     let start = 1_700_000_000_000_000;
     frames.push(frame(start, false, 0, 50, &[0, 0, 0, 0, 2, 3, 0, 4, 3]));
-    for (index, [t, x, y, yaw, speed, _]) in eight().into_iter().step_by(20).enumerate() {
+    for (index, [t, x, y, yaw, speed, _]) in eight().into_iter().step_by(10).enumerate() {
         let (lat, lon) = (-35.36, 149.16);
         let north = (lat + y / 111_319.5) * 1e7;
         let east = (lon + x / (111_319.5 * 0.8155)) * 1e7;
@@ -273,7 +275,7 @@ fn tight([left, bottom]: [f64; 2], [right, top]: [f64; 2]) -> String {
 }
 
 /// The script's answer; `None` without a Python that can run it.
-fn oracle(policy: &Path, log: &Path, more: &[&str]) -> Option<Value> {
+fn oracle(policy: &Path, log: &Path, more: &[&str], ours: &Value) -> Option<Value> {
     let version = "import sys; sys.exit(sys.version_info < (3, 11))";
     if !Command::new("python3").args(["-c", version]).status().is_ok_and(|status| status.success())
     {
@@ -281,12 +283,16 @@ fn oracle(policy: &Path, log: &Path, more: &[&str]) -> Option<Value> {
         return None;
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/backtest_oracle.py");
+    let mut discs = tempfile::NamedTempFile::new().unwrap();
+    discs.write_all(ours.to_string().as_bytes()).unwrap();
     let output = Command::new("python3")
         .arg(script)
         .arg("--policy")
         .arg(policy)
         .arg(log)
         .args(more)
+        .arg("--discs")
+        .arg(discs.path())
         .output()
         .unwrap();
     Some(answer(&output))
@@ -303,7 +309,7 @@ fn near(ours: &Value, theirs: &Value) -> bool {
 fn agrees(policy: &Path, log: &Path, more: &[&str]) -> usize {
     let json = [more, &["--json"]].concat();
     let ours = answer(&backtest(policy, log, &json));
-    let Some(theirs) = oracle(policy, log, more) else {
+    let Some(theirs) = oracle(policy, log, more, &ours) else {
         return usize::MAX;
     };
     let what = format!("{} under {}", log.display(), policy.display());
@@ -362,7 +368,7 @@ fn the_second_opinion_is_the_same_in_every_format() {
         (write(dir, "e2.csv", &euroc()), &policy, &["--motion", "heading", "--join", "0"]),
         (write(dir, "t.txt", &tum()), &policy, &[]),
         (write(dir, "t2.txt", &tum()), &policy, &["--window", "0.05", "--gap", "3"]),
-        (write(dir, "k.txt", &kitti()), &policy, &["--rate", "100"]),
+        (write(dir, "k.txt", &kitti()), &policy, &["--rate", "50"]),
         (write(dir, "m.mcap", &mcap()), &policy, &[]),
         (write(dir, "m2.mcap", &mcap()), &policy, &["--topic", "/cmd_vel"]),
         (write(dir, "f.tlog", &tlog()), &from_first, &[]),
@@ -387,7 +393,127 @@ fn every_rule_is_found_where_it_is_broken() {
     assert_eq!(answer["recording"]["format"], "mcap");
     let gaps = answer["recording"]["gaps"].as_array().unwrap();
     assert_eq!(gaps.len(), 1);
-    assert!((gaps[0][0].as_f64().unwrap() - 8.99).abs() < 1e-6);
+    assert!((gaps[0][0].as_f64().unwrap() - 8.98).abs() < 1e-6);
+}
+
+/// The tight policy, of which every zone holds only on one day of the week between two times.
+fn windowed(policy: &str, [day, from, to]: [&str; 3]) -> String {
+    ["hall", "annex", "press", "aisle"].iter().fold(policy.to_owned(), |text, id| {
+        let line = format!("id = \"{id}\"\n");
+        let window =
+            format!("windows = [{{ days = [\"{day}\"], from = \"{from}\", to = \"{to}\" }}]\n");
+        text.replace(&line, &(line.clone() + &window))
+    })
+}
+
+/// The tight policy for what flies, of which zones hold between heights.
+fn banded(policy: &str, [low, high]: [f64; 2]) -> String {
+    let vehicle = "[vehicle]\ntype = \"multirotor\"\nmax_altitude_m = 120.0\nmin_altitude_m = 0.0\n\
+                   max_climb_mps = 4.0\nmax_descent_mps = 3.0\nmax_tilt_rad = 0.5\n\
+                   max_vertical_accel_mps2 = 3.0\n[[zones]]";
+    let text = policy.replacen("[[zones]]", vehicle, 1);
+    ["hall", "press", "aisle"].iter().fold(text, |text, id| {
+        let line = format!("id = \"{id}\"\n");
+        let band = format!(
+            "altitude = {{ reference = \"above_takeoff\", min_m = {low:.1}, max_m = {high:.1} }}\n"
+        );
+        text.replace(&line, &(line.clone() + &band))
+    })
+}
+
+#[test]
+fn zones_are_judged_when_and_at_the_height_at_which_they_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let plain = tight([4.0, 2.5], [9.0, 6.5]);
+    // The recording begins on a Wednesday at 16:58:44.907, and ends 24 s later.
+    let log = write(dir, "e.csv", &euroc());
+    let zones = |policy: &Path, more: &[&str]| {
+        agrees(policy, &log, more);
+        let answer = answer(&backtest(policy, &log, &[more, &["--json"]].concat()));
+        let mut zones = BTreeMap::new();
+        for rule in answer["rules"].as_array().unwrap() {
+            let name = rule["rule"].as_str().unwrap();
+            if name.starts_with("zone.") {
+                let over_s = rule["over_s"].as_f64().unwrap();
+                *zones.entry(name.to_owned()).or_insert(0.0) += over_s;
+            }
+        }
+        zones
+    };
+    let heading: &[&str] = &["--motion", "heading"];
+    let always = zones(&write(dir, "always.toml", plain.as_bytes()), heading);
+    assert!(always.values().all(|over_s| *over_s > 0.0), "{always:?}");
+    let inside = windowed(&plain, ["wed", "00:00", "24:00"]);
+    let same = zones(&write(dir, "inside.toml", inside.as_bytes()), heading);
+    assert!(same["zone.closed"] == 0.0 && same["zone.keep_in"] == always["zone.keep_in"]);
+    assert_eq!(same["zone.keep_out"], always["zone.keep_out"]);
+    // They end within the recording: what permits before that, by the time that a stop takes.
+    let ending = windowed(&plain, ["wed", "16:00", "16:59"]);
+    let ending = write(dir, "ending.toml", ending.as_bytes());
+    let part = zones(&ending, heading);
+    assert!(part["zone.closed"] > 0.0 && part["zone.keep_out"] <= always["zone.keep_out"]);
+    // Somebody knows better when it was: nothing restricts, and nothing permits.
+    let later: &[&str] = &["--motion", "heading", "--start", "2026-11-18T18:00:00Z"];
+    let none = zones(&ending, later);
+    assert!(none["zone.keep_out"] == 0.0 && none["zone.speed"] == 0.0, "{none:?}");
+    assert!(none["zone.closed"] > part["zone.closed"] && none["zone.keep_in"] == 0.0);
+    // It climbs from 0 to 2.4 m, by a tenth of a metre in a second.
+    for (name, [low, high]) in [("low", [-1.0, 1.0]), ("high", [1.0, 9.0]), ("all", [-9.0, 9.0])] {
+        let policy = write(dir, &format!("{name}.toml"), banded(&plain, [low, high]).as_bytes());
+        let found = zones(&policy, &[]);
+        assert!(found["zone.keep_out"] > 0.0, "{name}: {found:?}");
+        zones(&policy, &["--takeoff", "1.5"]);
+    }
+    let policy = write(dir, "far.toml", banded(&plain, [50.0, 60.0]).as_bytes());
+    let far = zones(&policy, &[]);
+    assert!(far["zone.keep_out"] == 0.0 && far["zone.speed"] == 0.0, "{far:?}");
+}
+
+#[test]
+fn what_time_it_was_is_not_guessed_and_what_is_not_known_permits_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = tight([4.0, 2.5], [9.0, 6.5]);
+    // Its stamps count from the start of the robot.
+    let log = write(dir.path(), "m.mcap", &mcap());
+    let policy = windowed(&plain, ["wed", "00:00", "24:00"]);
+    let policy = write(dir.path(), "wed.toml", policy.as_bytes());
+    agrees(&policy, &log, &[]);
+    agrees(&policy, &log, &["--start", "2026-11-18T12:00:00Z"]);
+    let unknown = answer(&backtest(&policy, &log, &["--json"]));
+    let notes = unknown["recording"]["notes"].to_string();
+    assert!(notes.contains("what time it was is not known"), "{notes}");
+    let acted = acted(&unknown);
+    assert!(acted.contains(&"zone.closed null".to_owned()), "{acted:?}");
+    assert!(acted.contains(&"zone.keep_out null".to_owned()), "{acted:?}");
+}
+
+#[test]
+fn where_sensors_would_have_been_off_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = tight([4.0, 2.5], [9.0, 6.5]);
+    let room = "[[privacy]]\nid = \"ward\"\nsensors = [\"camera\"]\nkeep_s = 60\n\
+                windows = [{ days = [\"wed\"], from = \"16:00\", to = \"16:59\" }]\n\
+                circle = { center = { x = 6.0, y = 4.0 }, radius_m = 1.0 }\n";
+    let policy = write(dir.path(), "room.toml", format!("{plain}{room}").as_bytes());
+    let log = write(dir.path(), "e.csv", &euroc());
+    let page = dir.path().join("report.html");
+    let told = |more: &[&str]| {
+        let off = answer(&backtest(&policy, &log, &[more, &["--json"]].concat()));
+        off["sensors_off"].as_array().unwrap().clone()
+    };
+    let off = told(&["--out", page.to_str().unwrap()]);
+    assert!(off[0]["from_s"] == 0.0 && off[0]["keep_s"] == 60, "{off:?}");
+    assert_eq!(off[0]["off"], serde_json::json!(["camera"]));
+    // The window ends at 15.09 s, and the figure ends where it began.
+    let ends = off.last().unwrap()["to_s"].as_f64().unwrap();
+    assert!(ends < 15.2, "{off:?}");
+    assert!(told(&["--start", "2026-11-19T16:30:00Z"]).is_empty());
+    let html = std::fs::read_to_string(page).unwrap();
+    assert!(html.contains("<h2>Privacy</h2>") && html.contains("camera"));
+    let output = backtest(&policy, &log, &[]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("camera; what the others record is kept 60 s at most"), "{text}");
 }
 
 #[test]
@@ -453,7 +579,17 @@ fn the_second_opinion_is_the_same_on_real_recordings() {
     ] {
         let log = folder.join(name);
         let own = examples().join(robot).join("policy.toml");
-        let tight = write(dir.path(), &format!("{robot}.toml"), tight(low, high).as_bytes());
+        let plain = tight(low, high);
+        let tight = write(dir.path(), &format!("{robot}.toml"), plain.as_bytes());
+        let windows = windowed(&plain, ["wed", "08:00", "12:00"]);
+        let windows = write(dir.path(), &format!("{robot}-windows.toml"), windows.as_bytes());
+        agrees(&windows, &log, &["--start", "2026-11-18T11:59:30Z"]);
+        let heights = write(
+            dir.path(),
+            &format!("{robot}-heights.toml"),
+            banded(&plain, [0.5, 30.0]).as_bytes(),
+        );
+        agrees(&heights, &log, &["--motion", "course"]);
         let (own, tight) = (agrees(&own, &log, &[]), agrees(&tight, &log, &[]));
         eprintln!("{name}: {own} intervals under its robot's policy, {tight} under a tight one");
         assert!(own > 0 && tight > own);

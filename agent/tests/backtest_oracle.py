@@ -3,10 +3,12 @@
 
 Reads the same recordings and the same policies and computes the same intervals, written from
 the definitions alone: other parsers (none but the standard library's), rotation matrices
-instead of quaternions, winding numbers instead of crossings, and no code in common. A test
-compares the two answers; so can you:
+instead of quaternions, winding numbers instead of crossings, and no code in common. What it is
+told are the discs that the robot is judged by: which they are is a choice, and it checks that
+they cover the outline with its margin. A test compares the two answers; so can you:
 
-    python3 backtest_oracle.py --policy policy.toml recording.mcap
+    nooterra-agent policy backtest --policy policy.toml recording.mcap --json > answer.json
+    python3 backtest_oracle.py --policy policy.toml recording.mcap --discs answer.json
 
 Chunks of an MCAP that are packed with zstd are unpacked by the `zstd` program; lz4 is not read.
 """
@@ -18,6 +20,7 @@ import struct
 import subprocess
 import sys
 import tomllib
+from datetime import datetime
 
 ROUNDING = 1e-9
 SLACK_M = 0.005
@@ -272,9 +275,10 @@ def read_mcap(data, topic):
 def read(args):
     with open(args.log, "rb") as file:
         data = file.read()
+    is_tlog = data[8:9] in (b"\xfe", b"\xfd") and data[0] == 0
     if data[:5] == b"\x89MCAP":
         samples, motion = read_mcap(data, args.topic)
-    elif data[8:9] in (b"\xfe", b"\xfd") and data[0] == 0:
+    elif is_tlog:
         samples, motion = read_tlog(data, args.topic, args.origin)
     else:
         samples, motion = read_text(data, args.format, args.rate)
@@ -290,7 +294,7 @@ def read(args):
     for sample in samples:
         if not once or sample.ns != once[-1].ns:
             once.append(sample)
-    return once, args.motion or motion
+    return once, args.motion or motion, is_tlog
 
 
 # ----------------------------------------------------------------------------------- timeline
@@ -348,9 +352,15 @@ def moments(samples, motion, window_s, gap_s):
             else:
                 yaw, linear = course if heading is None else heading, along
             pose = sample.position and (*sample.position[:2], yaw or 0.0)
+            z, climb = sample.position and sample.position[2], 0.0
+            if kind == "world":
+                climb = v[2]
+            elif piece[a].position and piece[b].position and span > 0:
+                climb = (piece[b].position[2] - piece[a].position[2]) / span
             hold = (times[i + 1] - times[i]) / 1e9 if i + 1 < len(times) else 0.0
             t = (times[i] - start) / 1e9
-            result.append(dict(t=t, hold=hold, first=i == 0, pose=pose, v=linear, w=w))
+            here = dict(t=t, hold=hold, first=i == 0, pose=pose, v=linear, w=w)
+            result.append(dict(here, z=z, climb=climb))
         for i in range(len(piece)):
             a, b = window(times, i, half)
             span = (times[b] - times[a]) / 1e9
@@ -378,21 +388,27 @@ def edge_distance(polygon, x, y):
     return -best if winding else best
 
 
-def stopping_path(m, limits, motion):
-    v, w = m["v"], 0.0 if motion == "course" else m["w"]
+def stopping_path(m, policy, motion, discs):
+    """(x, y, yaw, speed) of each look; between two no disc goes further than LOOK_M."""
+    limits, flight = policy["limits"], flight_of(policy)
+    v, w = m["v"], 0.0 if motion == "course" or flight else m["w"]
     x, y, yaw = m["pose"]
     speed, hold = abs(v), limits["reaction_ms"] / 1000.0
-    brake = max(
-        abs(v) / limits["max_decel_mps2"], abs(w) / limits["max_angular_accel_radps2"]
-    )
-    length = speed * (hold + brake / 2.0)
-    if length < ROUNDING:
-        return [(x, y, speed)]
-    looks = min(max(math.ceil(length / LOOK_M), 1), MOST_LOOKS)
+    if flight:
+        lean = 9.80665 * math.tan(flight["max_tilt_rad"])
+        brake = speed / min(limits["max_decel_mps2"], lean)
+    else:
+        brake = max(
+            abs(v) / limits["max_decel_mps2"], abs(w) / limits["max_angular_accel_radps2"]
+        )
+    whole = hold + brake / 2.0
+    way = whole * max(math.hypot(v - w * dy, w * dx) for dx, dy, _ in discs)
+    if way <= ROUNDING:
+        return [(x, y, yaw, speed)]
+    looks = min(max(math.ceil(way / LOOK_M), 1), MOST_LOOKS)
     path = []
     for k in range(looks + 1):
-        along = length * k / looks
-        t = along / speed
+        t = whole * k / looks
         if abs(w) * t < 1e-7:
             place = (x + v * t * math.cos(yaw), y + v * t * math.sin(yaw))
         else:
@@ -401,25 +417,143 @@ def stopping_path(m, limits, motion):
                 x + r * (math.sin(yaw + w * t) - math.sin(yaw)),
                 y - r * (math.cos(yaw + w * t) - math.cos(yaw)),
             )
-        braked = max(along - speed * hold, 0.0)
-        # v² = v0² - 2 d s, with d such that it takes `brake` seconds.
-        path.append((*place, math.sqrt(max(speed**2 - 2 * speed / brake * braked, 0.0))))
+        braked = max(t - hold, 0.0)
+        left = 1.0 - (2.0 * braked / brake if brake else 0.0)
+        path.append((*place, yaw + w * t, speed * math.sqrt(max(left, 0.0))))
     return path
+
+
+def covers(discs, footprint):
+    """The discs contain every point of the outline, each with the margin around it."""
+    corners = [(c["x"], c["y"]) for c in footprint["outline"]]
+    more = footprint["margin_m"] + SLACK_M
+    middle = [sum(c[i] for c in corners) / len(corners) for i in (0, 1)]
+    for (px, py), (qx, qy) in zip(corners, corners[1:] + corners[:1]):
+        for i in range(101):
+            ex, ey = px + (qx - px) * i / 100, py + (qy - py) * i / 100
+            for k in range(21):
+                x, y = (e + (o - e) * k / 20 for e, o in zip((ex, ey), middle))
+                if all(math.hypot(x - dx, y - dy) > r - more + 1e-9 for dx, dy, r in discs):
+                    return False
+    return True
+
+
+# --------------------------------------------------------------------------------- conditions
+
+WEEK_MS = 7 * 86_400_000
+DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+
+def flight_of(policy):
+    vehicle = policy.get("vehicle", {})
+    return vehicle if vehicle.get("type") == "multirotor" else None
+
+
+def minutes(text):
+    hours, mins = text.split(":")
+    return int(hours) * 60 + int(mins)
+
+
+def open_at(windows, ms):
+    """Some window holds at this millisecond of a week."""
+    day, rest = divmod(ms % WEEK_MS, 86_400_000)
+    for window in windows:
+        if DAYS[day] in window["days"]:
+            if minutes(window["from"]) * 60_000 <= rest < minutes(window["to"]) * 60_000:
+                return True
+    return False
+
+
+def horizon_ms(policy):
+    """The longest until a robot that is braked comes to rest."""
+    limits, flight = policy["limits"], flight_of(policy)
+    speed = max(limits["max_linear_mps"], limits["max_reverse_mps"])
+    decel, upright = limits["max_decel_mps2"], 0.0
+    if flight:
+        decel = min(decel, 9.8 * math.tan(flight["max_tilt_rad"]))
+        climb = max(flight["max_climb_mps"], flight["max_descent_mps"])
+        upright = climb / flight["max_vertical_accel_mps2"]
+    turn = limits["max_angular_radps"] / limits["max_angular_accel_radps2"]
+    rest = max(speed / decel, turn, upright)
+    return math.ceil(500 + limits["reaction_ms"] + rest * 1000)
+
+
+def in_time(zone, permits, ms, horizon):
+    windows = zone.get("windows")
+    if not windows:
+        return True
+    if ms is None:
+        return not permits
+    # What holds changes at whole minutes only.
+    looks = {ms, ms + horizon} | {
+        at for at in range(ms // 60_000 * 60_000, ms + horizon + 1, 60_000) if at >= ms
+    }
+    seen = [open_at(windows, at) for at in looks]
+    return all(seen) if permits else any(seen)
+
+
+def in_height(zone, permits, heights):
+    band = zone.get("altitude")
+    if not band:
+        return True
+    if heights is None or band["reference"] != "above_takeoff":
+        return not permits
+    low, high = heights
+    least, most = band.get("min_m", -math.inf), band.get("max_m", math.inf)
+    return least <= low and high <= most if permits else not (high < least or low > most)
+
+
+def heights_of(policy, m, takeoff):
+    """Which heights it has until it would be at rest."""
+    flight = flight_of(policy)
+    if not flight or m["z"] is None:
+        return None
+    climb, way = m["climb"], 0.0
+    # It goes on as it did until a brake takes effect.
+    height = m["z"] - takeoff + climb * policy["limits"]["reaction_ms"] / 1000.0
+    if climb:
+        brake = abs(climb) / (2 * flight["max_vertical_accel_mps2"])
+        way = math.copysign(abs(climb) * brake + SLACK_M, climb)
+    return height + min(way, 0.0), height + max(way, 0.0)
 
 
 # ------------------------------------------------------------------------------------ verdict
 
 
-def rules_of(policy, motion):
+def rules_of(policy, motion, discs, began, takeoff):
     """(rule, way, zone, reading); a reading gives None or (excess, value, limit, zone)."""
     limits = policy["limits"]
-    corners = policy["footprint"]["outline"]
-    radius = max(math.hypot(c["x"], c["y"]) for c in corners)
-    radius += policy["footprint"]["margin_m"] + SLACK_M
+    horizon = horizon_ms(policy)
     zones = [
-        (z["id"], z["rule"], [(c["x"], c["y"]) for c in z["polygon"]])
+        (z["id"], z["rule"], [(c["x"], c["y"]) for c in z["polygon"]], z)
         for z in policy.get("zones", [])
     ]
+
+    def wall_ms(m):
+        # 1970-01-01 was a Thursday.
+        return None if began is None else began + math.floor(m["t"] * 1000) + 3 * 86_400_000
+
+    def in_force(m, zone, permits):
+        heights = heights_of(policy, m, takeoff)
+        return in_time(zone, permits, wall_ms(m), horizon) and in_height(zone, permits, heights)
+
+    def middles(x, y, yaw):
+        c, s = math.cos(yaw), math.sin(yaw)
+        return [(x + dx * c - dy * s, y + dx * s + dy * c, r) for dx, dy, r in discs]
+
+    whole = max(math.hypot(dx, dy) + r for dx, dy, r in discs)
+
+    def outside(polygon, place, enough):
+        """Exact where it is less than `enough`; the circle around all discs is asked first."""
+        least = edge_distance(polygon, *place[:2]) - whole
+        if least >= enough:
+            return least
+        return min(edge_distance(polygon, x, y) - r for x, y, r in middles(*place[:3]))
+
+    def inside_by(polygon, place):
+        """(depth, clearance): what sticks out in sum, and the least clearance."""
+        clear = [-edge_distance(polygon, x, y) - r for x, y, r in middles(*place[:3])]
+        return sum(max(-c, 0.0) for c in clear), min(clear)
 
     def over(value, limit):
         return (value - limit, value, limit, None)
@@ -429,7 +563,7 @@ def rules_of(policy, motion):
 
     def path(m):
         if "path" not in m:
-            m["path"] = stopping_path(m, limits, motion) if m["pose"] and zones else []
+            m["path"] = stopping_path(m, policy, motion, discs) if m["pose"] and zones else []
         return m["path"]
 
     def linear(m):
@@ -460,34 +594,49 @@ def rules_of(policy, motion):
     yield "accel.linear", "braking", None, braking
     yield "accel.angular", None, None, turning
 
-    inside = [(name, polygon) for name, rule, polygon in zones if rule["type"] == "keep_in"]
+    inside = [(name, polygon, z) for name, rule, polygon, z in zones if rule["type"] == "keep_in"]
+    conditional = any("altitude" in z or "windows" in z for _, _, z in inside)
+
+    def closed(m):
+        if m["pose"] and not any(in_force(m, z, True) for _, _, z in inside):
+            return over(abs(m["v"]), 0.0)
 
     def keep_in(m):
-        places = []
-        for x, y, _ in path(m):
-            clear = [(-edge_distance(p, x, y) - radius, name) for name, p in inside]
-            places.append(max(clear, key=lambda c: c[0]))
+        counts = [(name, polygon) for name, polygon, z in inside if in_force(m, z, True)]
+        places, worst = [], math.inf
+        for place in path(m) if counts else []:
+            if any(-edge_distance(p, *place[:2]) - whole >= worst for _, p in counts):
+                continue
+            clear = [(inside_by(polygon, place), name) for name, polygon in counts]
+            (_, clearance), name = min(clear, key=lambda c: (c[0][0], -c[0][1]))
+            places.append((clearance, name))
+            worst = min(worst, clearance)
         if places:
             clearance, name = min(places, key=lambda c: c[0])
             return (-clearance, clearance, 0.0, name)
 
-    if inside:
-        yield "zone.keep_in", None, None, keep_in
-    for name, rule, polygon in zones:
-        if rule["type"] == "keep_out":
+    said = False
+    for name, rule, polygon, z in zones:
+        if rule["type"] == "keep_in" and not said:
+            said = True
+            if conditional:
+                yield "zone.closed", None, None, closed
+            yield "zone.keep_in", None, None, keep_in
+        elif rule["type"] == "keep_out":
 
-            def keep_out(m, name=name, polygon=polygon):
-                places = [edge_distance(polygon, x, y) - radius for x, y, _ in path(m)]
-                if places:
-                    return (-min(places), min(places), 0.0, name)
+            def keep_out(m, name=name, polygon=polygon, z=z):
+                least = math.inf
+                for place in path(m) if in_force(m, z, False) else []:
+                    least = min(least, outside(polygon, place, least))
+                if least < math.inf:
+                    return (-least, least, 0.0, name)
 
             yield "zone.keep_out", None, name, keep_out
         elif rule["type"] == "speed":
 
-            def slow(m, name=name, polygon=polygon, limit=rule["max_linear_mps"]):
-                speeds = [
-                    v for x, y, v in path(m) if edge_distance(polygon, x, y) - radius <= 0.0
-                ]
+            def slow(m, name=name, polygon=polygon, z=z, limit=rule["max_linear_mps"]):
+                places = path(m) if in_force(m, z, False) else []
+                speeds = [place[3] for place in places if outside(polygon, place, 1e-9) <= 0.0]
                 if speeds:
                     return (max(speeds) - limit, max(speeds), limit, name)
 
@@ -529,13 +678,29 @@ def main():
     parser.add_argument("--gap", type=float, default=1.0)
     parser.add_argument("--origin", type=lambda s: [float(part) for part in s.split(",")])
     parser.add_argument("--rate", type=float, default=10.0)
+    parser.add_argument("--start", type=lambda text: datetime.fromisoformat(text))
+    parser.add_argument("--takeoff", type=float)
+    parser.add_argument("--discs", required=True, help="the answer of `policy backtest --json`")
     args = parser.parse_args()
     with open(args.policy, "rb") as file:
         policy = tomllib.load(file) if args.policy.endswith(".toml") else json.load(file)
-    samples, motion = read(args)
+    samples, motion, is_tlog = read(args)
     line, gaps = moments(samples, motion, args.window, args.gap)
     rules, found = [], []
-    for rule, way, zone, reading in rules_of(policy, motion):
+    with open(args.discs, "rb") as file:
+        told = json.load(file)["discs"]
+    discs = [(disc["x"], disc["y"], disc["radius_m"]) for disc in told]
+    if not covers(discs, policy["footprint"]):
+        sys.exit("the discs do not cover the outline with its margin")
+    start = samples[0].ns
+    began = start // 10**6 if 10**18 <= start < 4_070_908_800 * 10**9 else None
+    if args.start:
+        began = round(args.start.timestamp() * 1000)
+    takeoff = args.takeoff
+    if takeoff is None:
+        heights = [sample.position[2] for sample in samples if sample.position]
+        takeoff = 0.0 if is_tlog or not heights else heights[0]
+    for rule, way, zone, reading in rules_of(policy, motion, discs, began, takeoff):
         intervals, most = intervals_of(line, reading, args.join)
         over = sum(interval["over_s"] for interval in intervals)
         rules.append(

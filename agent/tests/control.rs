@@ -238,8 +238,12 @@ fn failing(site: &Site, panics_at: u32) -> (Journal, ControlLoop, Arc<AtomicU32>
 }
 
 fn stop_reasons(journal: &Journal) -> Vec<String> {
-    std::thread::sleep(Duration::from_millis(60));
-    let records = journal.handle().read_from(Class::Critical, 0, 1 << 20).unwrap();
+    let handle = journal.handle();
+    // Until all is durable, however long that takes.
+    while handle.oldest_uncommitted_age(MonoNanos(u64::MAX)) > Duration::ZERO {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let records = handle.read_from(Class::Critical, 0, 1 << 20).unwrap();
     records
         .into_iter()
         .filter_map(|(_, bytes)| {

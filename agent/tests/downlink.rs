@@ -13,7 +13,7 @@ use nooterra_agent::link::{Downlink, DownlinkParts, Taken};
 use nooterra_blackbox::{Journal, JournalHandle};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::command::{Ask, RemoteCommand};
-use nooterra_protocol::entry::{Class, Entry};
+use nooterra_protocol::entry::{Class, Entry, Link as LinkEntry};
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::geometry::{Point, Twist};
 use nooterra_protocol::grant::Mode;
@@ -53,6 +53,7 @@ fn open_with(site: &Site, rules: Rules, situation: Situation) -> Door {
         clock: Arc::new(SystemClock::new(WallMillis(0))),
         command_key: cloud().verifying_key(),
         desk: Arc::clone(&desk),
+        incidents: nooterra_agent::incident::Incidents::new(handle.clone(), None),
         jobs,
         journal: handle.clone(),
         max_lease_ms: Link::default().max_lease_ms,
@@ -70,7 +71,7 @@ fn command(id: &str, ask: Ask) -> RemoteCommand {
     RemoteCommand {
         audience: robot(),
         body: ask,
-        expires_at: now.plus(Duration::from_secs(5)),
+        expires_at: now.plus(Duration::from_secs(60)),
         id: EnvelopeId::new(id).unwrap(),
         issued_at: now,
         issuer: ActorId::new("operator-1").unwrap(),
@@ -96,8 +97,9 @@ impl Door {
     }
 
     fn refusals(&self) -> Vec<String> {
-        // What is appended without waiting is durable some 10 ms later.
-        std::thread::sleep(Duration::from_millis(60));
+        // What was appended before without waiting is durable when this is.
+        let after = Entry::Link(LinkEntry { reason: None, up: true });
+        self.handle.append_durable(after).unwrap();
         let records = self.handle.read_from(Class::Critical, 0, 1 << 20).unwrap();
         records
             .into_iter()

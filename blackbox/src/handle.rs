@@ -370,9 +370,11 @@ fn weigh(entry: &Entry) -> usize {
         Entry::AsideRemoved(body) => body.reason.len() + body.name.len(),
         Entry::Crash(_)
         | Entry::FlightNote(_)
+        | Entry::Incident(_)
         | Entry::Sample(_)
         | Entry::SensorGated(_)
         | Entry::Shadow(_)
+        | Entry::SkillSensor(_)
         | Entry::Verdict(_) => 0,
     };
     carried.saturating_add(RECORD_OVERHEAD)

@@ -94,6 +94,7 @@ fn check(ask: &Ask) -> Result<(), CommandError> {
         | Ask::Disconnect { .. }
         | Ask::EmergencyStop { .. }
         | Ask::LiftVeto
+        | Ask::MarkIncident { .. }
         | Ask::PlanAccess { .. }
         | Ask::Reconnect
         | Ask::ReleaseStop

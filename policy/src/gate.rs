@@ -1,6 +1,6 @@
 //! The gate itself: one pure call per tick.
 
-mod open;
+pub(crate) mod open;
 
 use crate::arbitrate::{Charge, Grants, Latch, Wishes, age, arbitrate};
 use crate::conditions::{Conditions, Moment, WaysIn};

@@ -5,6 +5,7 @@
 //! at a time or a height that is not known.
 
 use crate::conditions::{Conditions, Moment};
+use crate::footprint::Body;
 use crate::zones::{Uncertainty, ZoneMap};
 use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::policy::{PolicyDocument, PrivacyZone, Sensor, Zone};
@@ -93,6 +94,11 @@ impl Curtain {
 
     pub(crate) fn ask_for_time(&self) -> bool {
         self.conditions.ask_for_time()
+    }
+
+    /// Another body is judged from here on.
+    pub(crate) fn judge(&mut self, body: Body) {
+        self.map.body = body;
     }
 
     /// What may be recorded at a place; `None` is one that is not known.

@@ -330,6 +330,12 @@ pub enum Ask {
     },
     /// Take back a veto, whoever made it. The robot does not move by this alone.
     LiftVeto,
+    /// State that something happened that somebody will ask about: the black box keeps what was
+    /// seen around it. The robot goes on.
+    MarkIncident {
+        /// For the record.
+        reason: String,
+    },
     /// State what is known of a job beyond its plan; it replaces what was stated before.
     PlanAccess {
         /// Not before.
@@ -389,6 +395,7 @@ impl Ask {
             Self::DriveTo { .. } => "drive_to",
             Self::EmergencyStop { .. } => "emergency_stop",
             Self::LiftVeto => "lift_veto",
+            Self::MarkIncident { .. } => "mark_incident",
             Self::PlanAccess { .. } => "plan_access",
             Self::Reconnect => "reconnect",
             Self::ReleaseStop => "release_stop",

@@ -6,6 +6,7 @@ use crate::codec::{self, Blob, CodecError, Digest, Value};
 use crate::command::{Asked, Command, Source, StopProfile};
 use crate::flight::{FlightBlock, FlightNote};
 use crate::geometry::{Pose, Twist};
+use crate::grant;
 use crate::ids::{EnvelopeId, JobId, JournalId, PolicyId, SkillId, StepId, ZoneId};
 use crate::input::SkillInput;
 use crate::policy::Sensor;
@@ -13,7 +14,8 @@ use crate::private::{Opening, Private, PrivateError, Salts, Sealer};
 use crate::shadow::Shadow;
 use crate::start::{AsideRemoved, Crash};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+
+pub use crate::rule::Rule;
 
 /// How urgent a record is for the uplink, and how long it outlives a quota.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -45,245 +47,6 @@ impl Class {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|class| class.name() == name)
-    }
-}
-
-/// The rule that changed a command.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-pub enum Rule {
-    /// Turning rate changes faster than allowed, rad/s².
-    #[serde(rename = "accel.angular")]
-    AccelAngular,
-    /// A joint changes its velocity faster than allowed, rad/s² or m/s².
-    #[serde(rename = "accel.joint")]
-    AccelJoint,
-    /// Across the way in a curve, m/s².
-    #[serde(rename = "accel.lateral")]
-    AccelLateral,
-    /// Speed changes faster than allowed, m/s².
-    #[serde(rename = "accel.linear")]
-    AccelLinear,
-    /// Climbing changes faster than allowed, m/s².
-    #[serde(rename = "accel.vertical")]
-    AccelVertical,
-    /// Braking would end above the ceiling or below the floor, m.
-    #[serde(rename = "altitude")]
-    Altitude,
-    /// The charge is needed to come home, 0 to 1.
-    #[serde(rename = "battery.reserve")]
-    BatteryReserve,
-    /// The time between two ticks was zero, negative or far too long, s.
-    #[serde(rename = "clock.jump")]
-    ClockJump,
-    /// A command for another kind of vehicle.
-    #[serde(rename = "command.kind")]
-    CommandKind,
-    /// An emergency stop is in force, or not yet cleared.
-    #[serde(rename = "estop")]
-    EmergencyStop,
-    /// The source in charge may not move the robot now.
-    #[serde(rename = "grant")]
-    Grant,
-    /// A number that is no number.
-    #[serde(rename = "input.nan")]
-    InputNan,
-    /// Pose, twist or another measurement that the vehicle needs is too old, ms.
-    #[serde(rename = "input.stale")]
-    InputStale,
-    /// The place is known too badly, m.
-    #[serde(rename = "input.uncertain")]
-    InputUncertain,
-    /// Speeding up sets in faster than allowed, m/s³.
-    #[serde(rename = "jerk.linear")]
-    JerkLinear,
-    /// A joint is loaded beyond its limit, N·m or N.
-    #[serde(rename = "joint.effort")]
-    JointEffort,
-    /// Braking would end beyond a joint's range, rad or m.
-    #[serde(rename = "joint.position")]
-    JointPosition,
-    /// The journal is behind, ms.
-    #[serde(rename = "journal.behind")]
-    JournalBehind,
-    /// It has moved for too long without a rest, s.
-    #[serde(rename = "motion.duration")]
-    MotionDuration,
-    /// Too fast for the distance to what stands in the way, m/s.
-    #[serde(rename = "proximity.separation")]
-    ProximitySeparation,
-    /// Something is near on the way, m/s.
-    #[serde(rename = "proximity.slow")]
-    ProximitySlow,
-    /// Something is too near on the way, or the sensor is silent, m.
-    #[serde(rename = "proximity.stop")]
-    ProximityStop,
-    /// The wish of the source in charge is too old, ms.
-    #[serde(rename = "source.stale")]
-    SourceStale,
-    /// Turning too fast, rad/s.
-    #[serde(rename = "speed.angular")]
-    SpeedAngular,
-    /// A joint is too fast, rad/s or m/s.
-    #[serde(rename = "speed.joint")]
-    SpeedJoint,
-    /// Sideways too fast, m/s.
-    #[serde(rename = "speed.lateral")]
-    SpeedLateral,
-    /// Too fast, m/s.
-    #[serde(rename = "speed.linear")]
-    SpeedLinear,
-    /// Climbing or sinking too fast, m/s.
-    #[serde(rename = "speed.vertical")]
-    SpeedVertical,
-    /// Steering too far, rad.
-    #[serde(rename = "steering.angle")]
-    SteeringAngle,
-    /// Steering too quickly, rad/s.
-    #[serde(rename = "steering.rate")]
-    SteeringRate,
-    /// Leaning too far, rad.
-    #[serde(rename = "tilt")]
-    Tilt,
-    /// A person who may has vetoed motion.
-    #[serde(rename = "veto")]
-    Veto,
-    /// No zone that it must be kept in is open at this time, or at this height.
-    #[serde(rename = "zone.closed")]
-    ZoneClosed,
-    /// Braking would end outside where the robot must stay, m of clearance.
-    #[serde(rename = "zone.keep_in")]
-    ZoneKeepIn,
-    /// Braking would end inside where the robot must not be, m of clearance.
-    #[serde(rename = "zone.keep_out")]
-    ZoneKeepOut,
-    /// Too fast for the zone, m/s.
-    #[serde(rename = "zone.speed")]
-    ZoneSpeed,
-}
-
-impl Rule {
-    /// Every rule.
-    pub const ALL: [Self; 36] = [
-        Self::AccelAngular,
-        Self::AccelJoint,
-        Self::AccelLateral,
-        Self::AccelLinear,
-        Self::AccelVertical,
-        Self::Altitude,
-        Self::BatteryReserve,
-        Self::ClockJump,
-        Self::CommandKind,
-        Self::EmergencyStop,
-        Self::Grant,
-        Self::InputNan,
-        Self::InputStale,
-        Self::InputUncertain,
-        Self::JerkLinear,
-        Self::JointEffort,
-        Self::JointPosition,
-        Self::JournalBehind,
-        Self::MotionDuration,
-        Self::ProximitySeparation,
-        Self::ProximitySlow,
-        Self::ProximityStop,
-        Self::SourceStale,
-        Self::SpeedAngular,
-        Self::SpeedJoint,
-        Self::SpeedLateral,
-        Self::SpeedLinear,
-        Self::SpeedVertical,
-        Self::SteeringAngle,
-        Self::SteeringRate,
-        Self::Tilt,
-        Self::Veto,
-        Self::ZoneClosed,
-        Self::ZoneKeepIn,
-        Self::ZoneKeepOut,
-        Self::ZoneSpeed,
-    ];
-
-    /// As on the wire: `zone.keep_out`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::AccelAngular => "accel.angular",
-            Self::AccelJoint => "accel.joint",
-            Self::AccelLateral => "accel.lateral",
-            Self::AccelLinear => "accel.linear",
-            Self::AccelVertical => "accel.vertical",
-            Self::Altitude => "altitude",
-            Self::BatteryReserve => "battery.reserve",
-            Self::ClockJump => "clock.jump",
-            Self::CommandKind => "command.kind",
-            Self::EmergencyStop => "estop",
-            Self::Grant => "grant",
-            Self::InputNan => "input.nan",
-            Self::InputStale => "input.stale",
-            Self::InputUncertain => "input.uncertain",
-            Self::JerkLinear => "jerk.linear",
-            Self::JointEffort => "joint.effort",
-            Self::JointPosition => "joint.position",
-            Self::JournalBehind => "journal.behind",
-            Self::MotionDuration => "motion.duration",
-            Self::ProximitySeparation => "proximity.separation",
-            Self::ProximitySlow => "proximity.slow",
-            Self::ProximityStop => "proximity.stop",
-            Self::SourceStale => "source.stale",
-            Self::SpeedAngular => "speed.angular",
-            Self::SpeedJoint => "speed.joint",
-            Self::SpeedLateral => "speed.lateral",
-            Self::SpeedLinear => "speed.linear",
-            Self::SpeedVertical => "speed.vertical",
-            Self::SteeringAngle => "steering.angle",
-            Self::SteeringRate => "steering.rate",
-            Self::Tilt => "tilt",
-            Self::Veto => "veto",
-            Self::ZoneClosed => "zone.closed",
-            Self::ZoneKeepIn => "zone.keep_in",
-            Self::ZoneKeepOut => "zone.keep_out",
-            Self::ZoneSpeed => "zone.speed",
-        }
-    }
-}
-
-impl Rule {
-    /// The unit of its limit; empty where it has none. That of a joint is of one that turns.
-    #[must_use]
-    pub const fn unit(self) -> &'static str {
-        match self {
-            Self::AccelAngular | Self::AccelJoint => "rad/s²",
-            Self::AccelLateral | Self::AccelLinear | Self::AccelVertical => "m/s²",
-            Self::Altitude
-            | Self::InputUncertain
-            | Self::ProximityStop
-            | Self::ZoneKeepIn
-            | Self::ZoneKeepOut => "m",
-            Self::BatteryReserve => "of the charge",
-            Self::ClockJump | Self::MotionDuration => "s",
-            Self::InputStale | Self::JournalBehind | Self::SourceStale => "ms",
-            Self::JerkLinear => "m/s³",
-            Self::JointEffort => "N·m",
-            Self::ProximitySeparation
-            | Self::ProximitySlow
-            | Self::SpeedLateral
-            | Self::SpeedLinear
-            | Self::SpeedVertical
-            | Self::ZoneSpeed => "m/s",
-            Self::SpeedAngular | Self::SpeedJoint | Self::SteeringRate => "rad/s",
-            Self::JointPosition | Self::SteeringAngle | Self::Tilt => "rad",
-            Self::CommandKind
-            | Self::EmergencyStop
-            | Self::Grant
-            | Self::InputNan
-            | Self::Veto
-            | Self::ZoneClosed => "",
-        }
-    }
-}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
@@ -374,6 +137,8 @@ pub enum Entry {
     FlightNote(FlightNote),
     /// Records are missing here.
     Gap(Gap),
+    /// Something happened that somebody will ask about.
+    Incident(Incident),
     /// The channel to the cloud came up or went down.
     Link(Link),
     /// Which sensors may be read changed.
@@ -386,6 +151,8 @@ pub enum Entry {
     SkillChecked(SkillChecked),
     /// What entered the running skill.
     SkillInput(SkillInput),
+    /// What the running skill is given of a sensor changed.
+    SkillSensor(SkillSensor),
     /// What the running skill asked for and said, when either changed.
     SkillStep(SkillStep),
     /// A sample of the robot's state.
@@ -413,12 +180,14 @@ impl Entry {
             Self::Flight(_) => "flight",
             Self::FlightNote(_) => "flight_note",
             Self::Gap(_) => "gap",
+            Self::Incident(_) => "incident",
             Self::Link(_) => "link",
             Self::SensorGated(_) => "sensor_gated",
             Self::PolicyStep(_) => "policy_step",
             Self::SkillLog(_) => "skill_log",
             Self::SkillChecked(_) => "skill_checked",
             Self::SkillInput(_) => "skill_input",
+            Self::SkillSensor(_) => "skill_sensor",
             Self::SkillStep(_) => "skill_step",
             Self::Sample(_) => "sample",
             Self::Shadow(_) => "shadow",
@@ -438,9 +207,11 @@ impl Entry {
             | Self::Crash(_)
             | Self::Fact(_)
             | Self::Gap(_)
+            | Self::Incident(_)
             | Self::SensorGated(_)
             | Self::PolicyStep(_)
             | Self::SkillChecked(_)
+            | Self::SkillSensor(_)
             | Self::Stop(_) => Class::Critical,
             Self::Checkpoint(_)
             | Self::Flight(_)
@@ -481,12 +252,14 @@ impl Entry {
             | Self::Flight(_)
             | Self::FlightNote(_)
             | Self::Gap(_)
+            | Self::Incident(_)
             | Self::Link(_)
             | Self::PolicyStep(_)
             | Self::SensorGated(_)
             | Self::Shadow(_)
             | Self::SkillChecked(_)
             | Self::SkillInput(_)
+            | Self::SkillSensor(_)
             | Self::Sample(_)
             | Self::Stop(_)
             | Self::Verdict(_) => {}
@@ -510,12 +283,14 @@ impl Entry {
             Self::Flight(body) => codec::to_value(body),
             Self::FlightNote(body) => codec::to_value(body),
             Self::Gap(body) => codec::to_value(body),
+            Self::Incident(body) => codec::to_value(body),
             Self::Link(body) => codec::to_value(body),
             Self::SensorGated(body) => codec::to_value(body),
             Self::PolicyStep(body) => codec::to_value(body),
             Self::SkillLog(body) => codec::to_value(body),
             Self::SkillChecked(body) => codec::to_value(body),
             Self::SkillInput(body) => codec::to_value(body),
+            Self::SkillSensor(body) => codec::to_value(body),
             Self::SkillStep(body) => codec::to_value(body),
             Self::Sample(body) => codec::to_value(body),
             Self::Shadow(body) => codec::to_value(body),
@@ -540,12 +315,14 @@ impl Entry {
             "flight" => Self::Flight(codec::from_value(body)?),
             "flight_note" => Self::FlightNote(codec::from_value(body)?),
             "gap" => Self::Gap(codec::from_value(body)?),
+            "incident" => Self::Incident(codec::from_value(body)?),
             "link" => Self::Link(codec::from_value(body)?),
             "sensor_gated" => Self::SensorGated(codec::from_value(body)?),
             "policy_step" => Self::PolicyStep(codec::from_value(body)?),
             "skill_log" => Self::SkillLog(codec::from_value(body)?),
             "skill_checked" => Self::SkillChecked(codec::from_value(body)?),
             "skill_input" => Self::SkillInput(codec::from_value(body)?),
+            "skill_sensor" => Self::SkillSensor(codec::from_value(body)?),
             "skill_step" => Self::SkillStep(codec::from_value(body)?),
             "sample" => Self::Sample(codec::from_value(body)?),
             "shadow" => Self::Shadow(codec::from_value(body)?),
@@ -607,6 +384,48 @@ pub struct Gap {
     pub dropped: u64,
     /// Why, in one line.
     pub reason: String,
+}
+
+/// Something happened that somebody will ask about. The words of whoever marked it are in their
+/// signed command.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Incident {
+    /// What makes it one.
+    pub cause: IncidentCause,
+    /// The signed command that marked it.
+    pub command: Option<EnvelopeId>,
+    /// The job under way.
+    pub job: Option<JobId>,
+    /// The step of its plan.
+    pub step: Option<StepId>,
+}
+
+/// What makes something an incident.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentCause {
+    /// The robot gave up a job; nobody had cancelled it.
+    JobAborted,
+    /// A person who may marked it.
+    Marked,
+    /// A skill crashed, or was ended because it used up a limit.
+    SkillCrash,
+}
+
+impl IncidentCause {
+    /// Every cause.
+    pub const ALL: [Self; 3] = [Self::JobAborted, Self::Marked, Self::SkillCrash];
+
+    /// As in a record: `job_aborted`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::JobAborted => "job_aborted",
+            Self::Marked => "marked",
+            Self::SkillCrash => "skill_crash",
+        }
+    }
 }
 
 /// The channel to the cloud changed.
@@ -697,6 +516,23 @@ pub struct SkillStep {
     pub skill: SkillId,
     /// What it said of itself, in words.
     pub status: Private<String>,
+    /// The step of the plan.
+    pub step: StepId,
+}
+
+/// What the running skill is given of a sensor, by the rules of who may ask for what, from this
+/// step on. What is refused does not reach it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SkillSensor {
+    /// It has the sensor's data again; otherwise it has it no longer.
+    pub granted: bool,
+    /// The job.
+    pub job: JobId,
+    /// Which sensor.
+    pub sensor: grant::Sensor,
+    /// Which skill.
+    pub skill: SkillId,
     /// The step of the plan.
     pub step: StepId,
 }

@@ -121,7 +121,8 @@ pub struct Fact {
     pub journal: JournalId,
     /// What exactly; one of the structs of this module, by `type`.
     pub payload: Value,
-    /// SHA-256 of the canonical payload, so that the payload can be withheld and still fit.
+    /// SHA-256 of the canonical payload, which stands beside it. It is no commitment: without a
+    /// salt it tells a payload to whoever guesses it, so it is never shown in its place.
     pub payload_hash: Digest,
     /// What happened.
     #[serde(rename = "type")]

@@ -22,6 +22,8 @@ pub enum Action {
     Drive,
     /// Take back a veto.
     LiftVeto,
+    /// State that something happened that somebody will ask about.
+    MarkIncident,
     /// State when a job may be carried out, and whether it needs review.
     PlanAccess,
     /// Get a sensor's data.
@@ -46,11 +48,12 @@ pub enum Action {
 
 impl Action {
     /// Every action, in the order of their bits.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::CancelJob,
         Self::Disconnect,
         Self::Drive,
         Self::LiftVeto,
+        Self::MarkIncident,
         Self::PlanAccess,
         Self::ReadSensor,
         Self::Reconnect,
@@ -71,6 +74,7 @@ impl Action {
             Self::Disconnect => "disconnect",
             Self::Drive => "drive",
             Self::LiftVeto => "lift_veto",
+            Self::MarkIncident => "mark_incident",
             Self::PlanAccess => "plan_access",
             Self::ReadSensor => "read_sensor",
             Self::Reconnect => "reconnect",

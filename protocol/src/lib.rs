@@ -5,7 +5,7 @@
 //! ([`observation`]), jobs and their one state table ([`job`]), plans ([`plan`]), the owner's
 //! policy document ([`policy`]) and the grids that it may name ([`grid`]), who may ask for what
 //! ([`grant`]), the skill manifest ([`skill`]), facts ([`event`]), what the
-//! journal holds ([`entry`]) and what of it is private ([`private`]), of the flight recorder
+//! journal holds ([`entry`]; the gate's [`rule`]s) and what of it is private ([`private`]), of the flight recorder
 //! ([`flight`]) and of what skills saw ([`input`], as differences: [`delta`]), what travels
 //! between robot and cloud ([`uplink`], [`topic`]),
 //! keys ([`keys`]), and signed objects ([`envelope`]) over canonical CBOR ([`codec`]).
@@ -39,6 +39,7 @@ pub mod observation;
 pub mod plan;
 pub mod policy;
 pub mod private;
+pub mod rule;
 pub mod schedule;
 pub mod shadow;
 pub mod skill;

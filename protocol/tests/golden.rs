@@ -2,12 +2,15 @@
 //! the field hold the old one. After a deliberate change: `UPDATE_GOLDEN=1 cargo test`.
 #![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-use nooterra_protocol::codec::{self, Blob, Digest};
+use nooterra_protocol::codec::{self, Blob, Digest, Value};
 use nooterra_protocol::command::{Ask, RemoteCommand, Source};
-use nooterra_protocol::entry::{Class, Rule, Sample, Verdict, VerdictPhase};
+use nooterra_protocol::entry::{
+    Class, Entry, Incident, IncidentCause, Rule, Sample, SkillSensor, Verdict, VerdictPhase,
+};
 use nooterra_protocol::envelope::{Signable, Signed};
 use nooterra_protocol::event::{Actor, ActorKind, CheckpointReached, EventType, Fact, Statement};
 use nooterra_protocol::geometry::{Point, Pose, Twist};
+use nooterra_protocol::grant::Sensor;
 use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, JournalId, RobotId, StepId, ZoneId};
 use nooterra_protocol::job::{TRANSITIONS, signers};
 use nooterra_protocol::keys::{Ed25519Key, Es256Key};
@@ -148,6 +151,52 @@ fn a_verdict_and_a_sample() {
         twist: Twist::ZERO,
     };
     compare("sample.hex", &dump(&codec::to_vec(&sample).unwrap()));
+}
+
+#[test]
+fn an_incident_and_a_sensor_that_a_skill_is_refused() {
+    let incident = Incident {
+        cause: IncidentCause::Marked,
+        command: Some(EnvelopeId::new("env_1").unwrap()),
+        job: Some(JobId::new("job-1").unwrap()),
+        step: None,
+    };
+    let sensor = SkillSensor {
+        granted: false,
+        job: JobId::new("job-1").unwrap(),
+        sensor: Sensor::Range,
+        skill: "patrol".parse().unwrap(),
+        step: StepId::new("s1").unwrap(),
+    };
+    for (name, entry) in [
+        ("incident.hex", Entry::Incident(incident)),
+        ("skill_sensor.hex", Entry::SkillSensor(sensor)),
+    ] {
+        assert_eq!(entry.class(), Class::Critical);
+        let body = entry.body().unwrap();
+        compare(name, &dump(&codec::to_vec(&body).unwrap()));
+        assert_eq!(Entry::parse(entry.kind(), body.clone()).unwrap(), Some(entry.clone()));
+        // Strict, as every body: nothing more, nothing less, no other word.
+        let Value::Map(fields) = body else { panic!("a body is a map") };
+        for key in fields.keys() {
+            let mut without = fields.clone();
+            let value = without.remove(key).unwrap();
+            if value != Value::Null {
+                let parsed = Entry::parse(entry.kind(), Value::Map(without.clone()));
+                let optional = matches!(&parsed, Ok(Some(Entry::Incident(_))));
+                assert!(parsed.is_err() || optional, "{name} without {key:?}");
+            }
+            without.insert(key.clone(), Value::Integer(7));
+            assert!(Entry::parse(entry.kind(), Value::Map(without)).is_err(), "{name}: {key:?}");
+        }
+        let mut more = fields;
+        more.insert(Value::Text("more".to_owned()), Value::Bool(true));
+        assert!(Entry::parse(entry.kind(), Value::Map(more)).is_err(), "{name} with more");
+    }
+    for cause in IncidentCause::ALL {
+        let bytes = codec::to_vec(&cause).unwrap();
+        assert_eq!(codec::from_slice::<String>(&bytes).unwrap(), cause.name());
+    }
 }
 
 #[test]

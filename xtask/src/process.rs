@@ -268,10 +268,11 @@ mod tests {
     fn a_program_that_hangs_is_ended_with_what_it_started_and_what_it_said_is_kept() {
         let script = "echo before; echo why >&2; sleep 60 & sleep 60; echo after";
         let began = Instant::now();
-        let patience = Duration::from_millis(300);
+        // Long enough for a shell to say two words, on a machine that does much else.
+        let patience = Duration::from_secs(5);
         let (status, said) =
             output_within(Command::new("sh").args(["-c", script]), patience).unwrap();
-        assert!(status.is_none() && began.elapsed() < Duration::from_secs(20));
+        assert!(status.is_none() && began.elapsed() < Duration::from_secs(55));
         assert_eq!(said, "before\nwhy\n");
     }
 

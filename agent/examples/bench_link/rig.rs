@@ -223,6 +223,7 @@ impl Robot {
             clock: Arc::clone(&clock),
             command_key: identity.cloud().command_key.clone(),
             desk: Arc::clone(&desk),
+            incidents: nooterra_agent::incident::Incidents::new(handle.clone(), None),
             jobs,
             journal: handle.clone(),
             max_lease_ms: config.link.max_lease_ms,

@@ -338,6 +338,7 @@ impl Authority {
                     Action::Disconnect
                     | Action::Drive
                     | Action::LiftVeto
+                    | Action::MarkIncident
                     | Action::SetLimits
                     | Action::Reconnect
                     | Action::ReleaseStop
@@ -388,6 +389,7 @@ fn about(ask: &Ask) -> Option<(Action, About)> {
         Ask::Drive { .. } | Ask::DriveTo { .. } => Some((Action::Drive, About::Robot)),
         Ask::EmergencyStop { .. } => None,
         Ask::LiftVeto => Some((Action::LiftVeto, About::Robot)),
+        Ask::MarkIncident { .. } => Some((Action::MarkIncident, About::Robot)),
         Ask::PlanAccess { job, .. } => Some((Action::PlanAccess, About::Job(job.clone()))),
         Ask::Reconnect => Some((Action::Reconnect, About::Robot)),
         Ask::ReleaseStop => Some((Action::ReleaseStop, About::Robot)),
@@ -400,9 +402,16 @@ fn about(ask: &Ask) -> Option<(Action, About)> {
 }
 
 /// What still reaches a robot that was cut off from those who ask from afar: what ends motion,
-/// and what ends the cut.
+/// what ends the cut, and what only has more recorded.
 const fn reaches(action: Action) -> bool {
-    matches!(action, Action::CancelJob | Action::Disconnect | Action::Reconnect | Action::Veto)
+    matches!(
+        action,
+        Action::CancelJob
+            | Action::Disconnect
+            | Action::MarkIncident
+            | Action::Reconnect
+            | Action::Veto
+    )
 }
 
 fn room_for(situation: &Situation, job: &JobId) -> Result<(), Denied> {
@@ -437,6 +446,7 @@ fn note_ask(situation: &mut Situation, operator: &ActorId, ask: &Ask) {
         | Ask::Drive { .. }
         | Ask::DriveTo { .. }
         | Ask::EmergencyStop { .. }
+        | Ask::MarkIncident { .. }
         | Ask::ReleaseStop
         | Ask::StartJob { .. } => {}
     }

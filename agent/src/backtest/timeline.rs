@@ -13,15 +13,27 @@
 //! within half a window before it, by the time between the two. Where the window holds one
 //! sample only, its neighbours take part. A longer window smooths more and sees less.
 //!
+//! # Time and height
+//! What time it was is asked by zones that hold only at times. Times of a recording after
+//! September 2001 are taken for what they are, nanoseconds since 1970; any other count from an
+//! epoch of the recording's own, and then somebody has to say when it began. Heights are counted
+//! from the first position, or, in a tlog, from home.
+//!
 //! # Pieces
 //! A pause in the recording that is longer than the gap ends a piece: nothing is derived
 //! across it and nothing holds through it.
 
-use super::recording::{Motion, Quaternion, Recording, Sample, Velocity};
+use super::recording::{Format, Motion, Quaternion, Recording, Sample, Velocity};
+use nooterra_policy::VerifiedPolicy;
 use nooterra_protocol::geometry::{Pose, Twist};
+use nooterra_protocol::policy::AltitudeReference;
+use nooterra_protocol::time::WallMillis;
 
 /// Slower than this a course says nothing about where a vehicle would go, m/s.
 const COURSE_MPS: f64 = 0.05;
+
+/// A count of nanoseconds beyond this is one since 1970: from 2001-09-09 to 2099.
+const SINCE_1970_NS: std::ops::Range<i64> = 1_000_000_000_000_000_000..4_070_908_800_000_000_000;
 
 /// A heading this steep is none: the x axis points up by more than 60°.
 const STEEP: f64 = 0.87;
@@ -33,19 +45,26 @@ pub struct Derivation {
     pub gap_s: f64,
     /// `None` is what the recording's kind of vehicle does.
     pub motion: Option<Motion>,
+    /// What time it was at the first sample; `None` is what the recording says, if it does.
+    pub start: Option<WallMillis>,
+    /// The height of the point of take-off, as the recording counts heights, metres; `None` is
+    /// that of the first position.
+    pub takeoff_m: Option<f64>,
     /// Differences are taken over this, seconds.
     pub window_s: f64,
 }
 
 impl Default for Derivation {
     fn default() -> Self {
-        Self { gap_s: 1.0, motion: None, window_s: 0.3 }
+        Self { gap_s: 1.0, motion: None, start: None, takeoff_m: None, window_s: 0.3 }
     }
 }
 
 /// Motion in the plane, moment by moment.
 #[derive(Clone, Debug)]
 pub struct Timeline {
+    /// What time it was at the first moment, where that is known.
+    pub began: Option<WallMillis>,
     /// Pauses, seconds since the first moment: from, to.
     pub gaps: Vec<(f64, f64)>,
     /// In order.
@@ -56,6 +75,8 @@ pub struct Timeline {
     pub notes: Vec<String>,
     /// Length of the track, metres, without what lies in gaps.
     pub path_m: f64,
+    /// The height of the point of take-off, as [`Moment::height_m`] counts.
+    pub takeoff_m: f64,
 }
 
 /// One moment.
@@ -63,6 +84,10 @@ pub struct Timeline {
 pub struct Moment {
     /// m/s² and rad/s²; `None` for a piece of one moment.
     pub accel: Option<Twist>,
+    /// Up, m/s.
+    pub climb_mps: f64,
+    /// As the recording counts it, metres; `None` where it was not recorded.
+    pub height_m: Option<f64>,
     /// Until the next moment of the piece, seconds; 0 for its last.
     pub holds_s: f64,
     /// The first of its piece.
@@ -85,8 +110,19 @@ impl Timeline {
         let samples = &recording.samples;
         let start_ns = samples.first().map_or(0, |sample| sample.at_ns);
         let seconds = |at_ns: i64| (at_ns.saturating_sub(start_ns)) as f64 / 1e9;
-        let mut timeline =
-            Self { gaps: Vec::new(), moments: Vec::new(), motion, notes: Vec::new(), path_m: 0.0 };
+        let stamped = SINCE_1970_NS.contains(&start_ns).then_some(WallMillis(start_ns / 1_000_000));
+        let first_m = samples.iter().find_map(|sample| sample.position).map(|[_, _, z]| z);
+        let home = recording.format == Format::Tlog;
+        let takeoff_m = derivation.takeoff_m.or(first_m.filter(|_| !home)).unwrap_or_default();
+        let mut timeline = Self {
+            began: derivation.start.or(stamped),
+            gaps: Vec::new(),
+            moments: Vec::new(),
+            motion,
+            notes: Vec::new(),
+            path_m: 0.0,
+            takeoff_m,
+        };
         timeline.moments.reserve_exact(samples.len());
         let mut seen = Seen::default();
         let is_near = |a: &Sample, b: &Sample| b.at_ns.saturating_sub(a.at_ns) <= gap_ns;
@@ -116,6 +152,8 @@ impl Timeline {
                 }
                 timeline.moments.push(Moment {
                     accel,
+                    climb_mps: planar[at].climb_mps,
+                    height_m: sample.position.map(|[_, _, z]| z),
                     holds_s: next.map_or(0.0, |next| (next - sample.at_ns) as f64 / 1e9),
                     is_first: at == 0,
                     pose: planar[at].pose,
@@ -126,6 +164,48 @@ impl Timeline {
         }
         timeline.notes = seen.notes(motion, samples.len());
         timeline
+    }
+
+    /// What time it was, where that is known.
+    #[must_use]
+    pub fn wall(&self, moment: &Moment) -> Option<WallMillis> {
+        let since = std::time::Duration::try_from_secs_f64(moment.t_s).ok()?;
+        Some(self.began?.plus(since))
+    }
+
+    /// What whoever reads the result should know of what zones are conditional on.
+    #[must_use]
+    pub fn notes_on(&self, policy: &VerifiedPolicy) -> Vec<String> {
+        let (document, mut notes) = (policy.document(), Vec::new());
+        match self.began {
+            Some(began) if policy.asks_for_time() => {
+                notes.push(format!("it began at {began}, by which zones with `windows` are judged"));
+            }
+            None if policy.asks_for_time() => notes.push(
+                "what time it was is not known: zones with `windows` restrict, and permit nothing; \
+                 say it with --start"
+                    .to_owned(),
+            ),
+            _ => {}
+        }
+        let bands = document.zones.iter().map(|zone| zone.altitude);
+        let bands: Vec<_> =
+            bands.chain(document.privacy.iter().map(|zone| zone.altitude)).flatten().collect();
+        // Only what flies has such zones.
+        if bands.iter().any(|band| band.reference == AltitudeReference::AboveGround) {
+            notes.push(
+                "heights above the ground are not recorded: zones by them restrict, and permit \
+                 nothing"
+                    .to_owned(),
+            );
+        }
+        if !bands.is_empty() {
+            notes.push(format!(
+                "take-off is taken to be at a height of {:.2} m; say another with --takeoff",
+                self.takeoff_m
+            ));
+        }
+        notes
     }
 
     /// From the first moment to the last, seconds.
@@ -165,6 +245,7 @@ fn nanos(seconds: f64) -> i64 {
 /// A sample in the plane.
 #[derive(Clone, Copy, Debug)]
 struct Planar {
+    climb_mps: f64,
     pose: Option<Pose>,
     twist: Twist,
 }
@@ -214,9 +295,14 @@ impl Planar {
             Motion::Course => (speed, course.filter(|_| speed > COURSE_MPS).or(heading)),
             Motion::Heading => (along, heading.or(course)),
         };
+        let climb_mps = match (world, piece[a].position, piece[b].position) {
+            (Some([_, _, climb_mps]), ..) => climb_mps,
+            (None, Some(one), Some(other)) if span_s > 0.0 => (other[2] - one[2]) / span_s,
+            _ => 0.0,
+        };
         seen.take(sample, world.or(body).unwrap_or_default(), along, speed);
         let pose = sample.position.map(|[x, y, _]| Pose { x, y, yaw: yaw.unwrap_or_default() });
-        Self { pose, twist: Twist::new(linear, turn) }
+        Self { climb_mps, pose, twist: Twist::new(linear, turn) }
     }
 }
 

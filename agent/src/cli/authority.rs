@@ -61,9 +61,9 @@ pub(super) enum Command {
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("who").required(true))]
 pub(super) struct Explain {
-    /// What is asked for: cancel_job, disconnect, drive, lift_veto, plan_access, read_sensor,
-    /// reconnect, release_stop, retain_sensor, review_job, set_limits, set_mode, start_job or
-    /// veto.
+    /// What is asked for: cancel_job, disconnect, drive, lift_veto, mark_incident, plan_access,
+    /// read_sensor, reconnect, release_stop, retain_sensor, review_job, set_limits, set_mode,
+    /// start_job or veto.
     #[arg(value_parser = named(Action::from_name, "an action"))]
     action: Action,
     /// An operator asks.
@@ -247,6 +247,7 @@ impl Explain {
             Action::Disconnect
             | Action::Drive
             | Action::LiftVeto
+            | Action::MarkIncident
             | Action::Reconnect
             | Action::ReleaseStop
             | Action::SetLimits

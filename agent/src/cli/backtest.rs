@@ -1,14 +1,14 @@
 //! `nooterra-agent policy backtest`: what a policy would have done to a recorded motion.
 
 use super::Answer;
-use super::exit::{Code, coded};
 use crate::backtest::{
-    self, Backtest as Outcome, Derivation, Format, Interval, Judged, Motion, ReadOptions,
+    self, Backtest as Outcome, Derivation, Format, Interval, Judged, Motion, Off, ReadOptions,
     Recording, read, report,
 };
 use crate::files;
 use anyhow::Context as _;
 use nooterra_protocol::policy::PolicyDocument;
+use nooterra_protocol::time::WallMillis;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -18,7 +18,9 @@ A recording is MCAP with ROS 2 nav_msgs/Odometry, geometry_msgs/TwistStamped or 
 tlog with GLOBAL_POSITION_INT or LOCAL_POSITION_NED; or a trajectory in the layout of EuRoC, TUM \
 or KITTI. Recordings in space are judged as a map shows them: position and speed over ground, \
 turn around the vertical. Each moment is judged as the robot was then; zones along its stopping \
-path. The exit code is 0 when the recording was read, whatever was found in it.";
+path, by the discs that the gate judges the robot by, where and when they were in force. What is \
+not known of time and height restricts and permits nothing, as in the gate. Masks that the policy \
+names are read from the files beside it. The exit code is 0 when the recording was read, whatever was found in it.";
 
 /// The most intervals that are listed for people; JSON and the page have them all.
 const LISTED: usize = 40;
@@ -53,6 +55,14 @@ pub(super) struct Backtest {
     /// A longer pause in the recording is a gap, through which nothing holds.
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
     gap: f64,
+    /// What time it was at the first sample, in UTC, for zones with `windows`; as the recording
+    /// says when not given, if it does.
+    #[arg(long, value_name = "TIME", value_parser = super::erase::moment)]
+    start: Option<WallMillis>,
+    /// The height of take-off, as the recording counts heights, metres, for zones with
+    /// `altitude`; that of the first position when not given (tlog: of home).
+    #[arg(long, value_name = "METRES", value_parser = height, allow_hyphen_values = true)]
+    takeoff: Option<f64>,
     /// tlog: where the map's origin is, degrees; the first fix when not given.
     #[arg(long, value_name = "LAT,LON", value_parser = origin, allow_hyphen_values = true)]
     origin: Option<(f64, f64)>,
@@ -72,6 +82,10 @@ fn seconds(text: &str) -> Result<f64, String> {
     number(text, 0.0, 3600.0)
 }
 
+fn height(text: &str) -> Result<f64, String> {
+    number(text, -20_000.0, 20_000.0)
+}
+
 fn rate(text: &str) -> Result<f64, String> {
     number(text, 0.01, 100_000.0)
 }
@@ -83,7 +97,8 @@ fn origin(text: &str) -> Result<(f64, f64), String> {
 
 impl Backtest {
     pub(super) fn answer(self) -> anyhow::Result<Answer> {
-        let policy = super::policy::read(&self.policy)?;
+        let reviewed = super::review::reviewed(&self.policy)?;
+        let policy = reviewed.document();
         let options = ReadOptions {
             format: self.format,
             origin_deg: self.origin,
@@ -92,16 +107,27 @@ impl Backtest {
         };
         let log = self.log.display().to_string();
         let recording = read::read(&self.log, &options).with_context(|| log.clone())?;
-        let derivation = Derivation { gap_s: self.gap, motion: self.motion, window_s: self.window };
-        // Checked when it was read; a fault is the policy's.
-        let outcome = backtest::run(&policy, &recording, &derivation, self.join)
-            .map_err(|error| coded(Code::Configuration, error))?;
+        let derivation = Derivation {
+            gap_s: self.gap,
+            motion: self.motion,
+            start: self.start,
+            takeoff_m: self.takeoff,
+            window_s: self.window,
+        };
+        let outcome = backtest::run(reviewed.policy(), &recording, &derivation, self.join);
         if let Some(out) = &self.out {
             let name = self.log.file_name().unwrap_or_default().to_string_lossy();
-            let page = report::render(&name, &policy, &recording, &outcome);
+            let page = report::render(&name, policy, &recording, &outcome);
             files::write_whole(out, page.as_bytes(), 0o644)
                 .with_context(|| out.display().to_string())?;
         }
+        let discs: Vec<_> = outcome
+            .discs
+            .iter()
+            .map(
+                |disc| json!({ "x": disc.center.x, "y": disc.center.y, "radius_m": disc.radius_m }),
+            )
+            .collect();
         let json = json!({
             "policy": { "id": policy.id, "version": policy.version },
             "recording": {
@@ -117,11 +143,13 @@ impl Backtest {
                 "notes": notes(&recording, &outcome),
             },
             "options": { "window_s": self.window, "join_s": self.join, "gap_s": self.gap },
+            "discs": discs,
             "rules": outcome.rules,
             "intervals": outcome.intervals,
+            "sensors_off": outcome.private,
             "report": self.out,
         });
-        let mut text = text(&log, &policy, &recording, &outcome);
+        let mut text = text(&log, policy, &recording, &outcome);
         if let Some(out) = &self.out {
             let _ = write!(text, "\ndrawn in {}", out.display());
         }
@@ -189,6 +217,12 @@ fn text(log: &str, policy: &PolicyDocument, recording: &Recording, outcome: &Out
         let more = outcome.intervals.len() - LISTED;
         let _ = writeln!(text, "  and {more} more; --json and --out have them all");
     }
+    for off in outcome.private.iter().take(LISTED) {
+        let _ = writeln!(text, "{}", in_words(off));
+    }
+    if outcome.private.len() > LISTED {
+        let _ = writeln!(text, "and {} more times", outcome.private.len() - LISTED);
+    }
     for (from, to) in &timeline.gaps {
         let _ = writeln!(text, "gap: nothing was recorded from {from:.2} to {to:.2} s");
     }
@@ -197,6 +231,16 @@ fn text(log: &str, policy: &PolicyDocument, recording: &Recording, outcome: &Out
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+/// `sensors off from 1.00 to 2.00 s: camera; what the others record is kept 60 s at most`
+fn in_words(off: &Off) -> String {
+    let names: Vec<&str> = off.off.iter().map(|sensor| sensor.name()).collect();
+    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let kept = off.keep_s.map_or(String::new(), |keep_s| {
+        format!("; what the others record is kept {keep_s} s at most")
+    });
+    format!("sensors off from {:.2} to {:.2} s: {names}{kept}", off.from_s, off.to_s)
 }
 
 fn name(judged: &Judged) -> String {

@@ -148,7 +148,7 @@ fn confirmed(text: &str, as_json: bool) -> anyhow::Result<bool> {
 }
 
 /// Reads a moment in UTC; days from the civil date after Hinnant, as `WallMillis` prints them.
-fn moment(text: &str) -> Result<WallMillis, String> {
+pub(super) fn moment(text: &str) -> Result<WallMillis, String> {
     let bad = || format!("`{text}` is no moment: write 2026-10-01 or 2026-10-01T08:30:00Z");
     let (date, time) = match text.strip_suffix('Z').unwrap_or(text).split_once('T') {
         Some((date, time)) if text.ends_with('Z') => (date, time),

@@ -4,6 +4,7 @@ mod authority;
 #[cfg(feature = "tools")]
 mod backtest;
 mod blackbox;
+mod compared;
 mod erase;
 mod exit;
 #[cfg(feature = "tools")]

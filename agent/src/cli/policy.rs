@@ -1,6 +1,7 @@
 //! `nooterra-agent policy`: the owner's envelope, from TOML or JSON to a signed document.
 
 use super::Answer;
+use super::compared::Compared;
 use super::exit::{Code, coded};
 #[cfg(feature = "tools")]
 use super::masks;
@@ -20,7 +21,12 @@ pub(super) enum Command {
     #[cfg(feature = "tools")]
     Backtest(super::backtest::Backtest),
     /// Put the staged policy in force at the agent's next start, on trial
-    Activate,
+    Activate {
+        /// Have the agent end by itself, once the robot stands and nothing is under way; its
+        /// service starts it anew.
+        #[arg(long)]
+        when_idle: bool,
+    },
     /// Check a policy in TOML or JSON: numbers, polygons, limits
     Check {
         /// The document.
@@ -59,10 +65,13 @@ pub(super) enum Command {
     Rollback,
     /// Show the policy that is in force by the configuration, after verifying it
     Show,
-    /// Verify a signed policy and keep it on the robot, to be activated
+    /// Verify a signed policy and keep it on the robot, to be activated; say what it changes
     Stage {
         /// The signed document, with its masks beside it.
         file: PathBuf,
+        /// Refuse it, with exit code 1, when it allows something that the one in force does not.
+        #[arg(long)]
+        deny_looser: bool,
     },
     /// Say which policies are configured, staged, on trial, confirmed and rejected
     Status,
@@ -114,10 +123,17 @@ pub(super) fn answer(
             let dir = dir.map_or_else(|| Ok(load()?.state.journal_dir()), anyhow::Ok)?;
             super::shadow::answer(&dir)
         }
-        Command::Activate => {
+        Command::Activate { when_idle: false } => {
             let config = load()?;
             let policy = Folder::of(&config).activate(&config)?;
             Ok(of("takes effect at the agent's next start, on trial", &policy))
+        }
+        Command::Activate { when_idle: true } => {
+            let config = load()?;
+            let policy = Folder::of(&config).activate_when_idle(&config)?;
+            let becomes = "takes effect, on trial, when the robot stands and nothing is under way: \
+                           the agent then ends, and its service starts it anew";
+            Ok(of(becomes, &policy))
         }
         Command::Confirm => {
             let config = load()?;
@@ -129,11 +145,7 @@ pub(super) fn answer(
             let what = Folder::of(&config).roll_back(&config)?;
             Ok(Answer::done(format!("{what} is given up"), json!({ "given_up": what })))
         }
-        Command::Stage { file } => {
-            let config = load()?;
-            let policy = Folder::of(&config).stage(&config, &file)?;
-            Ok(of("is staged; `policy activate` puts it in force", &policy))
-        }
+        Command::Stage { file, deny_looser } => stage(&load()?, &file, deny_looser),
         Command::Status => {
             let config = load()?;
             let status = Folder::of(&config).status(&config);
@@ -142,7 +154,12 @@ pub(super) fn answer(
             };
             let mut lines: Vec<String> = status.policies.iter().map(line).collect();
             if status.activates {
-                lines.push("the staged policy takes effect at the agent's next start".to_owned());
+                let moment = if status.when_idle {
+                    "as soon as nothing is under way: the agent then ends, and starts anew"
+                } else {
+                    "at the agent's next start"
+                };
+                lines.push(format!("the staged policy takes effect {moment}"));
             }
             Ok(Answer::done(lines.join("\n"), json!(status)))
         }
@@ -154,6 +171,31 @@ pub(super) fn answer(
         #[cfg(feature = "tools")]
         Command::Sign { file, key, out, masks } => tools::sign(&read(&file)?, &masks, &key, &out),
     }
+}
+
+/// Keeps a policy, and says what it changes of the one in force.
+fn stage(config: &Config, file: &Path, deny_looser: bool) -> anyhow::Result<Answer> {
+    let folder = Folder::of(config);
+    let new = envelope::load_file(config, file)?;
+    let (digest, compared) = (new.digest(), Compared::of(folder.in_force(config)?, new));
+    if deny_looser && compared.looser {
+        anyhow::bail!(
+            "not staged: the new policy allows more than the one in force:\n{}",
+            compared.text
+        );
+    }
+    let policy = folder.stage(config, file)?;
+    // What was compared is what was kept, also if the file was changed meanwhile.
+    if policy.digest() != digest {
+        folder.unstage()?;
+        anyhow::bail!("{} was changed meanwhile; stage it again", file.display());
+    }
+    let mut answer = of("is staged; `policy activate` puts it in force", &policy);
+    answer.text = format!("{}\nagainst the policy in force:\n{}", answer.text, compared.text);
+    if let (Some(all), Some(told)) = (answer.json.as_object_mut(), compared.json.as_object()) {
+        all.extend(told.clone());
+    }
+    Ok(answer)
 }
 
 /// What becomes of a signed policy.

@@ -1,14 +1,14 @@
 //! `nooterra-agent policy explain` and `diff`: what a policy would do, before it is signed.
 
 use super::Answer;
+use super::compared::{differences, limit, motion};
 use super::exit::{Code, coded};
 use super::policy;
-use crate::review::compare::{Comparison, Effect, Example, compare};
-use crate::review::explain::{Acting, Explained, explain};
+use crate::review::compare::compare;
+use crate::review::explain::{Explained, explain};
 use crate::review::{Reviewed, State};
 use anyhow::Context as _;
 use nooterra_policy::Planar;
-use nooterra_protocol::command::Command;
 use nooterra_protocol::geometry::{Pose, Twist};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -182,7 +182,8 @@ impl Diff {
     }
 }
 
-fn reviewed(file: &Path) -> anyhow::Result<Reviewed> {
+/// A policy as its owner wrote it, with the masks beside it.
+pub(super) fn reviewed(file: &Path) -> anyhow::Result<Reviewed> {
     let document = policy::read(file)?;
     let beside = file.parent().unwrap_or(Path::new("."));
     Reviewed::new(&document, beside)
@@ -237,86 +238,6 @@ fn in_words(reviewed: &Reviewed, state: &State, explained: &Explained) -> String
         end.pose.y
     );
     text
-}
-
-fn differences(comparison: &Comparison) -> String {
-    if comparison.is_same() {
-        return format!("no difference, in {} states either", comparison.states);
-    }
-    let mut text = String::new();
-    for changed in &comparison.changed {
-        let effect = match changed.effect {
-            Effect::Looser => "looser ",
-            Effect::Other => "changed",
-            Effect::Tighter => "tighter",
-        };
-        let value = |value: &Option<serde_json::Value>| match value {
-            None => "none".to_owned(),
-            Some(value @ (serde_json::Value::Array(_) | serde_json::Value::Object(_))) => {
-                let text = value.to_string();
-                if text.len() > 60 { format!("{} bytes of it", text.len()) } else { text }
-            }
-            Some(value) => value.to_string(),
-        };
-        let (old, new) = (value(&changed.old), value(&changed.new));
-        let _ = writeln!(text, "{effect}  {}: {old} -> {new}", changed.key);
-    }
-    for (what, examples) in [
-        ("only the new policy lets go on", &comparison.allows),
-        ("only the old policy lets go on", &comparison.forbids),
-    ] {
-        if examples.is_empty() {
-            let _ = writeln!(text, "{what}: nothing, in {} states", comparison.states);
-            continue;
-        }
-        let _ = writeln!(text, "{what}:");
-        for example in examples {
-            let _ = writeln!(text, "  {}", sentence(example));
-        }
-    }
-    text.trim_end().to_owned()
-}
-
-fn sentence(example: &Example) -> String {
-    let pose = example.state.pose;
-    format!(
-        "{} at ({:.2}, {:.2}), heading {:.1} degrees; the other: {}, by {}",
-        motion(&example.state.command),
-        pose.x,
-        pose.y,
-        pose.yaw.to_degrees(),
-        motion(&example.held_to),
-        limit(&example.rule)
-    )
-}
-
-fn limit(rule: &Acting) -> String {
-    let zone = rule.zone.as_ref().map(|zone| format!(" ({zone})")).unwrap_or_default();
-    if rule.unit.is_empty() {
-        return format!("{}{zone}", rule.rule);
-    }
-    let what = if rule.rule.name().starts_with("zone.keep") { "clearance" } else { "limit" };
-    format!("{}{zone}: {what} {:.2} {}", rule.rule, rule.limit, rule.unit)
-}
-
-fn motion(command: &Command) -> String {
-    match command {
-        Command::Ackermann(steer) => {
-            format!("{:.2} m/s steering {:.2} rad", steer.speed_mps, steer.steering_rad)
-        }
-        Command::Drive(twist) => format!("{:.2} m/s {:.2} rad/s", twist.linear, twist.angular),
-        Command::Fly(v) => {
-            format!("({:.2}, {:.2}, {:.2}) m/s {:.2} rad/s", v.x, v.y, v.z, v.yaw_rate)
-        }
-        Command::Joints(velocities) => {
-            let joints = velocities.joints.as_slice();
-            let parts: Vec<String> = joints.iter().map(|v| format!("{v:.2}")).collect();
-            format!("joints at {} rad/s", parts.join(", "))
-        }
-        Command::Omni(planar) => {
-            format!("({:.2}, {:.2}) m/s {:.2} rad/s", planar.x, planar.y, planar.angular)
-        }
-    }
 }
 
 /// An enum as it is written in files.

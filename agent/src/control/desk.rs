@@ -122,6 +122,14 @@ impl Desk {
         self.lock().intent.skill = lease;
     }
 
+    /// Nobody wishes anything, and no job is under way.
+    #[must_use]
+    pub fn is_idle(&self, now: MonoNanos) -> bool {
+        let inner = self.lock();
+        let wished = inner.intent.operator.is_some_and(|lease| now < lease.until);
+        !wished && inner.intent.skill.is_none() && inner.context.job.is_none()
+    }
+
     /// Puts the software emergency stop in force. Any operator's wish ends.
     pub fn press_emergency_stop(&self) {
         let mut inner = self.lock();

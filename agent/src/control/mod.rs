@@ -51,7 +51,7 @@ const SAMPLE_STANDING: Duration = Duration::from_secs(1);
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
 
 /// Slower than this counts as standing, m/s and rad/s: above the odometry's noise.
-const STANDING: f64 = 0.02;
+pub(crate) const STANDING: f64 = 0.02;
 
 /// What was seen and decided in a tick.
 type Judged<'a> = (&'a Observation, &'a Outcome);

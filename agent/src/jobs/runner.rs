@@ -10,15 +10,14 @@ use super::shelf::Shelf;
 use super::{Inbox, Jobs, Order, Shared};
 use crate::authority::{Authority, Skill};
 use crate::control::{Desk, Goal, Lease, View};
+use crate::incident::Incidents;
 use nooterra_blackbox::JournalHandle;
-use nooterra_blackbox::flight::FlightTriggers;
 use nooterra_protocol::codec::{Blob, Digest};
-use nooterra_protocol::entry::{Entry, SkillLog, SkillStep};
+use nooterra_protocol::entry::{Entry, IncidentCause, SkillLog, SkillSensor, SkillStep};
 use nooterra_protocol::event::{
     Aborted, CheckpointReached, Completed, EventType, EvidenceCaptured, Heartbeat, SkillUsed,
     UnderPolicy,
 };
-use nooterra_protocol::flight::Trigger;
 use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::grant::Sensor;
 use nooterra_protocol::ids::{JobId, SkillId};
@@ -58,12 +57,12 @@ pub struct RunnerParts {
     pub desk: Arc<Desk>,
     /// Signs what happened.
     pub facts: Facts,
-    /// The flight recorder's triggers, where there is one.
-    pub flight: Option<FlightTriggers>,
     /// `skills.grant` of the configuration.
     pub grant: BTreeSet<Capability>,
     /// Runs skills.
     pub host: Arc<Host>,
+    /// Takes what somebody will ask about.
+    pub incidents: Incidents,
     /// `skills.input_kib_per_s` of the configuration.
     pub input_kib_per_s: u32,
     /// For entries that are no facts.
@@ -100,16 +99,44 @@ impl std::fmt::Debug for Runner {
 
 /// Why a job does not go on.
 enum Halt {
-    /// Aborted: the job is over, for this reason.
-    Abort(String),
     /// The agent ends; the job goes on after the next start.
     Leave,
+    /// Aborted: the job is over, for this reason.
+    Over(Why, String),
+}
+
+/// Who or what ends a job before its time.
+#[derive(Clone, Copy)]
+enum Why {
+    /// Somebody cancelled it.
+    Cancelled,
+    /// A skill crashed.
+    Crashed,
+    /// The robot gives it up.
+    GivenUp,
+}
+
+impl Why {
+    /// What somebody will ask about; nobody asks why a job ended that somebody cancelled.
+    const fn incident(self) -> Option<IncidentCause> {
+        match self {
+            Self::Cancelled => None,
+            Self::Crashed => Some(IncidentCause::SkillCrash),
+            Self::GivenUp => Some(IncidentCause::JobAborted),
+        }
+    }
+}
+
+impl Halt {
+    const fn abort(reason: String) -> Self {
+        Self::Over(Why::GivenUp, reason)
+    }
 }
 
 impl From<FactsError> for Halt {
     /// A job whose facts cannot be recorded does not go on.
     fn from(error: FactsError) -> Self {
-        Self::Abort(error.to_string())
+        Self::abort(error.to_string())
     }
 }
 
@@ -167,11 +194,16 @@ impl Runner {
                 info!(%job, "the job under way goes on after the next start");
                 return;
             }
-            Err(Halt::Abort(reason)) => {
-                warn!(%job, reason, "job aborted");
-                self.rest();
+            Err(Halt::Over(why, reason)) => {
                 let step = progress.plan.steps.get(progress.next_step as usize);
-                let aborted = Aborted { reason, step: step.map(|step| step.id.clone()) };
+                let step = step.map(|step| step.id.clone());
+                warn!(%job, reason, "job aborted");
+                if let Some(cause) = why.incident() {
+                    let (now, about) = (self.parts.pace.now(), (Some(job.clone()), step.clone()));
+                    self.parts.incidents.report(now, cause, about, None);
+                }
+                self.rest();
+                let aborted = Aborted { reason, step };
                 self.parts.facts.state(&job, EventType::ExecutionAborted, &aborted)
             }
         };
@@ -190,7 +222,7 @@ impl Runner {
 
     fn steps(&mut self, progress: &mut Progress) -> Result<(), Halt> {
         if progress.resumes > MAX_RESUMES {
-            return Err(Halt::Abort(format!(
+            return Err(Halt::abort(format!(
                 "the agent started anew {} times within this step",
                 progress.resumes
             )));
@@ -210,7 +242,7 @@ impl Runner {
             info!(job = %progress.job, step = %step.id, action = step.action, "step begins");
             let bundle = bundles
                 .get(&step.skill.bundle)
-                .ok_or_else(|| Halt::Abort(format!("step {}: its bundle is missing", step.id)))?;
+                .ok_or_else(|| Halt::abort(format!("step {}: its bundle is missing", step.id)))?;
             let steps = progress.plan.steps.len();
             let ended =
                 StepRun::new(self, &progress.job, step, (progress.next_step, steps)).run(bundle);
@@ -231,7 +263,7 @@ impl Runner {
             let bundle = self.parts.shelf.bundle(skill).map_err(|error| {
                 // A bundle that was not fetched because the agent ends is fetched after its start.
                 let leaves = self.inbox.shared.leaving();
-                if leaves { Halt::Leave } else { Halt::Abort(error.to_string()) }
+                if leaves { Halt::Leave } else { Halt::abort(error.to_string()) }
             })?;
             bundles.insert(skill.bundle, bundle);
         }
@@ -241,7 +273,7 @@ impl Runner {
     fn remember(&self, progress: &Progress) -> Result<(), Halt> {
         self.memory
             .store(progress)
-            .map_err(|error| Halt::Abort(format!("the job's progress cannot be stored: {error}")))
+            .map_err(|error| Halt::abort(format!("the job's progress cannot be stored: {error}")))
     }
 
     /// Waits until the robot stands.
@@ -326,7 +358,7 @@ impl<'r> StepRun<'r> {
                 return Err(Halt::Leave);
             }
             if let Some(reason) = self.shared.cancelled() {
-                return Err(Halt::Abort(format!("cancelled: {reason}")));
+                return Err(Halt::Over(Why::Cancelled, format!("cancelled: {reason}")));
             }
             if drives {
                 self.parts.authority.skill_drives().map_err(|why| self.failed(&why.to_string()))?;
@@ -353,10 +385,7 @@ impl<'r> StepRun<'r> {
                 None => {}
                 Some(End::Done) => return Ok(()),
                 Some(End::Crashed(reason)) => {
-                    if let Some(flight) = &self.parts.flight {
-                        flight.pull(Trigger::SkillCrash, now);
-                    }
-                    return Err(self.failed(&reason));
+                    return Err(Halt::Over(Why::Crashed, self.in_step(&reason)));
                 }
                 Some(End::Failed(reason)) => return Err(self.failed(&reason)),
                 Some(End::Stopped) => return Err(self.failed("its skill was stopped")),
@@ -401,11 +430,15 @@ impl<'r> StepRun<'r> {
         let may = grants.sensor(Sensor::Range, self.parts.pace.now()).read;
         if self.gated == may {
             self.gated = !may;
-            let word = if may { "granted again" } else { "not granted" };
-            let message = format!("the range sensor is {word}");
-            info!(job = %self.job, %skill, message);
-            let message = message.into();
-            self.record(Entry::SkillLog(SkillLog { message, skill: skill.clone() }));
+            let sensor = Sensor::Range;
+            info!(job = %self.job, %skill, sensor = sensor.name(), granted = may, "sensor of a skill");
+            self.record(Entry::SkillSensor(SkillSensor {
+                granted: may,
+                job: self.job.clone(),
+                sensor,
+                skill: skill.clone(),
+                step: self.step.id.clone(),
+            }));
         }
         if may || seen.scan.is_none() {
             return seen;
@@ -414,7 +447,11 @@ impl<'r> StepRun<'r> {
     }
 
     fn failed(&self, why: &str) -> Halt {
-        Halt::Abort(format!("step {} ({}): {why}", self.step.id, self.step.action))
+        Halt::abort(self.in_step(why))
+    }
+
+    fn in_step(&self, why: &str) -> String {
+        format!("step {} ({}): {why}", self.step.id, self.step.action)
     }
 
     /// Passes on what the skill asks for; tells whether it has ended.

@@ -4,11 +4,12 @@
 use crate::authority::{Authority, Denied};
 use crate::clock::{SystemClock, mono};
 use crate::control::{Desk, Goal, Lease};
+use crate::incident::Incidents;
 use crate::jobs::Jobs;
 use nooterra_blackbox::{AppendError, JournalHandle, StateError};
 use nooterra_protocol::codec::{self, Blob, Digest};
 use nooterra_protocol::command::{Ask, RemoteCommand};
-use nooterra_protocol::entry::{CommandReceived, CommandRefused, Entry};
+use nooterra_protocol::entry::{CommandReceived, CommandRefused, Entry, IncidentCause};
 use nooterra_protocol::envelope::{Refusal, Signed, SignedError};
 use nooterra_protocol::ids::{EnvelopeId, ModeId, RobotId};
 use nooterra_protocol::keys::VerifyingKey;
@@ -104,6 +105,8 @@ pub struct DownlinkParts {
     pub command_key: VerifyingKey,
     /// Takes operators' wishes.
     pub desk: Arc<Desk>,
+    /// Takes what somebody will ask about.
+    pub incidents: Incidents,
     /// Takes jobs.
     pub jobs: Jobs,
     /// Keeps what was received.
@@ -207,6 +210,7 @@ impl Downlink {
             Ask::Disconnect { .. }
             | Ask::EmergencyStop { .. }
             | Ask::LiftVeto
+            | Ask::MarkIncident { .. }
             | Ask::Reconnect
             | Ask::ReleaseStop
             | Ask::ReviewJob { .. }
@@ -291,6 +295,11 @@ impl Downlink {
                 self.parts.desk.set_operator(lease(goal, *lease_ms), command.id.clone());
             }
             Ask::CancelJob { job, reason } => self.parts.jobs.cancel(job, reason),
+            Ask::MarkIncident { reason } => {
+                warn!(reason, "an incident was marked from afar");
+                let Downlink { parts: DownlinkParts { desk, incidents, .. }, .. } = self;
+                incidents.report(now, IncidentCause::Marked, (desk.job(), None), Some(&command.id));
+            }
             // What they say about the situation holds by now.
             Ask::Disconnect { .. }
             | Ask::LiftVeto

@@ -71,6 +71,12 @@ impl Reviewed {
         Ok(Self { policy })
     }
 
+    /// Takes a policy that its owner signed.
+    #[must_use]
+    pub const fn of(policy: VerifiedPolicy) -> Self {
+        Self { policy }
+    }
+
     /// What is reviewed.
     #[must_use]
     pub const fn document(&self) -> &PolicyDocument {
@@ -81,6 +87,12 @@ impl Reviewed {
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.policy.digest()
+    }
+
+    /// As a gate takes it; signed by nobody whom a robot trusts.
+    #[must_use]
+    pub const fn policy(&self) -> &VerifiedPolicy {
+        &self.policy
     }
 
     pub(crate) fn gate(&self) -> Gate {

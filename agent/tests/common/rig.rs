@@ -212,11 +212,16 @@ pub(crate) fn enroll(site: &Site, cloud: &CloudRig) {
 
 /// Publishes the patrol skill, signed by a new key that `trusted_by` trusts.
 pub(crate) fn publish_patrol(cloud: &CloudRig, trusted_by: Option<&Site>) -> Value {
+    publish(cloud, "patrol", trusted_by)
+}
+
+/// Publishes a skill of `examples/skills`, signed by a new key that `trusted_by` trusts.
+pub(crate) fn publish(cloud: &CloudRig, name: &str, trusted_by: Option<&Site>) -> Value {
     let keys = keygen(None).unwrap();
     if let Some(site) = trusted_by {
         std::fs::write(site.path("skill-keys/test.pub"), &keys.public).unwrap();
     }
-    let bundle = pack(&guests::template("patrol"), &guests::component("patrol")).unwrap();
+    let bundle = pack(&guests::template(name), &guests::component(name)).unwrap();
     let signature = sign(&bundle, &keys.secret, None, "a test").unwrap();
     let bundle = base64::engine::general_purpose::STANDARD.encode(bundle);
     cloud.post("/v1/skills", json!({ "bundle_base64": bundle, "signature": signature }))

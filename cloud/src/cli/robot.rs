@@ -17,15 +17,19 @@ pub(crate) enum Command {
         /// The robot.
         id: String,
     },
-    /// Send a command as the API takes it, such as `{"type":"veto","reason":"..."}`.
+    /// Send a command as the API takes it, such as `{"type":"veto","reason":"..."}`; or by its
+    /// name, such as `mark_incident --reason TEXT`, where it takes no more than a reason.
     Send {
         /// The robot.
         id: String,
-        /// What is asked, JSON.
+        /// What is asked, JSON or a name.
         ask: String,
         /// In whose name; this cloud vouches for it.
         #[arg(long, value_name = "NAME")]
         operator: Option<String>,
+        /// For the record, where what is asked takes a reason.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
         /// The robot may take it for so many milliseconds.
         #[arg(long, value_name = "MS")]
         ttl: Option<u64>,
@@ -73,10 +77,8 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
             cloud.print(&answer, |answer| list(items(answer, "robots")))
         }
         Command::Release { id } => send(&id, json!({ "type": "release_stop" }), None, None),
-        Command::Send { id, ask, operator, ttl } => {
-            let ask =
-                serde_json::from_str(&ask).map_err(|error| ClientError::Ask(error.to_string()))?;
-            send(&id, ask, operator, ttl)
+        Command::Send { id, ask, operator, reason, ttl } => {
+            send(&id, asked(&ask, reason.as_deref())?, operator, ttl)
         }
         Command::Show { id } => {
             let answer = cloud.client.get(&of(&id))?;
@@ -91,6 +93,20 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
             cloud.print(&answer, |answer| verdicts(items(answer, "records")))
         }
     }
+}
+
+/// What is asked, as the API takes it.
+fn asked(ask: &str, reason: Option<&str>) -> Result<Value, ClientError> {
+    let letters = |byte: u8| byte == b'_' || byte.is_ascii_lowercase();
+    let mut ask = if !ask.is_empty() && ask.bytes().all(letters) {
+        json!({ "type": ask })
+    } else {
+        serde_json::from_str(ask).map_err(|error| ClientError::Ask(error.to_string()))?
+    };
+    if let (Some(reason), Some(fields)) = (reason, ask.as_object_mut()) {
+        fields.insert("reason".to_owned(), reason.into());
+    }
+    Ok(ask)
 }
 
 fn list(robots: &[Value]) -> String {
@@ -158,4 +174,21 @@ fn verdicts(records: &[Value]) -> String {
         })
         .collect();
     show::table(&["CURSOR", "AT", "RULE", "LIMIT", "WHOSE WISH"], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_given_by_its_name_or_as_json() {
+        let marked = json!({ "type": "mark_incident", "reason": "a \"near\" miss" });
+        assert_eq!(asked("mark_incident", Some("a \"near\" miss")).unwrap(), marked);
+        assert_eq!(asked("lift_veto", None).unwrap(), json!({ "type": "lift_veto" }));
+        assert_eq!(asked(&marked.to_string(), None).unwrap(), marked);
+        assert_eq!(asked(r#"{"type":"veto"}"#, Some("x")).unwrap()["reason"], "x");
+        for ask in ["", "Veto", "{", "lift veto"] {
+            assert!(matches!(asked(ask, None), Err(ClientError::Ask(_))), "{ask:?}");
+        }
+    }
 }

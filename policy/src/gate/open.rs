@@ -180,7 +180,7 @@ impl Reached {
 }
 
 /// A moment with all heights that two setpoints reach, held and then braked.
-pub(super) fn swept(moment: &Moment, law: &Law, candidates: [&Axes; 2], hold_s: f64) -> Moment {
+pub(crate) fn swept(moment: &Moment, law: &Law, candidates: [&Axes; 2], hold_s: f64) -> Moment {
     let Some(band) = law.band() else {
         return *moment;
     };

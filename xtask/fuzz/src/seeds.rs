@@ -77,6 +77,7 @@ fn asks() -> Vec<Ask> {
         Ask::EmergencyStop { reason: "a reason".to_owned() },
         Ask::Disconnect { reason: "a reason".to_owned() },
         Ask::LiftVeto,
+        Ask::MarkIncident { reason: "a reason".to_owned() },
         Ask::Reconnect,
         Ask::ReleaseStop,
         Ask::SetLimits { mode: None },

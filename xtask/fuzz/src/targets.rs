@@ -7,7 +7,7 @@ use crate::harness::LAWS;
 use crate::harness::draw::Draw;
 use crate::minisig::TrustedKeys;
 use crate::openings::{Cipher, Frames, Header};
-use crate::{config, openings, policy_file, scan, seeds};
+use crate::{common, config, openings, policy_file, scan, seeds};
 use nooterra_evidence::{Checkpoint, Record, Verifier};
 use nooterra_policy::{Gate, VerifiedPolicy, check_document};
 use nooterra_protocol::codec::{self, Value};
@@ -322,9 +322,11 @@ fn trajectory(bytes: &[u8]) {
 fn recording(bytes: &[u8], format: Format) {
     let options = ReadOptions { format: Some(format), ..ReadOptions::default() };
     if let Ok(recording) = backtest::read::read_from(&mut &*bytes, &options) {
-        let policy = seeds::document();
-        let derivation = Derivation::default();
-        backtest::run(&policy, &recording, &derivation, 0.5).expect("the policy makes sense");
+        thread_local! { static POLICY: OnceCell<VerifiedPolicy> = const { OnceCell::new() }; }
+        POLICY.with(|policy| {
+            let policy = policy.get_or_init(|| common::verified(seeds::document()));
+            drop(backtest::run(policy, &recording, &Derivation::default(), 0.5));
+        });
     }
 }
 

@@ -4,7 +4,7 @@ use super::chart::Chart;
 use super::{esc, family, label, track};
 use crate::backtest::judge::Interval;
 use crate::backtest::timeline::Moment;
-use crate::backtest::{Backtest, Recording};
+use crate::backtest::{Backtest, Off, Recording};
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::policy::PolicyDocument;
 use std::fmt::Write as _;
@@ -49,7 +49,7 @@ pub fn render(
 <body>
 <header><p class="quiet">Policy {policy} version {version}, recording {name}</p>
 <h1>{verdict}</h1>
-<p class="quiet">{source} ({format}), positions in {frame}: {samples} samples, {duration:.1} s, {path:.1} m, gaps: {gaps}. Judged moment by moment as the robot was; zones along its stopping path. Motion by {motion}.</p>
+<p class="quiet">{source} ({format}), positions in {frame}: {samples} samples, {duration:.1} s, {path:.1} m, gaps: {gaps}. Judged moment by moment as the robot was; zones along its stopping path, by {discs}. Motion by {motion}.</p>
 <ul class="notes">{notes}</ul></header>
 <main>
 <section><h2>Rules</h2>{rules}</section>
@@ -57,7 +57,7 @@ pub fn render(
 {charts}</section>
 <section><h2>Where</h2>{map}</section>
 <section><h2>Intervals</h2>{intervals}</section>
-</main>
+{sensors}</main>
 </body>
 </html>
 "#,
@@ -77,7 +77,12 @@ pub fn render(
         charts = charts(policy, backtest),
         map = track::svg(policy, backtest)
             .unwrap_or_else(|| "<p>No poses were recorded.</p>".to_owned()),
+        discs = match backtest.discs.len() {
+            1 => "one disc".to_owned(),
+            count => format!("{count} discs"),
+        },
         intervals = intervals(&backtest.intervals),
+        sensors = sensors(&backtest.private),
     )
 }
 
@@ -206,6 +211,27 @@ fn intervals(intervals: &[Interval]) -> String {
     html
 }
 
+/// Empty where no zone of privacy was touched.
+fn sensors(private: &[Off]) -> String {
+    if private.is_empty() {
+        return String::new();
+    }
+    let mut rows = String::new();
+    for off in private.iter().take(MOST_ROWS) {
+        let names: Vec<&str> = off.off.iter().map(|sensor| sensor.name()).collect();
+        let kept = off.keep_s.map_or("-".to_owned(), |keep_s| keep_s.to_string());
+        let _ = write!(
+            rows,
+            "<tr><td>{:.2}</td><td>{:.2}</td><td>{}</td><td>{kept}</td></tr>",
+            off.from_s,
+            off.to_s,
+            esc(&names.join(", "))
+        );
+    }
+    let heads = ["From, s", "To, s", "Sensors off", "The others' data is kept, s"];
+    format!("<section><h2>Privacy</h2>{}</section>\n", table(&heads, &rows))
+}
+
 fn table(heads: &[&str], rows: &str) -> String {
     let heads: Vec<String> =
         heads.iter().map(|head| format!(r#"<th scope="col">{head}</th>"#)).collect();
@@ -219,7 +245,7 @@ fn table(heads: &[&str], rows: &str) -> String {
 mod tests {
     use super::*;
     use crate::backtest::recording::{Quaternion, Sample, Velocity};
-    use crate::backtest::{Derivation, Format, Motion, run};
+    use crate::backtest::{Derivation, Format, Motion, run, verified};
 
     fn policy() -> PolicyDocument {
         serde_json::from_str(include_str!("../../../../examples/robots/amr/policy.json")).unwrap()
@@ -245,7 +271,7 @@ mod tests {
     #[test]
     fn the_page_shows_every_rule_and_loads_nothing() {
         let recording = recording("<script>");
-        let outcome = run(&policy(), &recording, &Derivation::default(), 0.5).unwrap();
+        let outcome = run(&verified(&policy()), &recording, &Derivation::default(), 0.5);
         let html = render("a\"b.csv", &policy(), &recording, &outcome);
         for outside in ["http:", "https:", " src=", "@import", "url(h", "<link", "<script"] {
             assert!(!html.contains(outside), "{outside}");
@@ -269,7 +295,7 @@ mod tests {
         for sample in &mut recording.samples {
             (sample.position, sample.velocity) = (None, Velocity::Body([2.0, 0.0, 0.0], 0.0));
         }
-        let outcome = run(&policy(), &recording, &Derivation::default(), 0.5).unwrap();
+        let outcome = run(&verified(&policy()), &recording, &Derivation::default(), 0.5);
         let html = render("x", &policy(), &recording, &outcome);
         assert!(html.contains("No poses were recorded"));
         assert!(html.contains("1 rules would have acted, 1 times"), "{}", &html[..900]);

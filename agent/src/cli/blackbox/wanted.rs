@@ -53,6 +53,7 @@ impl Wanted {
     }
 
     /// As text, for a summary.
+    #[cfg(feature = "tools")]
     pub(super) fn describe(&self) -> serde_json::Value {
         serde_json::json!({
             "since": self.since, "until": self.until, "kinds": self.kind, "job": self.job,

@@ -91,6 +91,19 @@ fn in_words(record: &Record) -> String {
             let reason = link.reason.map_or(String::new(), |reason| format!(": {reason}"));
             format!("the channel to the cloud is {}{reason}", if link.up { "up" } else { "down" })
         }
+        Ok(Some(Entry::Incident(incident))) => {
+            let job = incident.job.map_or(String::new(), |job| format!(" in {job}"));
+            let command = incident.command.map_or(String::new(), |id| format!(", by {id}"));
+            format!("{}{job}{command}", incident.cause.name())
+        }
+        Ok(Some(Entry::SkillSensor(sensor))) => format!(
+            "{} in step {} of {}: the {} sensor is {}",
+            sensor.skill,
+            sensor.step,
+            sensor.job,
+            sensor.sensor.name(),
+            if sensor.granted { "granted again" } else { "not granted" },
+        ),
         Ok(Some(Entry::SkillLog(log))) => format!("{}: {}", log.skill, private(&log.message)),
         Ok(Some(Entry::SkillStep(step))) => format!(
             "{} in step {} of {}: asks {}, says {}",
