@@ -12,7 +12,6 @@ use nooterra_protocol::keys::Signer as _;
 use nooterra_protocol::policy::ZoneRule;
 use nooterra_protocol::time::MonoNanos;
 use std::f64::consts::TAU;
-use std::time::{Duration, Instant};
 
 /// A wavy ring around the origin.
 fn ring(corners: u32) -> Vec<Point> {
@@ -30,11 +29,8 @@ fn a_hundred_thousand_corners_are_signed_loaded_and_held() {
     let mut document = document();
     document.zones = vec![zone("fence", ring(100_000), ZoneRule::KeepIn)];
     let signed = Signed::sign(document, &owner()).unwrap();
-    let begun = Instant::now();
     let key = owner().verifying_key();
     let policy = VerifiedPolicy::verify(signed.bytes(), &key, &robot()).unwrap();
-    // Not optimised, and whatever else the machine does; `bench gate` measures it.
-    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     let mut gate = Gate::new(&policy);
     let (mut now, mut pose, mut twist) = (MonoNanos(1), Pose::default(), Twist::ZERO);
     for tick in 1..2_000 {
@@ -52,10 +48,8 @@ fn a_hundred_thousand_corners_are_signed_loaded_and_held() {
 fn a_million_corners_are_refused_with_what_to_do() {
     let mut document = document();
     document.zones = vec![zone("fence", ring(1_000_000), ZoneRule::KeepIn)];
-    let begun = Instant::now();
     let refused = check_document(&document).unwrap_err().to_string();
     assert!(refused.contains("1000000 corners; at most 200000"), "{refused}");
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     document.zones[0].polygon.truncate(150_000);
     let refused = check_document(&document).unwrap_err().to_string();
     assert!(
