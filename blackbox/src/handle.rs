@@ -371,6 +371,7 @@ fn weigh(entry: &Entry) -> usize {
         Entry::Crash(_)
         | Entry::FlightNote(_)
         | Entry::Sample(_)
+        | Entry::Policy(_)
         | Entry::SensorGated(_)
         | Entry::Shadow(_)
         | Entry::Verdict(_) => 0,

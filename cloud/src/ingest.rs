@@ -141,6 +141,7 @@ fn follow(
         | Entry::FlightNote(_)
         | Entry::Gap(_)
         | Entry::Link(_)
+        | Entry::Policy(_)
         | Entry::SensorGated(_)
         | Entry::PolicyStep(_)
         | Entry::SkillLog(_)

@@ -9,6 +9,7 @@ use crate::geometry::{Pose, Twist};
 use crate::ids::{EnvelopeId, JobId, JournalId, PolicyId, SkillId, StepId, ZoneId};
 use crate::input::SkillInput;
 use crate::policy::Sensor;
+use crate::policy_part::PolicyPart;
 use crate::private::{Opening, Private, PrivateError, Salts, Sealer};
 use crate::shadow::Shadow;
 use crate::start::{AsideRemoved, Crash};
@@ -376,6 +377,8 @@ pub enum Entry {
     Gap(Gap),
     /// The channel to the cloud came up or went down.
     Link(Link),
+    /// A part of the signed policy in force.
+    Policy(PolicyPart),
     /// Which sensors may be read changed.
     SensorGated(SensorGated),
     /// A new policy took a step towards being in force, or back.
@@ -414,6 +417,7 @@ impl Entry {
             Self::FlightNote(_) => "flight_note",
             Self::Gap(_) => "gap",
             Self::Link(_) => "link",
+            Self::Policy(_) => "policy",
             Self::SensorGated(_) => "sensor_gated",
             Self::PolicyStep(_) => "policy_step",
             Self::SkillLog(_) => "skill_log",
@@ -446,6 +450,7 @@ impl Entry {
             | Self::Flight(_)
             | Self::FlightNote(_)
             | Self::Link(_)
+            | Self::Policy(_)
             | Self::SkillInput(_)
             | Self::Shadow(_)
             | Self::SkillLog(_)
@@ -482,6 +487,7 @@ impl Entry {
             | Self::FlightNote(_)
             | Self::Gap(_)
             | Self::Link(_)
+            | Self::Policy(_)
             | Self::PolicyStep(_)
             | Self::SensorGated(_)
             | Self::Shadow(_)
@@ -511,6 +517,7 @@ impl Entry {
             Self::FlightNote(body) => codec::to_value(body),
             Self::Gap(body) => codec::to_value(body),
             Self::Link(body) => codec::to_value(body),
+            Self::Policy(body) => codec::to_value(body),
             Self::SensorGated(body) => codec::to_value(body),
             Self::PolicyStep(body) => codec::to_value(body),
             Self::SkillLog(body) => codec::to_value(body),
@@ -541,6 +548,7 @@ impl Entry {
             "flight_note" => Self::FlightNote(codec::from_value(body)?),
             "gap" => Self::Gap(codec::from_value(body)?),
             "link" => Self::Link(codec::from_value(body)?),
+            "policy" => Self::Policy(codec::from_value(body)?),
             "sensor_gated" => Self::SensorGated(codec::from_value(body)?),
             "policy_step" => Self::PolicyStep(codec::from_value(body)?),
             "skill_log" => Self::SkillLog(codec::from_value(body)?),
