@@ -210,6 +210,12 @@ impl Story<'_> {
         self.browser.until("the keep-out zone to hold it back", &lists("zone.keep_out"))?;
         let fresh = "document.querySelector('.map .mark.hard.fresh')";
         self.browser.until("its mark on the map", &format!("!!{fresh}"))?;
+        let sent = "!!document.querySelector('.plan .goal') || document.querySelector('#now-doing').textContent !== 'operator'";
+        self.browser.until("where the command sends it", sent)?;
+        // The picture is best where most is held back, before the command ends.
+        let most = "(() => { const mps = (id) => parseFloat(document.querySelector(id).textContent);
+            return mps('#now-asked') - mps('#now-allowed') > 0.5 || !document.querySelector('.plan .goal'); })()";
+        self.browser.until("the command to be held back, or to end", most)?;
         self.picture("live.png")?;
         self.browser.look_like(DESK.0, DESK.1, true)?;
         self.browser.until(
@@ -223,6 +229,8 @@ impl Story<'_> {
         self.browser.look_like(TELEPHONE.0, TELEPHONE.1, false)?;
         let width = "document.documentElement.scrollWidth <= innerWidth && document.querySelector('.map').clientWidth <= innerWidth";
         self.browser.until("the page to fit a telephone", width)?;
+        let drawn = "(() => { const it = document.querySelector('.strip'); return Math.abs(it.viewBox.baseVal.width - it.clientWidth) < 2; })()";
+        self.browser.until("the drawings to be as wide", drawn)?;
         self.browser.evaluate("window.scrollTo(0, 0)")?;
         self.picture("phone.png")?;
         self.browser.look_like(DESK.0, DESK.1, false)?;

@@ -60,7 +60,7 @@ export function facts(pairs) {
 /** A titled part of the page. */
 export function card(title, attributes, ...children) {
   const id = `h-${title.toLowerCase().replace(/[^a-z]+/g, "-")}`;
-  const named = { "aria-labelledby": id, ...attributes, class: `card ${attributes.class ?? ""}` };
+  const named = { "aria-labelledby": id, ...attributes, class: `card ${attributes.class ?? ""}`.trim() };
   return el("section", named, el("h2", { id }, title), ...children);
 }
 

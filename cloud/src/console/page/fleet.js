@@ -30,7 +30,7 @@ export function fleet({ root, signal, fail }) {
     put(list, robots.length ? robots.map((robot) => tile(robot, jobs)) : empty(
       "No robot is enrolled yet.",
       "Make a claim code with “nooterra-cloud claim ROBOT”, and give it to “nooterra-agent enroll” on the robot."));
-    if (focused) list.querySelector(`[data-robot="${CSS.escape(focused)}"]`)?.focus();
+    if (focused) list.querySelector(`[data-robot="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   }
   look();
 }

@@ -149,9 +149,12 @@ export function job({ root, id, signal, fail, live }) {
   } });
 }
 
+const UNITS = { m: "m", mps: "m/s", rad: "rad", radps: "rad/s", s: "s" };
+
 function params(all) {
   return Object.entries(all ?? {}).map(([name, value]) => {
-    const shown = Array.isArray(value) ? `${value.length} points` : typeof value === "number" ? number(value) : String(value);
-    return `${name.replaceAll("_", " ")} ${shown}`;
+    const [, plain, unit] = name.match(/^(.*)_(m|mps|rad|radps|s)$/) ?? [null, name, ""];
+    const shown = Array.isArray(value) ? `${value.length} ${value.length === 1 ? "point" : "points"}` : typeof value === "number" ? number(value) : String(value);
+    return `${plain.replaceAll("_", " ")} ${shown} ${UNITS[unit] ?? ""}`.trim();
   }).join(", ");
 }

@@ -66,10 +66,13 @@ export class Live {
     this.fastest = this.fastest === null ? delay : Math.min(delay, this.fastest + 0.5);
   }
 
-  /** A verdict begins, goes on or ends a run of equal interventions. */
+  /**
+   * A verdict begins, goes on or ends a run: of one rule and one zone, whoever is in charge, as
+   * the robot counts them.
+   */
   verdict(record) {
     const said = record.body;
-    const key = `${record.boot} ${said.rule} ${said.zone ?? ""} ${said.source}`;
+    const key = `${record.boot} ${said.rule} ${said.zone ?? ""}`;
     const open = this.runs.find((run) => run.key === key && run.ended === null);
     const at = ms(record);
     if (open) {

@@ -29,6 +29,7 @@ function show() {
   current = new AbortController();
   const { signal } = current;
   document.getElementById("notes").replaceChildren();
+  feed.className = "feed";
   say(feed, "");
   if (!session.open) { signIn(); return; }
   leave.hidden = false;
@@ -41,7 +42,7 @@ function show() {
     const here = location.hash.startsWith(href) || (href === "#/fleet" && location.hash.startsWith("#/robots"));
     return el("a", { href, "aria-current": here ? "page" : null }, name);
   }));
-  root.className = `view ${title.toLowerCase()}`;
+  root.className = "view";
   view({ root, id, signal, fail: (error) => complain(error), live });
 }
 
@@ -63,6 +64,7 @@ function signIn(refused) {
   put(views);
   document.title = "Nooterra console";
   root.className = "view signin";
+  feed.className = "feed";
   const input = el("input", { type: "password", id: "token", autocomplete: "off", required: true, spellcheck: "false", "aria-describedby": "token-help" });
   const wrong = el("p", { class: "bad", role: "alert" }, refused ?? "");
   const button = el("button", { type: "submit" }, "Sign in");

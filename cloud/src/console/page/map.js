@@ -3,7 +3,7 @@
 // lines and letters stay readable on a telephone.
 
 import { set, svg } from "/console/dom.js";
-import { number, turning, velocity } from "/console/words.js";
+import { number, rule, turning, velocity } from "/console/words.js";
 
 const PAD_PX = 18;
 const TRAIL_PIECES = 8;
@@ -59,6 +59,7 @@ export class RobotMap {
     this.trail = svg("g", { class: "trail" });
     this.marks = svg("g", {});
     this.chosen = svg("g", {});
+    this.callout = svg("g", { class: "callout", "aria-hidden": "true" });
     this.asked = svg("path", { class: "asked", "marker-end": "url(#head-asked)" });
     this.allowed = svg("path", { class: "allowed", "marker-end": "url(#head-allowed)" });
     this.body = svg("g", { class: "body" });
@@ -66,7 +67,7 @@ export class RobotMap {
       svg("defs", {},
         hatch("hatch-out", "out-line"), hatch("hatch-beyond", "beyond-line"), dots(),
         head("asked"), head("allowed")),
-      this.zones, this.plan, this.trail, this.marks, this.chosen, this.asked, this.allowed, this.body);
+      this.zones, this.plan, this.trail, this.marks, this.chosen, this.asked, this.allowed, this.body, this.callout);
     this.pieces = Array.from({ length: TRAIL_PIECES }, (_, at) => svg("polyline", { opacity: ((at + 1) / TRAIL_PIECES) ** 1.6 }));
     this.trail.append(...this.pieces);
     this.policy = null;
@@ -117,7 +118,7 @@ export class RobotMap {
     const [low, top] = [Math.min(...ys) - grow, Math.max(...ys) + grow];
     const { width } = this.size;
     let scale = (width - 2 * PAD_PX) / (right - left);
-    const most = Math.max(320, Math.min(window.innerHeight * 0.66, 640));
+    const most = Math.max(300, Math.min(window.innerHeight * 0.56, 620));
     scale = Math.min(scale, (most - 2 * PAD_PX) / (top - low));
     const spare = (width - 2 * PAD_PX) / scale - (right - left);
     [left, right] = [left - spare / 2, right + spare / 2];
@@ -205,14 +206,14 @@ export class RobotMap {
     const top = this.y(Math.max(...points.map(([, y]) => y))) + 17;
     const when = conditions(zone);
     const fits = (text, px) => text.length * px < room;
-    const lines = [[zone.id, "name"], [words, "what"], [when, "what"]].filter(([text]) => text && fits(text, 6.4));
+    const lines = [[zone.id, "name"], [words, "what"], [when, "what"]].filter(([text]) => text && fits(text, 5.8));
     return svg("g", { class: `label ${kind}`, "aria-hidden": "true" },
       lines.map(([text, kind], at) => svg("text", { x: left, y: top + at * 15, class: kind }, text)));
   }
 
   drawPlan() {
     if (!this.view) return;
-    const points = this.points.map((point) => [point.x, point.y]);
+    const points = this.points.filter((point) => !point.goal).map((point) => [point.x, point.y]);
     this.plan.replaceChildren(
       svg("path", { class: "way", d: points.length > 1 ? this.line(points) : "" }),
       ...this.points.map((point) => svg("g", { class: point.goal ? "goal" : point.done ? "done" : "next", transform: `translate(${this.x(point.x)},${this.y(point.y)})` },
@@ -268,19 +269,36 @@ export class RobotMap {
     set(allowed, { d: path(passed) || null, visibility: path(passed) ? null : "hidden" });
   }
 
-  /** Interventions where they began; the newest are rings that fade. */
-  drawRuns(runs, chosen) {
+  /** Interventions where they began; the newest are rings that fade, and one is said in words. */
+  drawRuns(runs, chosen, pose) {
     const now = performance.now();
+    this.say(runs.find((run) => run.ended === null || now - run.seen < 3000), pose);
     this.marks.replaceChildren(...runs.slice(0, 40).map((run) => {
       const { x, y } = run.first.pose;
       const fresh = run.ended === null || now - run.seen < 2500;
       return svg("circle", { class: `mark ${run.weight}${fresh ? " fresh" : ""}`, cx: this.x(x), cy: this.y(y), r: fresh ? 7 : 4 });
     }));
     if (!chosen) { this.chosen.replaceChildren(); return; }
-    const { pose, asked, allowed } = chosen.first;
+    const { pose: place, asked, allowed } = chosen.first;
     const paths = [svg("path", { class: "asked", "marker-end": "url(#head-asked)" }), svg("path", { class: "allowed", "marker-end": "url(#head-allowed)" })];
-    this.arrows(paths[0], paths[1], asked, allowed, pose);
-    this.chosen.replaceChildren(svg("circle", { class: "halo", cx: this.x(pose.x), cy: this.y(pose.y), r: 14 }), ...paths);
+    this.arrows(paths[0], paths[1], asked, allowed, place);
+    const where = `translate(${this.x(place.x)},${this.y(place.y)}) rotate(${(-place.yaw * 180) / Math.PI})`;
+    const outline = (this.policy?.footprint?.outline ?? []).map((at) => `${at.x * this.view.scale},${-at.y * this.view.scale}`).join(" ");
+    this.chosen.replaceChildren(svg("polygon", { class: "ghost", points: outline, transform: where }), svg("circle", { class: "halo", cx: this.x(place.x), cy: this.y(place.y), r: 16 }), ...paths);
+  }
+
+  /** A line beside the robot about what is held back now. */
+  say(run, pose) {
+    if (!run || !pose || run.weight === "soft") { this.callout.replaceChildren(); return; }
+    const speed = (command) => { const { x, y } = velocity(command, { yaw: 0 }); return number(Math.hypot(x, y)); };
+    const lines = run.weight === "halt" ? [rule(run.first.rule), run.first.rule] : [run.last.zone ?? rule(run.first.rule), `${speed(run.last.asked)} → ${speed(run.last.allowed)} m/s`];
+    const wide = Math.max(...lines.map((line) => line.length)) * 6.9 + 20;
+    const reach = 0.7 * this.view.scale + 8;
+    const right = this.x(pose.x) + reach + wide < this.size.width - 4;
+    const x = right ? this.x(pose.x) + reach : this.x(pose.x) - reach - wide;
+    const y = Math.max(4, Math.min(this.y(pose.y) - 22, this.size.height - 48));
+    this.callout.replaceChildren(svg("rect", { x, y, width: wide, height: 44, rx: 8 }),
+      svg("text", { x: x + 10, y: y + 18, class: "name" }, lines[0]), svg("text", { x: x + 10, y: y + 35 }, lines[1]));
   }
 }
 
@@ -295,6 +313,6 @@ function dots() {
 }
 
 function head(name) {
-  return svg("marker", { id: `head-${name}`, viewBox: "0 0 8 8", refX: 5, refY: 4, markerWidth: 4.2, markerHeight: 4.2, orient: "auto" },
+  return svg("marker", { id: `head-${name}`, viewBox: "0 0 8 8", refX: 5, refY: 4, markerWidth: 15, markerHeight: 15, markerUnits: "userSpaceOnUse", orient: "auto" },
     svg("path", { class: `tip-${name}`, d: "M0,0L8,4L0,8Z" }));
 }

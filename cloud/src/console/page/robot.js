@@ -22,7 +22,7 @@ export function robot({ root, id, signal, fail, live: up }) {
   const live = new Live();
   const map = new RobotMap();
   const strip = new Strip();
-  const timeline = new Timeline();
+  const timeline = new Timeline({ newestFirst: true });
   const state = { robot: null, job: null, events: [], commands: [], policyHash: null, chosen: null, soft: false };
 
   const pills = el("span", { class: "row pills" });
@@ -35,6 +35,7 @@ export function robot({ root, id, signal, fail, live: up }) {
   const soft = el("input", { type: "checkbox", id: "soft", onchange: () => { state.soft = soft.checked; drawRuns(); } });
   const jobCard = card("Job", {}, empty("No job is under way."));
   const boxCard = card("Black box", {}, empty("Nothing has come here from its journal yet."));
+  const envelopeCard = card("Envelope", {}, empty("The robot has not reported its policy."));
   const stopsCard = card("Stops and refusals", {}, empty("None here."));
 
   put(root,
@@ -43,12 +44,13 @@ export function robot({ root, id, signal, fail, live: up }) {
     el("div", { class: "columns" },
       el("div", { class: "stack" },
         card("Map", { class: "mapcard" }, map.node, legend(), caption),
-        card("Speed in its envelope", {}, strip.node, key()),
-        card("Held back", { class: "tall" },
-          el("p", { class: "row" }, el("span", { class: "quiet small grow" }, "What was asked, what was let through, and by which rule. Choose one to see both on the map."),
-            el("label", { class: "small", for: "soft" }, soft, " comfort limits too")),
-          rows)),
-      el("div", { class: "stack" }, card("Now", {}, now), jobCard, stopsCard, boxCard)));
+        card("Speed in its envelope", {}, strip.node, key())),
+      el("div", { class: "stack" }, card("Now", { class: "now" }, now),
+        card("Held back", {},
+          el("p", { class: "quiet small" }, "What was asked, what was let through, and by which rule. Choose one to see both on the map."),
+          el("div", { class: "scroll runs-scroll", tabindex: 0, role: "region", "aria-label": "What was held back" }, rows),
+          el("label", { class: "small", for: "soft" }, soft, " comfort limits too")))),
+    el("div", { class: "lower" }, jobCard, boxCard, el("div", { class: "stack" }, envelopeCard, stopsCard)));
   drawRuns();
 
   // The stream.
@@ -90,7 +92,8 @@ export function robot({ root, id, signal, fail, live: up }) {
   }
 
   async function askJob(named) {
-    const wanted = named ?? state.job?.id ?? (await get("/v1/jobs", signal)).jobs.find((job) => job.robot === id)?.id;
+    const known = state.job && !isOver(state.job.state) ? state.job.id : null;
+    const wanted = named ?? known ?? (await get("/v1/jobs", signal)).jobs.find((job) => job.robot === id)?.id;
     if (!wanted) return;
     const job = await find(`/v1/jobs/${encodeURIComponent(wanted)}`, signal);
     if (!job) return;
@@ -119,6 +122,19 @@ export function robot({ root, id, signal, fail, live: up }) {
         policy.in_force ? ", in force." : ", which is not the one in force; the robot reports that at its next start.",
         masks ? ` ${masks} ${masks === 1 ? "zone is" : "zones are"} drawn as a grid on the robot, and not shown here.` : ""]
       : "This robot has not reported its policy, so no zones are drawn; it does at its next start.");
+    if (policy) drawEnvelope(policy.document);
+  }
+
+  function drawEnvelope({ limits, zones, privacy, stop: profile, vehicle }) {
+    const kinds = (type) => (zones ?? []).filter((zone) => zone.rule.type === type).length;
+    const few = (value, unit) => (typeof value === "number" ? `${number(value)} ${unit}` : null);
+    put(envelopeCard, el("h2", {}, "Envelope"), facts([
+      ["forward", few(limits?.max_linear_mps, "m/s")], ["backward", few(limits?.max_reverse_mps, "m/s")],
+      ["turning", few(limits?.max_angular_radps, "rad/s")], ["speeding up", few(limits?.max_linear_accel_mps2, "m/s²")],
+      ["sure to brake by", few(limits?.max_decel_mps2, "m/s²")], ["a stop is", phrase(profile)],
+      ["vehicle", phrase(vehicle?.type ?? "differential")],
+      ["zones", `${kinds("keep_in")} to stay in, ${kinds("keep_out")} to keep out of, ${kinds("speed")} slower, ${privacy?.length ?? 0} private`],
+    ]));
   }
 
   function drawPills() {
@@ -236,7 +252,6 @@ export function robot({ root, id, signal, fail, live: up }) {
       return state.soft || run.weight !== "soft";
     });
     if (state.chosen && !runs.includes(state.chosen)) state.chosen = null;
-    map.drawRuns(map.view ? runs : [], state.chosen);
     const focused = rows.contains(document.activeElement) ? document.activeElement.dataset.run : null;
     put(rows, runs.length === 0 ? el("li", {}, empty("Nothing was held back, as far as came here.", state.soft ? null : "Comfort limits (how hard it speeds up) are left out.")) : null,
       runs.slice(0, SHOWN).map((run) => {
@@ -251,7 +266,7 @@ export function robot({ root, id, signal, fail, live: up }) {
         el("span", { class: "pair" }, el("span", { class: "asked" }, `asked ${setpoint(first.asked)}`), el("span", { class: "allowed" }, `let through ${setpoint(last.allowed)}`)));
         return el("li", {}, button);
       }));
-    if (focused) rows.querySelector(`[data-run="${CSS.escape(focused)}"]`)?.focus();
+    if (focused) rows.querySelector(`[data-run="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   }
 
   const value = Object.fromEntries(["speed", "asked", "allowed", "limit", "charge", "doing", "place", "behind"].map((name) => [name, el("span", { id: `now-${name}` }, "–")]));
@@ -268,7 +283,7 @@ export function robot({ root, id, signal, fail, live: up }) {
     say(value.place, `${number(sample.pose.x)} m, ${number(sample.pose.y)} m, ${number((sample.pose.yaw * 180) / Math.PI, 0)}°`);
     say(value.charge, typeof sample.battery === "number" ? `${Math.round(sample.battery * 100)} %` : "–");
     const behind = (Date.now() - live.samples.at(-1).wall) / 1000;
-    say(value.behind, behind > 5 ? `as it was ${ago(live.samples.at(-1).wall)}` : "about a second after it happened");
+    say(value.behind, behind > 5 ? `as it was ${ago(live.samples.at(-1).wall)}` : "1 s after it happened");
     const gate = Math.abs(Math.hypot(sample.asked.linear ?? 0, sample.asked.angular ?? 0) - Math.hypot(sample.allowed.linear ?? 0, sample.allowed.angular ?? 0)) > 0.03;
     map.node.classList.toggle("clamped", gate);
   }
@@ -290,7 +305,7 @@ export function robot({ root, id, signal, fail, live: up }) {
       drawNow(sample);
       drawHeld();
       strip.draw(past, live.playhead());
-      map.drawRuns(live.runs.filter((run) => state.soft || run.weight !== "soft"), state.chosen);
+      map.drawRuns(live.runs.filter((run) => state.soft || run.weight !== "soft"), state.chosen, sample.pose);
     }
   }
   requestAnimationFrame(frame);

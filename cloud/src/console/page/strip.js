@@ -52,7 +52,7 @@ export class Strip {
       const marks = [0, top / 2, top];
       this.axis.replaceChildren(
         ...marks.map((value) => svg("path", { d: `M${LEFT},${y(value)}H${this.width}` })),
-        ...marks.map((value) => svg("text", { x: LEFT - 5, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(value % 1 ? 1 : 0))),
+        ...marks.map((value) => svg("text", { x: LEFT - 5, y: y(value) + 4, "text-anchor": "end" }, String(value))),
         svg("text", { x: LEFT, y: HEIGHT - 3 }, "60 s ago"),
         svg("text", { x: this.width, y: HEIGHT - 3, "text-anchor": "end" }, "now"));
     }

@@ -31,7 +31,7 @@ function payload(event) {
   switch (event.type) {
     case "HEARTBEAT": return `${Math.round((said.progress ?? 0) * 100)} %${said.stage ? `, ${said.stage}` : ""}${said.assist_requested ? ", asks for an operator" : ""}`;
     case "CHECKPOINT_REACHED": return [said.name, said.step].filter(Boolean).join(", in ");
-    case "SKILL_USED": case "SKILL_LICENSED": return [said.skill, said.version].filter(Boolean).join(" ");
+    case "SKILL_USED": case "SKILL_LICENSED": return [said.skill?.id ?? said.skill ?? said.id, said.skill?.version ?? said.version].filter(Boolean).join(" ");
     case "EVIDENCE_CAPTURED": return `${said.name ?? ""}, ${said.media_type ?? ""}`;
     case "QUOTE_PROPOSED": return said.amount_minor ? `${number(said.amount_minor / 100)} ${said.currency}` : "";
     case "JOB_CREATED": return `${said.plan?.steps?.length ?? "?"} steps for ${said.robot ?? "?"}`;
@@ -44,9 +44,10 @@ const TONES = {
   EXECUTION_STALLED: "bad", INCIDENT_DETECTED: "bad", ACCESS_REVOKED: "bad", HEARTBEAT: "faint",
 };
 
-/** The facts, oldest first; heartbeats in a row as one line. */
+/** The facts, oldest first unless asked otherwise; heartbeats in a row as one line. */
 export class Timeline {
-  constructor() {
+  constructor({ newestFirst = false } = {}) {
+    this.newestFirst = newestFirst;
     this.list = el("ol", { class: "timeline" });
     this.proof = el("p", { class: "quiet", role: "status" });
     this.node = el("div", {}, this.proof, this.list);
@@ -66,15 +67,15 @@ export class Timeline {
       } else lines.push({ event, times: 1 });
     }
     const first = events[0].at.wall;
+    if (this.newestFirst) lines.reverse();
     put(this.list, lines.map(({ event, times }) => el("li", { class: TONES[event.type] ?? "" },
       el("time", { datetime: new Date(event.at.wall).toISOString(), title: `received ${time(event.received_at)}` },
         time(event.at.wall), el("small", {}, `+${number((event.at.wall - first) / 1000, 1)} s`)),
       el("div", {},
         el("p", {}, el("strong", {}, phrase(event.type)), times > 1 ? ` ×${times}` : "",
-          event.late ? [" ", pill("late", "bad", { title: "it came when the job's state could no longer take it; it is kept beside the state" })] : null,
-          event.at.trust === "untrusted" ? [" ", pill("clock not set", "idle")] : null),
+          event.late ? [" ", pill("late", "bad", { title: "it came when the job's state could no longer take it; it is kept beside the state" })] : null),
         payload(event) ? el("p", {}, payload(event)) : null,
-        el("p", { class: "quiet small" }, `signed by ${event.actor.type} ${event.actor.id}, key ${short(event.key_id)}, ${event.stream} ${event.seq}`)))));
+        el("p", { class: "quiet small" }, `fact ${event.seq}, signed by ${event.actor.type} ${event.actor.id}, key ${short(event.key_id)}${event.at.trust === "untrusted" ? ", by a clock that was not set" : ""}`)))));
     this.prove(events);
   }
 

@@ -42,10 +42,10 @@ const RULES = {
 /** A rule in words; its own name where a later release has another. */
 export const rule = (name) => RULES[name] ?? name;
 
-/** How much a rule weighs to the eye: limits of comfort, envelope, or a stop. */
+/** How much a rule weighs to the eye: limits of comfort, the envelope, or a halt. */
 export function weight(name) {
   if (/^(accel|jerk|steering\.rate)/.test(name)) return "soft";
-  if (/^(estop|veto|input|clock|journal|tilt|zone\.closed|proximity\.stop|source|grant|command)/.test(name)) return "stop";
+  if (/^(estop|veto|input|clock|journal|tilt|zone\.closed|proximity\.stop|source|grant|command)/.test(name)) return "halt";
   return "hard";
 }
 
