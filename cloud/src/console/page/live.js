@@ -9,6 +9,9 @@ const SAMPLES = 1800;
 /** Runs of interventions, and records of every other kind, that are kept. */
 const KEPT = 120;
 
+/** A pause of less than this does not end a run. */
+const PAUSE_MS = 500;
+
 /** Samples come in batches, one a second: shown this much later, the next is always there. */
 const BEHIND_MS = 1250;
 
@@ -73,17 +76,17 @@ export class Live {
   verdict(record) {
     const said = record.body;
     const key = `${record.boot} ${said.rule} ${said.zone ?? ""}`;
-    const open = this.runs.find((run) => run.key === key && run.ended === null);
     const at = ms(record);
+    const open = this.runs.find((run) => run.key === key && (run.ended === null || at - run.ended < PAUSE_MS));
     if (open) {
       if (said.phase === "ended") open.ended = at;
-      else { open.last = said; if (said.phase === "began") open.times += 1; }
+      else [open.last, open.ended, open.seen] = [said, null, performance.now()];
       return;
     }
     if (said.phase === "ended") return;
     this.runs.unshift({
       key, seq: record.seq, journal: record.journal, boot: record.boot, began: at, wall: record.at.wall,
-      ended: null, first: said, last: said, times: 1, seen: performance.now(),
+      ended: null, first: said, last: said, seen: performance.now(),
     });
     if (this.runs.length > KEPT) this.runs.length = KEPT;
   }

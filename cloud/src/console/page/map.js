@@ -291,11 +291,11 @@ export class RobotMap {
   say(run, pose) {
     if (!run || !pose || run.weight === "soft") { this.callout.replaceChildren(); return; }
     const speed = (command) => { const { x, y } = velocity(command, { yaw: 0 }); return number(Math.hypot(x, y)); };
-    const lines = run.weight === "halt" ? [rule(run.first.rule), run.first.rule] : [run.last.zone ?? rule(run.first.rule), `${speed(run.last.asked)} → ${speed(run.last.allowed)} m/s`];
+    const lines = run.weight === "halt" ? [rule(run.first.rule), run.first.rule] : [run.last.zone ?? run.first.rule, `${speed(run.last.asked)} → ${speed(run.last.allowed)} m/s`];
     const wide = Math.max(...lines.map((line) => line.length)) * 6.9 + 20;
     const reach = 0.7 * this.view.scale + 8;
     const right = this.x(pose.x) + reach + wide < this.size.width - 4;
-    const x = right ? this.x(pose.x) + reach : this.x(pose.x) - reach - wide;
+    const x = Math.max(4, right ? this.x(pose.x) + reach : this.x(pose.x) - reach - wide);
     const y = Math.max(4, Math.min(this.y(pose.y) - 22, this.size.height - 48));
     this.callout.replaceChildren(svg("rect", { x, y, width: wide, height: 44, rx: 8 }),
       svg("text", { x: x + 10, y: y + 18, class: "name" }, lines[0]), svg("text", { x: x + 10, y: y + 35 }, lines[1]));

@@ -50,7 +50,9 @@ export function weight(name) {
 }
 
 export function number(value, digits = 2) {
-  return typeof value === "number" ? value.toFixed(digits).replace("-", "−") : "no number";
+  if (typeof value !== "number") return "no number";
+  const text = value.toFixed(digits);
+  return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
 }
 
 /** A setpoint in one phrase: what was asked, or what was let through. */
