@@ -2,11 +2,13 @@
 //! from the files beside it.
 
 use crate::config::Config;
-use nooterra_blackbox::{JournalHandle, StateError};
+use nooterra_blackbox::{AppendError, JournalHandle, StateError};
 use nooterra_policy::{PolicyError, VerifiedPolicy};
+use nooterra_protocol::entry::Entry;
 use nooterra_protocol::grid::MAX_FILE_BYTES;
 use nooterra_protocol::keys::{KeyError, VerifyingKey};
 use nooterra_protocol::policy::Mask;
+use nooterra_protocol::policy_part::PolicyPart;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -145,4 +147,18 @@ pub fn never_back(policy: &VerifiedPolicy, journal: &JournalHandle) -> Result<()
         Some(newest) if found == newest => Ok(()),
         _ => Ok(journal.put_state(VERSION_KEY, &found.to_be_bytes())?),
     }
+}
+
+/// Writes the signed policy itself into the journal, once for each start: what the hash in
+/// verdicts stands for, for whoever reads them later or watches from afar. One that is too large
+/// stays a hash.
+///
+/// # Errors
+/// [`AppendError`].
+pub fn record(policy: &VerifiedPolicy, journal: &JournalHandle) -> Result<(), AppendError> {
+    let parts = PolicyPart::split(policy.signed_bytes());
+    if parts.is_empty() {
+        tracing::info!(hash = %policy.digest(), "the policy is too large to be written out");
+    }
+    parts.into_iter().try_for_each(|part| journal.append(Entry::Policy(part)))
 }

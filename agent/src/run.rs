@@ -207,6 +207,7 @@ fn open_journal(
         policy_hash: policy.digest(),
         policy_version: policy.document().version,
     }))?;
+    envelope::record(policy, &handle)?;
     if !clean {
         start::record_crash(&handle, &last, &config.state.dir, quarantined.as_deref())?;
     }
@@ -343,7 +344,7 @@ impl Daemon {
         let news = Arc::new(Notify::new());
         let waker = Arc::clone(&news);
         handle.set_notify(Box::new(move || waker.notify_one()));
-        let health = health(policy, &identity, capabilities, &desk, &view, &handle);
+        let health = health(policy, &identity, capabilities, authority, (&desk, &view), &handle);
         let channel = Channel {
             clock: Arc::clone(&clock),
             config: config.link.clone(),
@@ -572,27 +573,33 @@ fn health(
     policy: &VerifiedPolicy,
     identity: &Identity,
     capabilities: Capabilities,
-    desk: &Arc<Desk>,
-    view: &Arc<View>,
+    authority: &Arc<Authority>,
+    (desk, view): (&Arc<Desk>, &Arc<View>),
     journal: &JournalHandle,
 ) -> Arc<dyn Fn() -> Health + Send + Sync> {
     let (id, hash) = (policy.document().id.clone(), policy.digest());
     let key_store = identity.key_store().to_owned();
+    let authority = Arc::clone(authority);
     let (desk, view, journal) = (Arc::clone(desk), Arc::clone(view), journal.clone());
     Arc::new(move || {
         let seen = view.observation();
         let seen = seen.as_deref();
+        let (situation, usage) = (authority.situation(), journal.usage().ok());
         Health {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             battery: seen.and_then(|seen| seen.battery).map(|battery| battery.value),
             capabilities: capabilities.clone(),
             emergency_stop: desk.emergency_stop() || seen.is_some_and(|seen| seen.emergency_stop),
             job: desk.job(),
+            journal_bound_bytes: usage.as_ref().map(|usage| usage.disk_quota_bytes),
+            journal_bytes: usage.as_ref().map(|usage| usage.disk_bytes),
             journal_records: journal.records(),
             key_store: key_store.clone(),
+            mode: Some(situation.mode),
             policy: id.clone(),
             policy_hash: hash,
             pose: seen.map(|seen| seen.pose.value),
+            vetoed: situation.vetoed.is_some(),
         }
     })
 }

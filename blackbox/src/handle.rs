@@ -372,6 +372,7 @@ fn weigh(entry: &Entry) -> usize {
         | Entry::FlightNote(_)
         | Entry::Incident(_)
         | Entry::Sample(_)
+        | Entry::Policy(_)
         | Entry::SensorGated(_)
         | Entry::Shadow(_)
         | Entry::SkillSensor(_)

@@ -142,6 +142,7 @@ fn follow(
         | Entry::Gap(_)
         | Entry::Incident(_)
         | Entry::Link(_)
+        | Entry::Policy(_)
         | Entry::SensorGated(_)
         | Entry::PolicyStep(_)
         | Entry::SkillLog(_)

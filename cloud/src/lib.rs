@@ -14,6 +14,7 @@
 //! - `tls`: both ports' TLS 1.3, who is at the other end, and the accept loop.
 //! - `endpoint`: MQTT 5 for robots. Topics come from the certificate, never from the client.
 //! - [`api`]: HTTP and JSON for people and programs. Its text is the contract.
+//! - `console`: the page for people, of the same API as anybody's.
 //! - `jobs`: event-sourced jobs. A stream of signed facts per job, hash-chained; the state is
 //!   a fold (`fold`) with the one transition table of `nooterra_protocol::job`.
 //! - [`replay()`]: reads the streams again, and compares what they say with what is shown.
@@ -42,6 +43,7 @@ mod clock;
 mod cloud;
 mod commands;
 mod config;
+mod console;
 mod core;
 mod endpoint;
 mod files;

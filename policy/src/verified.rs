@@ -119,6 +119,12 @@ impl VerifiedPolicy {
         self.signed.digest()
     }
 
+    /// The signed bytes, as they came.
+    #[must_use]
+    pub fn signed_bytes(&self) -> &[u8] {
+        self.signed.bytes()
+    }
+
     /// What was signed.
     #[must_use]
     pub const fn document(&self) -> &PolicyDocument {

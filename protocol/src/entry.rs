@@ -10,6 +10,7 @@ use crate::grant;
 use crate::ids::{EnvelopeId, JobId, JournalId, PolicyId, SkillId, StepId, ZoneId};
 use crate::input::SkillInput;
 use crate::policy::Sensor;
+use crate::policy_part::PolicyPart;
 use crate::private::{Opening, Private, PrivateError, Salts, Sealer};
 use crate::shadow::Shadow;
 use crate::start::{AsideRemoved, Crash};
@@ -141,6 +142,8 @@ pub enum Entry {
     Incident(Incident),
     /// The channel to the cloud came up or went down.
     Link(Link),
+    /// A part of the signed policy in force.
+    Policy(PolicyPart),
     /// Which sensors may be read changed.
     SensorGated(SensorGated),
     /// A new policy took a step towards being in force, or back.
@@ -182,6 +185,7 @@ impl Entry {
             Self::Gap(_) => "gap",
             Self::Incident(_) => "incident",
             Self::Link(_) => "link",
+            Self::Policy(_) => "policy",
             Self::SensorGated(_) => "sensor_gated",
             Self::PolicyStep(_) => "policy_step",
             Self::SkillLog(_) => "skill_log",
@@ -217,6 +221,7 @@ impl Entry {
             | Self::Flight(_)
             | Self::FlightNote(_)
             | Self::Link(_)
+            | Self::Policy(_)
             | Self::SkillInput(_)
             | Self::Shadow(_)
             | Self::SkillLog(_)
@@ -254,6 +259,7 @@ impl Entry {
             | Self::Gap(_)
             | Self::Incident(_)
             | Self::Link(_)
+            | Self::Policy(_)
             | Self::PolicyStep(_)
             | Self::SensorGated(_)
             | Self::Shadow(_)
@@ -285,6 +291,7 @@ impl Entry {
             Self::Gap(body) => codec::to_value(body),
             Self::Incident(body) => codec::to_value(body),
             Self::Link(body) => codec::to_value(body),
+            Self::Policy(body) => codec::to_value(body),
             Self::SensorGated(body) => codec::to_value(body),
             Self::PolicyStep(body) => codec::to_value(body),
             Self::SkillLog(body) => codec::to_value(body),
@@ -317,6 +324,7 @@ impl Entry {
             "gap" => Self::Gap(codec::from_value(body)?),
             "incident" => Self::Incident(codec::from_value(body)?),
             "link" => Self::Link(codec::from_value(body)?),
+            "policy" => Self::Policy(codec::from_value(body)?),
             "sensor_gated" => Self::SensorGated(codec::from_value(body)?),
             "policy_step" => Self::PolicyStep(codec::from_value(body)?),
             "skill_log" => Self::SkillLog(codec::from_value(body)?),

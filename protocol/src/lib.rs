@@ -38,6 +38,7 @@ pub mod keys;
 pub mod observation;
 pub mod plan;
 pub mod policy;
+pub mod policy_part;
 pub mod private;
 pub mod rule;
 pub mod schedule;

@@ -3,6 +3,7 @@
 use crate::codec::{Blob, Digest};
 use crate::entry::Class;
 use crate::geometry::Pose;
+use crate::grant::Mode;
 use crate::ids::{JobId, JournalId, PolicyId, RobotId};
 use crate::observation::{Battery, Capabilities};
 use serde::{Deserialize, Serialize};
@@ -59,14 +60,26 @@ pub struct Health {
     pub emergency_stop: bool,
     /// The job under way.
     pub job: Option<JobId>,
+    /// What the journal may take on the disk; `None` where the file system does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal_bound_bytes: Option<u64>,
+    /// What it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal_bytes: Option<u64>,
     /// Records in the journal.
     pub journal_records: u64,
     /// Where the device key lives: `file` or `tpm`.
     pub key_store: String,
+    /// How it is operated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
     /// The policy in force.
     pub policy: PolicyId,
     /// Its hash.
     pub policy_hash: Digest,
     /// Last known pose.
     pub pose: Option<Pose>,
+    /// A person's veto holds it.
+    #[serde(default)]
+    pub vetoed: bool,
 }

@@ -3,6 +3,7 @@
 //! - `bench`: figures beside their floors, and whether SPECIFICATION.md holds.
 //! - `build-arm`: the agent for the processors that robots have.
 //! - `ci`: formatting, lints, licences, docs, the direction of the dependencies, the tests.
+//! - `console`: the cloud's page for people in a real browser, with a robot that moves.
 //! - `demo`: one signed job, end to end, against the embedded cloud and a simulated robot;
 //!   leaves `report.html` and `summary.json`.
 //! - `prove`: properties, mutations and faults, seed after seed, over nights.
@@ -17,6 +18,7 @@ mod bench;
 mod cadence;
 mod cells;
 mod ci;
+mod console;
 mod demo;
 mod process;
 mod progress;
@@ -47,6 +49,8 @@ enum Command {
     BuildArm(arm::Options),
     /// Everything that a change must pass: format, lints, licences, docs, tests.
     Ci(ci::Options),
+    /// The cloud's page for people in a real browser, with a robot that moves; leaves pictures.
+    Console(console::Options),
     /// One signed job, end to end, on a simulated robot; leaves report.html and summary.json.
     Demo(demo::Options),
     /// Try seed after seed: properties, mutated inputs, injected faults.
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::BuildArm(options) => arm::run(&options),
         Command::Ci(options) => ci::run(&options),
+        Command::Console(options) => console::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Prove(options) => prove::run(&options),
         Command::Test(options) => test::run(&options),

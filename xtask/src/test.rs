@@ -9,9 +9,19 @@ use std::process::{Command, Stdio};
 /// What the tests need beyond cargo and a C compiler.
 const PACKAGES: &[Package] = &[
     Package {
+        name: "chromium",
+        path: "/usr/bin/chromium",
+        why: "the cloud's console is opened in it, without a screen",
+    },
+    Package {
         name: "dbus",
         path: "/usr/bin/dbus-daemon",
         why: "systemd-run speaks over it in the test of the shipped unit",
+    },
+    Package {
+        name: "fonts-dejavu-core",
+        path: "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
+        why: "the letters of what the console shows",
     },
     Package {
         name: "python3",

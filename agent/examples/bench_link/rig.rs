@@ -235,11 +235,15 @@ impl Robot {
             capabilities,
             emergency_stop: false,
             job: None,
+            journal_bound_bytes: None,
+            journal_bytes: None,
             journal_records: 0,
             key_store: identity.key_store().to_owned(),
+            mode: None,
             policy: policy.document().id.clone(),
             policy_hash: policy.digest(),
             pose: None,
+            vetoed: false,
         };
         let channel = Channel {
             clock,

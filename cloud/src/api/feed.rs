@@ -92,13 +92,7 @@ pub(crate) async fn follow(
     headers: HeaderMap,
     Params(mut query): Params<FeedQuery>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, axum::Error>>>, ApiError> {
-    if let Some(last) = headers.get(&LAST_EVENT_ID) {
-        let last = last.to_str().ok().and_then(|text| text.trim().parse().ok());
-        query.after = last.ok_or_else(|| {
-            let hint = "send the id of the last event that was dealt with, or leave it out";
-            ApiError::bad("bad_last_event_id", "Last-Event-ID is no position", hint)
-        })?;
-    }
+    query.after = last_event_id(&headers)?.unwrap_or(query.after);
     let commits = core.store.commits();
     let follower = Follower { ahead: VecDeque::new(), commits, core, query, stop };
     let events = unfold(follower, |mut follower| async move {
@@ -108,6 +102,16 @@ pub(crate) async fn follow(
         Some((sent, follower))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+}
+
+/// Where a client that connects again goes on.
+pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, ApiError> {
+    let Some(last) = headers.get(&LAST_EVENT_ID) else { return Ok(None) };
+    let last = last.to_str().ok().and_then(|text| text.trim().parse().ok());
+    last.map(Some).ok_or_else(|| {
+        let hint = "send the id of the last event that was dealt with, or leave it out";
+        ApiError::bad("bad_last_event_id", "Last-Event-ID is no position", hint)
+    })
 }
 
 /// One connection that follows.

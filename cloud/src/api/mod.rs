@@ -81,6 +81,10 @@
 //!      Record = {"cursor","journal","seq","class","kind","boot","at":time::Stamp,"body",
 //!                "note"|null}       ascending by cursor; `after` is exclusive, 0 for all
 //! GET  /v1/robots/{id}/verdicts admin    the same with kind=verdict
+//! GET  /v1/robots/{id}/live     admin    -> 200 text/event-stream: `start`, the newest records,
+//!                                           then those that arrive; `Last-Event-ID: CURSOR`
+//! GET  /v1/robots/{id}/policy   admin    -> 200 {"at","document","hash","in_force","key_id"}
+//! GET  /v1/robots/{id}/box      admin    -> 200 the black box, as far as it came here
 //!
 //! POST /v1/robots/{id}/commands admin  {"ask": command::Ask, "ttl_ms"?}   (30000)
 //!                                        -> 202 Command
@@ -128,6 +132,8 @@
 //!                                        -> 200 text/event-stream: id = position, event = type,
 //!                                           data = Event; goes on until either side ends it
 //! ```
+//! `/` and `/console/...` are the console, a page for people: `docs/console.md`.
+//!
 //! A command to an offline robot is kept and sent when it connects, until it expires.
 
 mod auth;
@@ -139,15 +145,19 @@ mod extract;
 mod feed;
 mod jobs;
 mod json;
+mod live;
 mod observe;
+mod reported;
 mod robots;
 mod serve;
 mod skills;
 
+pub(crate) use error::not_found_route as not_found;
 pub(crate) use json::unverified;
 pub(crate) use observe::Figures;
 pub(crate) use serve::serve;
 
+use crate::console;
 use crate::core::Core;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, Method, Uri};
@@ -186,6 +196,7 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
     };
     router
         .route("/v1/openapi.json", axum::routing::get(serve_document))
+        .merge(console::router())
         .fallback(not_found_route)
         .method_not_allowed_fallback(async |method: Method, uri: Uri, _: HeaderMap| {
             ApiError::method_not_allowed(&method, uri.path())
@@ -221,6 +232,9 @@ fn routes() -> OpenApiRouter<Arc<Core>> {
         .routes(routes!(robots::records))
         .routes(routes!(robots::verdicts))
         .routes(routes!(robots::events))
+        .routes(routes!(live::watch))
+        .routes(routes!(reported::policy))
+        .routes(routes!(reported::black_box))
         .routes(routes!(commands::show))
         .routes(routes!(skills::bundle))
         .routes(routes!(skills::signature))

@@ -7,6 +7,7 @@
 pub(crate) mod answers;
 pub(crate) mod commands;
 pub(crate) mod jobs;
+pub(crate) mod live;
 pub(crate) mod readers;
 pub(crate) mod records;
 pub(crate) mod robots;

@@ -8,6 +8,7 @@
 mod api;
 mod cli;
 mod commands;
+mod console;
 mod enrol;
 mod jobs;
 mod link;

@@ -7,10 +7,10 @@
 pub(crate) mod cloud;
 mod facts;
 mod gather;
-mod plan;
+pub(crate) mod plan;
 pub(crate) mod robot;
-mod scene;
-mod script;
+pub(crate) mod scene;
+pub(crate) mod script;
 pub(crate) mod summary;
 pub(crate) mod survey;
 
@@ -57,6 +57,19 @@ impl Options {
     pub(crate) const fn of_agent(agent: Arch, out: PathBuf) -> Self {
         Self {
             agent: Some(agent),
+            headless: true,
+            json: false,
+            keep: false,
+            map: None,
+            out: Some(out),
+            seed: 1,
+        }
+    }
+
+    /// Of a story of its own, for a log, into `out`.
+    pub(crate) const fn of_story(out: PathBuf) -> Self {
+        Self {
+            agent: None,
             headless: true,
             json: false,
             keep: false,
@@ -143,7 +156,7 @@ fn explain(progress: &Progress, out: &Path) {
 }
 
 /// Empties the directory of an earlier demo. A directory that none made is left alone.
-fn prepare(out: &Path) -> Result<()> {
+pub(crate) fn prepare(out: &Path) -> Result<()> {
     let marker = out.join(MARKER);
     let is_empty = std::fs::read_dir(out).map_or(true, |mut entries| entries.next().is_none());
     if !is_empty {

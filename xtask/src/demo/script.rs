@@ -40,13 +40,13 @@ const JOB_POLL: Duration = Duration::from_millis(150);
 const QUIET: Duration = Duration::from_millis(1_500);
 
 /// What the build made.
-struct Built {
-    agent: Runnable,
-    cloud: PathBuf,
-    component: PathBuf,
-    manifest: PathBuf,
+pub(crate) struct Built {
+    pub(crate) agent: Runnable,
+    pub(crate) cloud: PathBuf,
+    pub(crate) component: PathBuf,
+    pub(crate) manifest: PathBuf,
     /// The agent for this machine, with the developer's tools.
-    tools: PathBuf,
+    pub(crate) tools: PathBuf,
 }
 
 /// Plays the demo and gathers what it showed; with it, what to type where it was left running.
@@ -109,7 +109,7 @@ pub(crate) fn play(
     Ok((run, Vec::new()))
 }
 
-fn build(options: &Options, progress: &mut Progress) -> Result<Built> {
+pub(crate) fn build(options: &Options, progress: &mut Progress) -> Result<Built> {
     let mut step = progress.step("building agent, cloud and skill");
     if toolchain::ensure_wasm_target()? {
         step.note(&format!("added the Rust target {WASM_TARGET}, which skills are built for"));
@@ -147,7 +147,7 @@ fn build(options: &Options, progress: &mut Progress) -> Result<Built> {
     Ok(built)
 }
 
-fn start_cloud(
+pub(crate) fn start_cloud(
     options: &Options,
     built: &Built,
     out: &Path,
@@ -208,7 +208,7 @@ fn prepare_robot(
     Ok(robot)
 }
 
-fn connect(
+pub(crate) fn connect(
     options: &Options,
     robot: &Robot,
     cloud: &Cloud,
@@ -238,7 +238,7 @@ fn connect(
     Ok(agent)
 }
 
-fn publish(
+pub(crate) fn publish(
     built: &Built,
     robot: &Robot,
     cloud: &Cloud,
@@ -470,7 +470,12 @@ fn how_to_play(robot: &Robot, ready: &Ready, out: &Path, ids: &[u32]) -> Vec<Str
     let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
     vec![
         String::new(),
-        "The cloud and the robot go on running. To play with them:".to_owned(),
+        "The cloud and the robot go on running. To look at them, open the console in a browser"
+            .to_owned(),
+        "that trusts the cloud's root (docs/console.md), and sign in with the token:".to_owned(),
+        format!("  {}", ready.http),
+        format!("  cat {}", ready.admin_token_file),
+        "To play with them:".to_owned(),
         format!("  {call} {}/v1/robots/{ROBOT}", ready.http),
         format!(
             "  {call} -H 'content-type: application/json' -d '{command}' {}/v1/robots/{ROBOT}/commands",
