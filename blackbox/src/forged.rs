@@ -77,7 +77,7 @@ fn rewrite(path: &Path, records: &[Vec<u8>]) {
     let block = Block::encode(1, &nooterra_evidence::GENESIS, running, &encoded);
     let mut changes: Vec<_> = gone.into_iter().map(|key| (key, None)).collect();
     changes.push((1, Some(block)));
-    store.commit(changes, &[]).unwrap();
+    store.commit(&changes, &[]).unwrap();
     store.close();
 }
 
