@@ -124,9 +124,19 @@ const fn class_code(class: Class, held: Held) -> u8 {
 }
 
 fn class_of(code: u8) -> Option<(Class, Held)> {
-    let all = [Held::Leaf, Held::Nothing, Held::Whole];
-    let mut pairs = Class::ALL.into_iter().flat_map(|class| all.map(|held| (class, held)));
-    pairs.find(|(class, held)| class_code(*class, *held) == code)
+    let held = match code & (PRUNED | LOST) {
+        0 => Held::Whole,
+        PRUNED => Held::Leaf,
+        LOST => Held::Nothing,
+        _ => return None,
+    };
+    let class = match code & !(PRUNED | LOST) {
+        0 => Class::Critical,
+        1 => Class::Normal,
+        2 => Class::Bulk,
+        _ => return None,
+    };
+    Some((class, held))
 }
 
 /// Whether as many bytes may stand for a record of which so much is held.

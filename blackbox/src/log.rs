@@ -488,13 +488,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let log = opened(dir.path());
         (1..=200).for_each(|seq| write(&log, seq, 1000));
-        // Half of each segment goes.
-        log.remove(&(1..=200).filter(|seq| seq % 2 == 0).collect::<Vec<_>>()).unwrap();
+        // Half of each segment counts no more.
+        (1..=200).step_by(2).for_each(|seq| write(&log, seq, 10));
         let before = held(&log);
         assert!(log.disk_bytes() > 400_000);
-        (0..100).for_each(|_| log.compact(140_000).unwrap());
+        (0..100).for_each(|_| log.compact(150_000).unwrap());
         // Each segment takes whole pages.
-        assert!(log.disk_bytes() < 260_000, "{}", log.disk_bytes());
+        assert!(log.disk_bytes() < 300_000, "{}", log.disk_bytes());
         assert_eq!(held(&log), before);
         assert_eq!(held(&opened(dir.path())), before);
     }

@@ -57,7 +57,13 @@ pub(crate) fn open_store(dir: &Path) -> Result<(Store, Recovered), Refused> {
     let failed = |error| StoreError::io("read the end of the journal", error);
     let tail = LogTail::read(&db).map_err(failed)?;
     let opened = Store::open(&store_dir).map_err(Refused::from).and_then(|store| {
-        match recover(&store, dir, &tail) {
+        let recovered = match store.is_of_an_earlier_build() {
+            // Rebuilt, it has them where they belong.
+            Ok(true) => Err(Refused::Damage("an earlier build has written it".to_owned())),
+            Ok(false) => recover(&store, dir, &tail),
+            Err(error) => Err(error.into()),
+        };
+        match recovered {
             Ok(recovered) => Ok((store, recovered)),
             Err(refused) => {
                 store.close();

@@ -7,7 +7,7 @@
 //! [`quietly`]; and a leaf larger than a quarter of a segment goes to a blob file that is
 //! never synced, so segments are large enough for a leaf of the largest states.
 
-use crate::log::Log;
+use crate::log::{self, Log};
 use crate::state;
 use std::any::Any;
 use std::cell::Cell;
@@ -30,6 +30,9 @@ const LOCK_ATTEMPTS: u32 = 100;
 
 /// The one file that holds the states, inside the directory of the store.
 pub(crate) const DB_FILE: &str = "db";
+
+/// The tree in which earlier builds kept the blocks.
+const OLD_BLOCKS: &[u8] = b"blocks";
 
 /// Begins the name of what sled writes when it opens: where its pages are.
 const SNAPSHOT: &str = "snap.";
@@ -168,6 +171,16 @@ impl Store {
                 .map_err(|error| StoreError::io("open the store's file", error))?;
             let log = Log::open(dir).map_err(|error| StoreError::io("read the journal", error))?;
             Ok(Self { inner: RwLock::new(Some(Inner { db, file, log, state })) })
+        })
+    }
+
+    /// Earlier builds kept the blocks in sled, too, and these are there.
+    pub(crate) fn is_of_an_earlier_build(&self) -> Result<bool, StoreError> {
+        let failed = |error| StoreError::new("read the journal", error);
+        self.with(|inner| {
+            let blocks = inner.db.tree_names().into_iter().find(|name| name == OLD_BLOCKS);
+            let blocks = blocks.map(|name| inner.db.open_tree(name)).transpose();
+            Ok(blocks.map_err(failed)?.is_some_and(|blocks| !blocks.is_empty()))
         })
     }
 
@@ -313,13 +326,18 @@ impl Inner {
 }
 
 /// Makes what stands in the directory durable. A process that was killed leaves writes that
-/// were never synced; sled reads them, and writes its snapshot on top of them.
+/// were never synced; sled reads them, and writes its snapshot on top of them. Of the log that is
+/// the newest segment at most: none is begun before all of the one before it is synced, and a sync
+/// of hundreds of files takes a disk some time, though there is nothing to write.
 fn settle(dir: &Path) -> io::Result<()> {
     // Cut off while it was written: sled takes it for a snapshot.
     remove_snapshots(dir, UNFINISHED)?;
+    let segments = log::segments(dir)?;
+    let newest = segments.last_key_value().map(|(_, path)| path);
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        if path.is_file() {
+        let settled = path.file_name().is_some_and(log::is_name) && Some(&path) != newest;
+        if path.is_file() && !settled {
             File::open(path)?.sync_all()?;
         }
     }
