@@ -1,4 +1,4 @@
-//! The block: what one group commit writes as one value of the store.
+//! The block: what one group commit writes, in one piece.
 //!
 //! ```text
 //!  0  magic            8   "NOOTBLK" and the version, 1
@@ -20,7 +20,7 @@
 //! Integers are big-endian. The CRCs tell torn or rotten bytes apart from a store that is in
 //! order; against a person only the links and the checkpoints count.
 //!
-//! A block is found again in a damaged file by its magic, so the store must not compress.
+//! A block is found again in a damaged file by its magic, so it is not compressed.
 
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::Class;
@@ -37,8 +37,7 @@ pub(crate) const ROW_BYTES: usize = 37;
 /// A commit is closed when its records reach this size.
 pub(crate) const TARGET_BYTES: usize = 48 * 1024;
 
-/// No block is larger; a leaf of the store holds up to 17 of them and must stay in its log
-/// (see `store::SEGMENT_BYTES`).
+/// No block is larger.
 pub(crate) const MAX_BYTES: usize = 56 * 1024;
 
 /// Why bytes are not a block.
@@ -125,9 +124,19 @@ const fn class_code(class: Class, held: Held) -> u8 {
 }
 
 fn class_of(code: u8) -> Option<(Class, Held)> {
-    let all = [Held::Leaf, Held::Nothing, Held::Whole];
-    let mut pairs = Class::ALL.into_iter().flat_map(|class| all.map(|held| (class, held)));
-    pairs.find(|(class, held)| class_code(*class, *held) == code)
+    let held = match code & (PRUNED | LOST) {
+        0 => Held::Whole,
+        PRUNED => Held::Leaf,
+        LOST => Held::Nothing,
+        _ => return None,
+    };
+    let class = match code & !(PRUNED | LOST) {
+        0 => Class::Critical,
+        1 => Class::Normal,
+        2 => Class::Bulk,
+        _ => return None,
+    };
+    Some((class, held))
 }
 
 /// Whether as many bytes may stand for a record of which so much is held.

@@ -3,11 +3,11 @@
 
 use crate::block::Block;
 use crate::image::{failed, store_dir};
-use crate::scan::{Scan, segment_header};
-use crate::store::{DB_FILE, SEGMENT_BYTES};
+use crate::log;
+use crate::scan::{Files, Scan};
 use crate::verify::{TailRecord, VerifyError, tail_records};
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// How often a record may be missing while later ones are there, before it is given up: the
@@ -20,10 +20,10 @@ const PATIENCE: u32 = 20;
 /// of it. What has to be certain is asked of [`crate::verify()`].
 #[derive(Debug)]
 pub struct Follow {
-    db: PathBuf,
-    /// The newest segment that was read, by its place in the log.
-    newest: Option<u64>,
+    /// The number of the newest segment that was read.
+    newest: u64,
     next: u64,
+    store: PathBuf,
     waited: u32,
 }
 
@@ -33,8 +33,7 @@ impl Follow {
     /// # Errors
     /// [`VerifyError`] when there is no journal.
     pub fn new(dir: &Path, next: u64) -> Result<Self, VerifyError> {
-        let db = store_dir(dir)?.join(DB_FILE);
-        Ok(Self { db, newest: None, next: next.max(1), waited: 0 })
+        Ok(Self { newest: 0, next: next.max(1), store: store_dir(dir)?, waited: 0 })
     }
 
     /// The records that have come since the last time, in order.
@@ -42,30 +41,22 @@ impl Follow {
     /// # Errors
     /// [`VerifyError::Io`] when the file cannot be read.
     pub fn poll(&mut self) -> Result<Vec<TailRecord>, VerifyError> {
-        let file = File::open(&self.db).map_err(failed(&self.db))?;
-        let length = file.metadata().map_err(failed(&self.db))?.len();
-        let mut found = Scan::default();
+        let (mut found, mut files) = (Scan::default(), Files::default());
         let mut newest = self.newest;
-        for base in (0..length).step_by(SEGMENT_BYTES) {
-            let mut head = [0; 20];
-            // A segment is written from its beginning; the last may not be there yet.
-            if file.read_exact_at(&mut head, base).is_err() {
-                continue;
-            }
-            let lsn = segment_header(&head).map(|(lsn, _)| lsn);
-            // The one that was written to the last time, and every later one.
-            if lsn.is_some_and(|lsn| self.newest.is_some_and(|newest| lsn < newest)) {
-                continue;
-            }
-            let size = (length - base).min(SEGMENT_BYTES as u64);
-            let mut segment = vec![0; usize::try_from(size).unwrap_or(SEGMENT_BYTES)];
-            if file.read_exact_at(&mut segment, base).is_ok() {
-                found.add_segment(&segment, base);
-                newest = newest.max(lsn);
-            }
+        let segments = log::segments(&self.store).map_err(failed(&self.store))?;
+        // The one that was written to the last time, and every later one.
+        for (number, path) in segments.into_iter().filter(|(number, _)| *number >= self.newest) {
+            let file = match File::open(&path) {
+                // Pruned since its name was read.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                file => file.map_err(failed(&path))?,
+            };
+            let added = found.add_file(&mut files, number, path.clone(), file);
+            added.map_err(failed(&path))?;
+            newest = number;
         }
         found.sort();
-        let records = self.take(&file, &found)?;
+        let records = self.take(&files, &found)?;
         // A record that is still missing may stand in a segment that was read.
         if self.waited == 0 {
             self.newest = newest;
@@ -73,7 +64,7 @@ impl Follow {
         Ok(records)
     }
 
-    fn take(&mut self, file: &File, found: &Scan) -> Result<Vec<TailRecord>, VerifyError> {
+    fn take(&mut self, files: &Files, found: &Scan) -> Result<Vec<TailRecord>, VerifyError> {
         let mut records = Vec::new();
         loop {
             // The block with the next record in it, or the first one after it.
@@ -86,8 +77,7 @@ impl Follow {
                 self.waited = 0;
                 return Ok(records);
             };
-            let mut bytes = vec![0; copy.length];
-            file.read_exact_at(&mut bytes, copy.offset).map_err(failed(&self.db))?;
+            let bytes = files.read(copy).map_err(failed(&self.store))?;
             let Ok(block) = Block::read(&bytes) else {
                 // Overwritten since it was found; it is somewhere else the next time.
                 return Ok(records);

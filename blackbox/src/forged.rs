@@ -31,10 +31,15 @@ fn key(seed: u8) -> Arc<Es256Key> {
     Arc::new(Es256Key::from_seed([seed; 32]).unwrap())
 }
 
-/// One record to a block, a checkpoint after every three, closed.
-fn boxed(dir: &Path, seed: u8) -> PathBuf {
+fn options(seed: u8) -> Options {
     let mut options = Options::new(Arc::new(Still), key(seed), Digest::of(b"policy"));
     options.checkpoint_every_records = 3;
+    options
+}
+
+/// One record to a block, a checkpoint after every three, closed.
+fn boxed(dir: &Path, seed: u8) -> PathBuf {
+    let options = options(seed);
     let path = dir.join(format!("journal-{seed}"));
     let opened = Journal::open(&path, options).unwrap();
     for nth in 0..9 {
@@ -77,7 +82,7 @@ fn rewrite(path: &Path, records: &[Vec<u8>]) {
     let block = Block::encode(1, &nooterra_evidence::GENESIS, running, &encoded);
     let mut changes: Vec<_> = gone.into_iter().map(|key| (key, None)).collect();
     changes.push((1, Some(block)));
-    store.commit(changes, &[]).unwrap();
+    store.commit(&changes, &[]).unwrap();
     store.close();
 }
 
@@ -176,4 +181,51 @@ fn a_forged_checkpoint_is_named() {
     records[7] = forged.encode().unwrap();
     rewrite(&path, &records);
     bad(&path, 8, "unknown key");
+}
+
+#[test]
+fn a_journal_of_an_earlier_build_goes_on_with_all_its_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = boxed(dir.path(), 1);
+    let before = records(&path);
+    // The blocks as they were: in a tree of sled's.
+    let inner = path.join(STORE_DIR);
+    let store = Store::open(&inner).unwrap();
+    let (mut blocks, mut next) = (Vec::new(), 1);
+    while let Some((key, bytes)) = store.block_from(next).unwrap() {
+        next = key + 1;
+        blocks.push((key, bytes));
+    }
+    store.close();
+    for segment in crate::log::segments(&inner).unwrap().into_values() {
+        std::fs::remove_file(segment).unwrap();
+    }
+    let config = sled::Config::new().path(&inner).mode(sled::Mode::LowSpace);
+    let config = config.segment_size(crate::store::SEGMENT_BYTES).flush_every_ms(None);
+    let mut db = config.open();
+    // sled's own threads let go of its lock a little after it was closed.
+    for _ in 0..1000 {
+        if db.is_ok() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        db = config.open();
+    }
+    let db = db.unwrap();
+    let tree = db.open_tree("blocks").unwrap();
+    for (key, bytes) in blocks {
+        tree.insert(key.to_be_bytes(), bytes).unwrap();
+    }
+    db.flush().unwrap();
+    drop((tree, db));
+
+    let key = key(1).verifying_key();
+    let found = verify(&path, Some(&key), &mut |_| {}).unwrap();
+    assert!(found.is_whole() && found.records == 12, "{found} {:?}", found.notes);
+    let opened = Journal::open(&path, options(1)).unwrap();
+    assert!(opened.rebuilt && opened.quarantined.is_some());
+    opened.journal.close().unwrap();
+    let found = verify(&path, Some(&key), &mut |_| {}).unwrap();
+    assert!(found.is_whole() && found.missing.is_empty(), "{found} {:?}", found.notes);
+    assert_eq!(records(&path)[..before.len()], before);
 }

@@ -195,8 +195,8 @@ impl JournalHandle {
         self.shared.cursors[slot(class)].load(Ordering::Acquire)
     }
 
-    /// The cloud has made this class durable up to and with `seq`. Kept with the next commit,
-    /// at the latest a second later: after a crash a little is sent again. Never goes back,
+    /// The cloud has made this class durable up to and with `seq`. Kept at the latest a second
+    /// later: after a crash a little is sent again. Never goes back,
     /// and an acknowledgement of what was never written is ignored.
     pub fn set_acked(&self, class: Class, seq: u64) {
         if seq > self.records() {
@@ -326,7 +326,7 @@ impl JournalHandle {
     /// A block; `None` when it was pruned since it was looked up.
     fn block(&self, first_seq: u64) -> Result<Option<Vec<u8>>, ReadError> {
         match self.shared.store.block(first_seq) {
-            Ok(Some(bytes)) => Ok(Some(bytes.to_vec())),
+            Ok(Some(bytes)) => Ok(Some(bytes)),
             Ok(None) if !self.index().contains(first_seq) => Ok(None),
             Ok(None) => Err(ReadError::Damaged { seq: first_seq, why: "it is missing".to_owned() }),
             Err(error) => Err(ReadError::Store(error.to_string())),

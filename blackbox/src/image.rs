@@ -1,10 +1,12 @@
-//! A copy of a journal to look at: the original is never written to, may be on a read-only
-//! medium, and may be in use.
+//! A journal to look at: the original is never written to, may be on a read-only medium, and may
+//! be in use. Its blocks are read where they are, which nobody ever changes; of sled's files,
+//! which change as soon as it opens them, a copy is.
 
 use crate::block::Block;
+use crate::log;
 use crate::place::{self, Found, STORE_DIR};
 use crate::prune::{PRUNED_KEY, Pruned};
-use crate::scan::{self, Candidate, Mark, Scan};
+use crate::scan::{self, Candidate, Files, Mark, Scan};
 use crate::store::{DB_FILE, Store};
 use crate::verify::VerifyError;
 use nooterra_protocol::codec::Digest;
@@ -14,21 +16,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// The blocks of a copy, in order: from the store where it answers, from the raw file where
-/// it does not.
+/// The blocks of a journal, in order, and its states: from sled where that answers, from its raw
+/// file where it does not.
 #[derive(Debug)]
 pub(crate) struct Image {
     /// The run mark beside the store.
     beside: Option<Mark>,
-    file: File,
-    /// Set when the store has dropped what was once durable: a copy of a block that was
-    /// written after this point of the log counts more than what the store still reads.
-    dropped_after: Option<u64>,
+    files: Files,
     next: u64,
     /// What concerns no single record.
     pub(crate) notes: Vec<String>,
     pruned: Pruned,
     scan: Scan,
+    /// A copy, with states only.
     store: Option<Store>,
     // Last: the files go when nothing has them open.
     _copy: TempDir,
@@ -60,107 +60,79 @@ pub(crate) enum Piece {
 }
 
 impl Image {
-    /// Copies the journal in `dir` beside it, or to the temporary directory when nothing can
-    /// be written there, and opens the copy.
+    /// Opens the journal in `dir`, with the copy of its states beside it, or in the temporary
+    /// directory when nothing can be written there.
     pub(crate) fn take(dir: &Path) -> Result<Self, VerifyError> {
-        Self::of(dir, !place::is_locked(dir), dir)
+        Self::elsewhere(dir, dir)
     }
 
-    /// The same of a journal that nobody writes to: its raw file is read where it is.
-    pub(crate) fn salvage(dir: &Path) -> Result<Self, VerifyError> {
-        Self::of(dir, true, dir)
-    }
-
-    /// The same, with the copy of the store beside another directory.
+    /// The same, with the copy beside another directory.
     pub(crate) fn elsewhere(dir: &Path, beside: &Path) -> Result<Self, VerifyError> {
-        Self::of(dir, true, beside)
-    }
-
-    fn of(dir: &Path, still: bool, beside: &Path) -> Result<Self, VerifyError> {
         let store_dir = store_dir(dir)?;
+        // First the blocks: what is pruned of them meanwhile can still be read, and the states
+        // say of it at most that it is gone.
+        let (scan, files) = scan::scan(&store_dir).map_err(failed(&store_dir))?;
         let copy = temp_dir(beside).map_err(failed(beside))?;
-        copy_files(&store_dir, copy.path())?;
-        let db = copy.path().join(DB_FILE);
-        // Before the store opens it: opening may cut a tail off.
-        let scan = scan::scan(&db).map_err(failed(&db))?;
-        let kept = if still {
-            store_dir.join(DB_FILE)
-        } else {
-            let kept = copy.path().join("raw");
-            fs::copy(&db, &kept).map_err(failed(&kept))?;
-            kept
-        };
-        let file = File::open(&kept).map_err(failed(&kept))?;
+        copy_states(&store_dir, copy.path())?;
         let mut notes = Vec::new();
-        let store = match Store::open_copy(copy.path()) {
-            Ok(store) => Some(store),
-            Err(error) => {
-                notes.push(format!("the store does not open ({error}); read from the raw file"));
-                None
-            }
+        let store = match copy.path().join(DB_FILE).exists() {
+            true => match Store::open_copy(copy.path()) {
+                Ok(store) => Some(store),
+                Err(error) => {
+                    let what = format!("the store does not open ({error}); read from the raw file");
+                    notes.push(what);
+                    None
+                }
+            },
+            false => None,
         };
-        let (beside, dropped_after, pruned) = (place::read_mark(dir), None, Pruned::default());
-        let mut image =
-            Self { beside, file, dropped_after, next: 1, notes, pruned, scan, store, _copy: copy };
-        image.compare();
+        let (beside, pruned) = (place::read_mark(dir), Pruned::default());
+        let mut image = Self { beside, files, next: 1, notes, pruned, scan, store, _copy: copy };
+        image.look_at_copies();
         let pruned = image.states().get(PRUNED_KEY).and_then(|bytes| Pruned::read(bytes).ok());
         image.pruned = pruned.unwrap_or_default();
         Ok(image)
     }
 
-    /// Whether the store still has what the file proves.
-    fn compare(&mut self) {
-        let Some(store) = &self.store else { return };
-        let end = store.last_block().and_then(|first_seq| {
-            let Some(first_seq) = first_seq else {
-                return Ok((0, 0));
-            };
-            let block = store.block(first_seq)?.and_then(|bytes| Block::read_head(&bytes).ok());
-            Ok((first_seq, block.map_or(first_seq, |block| block.last_seq())))
-        });
-        let (first_seq, last_seq) = match end {
-            Ok(end) => end,
-            Err(error) => {
-                self.notes
-                    .push(format!("the store does not read ({error}); read from the raw file"));
-                self.store = None;
-                return;
-            }
-        };
-        let mark = store.state(crate::journal::MARK_KEY).ok().flatten();
-        let mark = mark.as_deref().and_then(Mark::read);
-        if self.scan.mark > mark || self.scan.proves_more_than(last_seq) {
-            let copies = self.scan.blocks.get(&first_seq);
-            let written = copies.and_then(|copies| copies.iter().map(|copy| copy.lsn).min());
-            self.dropped_after = Some(written.unwrap_or(0));
-            self.notes.push(format!("the store has dropped what follows record {last_seq}"));
-        } else if self.scan.blocks.contains_key(&(last_seq + 1)) {
-            self.notes.push(format!(
-                "the last write, from record {} on, was torn by a power cut or is damaged",
-                last_seq + 1
-            ));
-        }
+    /// Notes what is not as it was written, and need not have been acknowledged.
+    fn look_at_copies(&mut self) {
+        let last_seq = self.last_whole();
         for (first_seq, copies) in &self.scan.blocks {
-            if *first_seq <= last_seq && copies.first().is_some_and(|newest| !newest.intact) {
-                self.notes.push(format!(
+            if copies.first().is_some_and(|newest| newest.intact) {
+                continue;
+            }
+            self.notes.push(if *first_seq == last_seq + 1 {
+                format!(
+                    "the last write, from record {first_seq} on, was torn by a power cut or is \
+                     damaged"
+                )
+            } else {
+                format!(
                     "a copy of the block from record {first_seq} on is damaged, or was torn by a \
                      power cut"
-                ));
-            }
+                )
+            });
         }
     }
 
-    /// The highest sequence number that the raw file holds.
+    /// The last record of the last block that is as it was written.
+    fn last_whole(&self) -> u64 {
+        let mut copies = self.scan.blocks.values().rev();
+        let whole = copies.find_map(|copies| chosen(copies).filter(|copy| copy.intact));
+        whole.map_or(0, |copy| copy.last_seq)
+    }
+
+    /// The highest sequence number that is there.
     pub(crate) fn last_seq(&self) -> u64 {
-        let copies = self.scan.blocks.values().flatten().filter(|copy| copy.framed);
-        copies.map(|copy| copy.last_seq).max().unwrap_or(0)
+        let blocks = self.scan.blocks.values().filter_map(|copies| chosen(copies));
+        blocks.map(|copy| copy.last_seq).max().unwrap_or(0)
     }
 
     /// Goes on with the block that holds `seq`.
     pub(crate) fn seek(&mut self, seq: u64) {
         let mut before = self.scan.blocks.range(..=seq).rev();
-        let block = before
-            .find(|(_, copies)| copies.iter().any(|copy| copy.framed && copy.last_seq >= seq));
+        let block =
+            before.find(|(_, copies)| chosen(copies).is_some_and(|copy| copy.last_seq >= seq));
         self.next = block.map_or(seq, |(first_seq, _)| *first_seq);
     }
 
@@ -190,10 +162,11 @@ impl Image {
         self.scan.mark.max(self.beside)
     }
 
-    /// The store answers and its end is that of the journal, as far as the raw file shows.
+    /// Nothing speaks of records behind the last one that is whole.
     pub(crate) fn knows_its_end(&self) -> bool {
         let known = self.scan.mark >= self.beside;
-        known && self.store.is_some() && self.dropped_after.is_none()
+        let behind = self.scan.blocks.range(self.last_whole() + 1..).next();
+        known && self.store.is_some() && behind.is_none()
     }
 
     /// The states, from the store where it answers.
@@ -229,45 +202,26 @@ impl Image {
             let subtrees = self.pruned.subtrees.clone();
             return Some(Piece::Pruned { head, subtrees, through });
         }
-        let from_store = self.store.as_ref().and_then(|store| match store.block(next) {
-            Ok(bytes) => bytes.map(|bytes| bytes.to_vec()),
-            Err(error) => {
-                self.notes.push(format!("record {next}: {error}; read from the raw file"));
-                None
-            }
-        });
-        let newest = self.scan.blocks.get(&next).and_then(|copies| copies.first()).copied();
-        if let Some(bytes) = from_store
-            && !newest.is_some_and(|newest| self.is_overtaken_by(&newest))
+        let Some(copies) = self.scan.blocks.get(&next) else {
+            return self.following().is_some().then(|| self.lost("it is missing"));
+        };
+        if copies.iter().all(|copy| copy.cut) && self.following().is_none() {
+            // The last write, of which a crash left the beginning: it was not acknowledged. Where
+            // the journal knows of later records they are missing all the same.
+            return None;
+        }
+        let Some(copy) = chosen(copies) else {
+            return Some(self.lost("the frame of its block is damaged"));
+        };
+        if let Ok(bytes) = self.files.read(copy)
             && let Ok(block) = Block::read_head(&bytes)
-            && block.first_seq == next
-            && block.length == bytes.len()
         {
             return Some(Piece::Block(block, bytes));
         }
-        match newest {
-            Some(newest) if newest.framed => {
-                if let Ok(bytes) = scan::read_at(&mut self.file, &newest)
-                    && let Ok(block) = Block::read_head(&bytes)
-                {
-                    return Some(Piece::Block(block, bytes));
-                }
-                Some(self.lost("its block is cut short"))
-            }
-            Some(_) => Some(self.lost("the frame of its block is damaged")),
-            None => {
-                let more = self.following().is_some();
-                more.then(|| self.lost("it is missing"))
-            }
-        }
+        Some(self.lost("its block is cut short"))
     }
 
-    /// What the store reads is older than this damaged copy, which it has dropped.
-    fn is_overtaken_by(&self, newest: &Candidate) -> bool {
-        !newest.intact && self.dropped_after.is_some_and(|after| newest.lsn > after)
-    }
-
-    fn lost(&mut self, why: &'static str) -> Piece {
+    fn lost(&self, why: &'static str) -> Piece {
         match self.following() {
             Some((first_seq, head)) => Piece::Lost { head, through: first_seq - 1, why },
             None => Piece::Lost { head: None, through: self.next, why },
@@ -275,26 +229,23 @@ impl Image {
     }
 
     /// The first block after the next one that is anywhere, and the link before it.
-    fn following(&mut self) -> Option<(u64, Option<Digest>)> {
+    fn following(&self) -> Option<(u64, Option<Digest>)> {
         let after = self.next.saturating_add(1);
-        let stored = self.store.as_ref().and_then(|store| store.block_from(after).ok().flatten());
-        let stored = stored.and_then(|(first_seq, bytes)| {
-            Some((first_seq, Some(Block::read_head(&bytes).ok()?.previous)))
-        });
-        let raw = self.scan.blocks.range(after..).find_map(|(first_seq, copies)| {
-            copies.iter().find(|copy| copy.framed).map(|copy| (*first_seq, *copy))
-        });
-        let raw = raw.map(|(first_seq, copy)| {
-            let bytes = scan::read_at(&mut self.file, &copy).ok();
+        let mut blocks = self.scan.blocks.range(after..);
+        let found = blocks.find_map(|(first_seq, copies)| Some((*first_seq, chosen(copies)?)));
+        found.map(|(first_seq, copy)| {
+            let bytes = self.files.read(copy).ok();
             let block = bytes.and_then(|bytes| Block::read_head(&bytes).ok());
             (first_seq, block.map(|block| block.previous))
-        });
-        match (stored, raw) {
-            (Some(stored), Some(raw)) if raw.0 < stored.0 => Some(raw),
-            (Some(stored), _) => Some(stored),
-            (None, raw) => raw,
-        }
+        })
     }
+}
+
+/// The copy of a block that counts: the newest one that is whole, or the newest of which the
+/// frame is.
+fn chosen(copies: &[Candidate]) -> Option<&Candidate> {
+    let whole = copies.iter().find(|copy| copy.intact);
+    whole.or_else(|| copies.iter().find(|copy| copy.framed))
 }
 
 /// The store's directory, when `dir` is a journal.
@@ -323,17 +274,17 @@ pub(crate) fn temp_dir(dir: &Path) -> io::Result<TempDir> {
     )
 }
 
-/// Not `fs::copy`: a read-only file must become a writable copy.
-fn copy_files(from: &Path, to: &Path) -> Result<(), VerifyError> {
+/// All but the blocks. Not `fs::copy`: a read-only file must become a writable copy.
+fn copy_states(from: &Path, to: &Path) -> Result<(), VerifyError> {
     for entry in fs::read_dir(from).map_err(failed(from))? {
         let path = entry.map_err(failed(from))?.path();
-        let Some(name) = path.file_name() else {
+        let Some(name) = path.file_name().filter(|name| !log::is_name(name)) else {
             continue;
         };
         let target = to.join(name);
         if path.is_dir() {
             fs::create_dir(&target).map_err(failed(&target))?;
-            copy_files(&path, &target)?;
+            copy_states(&path, &target)?;
             continue;
         }
         let copied = File::open(&path)

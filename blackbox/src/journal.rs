@@ -3,6 +3,7 @@
 use crate::age::Age;
 use crate::control::Contexts;
 use crate::handle::{AppendError, Inbox, JournalHandle, Shared};
+use crate::log::SEGMENT_BYTES;
 use crate::openings::{OpeningStore, os_salts};
 use crate::place::{self, Found};
 use crate::prune::Quota;
@@ -60,6 +61,9 @@ pub struct Options {
     pub quota: Quota,
     /// Salts of private fields.
     pub salts: Arc<dyn Salts>,
+    /// A file of the log is followed by another when it has so many bytes. It is removed as a
+    /// whole; a larger one costs fewer files, a smaller one is given back sooner. 4 KiB to 256 MiB.
+    pub segment_bytes: u64,
     /// Checkpoints are signed by a key that lives for this start, certified by the device key:
     /// that one may be slow. Otherwise the device key signs each, on the writer thread, and
     /// while it signs, nothing is committed.
@@ -82,6 +86,7 @@ impl Options {
             policy_hash,
             quota: Quota::default(),
             salts: os_salts(),
+            segment_bytes: SEGMENT_BYTES,
             session_key: true,
             signer,
         }
@@ -97,6 +102,7 @@ impl fmt::Debug for Options {
             .field("inbox_capacity", &self.inbox_capacity)
             .field("openings_bytes", &self.openings_bytes)
             .field("quota", &self.quota)
+            .field("segment_bytes", &self.segment_bytes)
             .field("session_key", &self.session_key)
             .finish_non_exhaustive()
     }
@@ -200,8 +206,9 @@ impl Journal {
         let Recovered { mut chain, clean, cursors, holes, index, pruned, tree } = recovered;
         chain.boot += 1;
         let boot = chain.boot;
+        store.set_segment_bytes(options.segment_bytes)?;
         // Whatever happens from here on is not a clean end until `close` says so again.
-        store.commit(Vec::new(), &[(MARK_KEY, &chain.mark(false).encode())])?;
+        store.commit(&[], &[(MARK_KEY, &chain.mark(false).encode())])?;
         place::write_mark(dir, &chain.mark(false))?;
 
         let openings = OpeningStore::open(dir, &id, options.openings_bytes, chain.last_seq);

@@ -2,14 +2,15 @@
 //!
 //! # Vocabulary
 //! A *record* (`nooterra-evidence`) is an entry with its place and time. A *commit* is what the
-//! writer makes durable at once: one *block* of records, at most every 10 ms or 48 KiB, as
-//! one value of a sled store, then an fdatasync. A *checkpoint* is a signed record over all
-//! before it. A *cursor* is how far the cloud has acknowledged a class. A journal is *clean*
-//! when it was closed in order, *poisoned* when a write failed, and *put aside* (renamed, all
-//! its bytes kept) when it is damaged: one that goes on with what can still be read takes its
-//! place. What is missing then is *lost*; what was removed to keep within the *quota* is
-//! *pruned*. Both are said by signed records. What opens a record's private fields is an
-//! *opening*; the writer keeps it encrypted beside the journal, and *erases* it when it is asked.
+//! writer makes durable at once: one *block* of records, at most every 10 ms or 48 KiB, at the
+//! end of the *log*, then an fdatasync. Small states are kept in a sled store beside it. A
+//! *checkpoint* is a signed record over all before it. A *cursor* is how far the cloud has
+//! acknowledged a class. A journal is *clean* when it was closed in order, *poisoned* when a
+//! write failed, and *put aside* (renamed, all its bytes kept) when it is damaged: one that goes
+//! on with what can still be read takes its place. What is missing then is *lost*; what was
+//! removed to keep within the *quota* is *pruned*. Both are said by signed records. What opens a
+//! record's private fields is an *opening*; the writer keeps it encrypted beside the journal, and
+//! *erases* it when it is asked.
 //!
 //! # Tasks and queues
 //! One thread writes. It owns the order of records and the store's write side.
@@ -32,7 +33,7 @@
 //! It never acknowledges what is not synced, never panics out of `open` whatever the bytes,
 //! never deletes a journal that it cannot read, never removes a record without saying so, never
 //! uses a number twice, and never writes to a journal that it looks at: `verify`, `tail`, `prove`
-//! and `excerpt` work on a copy, `locate`, `salvage` and `Follow` only read.
+//! and `excerpt` open a copy of its states, and all else is only read.
 
 mod age;
 mod aside;
@@ -49,6 +50,7 @@ mod image;
 mod index;
 mod journal;
 mod leaves;
+mod log;
 mod logtail;
 mod openings;
 mod place;

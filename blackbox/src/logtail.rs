@@ -2,8 +2,8 @@
 //!
 //! Where sled finds a message that it cannot read in the last segments of its log, it takes it
 //! for a write that a crash tore, and overwrites all that follows. A flipped bit looks the same,
-//! and what follows may be records that were acknowledged. So these segments are read before it
-//! opens the file, and put back when it has dropped more than one write.
+//! and what follows may be states that were acknowledged. So these segments are read before it
+//! opens the file: what it dropped is set again, or they are put back where the store is damaged.
 
 use crate::scan::{SEGMENT_HEAD_BYTES, Scan, segment_header};
 use crate::store::SEGMENT_BYTES;
@@ -65,18 +65,10 @@ impl LogTail {
     pub(crate) fn scan(&self) -> Scan {
         let mut scan = Scan::default();
         for (offset, bytes) in &self.segments {
-            scan.add_segment(bytes, *offset);
+            let lsn = segment_header(bytes).map_or(0, |(lsn, _)| lsn);
+            scan.add(bytes, bytes.len(), 0, *offset, lsn);
         }
-        scan.sort();
         scan
-    }
-
-    /// The bytes at a place in them.
-    pub(crate) fn bytes(&self, offset: u64, length: usize) -> Option<&[u8]> {
-        self.segments.iter().find_map(|(base, bytes)| {
-            let at = usize::try_from(offset.checked_sub(*base)?).ok()?;
-            bytes.get(at..at.checked_add(length)?)
-        })
     }
 
     /// Puts them back, durably.

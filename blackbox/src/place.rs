@@ -5,7 +5,7 @@
 //! journal/          the journal
 //!   journal         text: format, id and checksum
 //!   mark            the run mark of the last start or end, for a store that has lost its own
-//!   store/          sled's files; `db` holds the blocks
+//!   store/          `log-…`, which hold the blocks, and sled's files: `db` holds the states
 //! journal.keys/    keys of its openings, and
 //! journal.openings/ those (`openings`): no part of the journal
 //! journal.lock      held by the process that has the journal open
@@ -15,8 +15,9 @@
 //! ```
 
 use crate::journal::OpenError;
+use crate::log;
 use crate::scan::Mark;
-use crate::store::{Store, StoreError};
+use crate::store::{DB_FILE, Store, StoreError};
 use nooterra_protocol::ids::{JournalId, from_entropy};
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -107,7 +108,7 @@ pub(crate) fn find(dir: &Path) -> Result<Found, OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             match fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
                 Ok(true) => Ok(Found::Nothing),
-                Ok(false) if dir.join(STORE_DIR).join("db").exists() => {
+                Ok(false) if holds_a_store(dir) => {
                     Ok(Found::Damaged(format!("its file `{ID_FILE}` is missing")))
                 }
                 Ok(false) => Ok(Found::Foreign),
@@ -118,6 +119,12 @@ pub(crate) fn find(dir: &Path) -> Result<Found, OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(Found::Foreign),
         Err(source) => Err(OpenError::Io { path: dir.join(ID_FILE), source }),
     }
+}
+
+/// There are files in it that only a journal has.
+pub(crate) fn holds_a_store(dir: &Path) -> bool {
+    let store = dir.join(STORE_DIR);
+    store.join(DB_FILE).exists() || log::segments(&store).is_ok_and(|found| !found.is_empty())
 }
 
 fn parse_id(bytes: &[u8]) -> Option<JournalId> {
@@ -143,7 +150,7 @@ pub(crate) fn create(dir: &Path) -> Result<JournalId, OpenError> {
 
     let new = begin(dir)?;
     let store = new.join(STORE_DIR);
-    drop(Store::open(&store).and_then(|store| store.commit(Vec::new(), &[]).map(|()| store))?);
+    drop(Store::open(&store).and_then(|store| store.flush().map(|()| store))?);
     write_id(&new, &id)?;
     sync_all(&new)?;
     fs::rename(&new, dir).map_err(at(dir))?;

@@ -97,7 +97,7 @@ impl Source for Live<'_> {
             return Ok(None);
         };
         let block = Block::read(&bytes).map_err(|e| ProveError::Unreadable(e.to_string()))?;
-        Ok((block.last_seq() >= seq).then(|| (block, bytes.to_vec())))
+        Ok((block.last_seq() >= seq).then_some((block, bytes)))
     }
 
     fn state(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, ProveError> {

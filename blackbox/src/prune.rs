@@ -9,6 +9,7 @@
 
 use crate::block::{Block, Encoded, Held, Running};
 use crate::index::{Index, slot};
+use crate::log;
 use crate::store::SEGMENT_BYTES;
 use nooterra_evidence::{Horizons, Prune, leaf_hash};
 use nooterra_protocol::codec::{self, CodecError, Digest};
@@ -20,12 +21,12 @@ use std::time::Duration;
 /// The state that holds [`Pruned`].
 pub(crate) const PRUNED_KEY: &[u8] = b"m/pruned";
 
-/// The disk is up to this many times what the blocks weigh: sled's log holds what was replaced
-/// until a segment of it is empty. Measured with steady pruning: 2.4 to 2.9.
-const DISK_PER_LIVE: u64 = 3;
+/// Of so many parts of the log these hold blocks that count; the rest is what was replaced, until
+/// its segment is removed. To make room then costs two bytes written for each at the most.
+const LIVE_PARTS: (u64, u64) = (2, 3);
 
-/// What sled begins anew before it uses a segment again, when much is written at once.
-const SLACK_BYTES: u64 = 4 * SEGMENT_BYTES as u64;
+/// What the states take, and what the log grows by before room is made in it.
+const SLACK_BYTES: u64 = 3 * SEGMENT_BYTES as u64 + 3 * log::SEGMENT_BYTES;
 
 /// Below this the slack is most of it.
 const LEAST_DISK_BYTES: u64 = 48 * 1024 * 1024;
@@ -43,7 +44,7 @@ pub struct Quota {
     /// Of each class in the order of [`Class::ALL`] the age from which its records go, though
     /// there were room; critical ones only when they are acknowledged.
     pub keep_at_most: [Option<Duration>; 3],
-    /// What the store's file may take on the disk. At least 48 MiB.
+    /// What the store's files may take on the disk. At least 48 MiB.
     pub disk_bytes: u64,
     /// What normal records may weigh.
     pub normal_bytes: Option<u64>,
@@ -66,13 +67,13 @@ impl Default for Quota {
 impl Quota {
     /// What all blocks may weigh.
     pub(crate) fn live_bytes(&self) -> u64 {
-        (self.disk_bytes.max(LEAST_DISK_BYTES) - SLACK_BYTES) / DISK_PER_LIVE
+        let (live, parts) = LIVE_PARTS;
+        self.log_bytes() / parts * live
     }
 
-    /// From here on sled is pressed to use its segments again.
-    pub(crate) fn tidy_bytes(&self) -> u64 {
-        let most = self.disk_bytes.max(LEAST_DISK_BYTES);
-        most / 8 * 5
+    /// What the log may take before room is made in it.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.disk_bytes.max(LEAST_DISK_BYTES) - SLACK_BYTES
     }
 
     /// Something weighs more than it may.
@@ -114,7 +115,7 @@ pub struct Usage {
     pub bulk_bytes: u64,
     /// What whole critical records weigh.
     pub critical_bytes: u64,
-    /// What the store's file takes on the disk.
+    /// What the store's files take on the disk.
     pub disk_bytes: u64,
     /// What it may take.
     pub disk_quota_bytes: u64,

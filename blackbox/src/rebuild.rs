@@ -106,7 +106,7 @@ pub(crate) fn rebuild(
     key: &VerifyingKey,
 ) -> Result<Rebuilt, OpenError> {
     let aside = place::free_name(dir);
-    let image = match Image::salvage(dir) {
+    let image = match Image::take(dir) {
         Ok(image) => Some(image),
         Err(VerifyError::Io { path, source }) => return Err(OpenError::Io { path, source }),
         Err(_) => None,
@@ -222,7 +222,7 @@ impl Filling<'_> {
         self.batch.push((block.first_seq, Some(bytes)));
         if self.batch_bytes > BATCH_BYTES {
             self.batch_bytes = 0;
-            self.store.commit(std::mem::take(&mut self.batch), &[])?;
+            self.store.commit(&std::mem::take(&mut self.batch), &[])?;
         }
         Ok(())
     }
@@ -314,7 +314,7 @@ impl Filling<'_> {
         states.retain(|key, _| !key.starts_with(roots::PREFIX));
         states.insert(MARK_KEY.to_vec(), mark);
         let states: Vec<_> = states.iter().map(|(key, value)| (&key[..], &value[..])).collect();
-        self.store.commit(self.batch, &states)?;
+        self.store.commit(&self.batch, &states)?;
         let Self { holes, pruned, records, .. } = self;
         Ok(self.id.map(|id| Filled { holes, id, pruned, records }))
     }

@@ -57,7 +57,13 @@ pub(crate) fn open_store(dir: &Path) -> Result<(Store, Recovered), Refused> {
     let failed = |error| StoreError::io("read the end of the journal", error);
     let tail = LogTail::read(&db).map_err(failed)?;
     let opened = Store::open(&store_dir).map_err(Refused::from).and_then(|store| {
-        match recover(&store, dir, &tail) {
+        let recovered = match store.is_of_an_earlier_build() {
+            // Rebuilt, it has them where they belong.
+            Ok(true) => Err(Refused::Damage("an earlier build has written it".to_owned())),
+            Ok(false) => recover(&store, dir, &tail),
+            Err(error) => Err(error.into()),
+        };
+        match recovered {
             Ok(recovered) => Ok((store, recovered)),
             Err(refused) => {
                 store.close();
@@ -136,24 +142,23 @@ fn recover(store: &Store, dir: &Path, tail: &LogTail) -> Result<Recovered, Refus
             let bytes = store.block(first_seq)?.unwrap_or_default();
             rehash(&bytes)?;
         }
-        // What the file held before sled opened it: it may have dropped what was acknowledged.
-        let mut scan = scan::scan(&dir.join(place::STORE_DIR).join(DB_FILE)).unwrap_or_default();
+        // What the file of the states held before sled opened it: it may have dropped what was
+        // acknowledged.
+        let mut scan = scan::states(&dir.join(place::STORE_DIR)).unwrap_or_default();
         scan.merge(tail.scan());
-        let lost_from = chain.last_seq + 1;
-        let block = dropped_block(tail, &scan, &chain);
         let states = if tail.is_empty() { States::new() } else { dropped_states(store, &scan)? };
-        let reach = block.as_ref().map_or(chain.last_seq, |(last_seq, _)| *last_seq);
         let marks = [mark, scan.mark, beside];
         let marks = marks.into_iter().flatten().map(|mark| mark.last_seq);
         let known = cursors.into_iter().chain(marks).max().unwrap_or(0);
         let marked = mark.max(scan.mark) >= beside;
-        if !marked || known > reach || scan.proves_more_than(chain.last_seq) {
-            return Err(Refused::Damage(format!("records from {lost_from} on are lost")));
+        let lost = known > chain.last_seq || store.proves_more_than(chain.last_seq)?;
+        if !marked || lost {
+            let from = chain.last_seq + 1;
+            return Err(Refused::Damage(format!("records from {from} on are lost")));
         }
-        if block.is_some() || !states.is_empty() {
-            let block = block.map(|(_, bytes)| (lost_from, Some(bytes)));
+        if !states.is_empty() {
             let states: Vec<_> = states.iter().map(|(key, value)| (&key[..], &value[..])).collect();
-            store.commit(block.into_iter().collect(), &states)?;
+            store.commit(&[], &states)?;
             return recover(store, dir, &LogTail::default());
         }
     }
@@ -169,7 +174,7 @@ fn remove_pruned(store: &Store, pruned: &Pruned) -> Result<(), StoreError> {
     loop {
         let mut gone = Vec::new();
         let mut next = 1;
-        while let Some((key, _)) = store.block_from(next)?
+        while let Some(key) = store.key_from(next)?
             && key <= pruned.through
             && gone.len() < REMOVED_AT_ONCE
         {
@@ -179,7 +184,7 @@ fn remove_pruned(store: &Store, pruned: &Pruned) -> Result<(), StoreError> {
         if gone.is_empty() {
             return Ok(());
         }
-        store.commit(gone, &[])?;
+        store.commit(&gone, &[])?;
     }
 }
 
@@ -198,19 +203,7 @@ fn grow_tree(store: &Store, pruned: &Pruned, last_seq: u64) -> Result<Tree, Refu
     leaves.end(last_seq).ok_or_else(what)
 }
 
-/// The block that continues the chain, where it is whole in the file and the store has dropped
-/// it: it may have been acknowledged, so it is put back.
-fn dropped_block(tail: &LogTail, scan: &Scan, chain: &Chain) -> Option<(u64, Vec<u8>)> {
-    let copies = scan.blocks.get(&(chain.last_seq + 1))?;
-    copies.iter().filter(|copy| copy.intact).find_map(|copy| {
-        let bytes = tail.bytes(copy.offset, copy.length)?;
-        let block = Block::read(bytes).ok()?;
-        let follows = block.previous == chain.head && rehash(bytes).is_ok();
-        follows.then(|| (block.last_seq(), bytes.to_vec()))
-    })
-}
-
-/// The states that stand in the end of the log with another value than the store has: they may
+/// The states that stand in the end of sled's log with another value than the store has: they may
 /// have been acknowledged, too. Not those that speak of records: they are written with the block
 /// that says the same, and without it they would be wrong.
 fn dropped_states(store: &Store, scan: &Scan) -> Result<States, StoreError> {

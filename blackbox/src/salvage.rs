@@ -2,16 +2,14 @@
 //! touched, and need not be one that anything else would open.
 
 use crate::image::Image;
+use crate::log;
 use crate::place::{self, Found, STORE_DIR};
 use crate::rebuild::{Filled, fill};
-use crate::store::DB_FILE;
 use crate::verify::VerifyError;
 use crate::{OpenError, journal};
 use nooterra_protocol::ids::JournalId;
 use nooterra_protocol::keys::VerifyingKey;
 use serde::Serialize;
-use std::fs::File;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -111,20 +109,18 @@ impl Drop for Unfinished {
 fn stage(from: &Path, to: &Path) -> Result<(PathBuf, Option<TempDir>), SalvageError> {
     let at = |path: &Path, source| VerifyError::Io { path: path.to_owned(), source };
     let metadata = std::fs::metadata(from).map_err(|error| at(from, error))?;
-    if metadata.is_dir() && from.join(STORE_DIR).join(DB_FILE).exists() {
+    if metadata.is_dir() && place::holds_a_store(from) {
         return Ok((from.to_owned(), None));
     }
     let dir = crate::image::temp_dir(to).map_err(|error| at(to, error))?;
     let store = dir.path().join(STORE_DIR);
     std::fs::create_dir(&store).map_err(|error| at(&store, error))?;
-    let db = store.join(DB_FILE);
-    let mut out = File::create(&db).map_err(|error| at(&db, error))?;
     let mut files = if metadata.is_dir() { files_in(from)? } else { vec![from.to_owned()] };
     files.sort();
-    for file in files {
-        let copied = File::open(&file).and_then(|mut file| io::copy(&mut file, &mut out));
-        // No block reaches from one file into the next.
-        copied.and_then(|_| out.write_all(&[0; 8])).map_err(|error| at(&file, error))?;
+    // Whatever they were: a segment says its own number, where its beginning is there.
+    for (number, file) in (1..).zip(files) {
+        let staged = store.join(log::name(number));
+        std::fs::copy(&file, &staged).map_err(|error| at(&file, error))?;
     }
     Ok((dir.path().to_owned(), Some(dir)))
 }

@@ -1,5 +1,5 @@
-//! Finding blocks in the raw file, without the store: for a store that does not open, for
-//! records that it dropped, and for where a record's bytes are.
+//! Finding blocks and states in the raw files, without the store: for one that does not open, for
+//! who only looks, and for where a record's bytes are.
 //!
 //! A *run mark* is framed too, so that the file shows how often it was opened and closed:
 //!
@@ -12,19 +12,31 @@
 //! 64  crc        4   CRC-32 of bytes 0 to 64
 //! ```
 //!
-//! sled keeps a log of segments. A block may stand in it several times, because a leaf is
-//! written again as it fills; the copy with the highest log sequence number is the one that
-//! the store reads.
+//! A block may stand in several segments of the journal's log, and a state in several places of
+//! sled's; the copy with the highest *log sequence number* is the one that counts. Of a block that
+//! is made of the segment's number and the place in it, of a state it is sled's own. Blocks are
+//! looked for in sled's file as well: journals of earlier releases kept them there.
 
-use crate::block::{Block, MAGIC};
+use crate::block::{Block, BlockError, MAGIC, MAX_BYTES};
+use crate::log;
 use crate::state;
-use crate::store::SEGMENT_BYTES;
+use crate::store::{DB_FILE, SEGMENT_BYTES};
 use memchr::memmem;
 use nooterra_protocol::codec::Digest;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::path::Path;
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+/// Where a segment's number stands in a log sequence number.
+const NUMBER_SHIFT: u32 = 40;
+
+/// No frame is longer: what one look at a file has in common with the next.
+const OVERLAP: usize = 2 * MAX_BYTES;
+
+/// How many files are kept open, so that they can be read when they are removed meanwhile.
+const MOST_OPEN: usize = 600;
 
 /// sled writes the numbers of a segment's header with these bits flipped, after a CRC-32.
 const LSN_MASK: u64 = 0x7fff_ffff_ffff_ffff;
@@ -47,9 +59,13 @@ pub(crate) struct Mark {
     pub(crate) head: Digest,
 }
 
-/// A place in the file where a block begins.
+/// A place in a file where a block begins.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Candidate {
+    /// The file ends in the middle of it.
+    pub(crate) cut: bool,
+    /// Which of the files.
+    pub(crate) file: usize,
     /// The header and the table are as they were written.
     pub(crate) framed: bool,
     /// So are the records, as far as a CRC can tell.
@@ -74,51 +90,143 @@ pub(crate) struct Scan {
     pub(crate) states: BTreeMap<Vec<u8>, (u64, Vec<u8>)>,
 }
 
-/// Scans the file. Memory: one segment, and a few dozen bytes per copy of a block.
-pub(crate) fn scan(path: &Path) -> io::Result<Scan> {
-    let mut file = File::open(path)?;
-    let mut found = Scan::default();
-    let mut segment = Vec::with_capacity(SEGMENT_BYTES);
-    let mut base = 0_u64;
-    loop {
-        segment.clear();
-        (&mut file).take(SEGMENT_BYTES as u64).read_to_end(&mut segment)?;
-        if segment.is_empty() {
-            break;
+/// The files of a store. What is removed while they are read can still be read.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    open: Vec<Option<File>>,
+    paths: Vec<PathBuf>,
+}
+
+impl Files {
+    fn add(&mut self, path: PathBuf, file: File) -> usize {
+        self.open.push((self.open.len() < MOST_OPEN).then_some(file));
+        self.paths.push(path);
+        self.paths.len() - 1
+    }
+
+    /// The bytes of a candidate.
+    pub(crate) fn read(&self, candidate: &Candidate) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; candidate.length];
+        match (self.open.get(candidate.file), self.paths.get(candidate.file)) {
+            (Some(Some(file)), _) => file.read_exact_at(&mut bytes, candidate.offset)?,
+            (_, Some(path)) => File::open(path)?.read_exact_at(&mut bytes, candidate.offset)?,
+            _ => return Err(io::ErrorKind::NotFound.into()),
         }
-        found.add_segment(&segment, base);
-        base += segment.len() as u64;
+        Ok(bytes)
+    }
+
+    /// Where a candidate is.
+    pub(crate) fn path(&self, candidate: &Candidate) -> Option<&Path> {
+        self.paths.get(candidate.file).map(PathBuf::as_path)
+    }
+}
+
+/// Scans the files of a store. Memory: one segment, and a few dozen bytes per copy of a block.
+pub(crate) fn scan(store: &Path) -> io::Result<(Scan, Files)> {
+    let (mut found, mut files) = (Scan::default(), Files::default());
+    for (number, path) in log::segments(store)? {
+        match File::open(&path) {
+            Ok(file) => found.add_file(&mut files, number, path, file)?,
+            // Pruned since its name was read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let path = store.join(DB_FILE);
+    match File::open(&path) {
+        Ok(file) => found.add_file(&mut files, 0, path, file)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
     found.sort();
+    Ok((found, files))
+}
+
+/// Scans what sled wrote in a store.
+pub(crate) fn states(store: &Path) -> io::Result<Scan> {
+    let path = store.join(DB_FILE);
+    let mut found = Scan::default();
+    found.add_file(&mut Files::default(), 0, path.clone(), File::open(path)?)?;
     Ok(found)
 }
 
 impl Scan {
-    /// What stands in one segment, which begins at `base`.
-    pub(crate) fn add_segment(&mut self, segment: &[u8], base: u64) {
+    /// What stands in a file that is named as this segment.
+    pub(crate) fn add_file(
+        &mut self,
+        files: &mut Files,
+        number: u64,
+        path: PathBuf,
+        mut file: File,
+    ) -> io::Result<()> {
+        let (mut window, mut base) = (Vec::with_capacity(SEGMENT_BYTES), 0);
+        let nth = files.paths.len();
+        let mut first_lsn = number << NUMBER_SHIFT;
+        // sled begins a segment anew after each of its length; no frame in it goes beyond.
+        let mut of_sled = path.file_name().is_some_and(|name| name == DB_FILE);
+        loop {
+            let before = window.len();
+            let most = SEGMENT_BYTES - before.min(SEGMENT_BYTES);
+            let read = (&mut file).take(most as u64).read_to_end(&mut window)?;
+            let is_last = read < most;
+            let header = segment_header(&window).map(|(lsn, _)| lsn);
+            if base == 0 {
+                of_sled |= header.is_some();
+                let number = log::number_of(&window).unwrap_or(number);
+                first_lsn = number << NUMBER_SHIFT;
+            }
+            let (end, lsn) = match (of_sled, is_last) {
+                (true, _) => (window.len(), header.unwrap_or(0)),
+                (false, true) => (window.len(), first_lsn.saturating_add(base)),
+                (false, false) => (window.len() - OVERLAP, first_lsn.saturating_add(base)),
+            };
+            let end = self.add(&window, end, nth, base, lsn);
+            if is_last {
+                break;
+            }
+            window.drain(..end);
+            base += end as u64;
+        }
+        files.add(path, file);
+        Ok(())
+    }
+
+    /// What begins in `bytes` before `end`; where to go on.
+    pub(crate) fn add(
+        &mut self,
+        bytes: &[u8],
+        end: usize,
+        file: usize,
+        base: u64,
+        first_lsn: u64,
+    ) -> usize {
         let finder = memmem::Finder::new(MAGIC_STEM);
-        let segment_lsn = segment_lsn(segment);
         let mut at = 0;
-        while let Some(hit) = segment.get(at..).and_then(|rest| finder.find(rest)) {
+        while let Some(hit) = bytes.get(at..).and_then(|rest| finder.find(rest)) {
             let start = at + hit;
-            let bytes = &segment[start..];
+            if start >= end {
+                break;
+            }
+            let rest = &bytes[start..];
             at = start + MAGIC_STEM.len();
-            let lsn = segment_lsn.saturating_add(start as u64);
-            if let Some(mark) = Mark::read(bytes) {
+            let lsn = first_lsn.saturating_add(start as u64);
+            if let Some(mark) = Mark::read(rest) {
                 self.mark = self.mark.max(Some(mark));
-            } else if let Some((key, value)) = state::read(bytes) {
+            } else if let Some((key, value)) = state::read(rest) {
                 let newest = self.states.entry(key.to_vec()).or_default();
                 if lsn >= newest.0 {
                     *newest = (lsn, value.to_vec());
                 }
-            } else if let Some((first_seq, look)) = look(bytes) {
+            } else if let Some((first_seq, look)) = look(rest) {
                 if look.framed {
-                    at = start + look.length.min(bytes.len());
+                    at = start + look.length.min(rest.len());
                 }
-                let candidate = Candidate { lsn, offset: base + start as u64, ..look };
+                let offset = base + start as u64;
+                let candidate = Candidate { file, lsn, offset, ..look };
                 self.blocks.entry(first_seq).or_default().push(candidate);
             }
         }
+        at.max(end).min(bytes.len())
     }
 
     /// The newest copy of each block first.
@@ -128,15 +236,7 @@ impl Scan {
         }
     }
 
-    /// Whether more than one block was once durable that a store with this end no longer has.
-    /// The writer syncs each write before it makes the next, so that a crash tears the last one
-    /// only: a block beyond the one that follows was written on top of something synced.
-    pub(crate) fn proves_more_than(&self, last_seq: u64) -> bool {
-        let mut beyond = self.blocks.range(last_seq.saturating_add(2)..);
-        beyond.any(|(_, copies)| copies.iter().any(|copy| copy.framed))
-    }
-
-    /// Also what another scan of the same file found.
+    /// Also what another scan found, of the same files where it found blocks.
     pub(crate) fn merge(&mut self, other: Self) {
         self.mark = self.mark.max(other.mark);
         for (first_seq, copies) in other.blocks {
@@ -180,41 +280,38 @@ impl Mark {
     }
 }
 
-/// The bytes of a candidate.
-pub(crate) fn read_at(file: &mut File, candidate: &Candidate) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; candidate.length];
-    file.seek(SeekFrom::Start(candidate.offset))?;
-    file.read_exact(&mut bytes)?;
-    Ok(bytes)
-}
-
 /// The block that begins at `bytes[0]`: its first sequence number and what it looks like.
 fn look(bytes: &[u8]) -> Option<(u64, Candidate)> {
     if !bytes.starts_with(&MAGIC) {
         return None;
     }
-    let damaged =
-        Candidate { framed: false, intact: false, last_seq: 0, length: 0, lsn: 0, offset: 0 };
+    let damaged = Candidate {
+        cut: false,
+        file: 0,
+        framed: false,
+        intact: false,
+        last_seq: 0,
+        length: 0,
+        lsn: 0,
+        offset: 0,
+    };
     match Block::read_head(bytes) {
         Ok(block) => {
             let (last_seq, length) = (block.last_seq(), block.length);
             let intact = block.body_holds(bytes);
-            let look = Candidate { framed: true, intact, last_seq, length, ..damaged };
+            let cut = bytes.len() < length;
+            let look = Candidate { cut, framed: true, intact, last_seq, length, ..damaged };
             Some((block.first_seq, look))
         }
-        Err(_) => {
+        Err(error) => {
             let first_seq = u64::from_be_bytes(bytes.get(8..16)?.try_into().ok()?);
-            Some((first_seq, Candidate { last_seq: first_seq, ..damaged }))
+            let cut = error == BlockError::Cut;
+            Some((first_seq, Candidate { cut, last_seq: first_seq, ..damaged }))
         }
     }
 }
 
-/// Where a segment stands in the log; 0 for one whose header is damaged.
-fn segment_lsn(segment: &[u8]) -> u64 {
-    segment_header(segment).map_or(0, |(lsn, _)| lsn)
-}
-
-/// Where a segment stands in the log, and up to where the log was complete when it was begun.
+/// Where a segment of sled's stands in its log, and up to where the log was complete when it was begun.
 pub(crate) fn segment_header(segment: &[u8]) -> Option<(u64, u64)> {
     let field = |range: std::ops::Range<usize>| segment.get(range).unwrap_or_default();
     let stored = field(0..4).try_into().map_or(0, u32::from_le_bytes);
@@ -260,7 +357,7 @@ mod tests {
     fn the_header_of_a_segment_of_the_store_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let store = crate::store::Store::open(dir.path()).unwrap();
-        store.commit(vec![(1, Some(vec![7; 100]))], &[]).unwrap();
+        store.commit(&[], &[(b"key", b"value")]).unwrap();
         let bytes = std::fs::read(dir.path().join(crate::store::DB_FILE)).unwrap();
         // The first of a new log, of which nothing was complete when it was begun.
         assert_eq!(segment_header(&bytes), Some((0, 0)));
@@ -276,7 +373,9 @@ mod tests {
             file.write_all(&vec![0xff; length]).unwrap();
         }
         file.write_all(b"NOOT").unwrap();
-        let found = scan(file.path()).unwrap();
+        let mut found = Scan::default();
+        let opened = File::open(file.path()).unwrap();
+        found.add_file(&mut Files::default(), 1, file.path().to_owned(), opened).unwrap();
         assert!(found.mark.is_none());
         assert!(found.blocks.values().flatten().all(|copy| !copy.framed));
     }

@@ -1,10 +1,13 @@
-//! sled, with the discipline that makes it keep what it was given.
+//! What a journal keeps on the disk: blocks in a log of its own ([`crate::log`]), and small states
+//! (cursors, marks, what was pruned, what the agent remembers) in sled, with the discipline that
+//! makes it keep what it was given.
 //!
 //! Measured on sled 0.34.7: its `flush` starts writing and syncs nothing, so an fdatasync of
 //! its `db` file follows each one; it panics on some damaged files, so every call goes through
 //! [`quietly`]; and a leaf larger than a quarter of a segment goes to a blob file that is
-//! never synced, so segments are large enough for a leaf of the largest blocks.
+//! never synced, so segments are large enough for a leaf of the largest states.
 
+use crate::log::{self, Log};
 use crate::state;
 use std::any::Any;
 use std::cell::Cell;
@@ -16,20 +19,20 @@ use std::path::Path;
 use std::sync::{Once, PoisonError, RwLock};
 use std::time::Duration;
 
-/// A quarter of it holds a leaf of 17 blocks of `block::MAX_BYTES`.
+/// Of sled. A quarter of it holds a leaf of 17 states of the largest size.
 pub(crate) const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 
-/// Pages that sled keeps in memory; the writer only appends and the uplink reads the tail.
-const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+/// Pages that sled keeps in memory.
+const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Times 20 ms.
 const LOCK_ATTEMPTS: u32 = 100;
 
-/// The one file that holds the blocks, inside the directory of the store.
+/// The one file that holds the states, inside the directory of the store.
 pub(crate) const DB_FILE: &str = "db";
 
-/// sled writes a page anew with the change after so many (`PAGE_CONSOLIDATION_THRESHOLD`).
-const CHANGES_OF_A_PAGE: u8 = 11;
+/// The tree in which earlier builds kept the blocks.
+const OLD_BLOCKS: &[u8] = b"blocks";
 
 /// Begins the name of what sled writes when it opens: where its pages are.
 const SNAPSHOT: &str = "snap.";
@@ -95,19 +98,17 @@ impl StoreError {
     }
 }
 
-/// The two trees and the file beneath them.
+/// The log, and the tree with the file beneath it.
 pub(crate) struct Store {
     // `None` once closed. Handles outlive the journal; sled's lock on its file must not.
     inner: RwLock<Option<Inner>>,
 }
 
 struct Inner {
-    blocks: sled::Tree,
     db: sled::Db,
     file: File,
+    log: Log,
     state: sled::Tree,
-    /// Holds nothing; see [`Store::tidy`].
-    tidy: sled::Tree,
 }
 
 impl std::fmt::Debug for Store {
@@ -122,7 +123,7 @@ impl Store {
         Self::open_settled(dir, settle)
     }
 
-    /// Opens a copy that nobody needs after a power cut.
+    /// Opens a copy of the states, which nobody needs after a power cut.
     pub(crate) fn open_copy(dir: &Path) -> Result<Self, StoreError> {
         Self::open_settled(dir, |dir| remove_snapshots(dir, UNFINISHED).map(|_| ()))
     }
@@ -164,13 +165,22 @@ impl Store {
                 .use_compression(false)
                 .open()
                 .map_err(|error| StoreError::new("open the store", error))?;
-            let tree = |name: &str| {
-                db.open_tree(name).map_err(|error| StoreError::new("open the store", error))
-            };
-            let (blocks, state, tidy) = (tree("blocks")?, tree("state")?, tree("tidy")?);
+            let state = db.open_tree("state");
+            let state = state.map_err(|error| StoreError::new("open the store", error))?;
             let file = File::open(dir.join(DB_FILE))
                 .map_err(|error| StoreError::io("open the store's file", error))?;
-            Ok(Self { inner: RwLock::new(Some(Inner { blocks, db, file, state, tidy })) })
+            let log = Log::open(dir).map_err(|error| StoreError::io("read the journal", error))?;
+            Ok(Self { inner: RwLock::new(Some(Inner { db, file, log, state })) })
+        })
+    }
+
+    /// Earlier builds kept the blocks in sled, too, and these are there.
+    pub(crate) fn is_of_an_earlier_build(&self) -> Result<bool, StoreError> {
+        let failed = |error| StoreError::new("read the journal", error);
+        self.with(|inner| {
+            let blocks = inner.db.tree_names().into_iter().find(|name| name == OLD_BLOCKS);
+            let blocks = blocks.map(|name| inner.db.open_tree(name)).transpose();
+            Ok(blocks.map_err(failed)?.is_some_and(|blocks| !blocks.is_empty()))
         })
     }
 
@@ -189,72 +199,62 @@ impl Store {
         });
     }
 
-    /// Writes and removes blocks, sets states, and returns when all of it is on the disk. A
+    /// Writes blocks, sets states, removes blocks, and returns when all of it is on the disk. A
     /// crash meanwhile may leave any beginning of that, in this order.
     pub(crate) fn commit(
         &self,
-        blocks: Vec<(u64, Option<Vec<u8>>)>,
+        blocks: &[(u64, Option<Vec<u8>>)],
         states: &[(&[u8], &[u8])],
     ) -> Result<(), StoreError> {
+        let failed = |error| StoreError::io("write to the journal", error);
         self.with(|inner| {
-            let failed = |error| StoreError::new("write to the journal", error);
-            for (first_seq, bytes) in blocks {
-                let key = first_seq.to_be_bytes();
-                match bytes {
-                    Some(bytes) => inner.blocks.insert(key, bytes).map_err(failed)?,
-                    None => inner.blocks.remove(key).map_err(failed)?,
-                };
-            }
-            for (key, value) in states {
-                inner.state.insert(key, state::frame(key, value)).map_err(failed)?;
-            }
-            inner.db.flush().map_err(failed)?;
-            inner.file.sync_data().map_err(|error| StoreError::io("sync the journal", error))
+            let written = blocks.iter().filter_map(|(key, bytes)| Some((*key, bytes.as_deref()?)));
+            let written: Vec<(u64, &[u8])> = written.collect();
+            inner.log.append(&written).map_err(failed)?;
+            inner.set(states)?;
+            let gone = blocks.iter().filter(|(_, bytes)| bytes.is_none()).map(|(key, _)| *key);
+            let gone = gone.filter(|key| !written.iter().any(|(written, _)| written == key));
+            inner.log.remove(&gone.collect::<Vec<_>>()).map_err(failed)
         })
+    }
+
+    /// What sled writes of its own accord is on the disk, too.
+    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        self.with(Inner::flush)
     }
 
     /// The block whose first record is `first_seq`.
-    pub(crate) fn block(&self, first_seq: u64) -> Result<Option<sled::IVec>, StoreError> {
-        self.with(|inner| {
-            inner
-                .blocks
-                .get(first_seq.to_be_bytes())
-                .map_err(|error| StoreError::new("read the journal", error))
-        })
+    pub(crate) fn block(&self, first_seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let failed = |error| StoreError::io("read the journal", error);
+        self.with(|inner| inner.log.block(first_seq).map_err(failed))
     }
 
     /// The first block at or after `first_seq`.
-    pub(crate) fn block_from(
-        &self,
-        first_seq: u64,
-    ) -> Result<Option<(u64, sled::IVec)>, StoreError> {
-        self.with(|inner| {
-            for found in inner.blocks.range(first_seq.to_be_bytes()..) {
-                let (key, value) =
-                    found.map_err(|error| StoreError::new("read the journal", error))?;
-                if let Some(key) = block_key(&key) {
-                    return Ok(Some((key, value)));
-                }
+    pub(crate) fn block_from(&self, first_seq: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+        let mut from = first_seq;
+        while let Some(key) = self.with(|inner| Ok(inner.log.from(from)))? {
+            if let Some(bytes) = self.block(key)? {
+                return Ok(Some((key, bytes)));
             }
-            Ok(None)
-        })
+            from = key.saturating_add(1);
+        }
+        Ok(None)
+    }
+
+    /// The number of the first block at or after `first_seq`.
+    pub(crate) fn key_from(&self, first_seq: u64) -> Result<Option<u64>, StoreError> {
+        self.with(|inner| Ok(inner.log.from(first_seq)))
     }
 
     /// The last block that begins at or before `seq`.
-    pub(crate) fn block_before(&self, seq: u64) -> Result<Option<sled::IVec>, StoreError> {
-        self.with(|inner| {
-            for found in inner.blocks.range(..=seq.to_be_bytes()).rev() {
-                let (key, value) =
-                    found.map_err(|error| StoreError::new("read the journal", error))?;
-                if block_key(&key).is_some() {
-                    return Ok(Some(value));
-                }
-            }
-            Ok(None)
-        })
+    pub(crate) fn block_before(&self, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.with(|inner| Ok(inner.log.before(seq)))? {
+            Some(first_seq) => self.block(first_seq),
+            None => Ok(None),
+        }
     }
 
-    /// What the file of the blocks takes on the disk, which may be less than its length.
+    /// What the store takes on the disk.
     pub(crate) fn disk_bytes(&self) -> Result<u64, StoreError> {
         use std::os::unix::fs::MetadataExt as _;
         self.with(|inner| {
@@ -262,54 +262,27 @@ impl Store {
             let metadata =
                 metadata.map_err(|error| StoreError::io("look at the journal's file", error))?;
             // POSIX counts in blocks of 512 bytes, whatever the file system's are.
-            Ok(metadata.blocks().saturating_mul(512))
+            Ok(metadata.blocks().saturating_mul(512).saturating_add(inner.log.disk_bytes()))
         })
     }
 
-    /// First sequence number of the last block.
-    pub(crate) fn last_block(&self) -> Result<Option<u64>, StoreError> {
-        self.with(|inner| {
-            for found in inner.blocks.iter().rev() {
-                let (key, _) = found.map_err(|error| StoreError::new("read the journal", error))?;
-                if let Some(key) = block_key(&key) {
-                    return Ok(Some(key));
-                }
-            }
-            Ok(None)
-        })
+    /// Whether the log has held more than one block beyond this record.
+    pub(crate) fn proves_more_than(&self, last_seq: u64) -> Result<bool, StoreError> {
+        self.with(|inner| Ok(inner.log.proves_more_than(last_seq)))
     }
 
-    /// Has sled write the page of a block anew. It keeps the first form of a page and what
-    /// changed since until enough has changed; a page of a few large blocks that have become
-    /// small would take its old place for ever.
-    pub(crate) fn renew(&self, first_seq: u64) -> Result<(), StoreError> {
+    /// From which length on a segment of the log is followed by another.
+    pub(crate) fn set_segment_bytes(&self, most: u64) -> Result<(), StoreError> {
         self.with(|inner| {
-            let failed = |error| StoreError::new("write to the journal", error);
-            // Right behind the block, and no block itself.
-            let mut key = first_seq.to_be_bytes().to_vec();
-            key.push(0);
-            for change in 0..CHANGES_OF_A_PAGE {
-                // The same value again would be no change.
-                inner.blocks.insert(&key, &[change]).map_err(failed)?;
-            }
-            inner.blocks.remove(&key).map_err(failed)?;
+            inner.log.set_segment_bytes(most);
             Ok(())
         })
     }
 
-    /// Makes room in sled's log: with each page that it writes anew it also moves one out of a
-    /// segment that is half empty, so that the segment can be used again. Here it writes so
-    /// many pages of nothing.
-    pub(crate) fn tidy(&self, pages: u32) -> Result<(), StoreError> {
-        self.with(|inner| {
-            for _ in 0..pages {
-                for change in 0..CHANGES_OF_A_PAGE {
-                    let failed = |error| StoreError::new("write to the journal", error);
-                    inner.tidy.insert([0], &[change]).map_err(failed)?;
-                }
-            }
-            Ok(())
-        })
+    /// Makes room in the log, so that it takes `most` bytes.
+    pub(crate) fn compact(&self, most: u64) -> Result<(), StoreError> {
+        let failed = |error| StoreError::io("make room in the journal", error);
+        self.with(|inner| inner.log.compact(most).map_err(failed))
     }
 
     /// A state.
@@ -333,14 +306,38 @@ impl Store {
     }
 }
 
+impl Inner {
+    /// Sets states, durably.
+    fn set(&self, states: &[(&[u8], &[u8])]) -> Result<(), StoreError> {
+        if states.is_empty() {
+            return Ok(());
+        }
+        let failed = |error| StoreError::new("write to the journal", error);
+        for (key, value) in states {
+            self.state.insert(key, state::frame(key, value)).map_err(failed)?;
+        }
+        self.flush()
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        self.db.flush().map_err(|error| StoreError::new("write to the journal", error))?;
+        self.file.sync_data().map_err(|error| StoreError::io("sync the journal", error))
+    }
+}
+
 /// Makes what stands in the directory durable. A process that was killed leaves writes that
-/// were never synced; sled reads them, and writes its snapshot on top of them.
+/// were never synced; sled reads them, and writes its snapshot on top of them. Of the log that is
+/// the newest segment at most: none is begun before all of the one before it is synced, and a sync
+/// of hundreds of files takes a disk some time, though there is nothing to write.
 fn settle(dir: &Path) -> io::Result<()> {
     // Cut off while it was written: sled takes it for a snapshot.
     remove_snapshots(dir, UNFINISHED)?;
+    let segments = log::segments(dir)?;
+    let newest = segments.last_key_value().map(|(_, path)| path);
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        if path.is_file() {
+        let settled = path.file_name().is_some_and(log::is_name) && Some(&path) != newest;
+        if path.is_file() && !settled {
             File::open(path)?.sync_all()?;
         }
     }
@@ -359,11 +356,6 @@ fn remove_snapshots(dir: &Path, end: &str) -> io::Result<bool> {
         }
     }
     Ok(removed)
-}
-
-/// Keys of other lengths are what [`Store::renew`] may leave.
-fn block_key(key: &[u8]) -> Option<u64> {
-    key.try_into().ok().map(u64::from_be_bytes)
 }
 
 fn unframed(key: &[u8], framed: &[u8]) -> Result<Vec<u8>, StoreError> {

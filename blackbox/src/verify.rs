@@ -4,12 +4,10 @@ use crate::block::{Block, Held, Row};
 use crate::image::{Image, Piece, failed, store_dir};
 use crate::place;
 use crate::scan;
-use crate::store::DB_FILE;
 use nooterra_evidence::{Examined, Record, Verification, Verifier};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::keys::VerifyingKey;
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -276,10 +274,10 @@ pub(crate) fn tail_records<'a>(
 /// several. For tools and tests that damage a journal on purpose.
 ///
 /// # Errors
-/// [`VerifyError::NoSuchRecord`] when no block in the file holds it.
+/// [`VerifyError::NoSuchRecord`] when no block in the files holds it.
 pub fn locate(dir: &Path, seq: u64) -> Result<Location, VerifyError> {
-    let path = store_dir(dir)?.join(DB_FILE);
-    let found = scan::scan(&path).map_err(failed(&path))?;
+    let store = store_dir(dir)?;
+    let (found, files) = scan::scan(&store).map_err(failed(&store))?;
     let block = found.blocks.range(..=seq).rev().find_map(|(first_seq, copies)| {
         let copy = copies.iter().find(|copy| copy.framed && copy.last_seq >= seq)?;
         Some((*first_seq, *copy))
@@ -287,12 +285,12 @@ pub fn locate(dir: &Path, seq: u64) -> Result<Location, VerifyError> {
     let Some((first_seq, copy)) = block else {
         return Err(VerifyError::NoSuchRecord(seq));
     };
-    let mut file = File::open(&path).map_err(failed(&path))?;
-    let bytes = scan::read_at(&mut file, &copy).map_err(failed(&path))?;
+    let bytes = files.read(&copy).map_err(failed(&store))?;
     let row = Block::read_head(&bytes).ok().and_then(|block| {
         let index = usize::try_from(seq - first_seq).ok()?;
         block.rows.get(index).copied().filter(|row| row.held == Held::Whole)
     });
     let row = row.ok_or(VerifyError::NoSuchRecord(seq))?;
+    let path = files.path(&copy).unwrap_or(&store).to_owned();
     Ok(Location { len: row.length, offset: copy.offset + row.offset as u64, path })
 }

@@ -30,13 +30,13 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use trim::Thinned;
 
 /// The longest that a record waits for company.
 const COMMIT_EVERY: Duration = Duration::from_millis(10);
 
-/// The longest that a cursor waits for a record to be written with.
-const CURSORS_EVERY: Duration = Duration::from_secs(1);
+/// The longest that is waited to keep what a crash may take without harm: cursors, and the
+/// shortcuts of the tree.
+const KEPT_EVERY: Duration = Duration::from_secs(1);
 
 /// The end of the chain.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +74,8 @@ struct Ready {
 #[derive(Default)]
 struct States {
     changes: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Also what can wait for other changes.
+    keeps: bool,
     replies: Vec<Reply<()>>,
 }
 
@@ -102,7 +104,7 @@ pub(crate) struct Writer {
     /// When it was last looked at what is too old.
     ages_at: MonoNanos,
     chain: Chain,
-    cursors_at: MonoNanos,
+    kept_at: MonoNanos,
     cursors_kept: [u64; 3],
     /// When openings may be erased for room again, after that did not succeed.
     erasing_at: MonoNanos,
@@ -116,15 +118,13 @@ pub(crate) struct Writer {
     pruned_at_bytes: u64,
     /// When it may say again that it prunes, after a key did not sign.
     pruning_at: MonoNanos,
-    /// Of the tree, not committed yet.
+    /// Of the tree, not kept yet.
     roots: Fresh,
     seal: Seal,
     shared: Arc<Shared>,
-    /// The last blocks that were thinned.
-    thinned: VecDeque<Thinned>,
     /// Of all records.
     tree: Tree,
-    /// The tree that the last checkpoint signed, until it is committed.
+    /// The tree that the last checkpoint signed, until it is kept.
     tree_to_keep: Option<Known>,
     /// Records since the last checkpoint.
     uncovered: u64,
@@ -141,7 +141,7 @@ impl Writer {
         Self {
             ages_at: now,
             chain,
-            cursors_at: now,
+            kept_at: now,
             cursors_kept,
             erasing_at: now,
             holes,
@@ -153,7 +153,6 @@ impl Writer {
             roots: Fresh::default(),
             seal,
             shared,
-            thinned: VecDeque::new(),
             tree,
             tree_to_keep: None,
             uncovered,
@@ -260,8 +259,9 @@ impl Writer {
             self.tell_holes(now)?;
             self.add_checkpoint(now, &mut draft)?;
         }
-        let cursors_due = now.mono.since(self.cursors_at).is_none_or(|age| age >= CURSORS_EVERY);
-        if !draft.records.is_empty() || !states.changes.is_empty() || cursors_due {
+        let kept_due = now.mono.since(self.kept_at).is_none_or(|age| age >= KEPT_EVERY);
+        states.keeps = kept_due;
+        if !draft.records.is_empty() || !states.changes.is_empty() || kept_due {
             self.commit(draft, states, now.mono)?;
         }
         for (erasure, reply) in erasures {
@@ -373,32 +373,20 @@ impl Writer {
 
     /// Makes a draft and states durable, then tells whoever waits.
     fn commit(&mut self, draft: Draft, states: States, now: MonoNanos) -> Result<(), StoreError> {
-        let cursors = [0, 1, 2].map(|i| self.shared.cursors[i].load(Ordering::Acquire));
-        let mut changes: Vec<(Vec<u8>, Vec<u8>)> = Class::ALL
-            .into_iter()
-            .filter(|class| cursors[slot(*class)] != self.cursors_kept[slot(*class)])
-            .map(|class| {
-                (cursor_key(class).into_bytes(), cursors[slot(class)].to_be_bytes().to_vec())
-            })
-            .collect();
-        (self.cursors_kept, self.cursors_at) = (cursors, now);
-        let States { changes: others, replies } = states;
-        changes.extend(others);
-        if let Some(known) = self.tree_to_keep.take()
-            && let Ok(bytes) = known.encode()
-        {
-            changes.push((TREE_KEY.to_vec(), bytes));
+        let States { mut changes, keeps, replies } = states;
+        if keeps || !changes.is_empty() {
+            changes.extend(self.waiting(now));
         }
-        changes.extend(self.roots.take());
         let block = self.block_of(&draft);
         if block.is_none() && changes.is_empty() {
             return Ok(());
         }
         let changes: Vec<_> = changes.iter().map(|(key, value)| (&key[..], &value[..])).collect();
-        let blocks = block.iter().map(|(first_seq, bytes)| (*first_seq, Some(bytes.clone())));
+        let block = block.map(|(first_seq, bytes)| [(first_seq, Some(bytes))]);
         let opened = self.openings.append(&draft.openings, now);
         let opened = opened.map_err(|error| StoreError::io("write the openings", error));
-        let commit = |()| self.shared.store.commit(blocks.collect(), &changes);
+        let blocks = block.as_ref().map_or(&[][..], |block| &block[..]);
+        let commit = |()| self.shared.store.commit(blocks, &changes);
         if let Err(error) = opened.and_then(commit) {
             // Before anyone is answered, and before what waits behind is dropped.
             self.shared.poison(&error.to_string());
@@ -411,7 +399,7 @@ impl Writer {
             }
             return Err(error);
         }
-        if let Some((_, bytes)) = &block
+        if let Some([(_, Some(bytes))]) = &block
             && let Ok(block) = Block::read_head(bytes)
         {
             self.unpruned += block.length;
@@ -426,6 +414,26 @@ impl Writer {
             let _ = reply.send(Ok(seq));
         }
         Ok(())
+    }
+
+    /// The states that can wait, and have changed: to lose them costs a crash some time only.
+    fn waiting(&mut self, now: MonoNanos) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let cursors = [0, 1, 2].map(|i| self.shared.cursors[i].load(Ordering::Acquire));
+        let mut changes: Vec<(Vec<u8>, Vec<u8>)> = Class::ALL
+            .into_iter()
+            .filter(|class| cursors[slot(*class)] != self.cursors_kept[slot(*class)])
+            .map(|class| {
+                (cursor_key(class).into_bytes(), cursors[slot(class)].to_be_bytes().to_vec())
+            })
+            .collect();
+        (self.cursors_kept, self.kept_at) = (cursors, now);
+        if let Some(known) = self.tree_to_keep.take()
+            && let Ok(bytes) = known.encode()
+        {
+            changes.push((TREE_KEY.to_vec(), bytes));
+        }
+        changes.extend(self.roots.take());
+        changes
     }
 
     /// The draft as a block; it ends where the chain ends now.
@@ -446,9 +454,9 @@ impl Writer {
         if self.uncovered > 0 {
             self.add_checkpoint(now, &mut draft)?;
         }
-        self.commit(draft, States::default(), now.mono)?;
+        self.commit(draft, States { keeps: true, ..States::default() }, now.mono)?;
         let mark = self.chain.mark(true).encode();
-        self.shared.store.commit(Vec::new(), &[(MARK_KEY, &mark)])
+        self.shared.store.commit(&[], &[(MARK_KEY, &mark)])
     }
 
     /// The count of a fact of this journal.

@@ -93,7 +93,9 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
 #[test]
 fn child_that_fills_its_disk() {
     let Ok(dir) = std::env::var(DIR) else { return };
-    let opened = Journal::open(&PathBuf::from(dir), options()).unwrap();
+    // So that one file is to hold more than the limit allows.
+    let options = Options { segment_bytes: 256 * 1024 * 1024, ..options() };
+    let opened = Journal::open(&PathBuf::from(dir), options).unwrap();
     let handle = opened.journal.handle();
     let error = (0..4000)
         .find_map(|i| {

@@ -195,10 +195,14 @@ fn a_truncated_journal_opens_or_is_put_aside_and_what_is_missing_is_said() {
     let mut kept = 0;
     for _ in 0..25 {
         copy_dir(&bench.path(), &copy);
-        let db = copy.join("store").join("db");
-        let length = fs::metadata(&db).unwrap().len();
+        let store = fs::read_dir(copy.join("store")).unwrap();
+        let mut files: Vec<PathBuf> =
+            store.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+        files.sort();
+        let path = &files[dice.index(files.len())];
+        let length = fs::metadata(path).unwrap().len();
         let cut = dice.roll(length);
-        fs::File::options().write(true).open(&db).unwrap().set_len(cut).unwrap();
+        fs::File::options().write(true).open(path).unwrap().set_len(cut).unwrap();
         let found = check(&bench, &copy);
         assert!(found.records <= records, "cut at {cut}");
         tail(&copy, TailFrom::Last(3)).unwrap().for_each(drop);

@@ -233,10 +233,13 @@ fn a_record_that_no_block_can_hold_is_refused_with_its_size() {
 
 #[test]
 fn the_store_never_makes_a_blob_file() {
-    // Blob files are not covered by the fdatasync. Leaves of the largest blocks would be.
+    // Blob files are not covered by the fdatasync. Leaves of the largest states would be.
     let bench = Bench::new();
     let opened = bench.open();
-    for i in 0..120 {
+    for i in 0..120_u8 {
+        let key = format!("{:>2}", i % 60);
+        let value = vec![i; nooterra_blackbox::MAX_STATE_BYTES - key.len()];
+        opened.journal.handle().put_state(&key, &value).unwrap();
         opened.journal.handle().append_durable(log(&format!("{i}"), 47_000)).unwrap();
     }
     opened.journal.close().unwrap();

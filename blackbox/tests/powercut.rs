@@ -226,6 +226,8 @@ fn bench_for(work: fn(&mut Work<'_>)) -> Bench {
     let mut bench = Bench::new();
     if std::ptr::fn_addr_eq(work, pruning as fn(&mut Work<'_>)) {
         bench.options.checkpoint_every_records = 20;
+        // So small that many are emptied, written anew and removed.
+        bench.options.segment_bytes = 20_000;
         bench.options.quota = Quota {
             bulk_bytes: Some(2000),
             critical_bytes: Some(2000),

@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 /// Set by `cargo xtask prove`, which has the time for more.
 const PROVE: &str = "NOOTERRA_PROVE";
 
+/// The first segment of the log; here there is no other.
+const FIRST: &str = "log-0000000000000001";
+
 type Records = BTreeMap<u64, Record>;
 
 fn boxed(bench: &Bench) -> Records {
@@ -154,10 +157,10 @@ fn a_file_cut_anywhere_keeps_what_stands_before_the_cut() {
         before.keys().map(|seq| (*seq, place(seq).offset + place(seq).len as u64)).collect();
     for round in 0..rounds {
         copy_dir(&bench.path(), &copy);
-        let db = copy.join("store").join("db");
-        let length = fs::metadata(&db).unwrap().len();
+        let log = copy.join("store").join(FIRST);
+        let length = fs::metadata(&log).unwrap().len();
         let cut = dice.roll(length);
-        fs::File::options().write(true).open(&db).unwrap().set_len(cut).unwrap();
+        fs::File::options().write(true).open(&log).unwrap().set_len(cut).unwrap();
         let (opening, missing) = reopen(&bench, &copy, &before);
         if opening.quarantined.is_none() || opening.rebuilt {
             // A record's block ends at most one block after it.
@@ -232,8 +235,8 @@ fn a_loss_that_nobody_signed_is_no_explanation() {
     let bench = Bench::new();
     boxed(&bench);
     // A stranger removes the end of the file and has the journal rebuilt with a key of his own.
-    let db = bench.path().join("store").join("db");
-    fs::File::options().write(true).open(&db).unwrap().set_len(12_000).unwrap();
+    let log = bench.path().join("store").join(FIRST);
+    fs::File::options().write(true).open(&log).unwrap().set_len(12_000).unwrap();
     let mut forger = Bench::in_dir(bench.dir.path());
     forger.options.signer = common::Key::new(9);
     forger.open().journal.close().unwrap();

@@ -185,7 +185,7 @@ fn only_when_nothing_else_is_left_do_unsent_critical_records_go_and_that_is_said
     let opened = bench.open();
     let handle = opened.journal.handle();
     let large = "x".repeat(40_000);
-    for _ in 0..400 {
+    for _ in 0..700 {
         handle.append_durable(fact(&large)).unwrap();
     }
     settled(&handle);

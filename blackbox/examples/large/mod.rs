@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-/// Rounds of appending, each of so many records of 512 bytes: a tenth more than fits.
-const ROUNDS: usize = 40;
+/// Rounds of appending, each of so many records of 512 bytes: a quarter more than fits.
+const ROUNDS: usize = 80;
 const RECORDS: usize = 20_000;
 
 /// The process that only opens: says how long it took, and what it occupies.

@@ -66,7 +66,7 @@ impl Writer {
         self.add_checkpoint(now, &mut draft)?;
         self.holes.untold = false;
         let changes = vec![(HOLES_KEY.to_vec(), encoded(&self.holes)?)];
-        self.commit(draft, States { changes, replies: Vec::new() }, now.mono)
+        self.commit(draft, States { changes, ..States::default() }, now.mono)
     }
 }
 

@@ -24,20 +24,6 @@ const ROUND_BLOCKS: usize = 256;
 /// The most blocks that one prune takes from the beginning.
 const MOST_BLOCKS: usize = 8192;
 
-/// The fewest blocks that share a page of the store, after it was split; at most twice as many.
-const PAGE_BLOCKS: usize = 8;
-
-/// A block that was thinned, in a page that may not be written anew yet.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Thinned {
-    first_seq: u64,
-    freed: usize,
-    left: usize,
-}
-
-/// Pages that sled is made to move for each that is written anew.
-const TIDIED_PAGES: u32 = 8;
-
 /// How often it is looked at what has become too old.
 const AGES_EVERY: Duration = Duration::from_secs(60);
 
@@ -50,16 +36,14 @@ impl Writer {
         let quota = self.shared.options.quota;
         self.unpruned = 0;
         while self.prune_once(now)? {
-            if self.shared.store.disk_bytes()? > quota.tidy_bytes() {
-                self.shared.store.tidy(8 * TIDIED_PAGES)?;
-            }
+            self.shared.store.compact(quota.log_bytes())?;
             let most = quota.live_bytes();
             let index = self.shared.index.read().unwrap_or_else(PoisonError::into_inner);
             if index.bytes() <= most + most / 16 {
                 break;
             }
         }
-        Ok(())
+        self.shared.store.compact(quota.log_bytes())
     }
 
     /// Returns whether there was anything.
@@ -114,7 +98,7 @@ impl Writer {
         if gone.is_empty() {
             return Ok(false);
         }
-        self.shared.store.commit(gone, &[])?;
+        self.shared.store.commit(&gone, &[])?;
         Ok(true)
     }
 
@@ -139,16 +123,12 @@ impl Writer {
         let mut written = Vec::with_capacity(due.len());
         for first_seq in due {
             let (block, bytes) = self.block(first_seq)?;
-            let thinned = thin(&block, &bytes, &horizons);
-            let freed = bytes.len().saturating_sub(thinned.len());
-            self.thinned.push_back(Thinned { first_seq, freed, left: thinned.len() });
-            written.push((first_seq, Some(thinned)));
+            written.push((first_seq, Some(thin(&block, &bytes, &horizons))));
         }
-        self.renew_pages()?;
         if written.is_empty() {
             return Ok(false);
         }
-        self.shared.store.commit(written.clone(), &[])?;
+        self.shared.store.commit(&written, &[])?;
         let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
         for (_, bytes) in &written {
             if let Some(block) = bytes.as_deref().and_then(|bytes| Block::read_head(bytes).ok()) {
@@ -156,22 +136,6 @@ impl Writer {
             }
         }
         Ok(true)
-    }
-
-    /// Has the pages written anew from which most is gone, when all their blocks are thinned.
-    fn renew_pages(&mut self) -> Result<(), StoreError> {
-        while self.thinned.len() >= 3 * PAGE_BLOCKS {
-            let page: Vec<_> = self.thinned.drain(..PAGE_BLOCKS).collect();
-            let freed: usize = page.iter().map(|thinned| thinned.freed).sum();
-            let left: usize = page.iter().map(|thinned| thinned.left).sum();
-            if 2 * freed > left {
-                for thinned in page.iter().step_by(PAGE_BLOCKS / 2) {
-                    self.shared.store.renew(thinned.first_seq)?;
-                }
-                self.shared.store.tidy(TIDIED_PAGES)?;
-            }
-        }
-        Ok(())
     }
 
     /// Makes a signed record of what is about to go durable.
@@ -213,7 +177,7 @@ impl Writer {
         ];
         self.pruned = pruned;
         self.add_checkpoint(now, &mut draft)?;
-        self.commit(draft, States { changes, replies: Vec::new() }, now.mono)?;
+        self.commit(draft, States { changes, ..States::default() }, now.mono)?;
         self.tell_holes(now)?;
         Ok(true)
     }
@@ -243,7 +207,7 @@ impl Writer {
     }
 
     fn block(&self, first_seq: u64) -> Result<(Block, Vec<u8>), StoreError> {
-        let bytes = self.shared.store.block(first_seq)?.map(|bytes| bytes.to_vec());
+        let bytes = self.shared.store.block(first_seq)?;
         let damaged = || StoreError::State(format!("the block from record {first_seq} on"));
         let bytes = bytes.ok_or_else(damaged)?;
         let block = Block::read(&bytes).map_err(|_| damaged())?;

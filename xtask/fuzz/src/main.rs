@@ -24,6 +24,8 @@ mod common;
 mod config;
 #[path = "../../../policy/tests/harness/mod.rs"]
 mod harness;
+#[path = "../../../blackbox/src/log.rs"]
+mod log;
 #[path = "../../../skill-host/src/signature.rs"]
 mod minisig;
 #[path = "../../../blackbox/src/openings/format.rs"]
@@ -61,6 +63,7 @@ mod signature {
 
 /// As in the journal's store.
 mod store {
+    pub(crate) const DB_FILE: &str = "db";
     pub(crate) const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 }
 

@@ -7,7 +7,7 @@ use crate::harness::LAWS;
 use crate::harness::draw::Draw;
 use crate::minisig::TrustedKeys;
 use crate::openings::{Cipher, Frames, Header};
-use crate::{common, config, openings, policy_file, scan, seeds};
+use crate::{common, config, log, openings, policy_file, scan, seeds};
 use nooterra_evidence::{Checkpoint, Record, Verifier};
 use nooterra_policy::{Gate, VerifiedPolicy, check_document};
 use nooterra_protocol::codec::{self, Value};
@@ -204,20 +204,28 @@ fn mended(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn salvage(bytes: &[u8]) {
-    let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
+    let store = tempfile::tempdir().expect("a directory can be made");
     let mended: Vec<u8> = match bytes.windows(4).position(|four| four == b"NOOT") {
         Some(at) => [&bytes[..at], &mended(&bytes[at..])].concat(),
         None => bytes.to_vec(),
     };
-    file.write_all(&mended).expect("a file can be written");
-    let found = scan::scan(file.path()).expect("any file can be scanned");
+    // As a segment of the log, and as sled's file.
+    let name = if bytes.len().is_multiple_of(2) { log::name(1) } else { "db".to_owned() };
+    std::fs::write(store.path().join(name), &mended).expect("a file can be written");
+    let (found, files) = scan::scan(store.path()).expect("any file can be scanned");
     for candidate in found.blocks.values().flatten() {
         // One that lies across the end cannot be read.
-        if let Ok(block) = scan::read_at(file.as_file_mut(), candidate) {
+        if let Ok(block) = files.read(candidate) {
             assert!(!candidate.intact || Block::read(&block).is_ok());
         }
     }
-    let _ = found.proves_more_than(1);
+    let log = log::Log::open(store.path()).expect("any file can be read");
+    let mut next = log.from(0);
+    while let Some(first_seq) = next {
+        let block = log.block(first_seq).expect("a block that was found can be read");
+        assert!(block.is_some_and(|block| Block::read(&block).is_ok()));
+        next = first_seq.checked_add(1).and_then(|after| log.from(after));
+    }
 }
 
 fn bundle(bytes: &[u8]) {
