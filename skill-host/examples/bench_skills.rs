@@ -136,7 +136,8 @@ impl Ours {
         let granted: BTreeSet<_> = self.bundle.manifest().capabilities.iter().copied().collect();
         let route = Param::Points(vec![Point::new(FAR_M, 0.0)]);
         let params = BTreeMap::from([("waypoints".to_owned(), route)]);
-        let opened = self.host.open(&self.bundle, &granted, "patrol", &params, Box::new(NoPorts));
+        let opened =
+            self.host.open(&self.bundle, &granted, "patrol", &params, Box::new(NoPorts), &[]);
         opened.unwrap().unwrap()
     }
 }
@@ -149,7 +150,7 @@ struct Bare {
 
 impl Bare {
     fn new(component: &[u8]) -> Self {
-        let engine = Engine::new(&engine::config()).unwrap();
+        let engine = Engine::new(&engine::config(false)).unwrap();
         let component = Component::from_binary(&engine, component).unwrap();
         let mut linker = Linker::new(&engine);
         // None of them is called while the route goes on.
