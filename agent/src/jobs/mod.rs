@@ -14,10 +14,10 @@ mod runner;
 mod shelf;
 mod suspended;
 
-pub use facts::{Facts, FactsError};
-pub use pace::{Pace, SystemPace};
 #[cfg(feature = "tools")]
 pub(crate) use epochs::Epochs;
+pub use facts::{Facts, FactsError};
+pub use pace::{Pace, SystemPace};
 pub use runner::{Runner, RunnerParts};
 #[cfg(feature = "tools")]
 pub(crate) use runner::{in_words, lease};

@@ -17,7 +17,11 @@ const WAITING: usize = 256;
 pub(super) enum Call {
     Assist(String),
     Checkpoint(String),
-    Evidence { bytes: Vec<u8>, media_type: String, name: String },
+    Evidence {
+        bytes: Vec<u8>,
+        media_type: String,
+        name: String,
+    },
     Log(String),
     /// Of the host, not of the skill.
     Note(String),

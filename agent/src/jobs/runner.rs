@@ -16,8 +16,8 @@ use nooterra_blackbox::flight::FlightTriggers;
 use nooterra_protocol::codec::{Blob, Digest};
 use nooterra_protocol::entry::{Entry, SkillLog, SkillStep};
 use nooterra_protocol::event::{
-    Aborted, AssistRequested, CheckpointReached, Completed, EventType, EvidenceCaptured, Heartbeat, SkillUsed,
-    UnderPolicy,
+    Aborted, AssistRequested, CheckpointReached, Completed, EventType, EvidenceCaptured, Heartbeat,
+    SkillUsed, UnderPolicy,
 };
 use nooterra_protocol::flight::Trigger;
 use nooterra_protocol::geometry::Pose;
@@ -330,7 +330,9 @@ impl<'r> StepRun<'r> {
         let state = self.suspended.load(self.job, place, digest);
         if !state.is_empty() {
             let (bytes, hash) = (state.len(), Digest::of(&state));
-            self.note(&format!("goes on from the state that was kept: {bytes} bytes, SHA-256 {hash}"));
+            self.note(&format!(
+                "goes on from the state that was kept: {bytes} bytes, SHA-256 {hash}"
+            ));
         }
         let (action, params) = (&self.step.action, &self.step.params);
         let running = self
