@@ -50,7 +50,7 @@ fn lanes(a: Point, b: Point, lane_m: f64) -> Vec<Point> {
     let count = ((b.y - a.y).abs() / lane_m).ceil().max(1.0);
     let lane = |nth: usize| {
         let y = a.y + (b.y - a.y) * nth as f64 / count;
-        let ends = if nth % 2 == 0 { [a.x, b.x] } else { [b.x, a.x] };
+        let ends = if nth.is_multiple_of(2) { [a.x, b.x] } else { [b.x, a.x] };
         ends.map(|x| Point { x, y })
     };
     (0..=count as usize).flat_map(lane).collect()
