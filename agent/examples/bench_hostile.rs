@@ -7,6 +7,7 @@
 mod measure;
 
 use measure::{argument, counted, quick};
+use nooterra_agent::clock::SystemClock;
 use nooterra_agent::config::Config;
 use nooterra_agent::control::{ControlLoop, ControlThread, Desk, View};
 use nooterra_agent::policy_file;
@@ -16,6 +17,7 @@ use nooterra_policy::VerifiedPolicy;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::keys::{Ed25519Key, Es256Key, Signer as _};
+use nooterra_protocol::time::WallMillis;
 use nooterra_skill_host::{
     Bundle, Host, HostOptions, NoPorts, RunState, Running, TrustedKeys, keygen, pack, sign,
 };
@@ -45,7 +47,7 @@ fn main() {
     let signed = Signed::sign(document.clone(), &owner).unwrap();
     let policy =
         VerifiedPolicy::verify(signed.bytes(), &owner.verifying_key(), &document.robot).unwrap();
-    let clock: Arc<dyn Clock> = Arc::new(nooterra_agent::clock::SystemClock);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(WallMillis(0)));
     let signer = Arc::new(Es256Key::from_seed([7; 32]).unwrap());
     let options = Options::new(clock, signer, Digest::ZERO);
     let journal = Journal::open(&dir.path().join("journal"), options).unwrap().journal;

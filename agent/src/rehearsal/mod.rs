@@ -88,13 +88,13 @@ pub struct Fault {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
-    /// The button on the robot is pressed, and afterwards acknowledged.
+    /// The button on the robot is pressed, then released and acknowledged.
     EmergencyStop,
     /// The range sensor is not granted, as in a privacy zone.
     NoScan,
     /// The agent starts anew: the instance is gone, its last state is not.
     Restart,
-    /// Somebody's veto holds the robot.
+    /// Somebody's veto holds the robot, then is lifted and acknowledged.
     Veto,
 }
 
@@ -347,7 +347,7 @@ impl Run<'_> {
         let pressed = self.is_on(FaultKind::EmergencyStop, t_s);
         self.base.press_emergency_stop(pressed);
         let mut seen = self.base.read(now)?;
-        if !pressed && self.was_on(FaultKind::EmergencyStop, t_s) {
+        if self.is_lifted(tick) {
             self.acknowledged = Some(now);
         }
         if self.is_on(FaultKind::NoScan, t_s) {
@@ -457,8 +457,12 @@ impl Run<'_> {
         self.script.faults.iter().any(during)
     }
 
-    fn was_on(&self, fault: FaultKind, t_s: f64) -> bool {
-        self.script.faults.iter().any(|f| f.fault == fault && f.at_s + f.for_s <= t_s)
+    /// What held the robot ends with this tick, and somebody says that it may go on.
+    fn is_lifted(&self, tick: u64) -> bool {
+        self.script.faults.iter().any(|f| {
+            let holds = matches!(f.fault, FaultKind::EmergencyStop | FaultKind::Veto);
+            holds && ticks(f.at_s + f.for_s) == tick
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Onto a dock: in front of it, turned along its axis, then straight, guided by the line.
 
-use crate::geometry::{ahead_of, direction, distance, position, wrap};
+use crate::geometry::{Nearing, ahead_of, direction, distance, position, wrap};
 use crate::types::{Observation, Point, Request};
 use crate::{drive, go_to};
 use std::f64::consts::PI;
@@ -35,6 +35,7 @@ pub struct Docking {
     /// Heading of travel onto the dock.
     course: f64,
     dock: Point,
+    nearing: Nearing,
     nose_first: bool,
     phase: Phase,
     speed_mps: f64,
@@ -52,6 +53,8 @@ enum Phase {
 /// How it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Docked {
+    /// It came no nearer for 20 s: something is in the way.
+    Blocked,
     /// It stands on its dock.
     Yes,
     /// The dock does not answer where it was said to be.
@@ -71,6 +74,7 @@ impl Docking {
             approach_m,
             course: wrap(faces + PI),
             dock,
+            nearing: Nearing::default(),
             nose_first,
             phase: Phase::Approach,
             speed_mps,
@@ -99,7 +103,11 @@ impl Docking {
         };
         match self.phase {
             Phase::Approach => {
-                let note = format!("to the dock, {:.1} m to go", distance(here, self.approach));
+                let left = distance(here, self.approach);
+                if self.nearing.is_stuck(left, seen.at_nanos) {
+                    return Docked::Blocked;
+                }
+                let note = format!("to the dock, {:.1} m to go", left);
                 Docked::NotYet(go_to(self.approach, self.speed_mps), 0.0, note)
             }
             Phase::Align => {

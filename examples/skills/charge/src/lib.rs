@@ -39,9 +39,9 @@ impl Skill for Charge {
                 (Request::Stop, running(0.9, "charged"))
             }
             Docked::Yes => (Request::Stop, running(battery.fraction * 0.9, "charging")),
-            Docked::Never => {
-                let _ = request_assist("the dock does not answer; please put me onto it");
-                failed("the dock does not answer where the plan says it is")
+            Docked::Blocked | Docked::Never => {
+                let _ = request_assist("I do not get onto the dock; please put me there");
+                failed("the dock is blocked, or does not answer where the plan says it is")
             }
             Docked::NotYet(request, _, note) => (request, running(0.0, note)),
         }

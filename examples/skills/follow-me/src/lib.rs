@@ -1,5 +1,5 @@
 //! `follow`: stays `separation_m` (0.5 to 3, default 1.2) behind the nearest thing that its
-//! range sensor sees within 60 degrees of straight ahead and 4 m, for `seconds` (1 to 3600,
+//! range sensor sees within 25 degrees of straight ahead and 4 m, for `seconds` (1 to 3600,
 //! default 60). It takes a wall for a leader too: stand in front of it before you start it.
 //!
 //! Separation is a wish like any other. What keeps the robot away from people is the owner's
@@ -9,7 +9,7 @@ use nooterra_skill::prelude::*;
 
 /// Nothing further away is followed, metres; nor what is further to a side, radians.
 const REACH_M: f64 = 4.0;
-const SIDE_RAD: f64 = 1.05;
+const SIDE_RAD: f64 = 0.44;
 
 struct Follow {
     began: Option<u64>,

@@ -39,7 +39,7 @@ impl Guest for Misbehave {
         let request = match action.as_str() {
             // As fast as can be said, one way and the other.
             "alternate" => {
-                let linear = if steps % 2 == 0 { f64::MAX } else { f64::MIN };
+                let linear = if steps.is_multiple_of(2) { f64::MAX } else { f64::MIN };
                 Request::Drive(Twist { linear, angular: -linear })
             }
             "assist-flood" => return (Request::Idle, refusals(|| assist::request("help"))),

@@ -26,14 +26,14 @@ const REACHED_M: f64 = 0.3;
 /// Off the dock, m/s.
 const UNDOCKING_MPS: f64 = 0.3;
 
-enum Patrol {
+enum Round {
     Inspect(inspect::Inspect),
     Patrol { nearing: Nearing, next: usize, speed_mps: f64, waypoints: Vec<Point> },
     Return(Docking),
     Undock { distance_m: f64, from: Option<Point> },
 }
 
-impl Skill for Patrol {
+impl Skill for Round {
     fn init(action: &str, params: &mut Params) -> Result<Self, String> {
         Ok(match action {
             "undock" => Self::Undock {
@@ -73,6 +73,7 @@ impl Skill for Patrol {
                     let _ = checkpoint("docked");
                     (Request::Stop, Status::Done)
                 }
+                Docked::Blocked => failed("the dock comes no nearer: something is in the way"),
                 Docked::Never => failed("the dock does not answer where the plan says it is"),
                 Docked::NotYet(request, fraction, note) => (request, running(fraction, note)),
             },
@@ -139,7 +140,7 @@ fn patrol(
     (go_to(to, speed_mps), running(*next as f64 / waypoints.len() as f64, note))
 }
 
-nooterra_skill::export!(Patrol);
+nooterra_skill::export!(Round);
 
 #[cfg(test)]
 mod tests {
@@ -154,7 +155,7 @@ mod tests {
     fn every_waypoint_is_a_checkpoint() {
         let mut robot = Robot::at(0.0, 0.0, 0.0);
         let waypoints = route(&[(2.0, 0.0), (2.0, 2.0)]);
-        let ran = robot.run::<Patrol>("patrol", &[("waypoints", waypoints)]);
+        let ran = robot.run::<Round>("patrol", &[("waypoints", waypoints)]);
         assert_eq!((ran.end, ran.heard.checkpoints.len()), (Status::Done, 2));
     }
 
@@ -162,12 +163,12 @@ mod tests {
     fn a_patrol_goes_on_where_it_was() {
         let mut robot = Robot::at(0.0, 0.0, 0.0);
         let params = || Params::new(vec![("waypoints".into(), route(&[(2.0, 0.0), (2.0, 2.0)]))]);
-        let mut first = Patrol::init("patrol", &mut params()).unwrap();
+        let mut first = Round::init("patrol", &mut params()).unwrap();
         while first.suspend() == Writer::new(1).u64(0).end() {
             let (request, _) = first.step(&robot.sees());
             robot.obey(&request);
         }
-        let mut second = Patrol::init("patrol", &mut params()).unwrap();
+        let mut second = Round::init("patrol", &mut params()).unwrap();
         second.resume(&first.suspend()).unwrap();
         assert_eq!(second.step(&robot.sees()).0, go_to(Point { x: 2.0, y: 2.0 }, 2.0));
         assert!(second.resume(&[9]).is_err());
