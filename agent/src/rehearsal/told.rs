@@ -14,7 +14,6 @@ pub struct Told {
     /// When, seconds.
     pub at_s: f64,
     /// What.
-    #[serde(flatten)]
     pub what: What,
 }
 
