@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
 #[path = "../../skill-host/tests/common/guests.rs"]
+#[allow(dead_code)] // Only the components.
 mod guests;
 #[path = "common/skip.rs"]
 #[allow(dead_code)] // Only the saying of it.
