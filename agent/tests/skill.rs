@@ -91,7 +91,7 @@ fn a_run_is_drawn_with_its_track_and_what_the_policy_did() {
     let answer = json(&try_out("run", "patrol", dir.path(), &more));
     assert_eq!(answer["told"][0]["what"]["kind"], "checkpoint", "{answer:#}");
     let page = std::fs::read_to_string(report).unwrap();
-    for part in [r#"<svg class="map""#, r#"<svg class="chart""#, "waypoint-1", "speed.linear"] {
+    for part in [r#"<svg class="map""#, r#"<svg class="chart""#, "waypoint-1", "accel.linear"] {
         assert!(page.contains(part), "no {part}");
     }
     for outside in ["http:", "https:", " src=", "<script", "NaN"] {
