@@ -14,12 +14,12 @@ mod runner;
 mod shelf;
 mod suspended;
 
-#[cfg(feature = "tools")]
+#[cfg(all(feature = "sim", feature = "tools"))]
 pub(crate) use epochs::Epochs;
 pub use facts::{Facts, FactsError};
 pub use pace::{Pace, SystemPace};
 pub use runner::{Runner, RunnerParts};
-#[cfg(feature = "tools")]
+#[cfg(all(feature = "sim", feature = "tools"))]
 pub(crate) use runner::{in_words, lease};
 pub use shelf::{Fetch, Shelf, ShelfError, trusted_keys};
 
