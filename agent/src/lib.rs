@@ -16,6 +16,7 @@
 //! - [`policy_file`] — an owner's policy before it is signed.
 //! - `backtest` — a policy against a recording; a developer's tool, feature `tools`.
 //! - `export` — a black box as MCAP; a developer's tool, too.
+//! - `rehearsal` — a skill in the simulator before it is signed; a developer's tool, too.
 //! - [`review`] — what a policy would do before it is in force.
 //!
 //! # What it never does
@@ -45,6 +46,8 @@ pub mod jobs;
 pub mod link;
 pub mod policy_file;
 pub mod recording;
+#[cfg(all(feature = "sim", feature = "tools"))]
+pub mod rehearsal;
 pub mod review;
 pub mod run;
 mod start;

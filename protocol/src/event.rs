@@ -307,6 +307,16 @@ pub struct SkillUsed {
     pub version: String,
 }
 
+/// Payload of `ASSIST_REQUESTED`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssistRequested {
+    /// In the skill's words, for an operator.
+    pub reason: String,
+    /// In which step of the plan.
+    pub step: StepId,
+}
+
 /// Payload of `EVIDENCE_CAPTURED`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]

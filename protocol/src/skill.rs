@@ -5,7 +5,7 @@ use crate::ids::SkillId;
 use serde::{Deserialize, Serialize};
 
 /// The WIT package that a bundle is written against, in this release.
-pub const WIT: &str = "nooterra:skill@0.1.0";
+pub const WIT: &str = "nooterra:skill@0.2.0";
 
 /// The file in a bundle that holds the manifest, as JSON.
 pub const MANIFEST_FILE: &str = "manifest.json";
@@ -21,6 +21,8 @@ pub const MAX_BUNDLE_BYTES: usize = 32 * 1024 * 1024;
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Capability {
+    /// Ask people for help.
+    Assist,
     /// State that a checkpoint of the job was reached.
     Checkpoint,
     /// Ask for motion.
@@ -57,6 +59,10 @@ pub struct SkillManifest {
     pub component_sha256: Digest,
     /// Who answers for it.
     pub developer: String,
+    /// The most fuel that one call may use, in the sandbox's units: about one for each
+    /// instruction. A budget that does not depend on the machine; without it only time counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fuel_per_step: Option<u64>,
     /// Its id.
     pub id: SkillId,
     /// SPDX expression, or the name of the terms.
@@ -107,13 +113,20 @@ impl SkillManifest {
             return refuse("version", format!("`{}` is not a semantic version", self.version));
         }
         if self.wit != WIT {
-            return refuse("wit", format!("is `{}`, this release runs `{WIT}`", self.wit));
+            let why = format!(
+                "is `{}`, this release runs `{WIT}`; build the skill anew against that world",
+                self.wit
+            );
+            return refuse("wit", why);
         }
         if !(10..=10_000).contains(&self.period_ms) {
             return refuse("period_ms", format!("is {}, must be 10 to 10000", self.period_ms));
         }
         if !(1..=64).contains(&self.memory_mib) {
             return refuse("memory_mib", format!("is {}, must be 1 to 64", self.memory_mib));
+        }
+        if self.fuel_per_step.is_some_and(|fuel| !(10_000..=1_000_000_000_000).contains(&fuel)) {
+            return refuse("fuel_per_step", "must be 10000 to 1000000000000".to_owned());
         }
         if self.actions.is_empty() || self.actions.len() > 64 {
             return refuse("actions", format!("has {} names, must be 1 to 64", self.actions.len()));

@@ -17,14 +17,18 @@ mod bindings {
 
 use bindings::nooterra::skill::types as wit;
 use bindings::{Skill, SkillPre};
-use measure::{Point as Mark, Samples, Unit, argument, curve, figure, in_turns, samples};
+use measure::{
+    Point as Mark, Samples, Unit, argument, counted, curve, figure, in_turns, quick, samples,
+};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::geometry::{Point, Pose, Twist};
+use nooterra_protocol::input::InputDraft;
 use nooterra_protocol::observation::{Observation, Scan, Timed};
 use nooterra_protocol::plan::Param;
 use nooterra_protocol::time::MonoNanos;
 use nooterra_skill_host::{
-    Bundle, Host, HostOptions, NoPorts, Session, Status, TrustedKeys, keygen, pack, sign,
+    Bundle, Host, HostOptions, NoPorts, Ports, Running, Session, Status, TrustedKeys, keygen, pack,
+    sign,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
@@ -53,12 +57,17 @@ fn main() {
         },
     );
     let bundle = Bundle::verify(&packed, &signature, &trusted).unwrap();
-    let (ours, bare) = (Ours::new(bundle), Bare::new(&component));
+    let (ours, bare) = (Ours::new(bundle), Bare::new(&component, false));
 
     for (name, beams) in [("skills.step", 0), ("skills.step_with_scan", 360)] {
-        let (step, call) = steps(&ours, &bare, beams, samples(4000));
+        let (step, call) = steps(ours.open(), &bare, beams, samples(4000));
         figure(name, Unit::Micros, &step, (FLOOR, &call));
     }
+    let recorded = ours.open_with(Box::<Recording>::default());
+    let (step, call) = steps(recorded, &bare, 0, samples(4000));
+    figure("skills.step_recorded", Unit::Micros, &step, (FLOOR, &call));
+    fuel(&component, &bare);
+    suspend(&ours, &bare);
     let (opening, bare_opening) = in_turns(
         samples(3000),
         1,
@@ -67,29 +76,39 @@ fn main() {
     );
     let what = "bare wasmtime: store, instantiate, init";
     figure("skills.start", Unit::Micros, &opening, (what, &bare_opening));
+    let (cached, linked) = in_turns(
+        samples(3000),
+        1,
+        || ours.host.prepare(&ours.bundle).unwrap(),
+        || drop(black_box(bare.link())),
+    );
+    let what = "bare wasmtime: linking the compiled component";
+    figure("skills.load_cached", Unit::Micros, &cached, (what, &linked));
     let (preparing, compiling) = in_turns(
         samples(20),
         1,
         // A new host has compiled nothing yet.
         || Host::new(HostOptions::default()).unwrap().prepare(&ours.bundle).unwrap(),
-        || drop(black_box(Bare::new(&component))),
+        || drop(black_box(Bare::new(&component, false))),
     );
     let what = "bare wasmtime: engine, compile, link";
     figure("skills.compile", Unit::Millis, &preparing, (what, &compiling));
     let what = "SHA-256 of the same bytes";
     figure("skills.verify", Unit::Micros, &verifying, (what, &hashing));
+    memory(&ours);
+    twenty(&ours);
 
     let points: Vec<Mark> = [45, 90, 180, 360, 720, 1440, 2880]
         .map(|beams| {
-            let (ours, floor) = steps(&ours, &bare, beams, samples(1000));
+            let (ours, floor) = steps(ours.open(), &bare, beams, samples(1000));
             Mark { x: f64::from(beams), ours, floor }
         })
         .into();
     curve("skills.step_by_beams", "beams of the range sensor", Unit::Micros, FLOOR, &points);
 }
 
-fn steps(ours: &Ours, bare: &Bare, beams: u16, rounds: usize) -> (Samples, Samples) {
-    let (mut session, (mut store, skill)) = (ours.open(), bare.open());
+fn steps(mut session: Session, bare: &Bare, beams: u16, rounds: usize) -> (Samples, Samples) {
+    let (mut store, skill) = bare.open();
     let mut seen = observation(beams);
     let mut same = handed_over(&seen);
     let mut at = 0;
@@ -109,6 +128,115 @@ fn steps(ours: &Ours, bare: &Bare, beams: u16, rounds: usize) -> (Samples, Sampl
             assert!(matches!(status, wit::Status::Running(_)), "the floor stopped: {status:?}");
         },
     )
+}
+
+/// What it costs that fuel is counted: the bare call with it, beside the bare call without.
+fn fuel(component: &[u8], bare: &Bare) {
+    let fuelled = Bare::new(component, true);
+    let ((mut store, skill), (mut other_store, other)) = (fuelled.open(), bare.open());
+    let (mut seen, mut same) = (handed_over(&observation(0)), handed_over(&observation(0)));
+    let (counting, plain) = in_turns(
+        samples(4000),
+        EACH,
+        || {
+            seen.at_nanos += PERIOD_NS;
+            seen.pose.x += STRIDE_M;
+            store.set_fuel(u64::MAX).unwrap();
+            black_box(skill.call_step(&mut store, black_box(&seen)).unwrap());
+        },
+        || {
+            same.at_nanos += PERIOD_NS;
+            same.pose.x += STRIDE_M;
+            black_box(other.call_step(&mut other_store, black_box(&same)).unwrap());
+        },
+    );
+    let what = "the same bare call where fuel is not counted";
+    figure("skills.step_fuel", Unit::Micros, &counting, (what, &plain));
+}
+
+/// What asking for the state after each step costs.
+fn suspend(ours: &Ours, bare: &Bare) {
+    let (mut session, (mut store, skill)) = (ours.open(), bare.open());
+    let (asking, call) = in_turns(
+        samples(4000),
+        EACH,
+        || drop(black_box(session.suspend().unwrap())),
+        || drop(black_box(skill.call_suspend(&mut store).unwrap())),
+    );
+    figure("skills.suspend", Unit::Micros, &asking, (FLOOR, &call));
+}
+
+/// What a skill occupies while it waits for its next step, beside its own linear memory.
+fn memory(ours: &Ours) {
+    const MANY: u32 = 32;
+    let resident = || {
+        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages = text.split_whitespace().nth(1).and_then(|pages| pages.parse::<f64>().ok());
+        pages.unwrap() * 4096.0
+    };
+    let before = resident();
+    let mut held: Vec<Session> = (0..MANY).map(|_| ours.open()).collect();
+    let seen = observation(360);
+    for session in &mut held {
+        session.step(MonoNanos(PERIOD_NS), &seen).unwrap();
+    }
+    let each = (resident() - before) / f64::from(MANY) / MIB;
+    let guest = held[0].usage().memory_bytes as f64 / MIB;
+    counted("skills.memory", "MiB", each, ("its linear memory, as it is reserved", guest));
+}
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// Twenty skills at 50 Hz: steps that did not come of those that were due.
+fn twenty(ours: &Ours) {
+    const SKILLS: usize = 20;
+    let period = std::time::Duration::from_millis(20);
+    let rounds: u64 = if quick() { 50 } else { 500 };
+    let route = Param::Points(vec![Point::new(FAR_M, 0.0)]);
+    let params = BTreeMap::from([("waypoints".to_owned(), route)]);
+    let granted: BTreeSet<_> = ours.bundle.manifest().capabilities.iter().copied().collect();
+    let start = || -> Running {
+        let ports = Box::new(NoPorts);
+        ours.host.start(&ours.bundle, &granted, "patrol", &params, ports, &[]).unwrap()
+    };
+    let skills: Vec<Running> = (0..SKILLS).map(|_| start()).collect();
+    let mut seen = observation(360);
+    let begun = std::time::Instant::now();
+    for round in 1..=rounds {
+        seen.pose.value.x += STRIDE_M;
+        for skill in &skills {
+            skill.observe(MonoNanos(round * PERIOD_NS), &seen);
+        }
+        ours.host.epoch_tick();
+        let due = period * u32::try_from(round).unwrap();
+        std::thread::sleep(due.saturating_sub(begun.elapsed()));
+    }
+    let done: u64 = skills.iter().filter_map(Running::latest).map(|latest| latest.step).sum();
+    let due = rounds * SKILLS as u64;
+    counted(
+        "skills.twenty_missed",
+        "steps",
+        (due - done) as f64,
+        ("steps that were due", due as f64),
+    );
+}
+
+/// Ports that record what the skill sees, as the agent does before its journal.
+#[derive(Default)]
+struct Recording(InputDraft);
+
+impl Ports for Recording {
+    fn assist(&mut self, _reason: &str) {}
+    fn checkpoint(&mut self, _name: &str) {}
+    fn evidence(&mut self, _name: &str, _media_type: &str, _bytes: &[u8]) {}
+    fn input(&mut self, at: MonoNanos, seen: &Observation) -> Result<(), String> {
+        self.0.push(at, seen);
+        if self.0.count() >= 50 {
+            drop(black_box(self.0.take()));
+        }
+        Ok(())
+    }
+    fn log(&mut self, _text: &str) {}
 }
 
 /// A route whose end is never reached, so that every step does the same.
@@ -133,40 +261,57 @@ impl Ours {
     }
 
     fn open(&self) -> Session {
+        self.open_with(Box::new(NoPorts))
+    }
+
+    fn open_with(&self, ports: Box<dyn Ports + Send>) -> Session {
         let granted: BTreeSet<_> = self.bundle.manifest().capabilities.iter().copied().collect();
         let route = Param::Points(vec![Point::new(FAR_M, 0.0)]);
         let params = BTreeMap::from([("waypoints".to_owned(), route)]);
-        let opened = self.host.open(&self.bundle, &granted, "patrol", &params, Box::new(NoPorts));
+        let opened = self.host.open(&self.bundle, &granted, "patrol", &params, ports, &[]);
         opened.unwrap().unwrap()
     }
 }
 
 /// The floor.
 struct Bare {
+    component: Component,
     engine: Engine,
+    fuel: bool,
     pre: SkillPre<()>,
 }
 
 impl Bare {
-    fn new(component: &[u8]) -> Self {
-        let engine = Engine::new(&engine::config()).unwrap();
+    fn new(component: &[u8], fuel: bool) -> Self {
+        let engine = Engine::new(&engine::config(fuel)).unwrap();
         let component = Component::from_binary(&engine, component).unwrap();
-        let mut linker = Linker::new(&engine);
-        // None of them is called while the route goes on.
-        linker.define_unknown_imports_as_traps(&component).unwrap();
-        let pre = linker.instantiate_pre(&component).and_then(SkillPre::new).unwrap();
-        Self { engine, pre }
+        let pre = link(&engine, &component);
+        Self { component, engine, fuel, pre }
+    }
+
+    fn link(&self) -> SkillPre<()> {
+        link(&self.engine, &self.component)
     }
 
     fn open(&self) -> (Store<()>, Skill) {
         let mut store = Store::new(&self.engine, ());
         store.set_epoch_deadline(u64::from(u32::MAX));
+        if self.fuel {
+            store.set_fuel(u64::MAX).unwrap();
+        }
         let skill = self.pre.instantiate(&mut store).unwrap();
         let route = wit::Param::Points(vec![wit::Point { x: FAR_M, y: 0.0 }]);
         let params = [("waypoints".to_owned(), route)];
         skill.call_init(&mut store, "patrol", &params).unwrap().unwrap();
         (store, skill)
     }
+}
+
+fn link(engine: &Engine, component: &Component) -> SkillPre<()> {
+    let mut linker = Linker::new(engine);
+    // None of them is called while the route goes on.
+    linker.define_unknown_imports_as_traps(component).unwrap();
+    linker.instantiate_pre(component).and_then(SkillPre::new).unwrap()
 }
 
 fn observation(beams: u16) -> Observation {

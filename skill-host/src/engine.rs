@@ -15,18 +15,18 @@ const MEMORY_RESERVATION_BYTES: u64 = 64 * 1024 * 1024;
 /// `RLIMIT_MEMLOCK` once the agent locks its memory.
 const MEMORY_GUARD_BYTES: u64 = 64 * 1024;
 
-/// Everything that could make two runs differ is off: NaN payloads are canonical, relaxed
-/// SIMD is deterministic, and there are no threads and no garbage collector to begin with.
-pub(crate) fn config() -> Config {
+/// Everything that could make two runs differ is off: NaN payloads are canonical, there is no
+/// relaxed SIMD, and there are no threads and no garbage collector to begin with. `fuel` has
+/// instructions counted, which costs time.
+pub(crate) fn config(fuel: bool) -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
         .cranelift_nan_canonicalization(true)
-        .wasm_relaxed_simd(true)
-        .relaxed_simd_deterministic(true)
+        .wasm_relaxed_simd(false)
         .wasm_memory64(false)
         .epoch_interruption(true)
-        .consume_fuel(false)
+        .consume_fuel(fuel)
         // Only for backtraces, which a stripped component gives no names for.
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false)

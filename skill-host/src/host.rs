@@ -2,9 +2,10 @@
 
 use crate::bundle::Bundle;
 use crate::engine;
+use crate::imports::{self, Import};
 use crate::ports::Ports;
 use crate::run::Running;
-use crate::session::{self, Guest, Import, Opening, Session, SkillError, capability_name};
+use crate::session::{Guest, Opening, Session, SkillError, capability_name};
 use crate::world::SkillPre;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::plan::Param;
@@ -12,7 +13,7 @@ use nooterra_protocol::skill::{COMPONENT_FILE, Capability};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
@@ -27,13 +28,16 @@ pub struct HostOptions {
     /// How many bundles' compiled code is kept; when another comes, the one that was not
     /// used for longest goes. At least 1.
     pub compiled: usize,
+    /// Counts the fuel of every skill, for its developer; otherwise only of one whose manifest
+    /// sets a budget.
+    pub counts_fuel: bool,
     /// How often [`Host::epoch_tick`] will be called. All deadlines count in these.
     pub tick: Duration,
 }
 
 impl Default for HostOptions {
     fn default() -> Self {
-        Self { compiled: 8, tick: Duration::from_millis(10) }
+        Self { compiled: 8, counts_fuel: false, tick: Duration::from_millis(10) }
     }
 }
 
@@ -119,6 +123,8 @@ pub enum StartError {
 pub struct Host {
     compiled: Mutex<VecDeque<(Digest, Arc<SkillPre<Guest>>)>>,
     engine: Engine,
+    /// Made when a skill needs it: counting slows down all code, so that it is another engine.
+    fuelled: OnceLock<Engine>,
     options: HostOptions,
 }
 
@@ -137,13 +143,16 @@ impl Host {
         if options.tick.is_zero() {
             return Err(HostError::Tick);
         }
-        let engine = Engine::new(&engine::config()).map_err(HostError::Engine)?;
-        Ok(Self { compiled: Mutex::default(), engine, options })
+        let engine = Engine::new(&engine::config(false)).map_err(HostError::Engine)?;
+        Ok(Self { compiled: Mutex::default(), engine, fuelled: OnceLock::new(), options })
     }
 
     /// Call this every [`HostOptions::tick`], from any thread. It never blocks.
     pub fn epoch_tick(&self) {
         self.engine.increment_epoch();
+        if let Some(fuelled) = self.fuelled.get() {
+            fuelled.increment_epoch();
+        }
     }
 
     /// Compiles a bundle's component ahead of its first start, which takes about 0.1 s for
@@ -158,7 +167,8 @@ impl Host {
     }
 
     /// Starts an action on a thread of its own. Returns when the skill has been compiled and
-    /// its thread exists; `init` runs on that thread.
+    /// its thread exists; `init` runs on that thread. With a `state` that the ports were given
+    /// by [`Ports::suspended`] the action goes on from there; an empty one begins it.
     ///
     /// # Errors
     /// [`StartError`]
@@ -169,10 +179,11 @@ impl Host {
         action: &str,
         params: &BTreeMap<String, Param>,
         ports: Box<dyn Ports + Send>,
+        state: &[u8],
     ) -> Result<Running, StartError> {
-        let opening = self.opening(bundle, granted, action, params, ports)?;
+        let opening = self.opening(bundle, granted, action, params)?;
         let name = bundle.manifest().id.as_str();
-        Running::spawn(name, opening, self.engine.clone()).map_err(StartError::Thread)
+        Running::spawn(name, opening, ports, state.to_vec()).map_err(StartError::Thread)
     }
 
     /// Starts an action without a thread: the caller steps it. The outer result is about
@@ -187,9 +198,10 @@ impl Host {
         action: &str,
         params: &BTreeMap<String, Param>,
         ports: Box<dyn Ports + Send>,
+        state: &[u8],
     ) -> Result<Result<Session, SkillError>, StartError> {
-        let opening = self.opening(bundle, granted, action, params, ports)?;
-        Ok(Session::open(opening, Arc::new(AtomicBool::new(false))))
+        let opening = self.opening(bundle, granted, action, params)?;
+        Ok(Session::open(&opening, ports, state, Arc::new(AtomicBool::new(false))))
     }
 
     fn opening(
@@ -198,7 +210,6 @@ impl Host {
         granted: &BTreeSet<Capability>,
         action: &str,
         params: &BTreeMap<String, Param>,
-        ports: Box<dyn Ports + Send>,
     ) -> Result<Opening, StartError> {
         let manifest = bundle.manifest();
         if !manifest.actions.iter().any(|known| known == action) {
@@ -215,10 +226,10 @@ impl Host {
         Ok(Opening {
             action: action.to_owned(),
             capabilities: asked,
+            fuel: self.fuel(bundle),
             memory_mib: manifest.memory_mib,
             params: params.clone(),
             period: Duration::from_millis(u64::from(manifest.period_ms)),
-            ports,
             pre: self.compiled(bundle)?,
             tick: self.options.tick,
         })
@@ -232,9 +243,10 @@ impl Host {
         }
         let skill = || bundle.manifest().id.to_string();
         let fault = |source| StartError::Component { skill: skill(), source };
-        let component = Component::from_binary(&self.engine, bundle.component()).map_err(fault)?;
+        let engine = self.engine_for(bundle).map_err(fault)?;
+        let component = Component::from_binary(engine, bundle.component()).map_err(fault)?;
         let asked: BTreeSet<_> = bundle.manifest().capabilities.iter().copied().collect();
-        for (import, _) in component.component_type().imports(&self.engine) {
+        for (import, _) in component.component_type().imports(engine) {
             match Import::of(import) {
                 Import::Needs(capability) if !asked.contains(&capability) => {
                     return Err(StartError::Undeclared { capability, skill: skill() });
@@ -245,8 +257,8 @@ impl Host {
                 }
             }
         }
-        let mut linker = Linker::new(&self.engine);
-        session::link(&mut linker, &asked).map_err(fault)?;
+        let mut linker = Linker::new(engine);
+        imports::link(&mut linker, &asked).map_err(fault)?;
         let pre = linker.instantiate_pre(&component).and_then(SkillPre::new).map_err(fault)?;
         let pre = Arc::new(pre);
         let mut compiled = self.lock();
@@ -255,6 +267,25 @@ impl Host {
         }
         compiled.push_back((bundle.digest(), Arc::clone(&pre)));
         Ok(pre)
+    }
+
+    /// What each call of the skill may use, where that is counted.
+    fn fuel(&self, bundle: &Bundle) -> Option<u64> {
+        let unbounded = self.options.counts_fuel.then_some(u64::MAX);
+        bundle.manifest().fuel_per_step.or(unbounded)
+    }
+
+    fn engine_for(&self, bundle: &Bundle) -> wasmtime::Result<&Engine> {
+        if self.fuel(bundle).is_none() {
+            return Ok(&self.engine);
+        }
+        match self.fuelled.get() {
+            Some(engine) => Ok(engine),
+            None => {
+                let engine = Engine::new(&engine::config(true))?;
+                Ok(self.fuelled.get_or_init(|| engine))
+            }
+        }
     }
 
     fn cached(&self, digest: Digest) -> Option<Arc<SkillPre<Guest>>> {

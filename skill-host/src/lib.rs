@@ -14,6 +14,8 @@
 //!   skill on its own thread: a [`Running`].
 //! - [`Ports`] is where a skill's calls go: checkpoints, evidence, log lines. The agent
 //!   supplies it.
+//! - A *state* is what a skill remembers between two instances: its `suspend` gives it after
+//!   each step, its `resume` takes it. What overran its time is ended and goes on from it.
 //! - An *epoch tick* is how time passes for deadlines: the agent calls [`Host::epoch_tick`]
 //!   every 10 ms.
 //!
@@ -37,9 +39,11 @@
 //! It accepts no compiled code from outside. It does not judge motion: numbers of a request
 //! that are not finite are passed on for the gate to refuse.
 
+mod allowance;
 mod bundle;
 mod engine;
 mod host;
+mod imports;
 mod limits;
 #[cfg(feature = "tools")]
 mod pack;
@@ -54,9 +58,12 @@ pub use host::{Host, HostError, HostOptions, StartError};
 #[cfg(feature = "tools")]
 pub use pack::{Keys, PackError, keygen, pack, sign};
 pub use ports::{
-    MAX_CALLS_PER_STEP, MAX_EVIDENCE_BYTES, MAX_LOG_BYTES, MAX_NAME_BYTES, NoPorts, Ports,
+    MAX_ASSIST_BYTES, MAX_CALLS_PER_STEP, MAX_EVIDENCE_BYTES, MAX_LOG_BYTES, MAX_NAME_BYTES,
+    NoPorts, Ports,
 };
-pub use run::{End, RunState, Running, Stepped};
-pub use session::{INIT_LIMIT, STEP_PATIENCE, Session, SkillError, capability_name};
+pub use run::{End, MAX_RESTARTS, RunState, Running, Stepped};
+pub use session::{
+    INIT_LIMIT, MAX_STATE_BYTES, STEP_PATIENCE, Session, SkillError, Usage, capability_name,
+};
 pub use signature::{KeyError, KeyId, MAX_KEYS, SignatureError, TrustedKeys};
 pub use world::{MAX_NOTE_BYTES, MAX_REASON_BYTES, Request, Status};

@@ -18,7 +18,7 @@ const MAX_TABLES: usize = 8;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Halt {
     /// Too many calls into the ports.
-    Calls,
+    Calls(Call),
     /// A call did not return in time.
     Deadline(Call, Duration),
     /// Wanted more memory than its manifest says.
@@ -33,13 +33,16 @@ pub(crate) enum Halt {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Call {
     Init,
+    Resume,
     Step,
+    Suspend,
 }
 
 impl fmt::Display for Halt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Calls => write!(
+            Self::Calls(Call::Suspend) => write!(f, "it called the robot from {}", Call::Suspend),
+            Self::Calls(_) => write!(
                 f,
                 "it called the robot more than {} times in one step",
                 crate::ports::MAX_CALLS_PER_STEP
@@ -60,7 +63,9 @@ impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Init => "`init`",
+            Self::Resume => "`resume`",
             Self::Step => "`step`",
+            Self::Suspend => "`suspend`",
         })
     }
 }
@@ -79,6 +84,14 @@ pub(crate) struct Limits {
 impl Limits {
     pub(crate) const fn new(memory_mib: u32) -> Self {
         Self { memory_bytes: 0, memory_mib, table_entries: 0 }
+    }
+
+    pub(crate) const fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    pub(crate) const fn table_entries(&self) -> usize {
+        self.table_entries
     }
 }
 

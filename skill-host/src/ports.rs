@@ -12,6 +12,9 @@ pub const MAX_NAME_BYTES: usize = 64;
 /// What all evidence of one step may hold together, bytes.
 pub const MAX_EVIDENCE_BYTES: usize = 64 * 1024;
 
+/// The longest reason of a request for help, bytes.
+pub const MAX_ASSIST_BYTES: usize = 256;
+
 /// How often all ports together may be called in one step, or in `init`; one more ends the
 /// skill.
 pub const MAX_CALLS_PER_STEP: u32 = 64;
@@ -23,6 +26,10 @@ pub const MAX_CALLS_PER_STEP: u32 = 64;
 /// implementation that blocks holds up its skill and nobody else: put what arrives into a
 /// bounded queue and return.
 pub trait Ports: Send {
+    /// The skill asks people for help, and says why in at most [`MAX_ASSIST_BYTES`] without
+    /// control characters.
+    fn assist(&mut self, reason: &str);
+
     /// The skill states that a milestone was reached. `name` is 1 to [`MAX_NAME_BYTES`] bytes
     /// of `[a-zA-Z0-9_.+/-]`.
     fn checkpoint(&mut self, name: &str);
@@ -42,6 +49,18 @@ pub trait Ports: Send {
 
     /// The skill writes a line of at most [`MAX_LOG_BYTES`], without control characters.
     fn log(&mut self, text: &str);
+
+    /// The host says something about the run: a step was late, lines were dropped. Not a word
+    /// in it is the skill's.
+    fn note(&mut self, _text: &str) {}
+
+    /// The instance was ended for overrunning its time, and a new one goes on; why, for
+    /// people.
+    fn restarted(&mut self, _why: &str) {}
+
+    /// The state after a step, where it is another than before: what [`crate::Host::start`]
+    /// takes to go on from here.
+    fn suspended(&mut self, _state: &[u8]) {}
 }
 
 /// Ports that lead nowhere, for a skill that is granted none of them.
@@ -49,6 +68,7 @@ pub trait Ports: Send {
 pub struct NoPorts;
 
 impl Ports for NoPorts {
+    fn assist(&mut self, _reason: &str) {}
     fn checkpoint(&mut self, _name: &str) {}
     fn evidence(&mut self, _name: &str, _media_type: &str, _bytes: &[u8]) {}
     fn log(&mut self, _text: &str) {}
@@ -62,10 +82,7 @@ pub(crate) fn is_name(name: &str) -> bool {
 
 /// One line of a log: no control characters that would forge others or steer a terminal.
 pub(crate) fn log_line(text: &str) -> String {
-    text[..text.floor_char_boundary(MAX_LOG_BYTES)]
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    crate::world::plain(&text[..text.floor_char_boundary(MAX_LOG_BYTES)])
 }
 
 #[cfg(test)]

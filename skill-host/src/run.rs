@@ -1,6 +1,7 @@
 //! A skill on its own thread, and the two slots through which the rest of the robot meets it.
 
 use crate::host::THREAD_STACK_BYTES;
+use crate::ports::Ports;
 use crate::session::{Opening, Session, SkillError};
 use crate::world::{self, Request, Status};
 use crossbeam_queue::ArrayQueue;
@@ -13,6 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use wasmtime::Engine;
+
+/// How often a new instance takes the place of one that overran its time, within one run.
+pub const MAX_RESTARTS: u32 = 3;
+
+/// So many late steps, among [`LATE_AMONG`], end an instance.
+const MOST_LATE: u32 = 3;
+const LATE_AMONG: u32 = 20;
 
 /// How long a dropped run waits for its thread, in steps of a millisecond, before it lets go
 /// of it. Only a port that blocks takes this long.
@@ -85,7 +93,13 @@ struct Outcome {
 }
 
 impl Running {
-    pub(crate) fn spawn(name: &str, opening: Opening, engine: Engine) -> std::io::Result<Self> {
+    pub(crate) fn spawn(
+        name: &str,
+        opening: Opening,
+        ports: Box<dyn Ports + Send>,
+        state: Vec<u8>,
+    ) -> std::io::Result<Self> {
+        let engine = opening.pre.engine().clone();
         let shared = Arc::new(Shared {
             inbox: ArrayQueue::new(1),
             outcome: Mutex::new(Outcome { latest: None, state: RunState::Starting }),
@@ -97,7 +111,7 @@ impl Running {
             .name(format!("skill {name}"))
             .stack_size(THREAD_STACK_BYTES)
             .spawn(move || {
-                let end = catch_unwind(AssertUnwindSafe(|| ours.run(opening)));
+                let end = catch_unwind(AssertUnwindSafe(|| ours.run(&opening, ports, state)));
                 ours.end(end.unwrap_or_else(|_| {
                     End::Crashed(
                         "the host of the skill panicked; this is a fault of the agent".into(),
@@ -171,32 +185,74 @@ impl Drop for Running {
 }
 
 impl Shared {
-    /// The life of the thread.
-    fn run(&self, opening: Opening) -> End {
-        let mut session = match Session::open(opening, Arc::clone(&self.stop)) {
-            Ok(session) => session,
-            Err(error) => return error.into(),
-        };
-        self.outcome().state = RunState::Running;
-        for step in 1.. {
-            let Some((observed_at, seen)) = self.next_observation() else {
-                return End::Stopped;
-            };
-            let (request, status) = match session.step(observed_at, &seen) {
-                Ok(stepped) => stepped,
+    /// The life of the thread: one instance, and another where it overran its time.
+    fn run(&self, opening: &Opening, mut ports: Box<dyn Ports + Send>, state: Vec<u8>) -> End {
+        let (mut state, mut stepped) = (state, 0);
+        for restarts in 0.. {
+            let opened = Session::open(opening, ports, &state, Arc::clone(&self.stop));
+            let mut session = match opened {
+                Ok(session) => session,
                 Err(error) => return error.into(),
             };
-            match status {
-                Status::Done => return End::Done,
-                Status::Failed(reason) => return End::Failed(reason),
-                Status::Running { .. } => {}
-            }
-            let stepped = Arc::new(Stepped { observed_at, request, status, step });
-            let replaced = self.outcome().latest.replace(stepped);
-            // Freed here, not under the lock that the control loop may want.
+            self.outcome().state = RunState::Running;
+            let why = match self.steps(&mut session, &mut state, &mut stepped) {
+                Ok(end) => return end,
+                Err(SkillError::Overran(why)) => why,
+                Err(error) => return error.into(),
+            };
+            // With the instance its wish is gone.
+            let replaced = self.outcome().latest.take();
             drop(replaced);
+            if restarts == MAX_RESTARTS {
+                return SkillError::Overran(format!(
+                    "{why}, after {MAX_RESTARTS} new instances of it did so too"
+                ))
+                .into();
+            }
+            ports = session.into_ports();
+            ports.restarted(&why);
         }
         End::Stopped
+    }
+
+    /// The life of one instance. `state` is the last that it gave.
+    fn steps(
+        &self,
+        session: &mut Session,
+        state: &mut Vec<u8>,
+        stepped: &mut u64,
+    ) -> Result<End, SkillError> {
+        let mut late = Late::default();
+        loop {
+            let Some((observed_at, seen)) = self.next_observation() else {
+                return Ok(End::Stopped);
+            };
+            let (request, status) = session.step(observed_at, &seen)?;
+            match status {
+                Status::Done => return Ok(End::Done),
+                Status::Failed(reason) => return Ok(End::Failed(reason)),
+                Status::Running { .. } => {}
+            }
+            *stepped += 1;
+            let outcome = Arc::new(Stepped { observed_at, request, status, step: *stepped });
+            let replaced = self.outcome().latest.replace(outcome);
+            // Freed here, not under the lock that the control loop may want.
+            drop(replaced);
+            let remembered = session.suspend()?;
+            if *state != remembered {
+                *state = remembered;
+                session.ports().suspended(state);
+            }
+            let overran = session.overran();
+            if overran {
+                session.ports().note(&format!("step {stepped} took longer than its period"));
+            }
+            if late.count(overran) {
+                return Err(SkillError::Overran(format!(
+                    "{MOST_LATE} of its last {LATE_AMONG} steps took longer than its period"
+                )));
+            }
+        }
     }
 
     fn next_observation(&self) -> Option<(MonoNanos, Observation)> {
@@ -224,12 +280,41 @@ impl Shared {
     }
 }
 
+/// The late ones among the last steps, a bit each.
+#[derive(Default)]
+struct Late(u32);
+
+impl Late {
+    /// Takes whether a step was late; true when that is too often.
+    fn count(&mut self, is_late: bool) -> bool {
+        self.0 = (self.0 << 1 | u32::from(is_late)) & ((1 << LATE_AMONG) - 1);
+        self.0.count_ones() >= MOST_LATE
+    }
+}
+
 impl From<SkillError> for End {
     fn from(error: SkillError) -> Self {
         match error {
             SkillError::Stopped => Self::Stopped,
-            SkillError::Exhausted(_) | SkillError::Trapped(_) => Self::Crashed(error.to_string()),
+            SkillError::Exhausted(_) | SkillError::Overran(_) | SkillError::Trapped(_) => {
+                Self::Crashed(error.to_string())
+            }
             other => Self::Failed(other.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_third_late_step_among_twenty_is_one_too_many() {
+        let mut late = Late::default();
+        assert!(!late.count(true) && !late.count(true));
+        assert!((0..18).all(|_| !late.count(false)));
+        // With each step one more of the first two is forgotten.
+        assert!(!late.count(true) && !late.count(true));
+        assert!(late.count(true));
     }
 }

@@ -1,11 +1,12 @@
-//! One run of a skill without a thread: instantiate, `init`, then `step` by `step`.
+//! One instance of a skill without a thread: instantiate, `init`, then `step` by `step`.
 //!
 //! This is the whole sandbox; [`crate::Running`] only puts it on a thread. Tools and tests
 //! that must not depend on timing use it directly.
 
+use crate::allowance::Allowance;
 use crate::limits::{Call, Halt, Limits};
-use crate::ports::{self, MAX_CALLS_PER_STEP, MAX_EVIDENCE_BYTES, Ports};
-use crate::world::{self, Request, Skill, Status, wit};
+use crate::ports::{MAX_CALLS_PER_STEP, MAX_EVIDENCE_BYTES, Ports};
+use crate::world::{self, Request, Skill, Status};
 use nooterra_protocol::observation::Observation;
 use nooterra_protocol::plan::Param;
 use nooterra_protocol::skill::Capability;
@@ -15,16 +16,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use wasmtime::component::{Linker, WasmList, WasmStr};
 use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline};
 
-/// How long `init` may take, with instantiation. Longer than a step: it may build tables.
+/// How long `init` may take, with instantiation, and `resume`. Longer than a step: they may
+/// build tables.
 pub const INIT_LIMIT: Duration = Duration::from_secs(2);
 
-/// How much longer than its period a step may take before the skill is ended. Not a matter of
-/// safety, which the age of the request decides, but of patience: on a busy machine a thread
+/// How much longer than its period a step may take before the instance is ended. Not a matter
+/// of safety, which the age of the request decides, but of patience: on a busy machine a thread
 /// may wait its turn for this long without any fault of the skill.
 pub const STEP_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The largest state that `suspend` may give, bytes.
+pub const MAX_STATE_BYTES: usize = 16 * 1024;
 
 /// The most that a skill hands over in one call or result, bytes. The engine counts this
 /// before anything is copied, and before the bounds of the ports are looked at.
@@ -33,10 +37,13 @@ const MAX_HANDED_OVER_BYTES: usize = 128 * 1024;
 /// Why a skill came to an end that it did not announce.
 #[derive(Debug, thiserror::Error)]
 pub enum SkillError {
-    /// It used up a limit: time, memory, table entries, calls.
+    /// It used up a limit: memory, table entries, calls, fuel, the time of `init`.
     #[error("the skill was ended: {0}")]
     Exhausted(String),
-    /// `init` said no, in the skill's words: a parameter is missing or wrong.
+    /// A step did not return in time. A new instance may go on.
+    #[error("the skill was ended: {0}")]
+    Overran(String),
+    /// `init` or `resume` said no, in the skill's words.
     #[error("the skill refused to start: {0}")]
     Refused(String),
     /// [`crate::Running::stop`] was called, or the run was dropped.
@@ -57,6 +64,7 @@ pub enum SkillError {
 #[must_use]
 pub const fn capability_name(capability: Capability) -> &'static str {
     match capability {
+        Capability::Assist => "assist",
         Capability::Checkpoint => "checkpoint",
         Capability::Drive => "drive",
         Capability::Evidence => "evidence",
@@ -65,12 +73,28 @@ pub const fn capability_name(capability: Capability) -> &'static str {
     }
 }
 
-/// What belongs to one run inside the store.
+/// What a skill has used, for its developer.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Usage {
+    /// Calls into the ports in the last step.
+    pub calls: u32,
+    /// Fuel of the last step, where fuel is counted.
+    pub fuel: Option<u64>,
+    /// Linear memory that the instance holds, bytes.
+    pub memory_bytes: usize,
+    /// Entries of all its tables.
+    pub table_entries: usize,
+}
+
+/// What belongs to one instance inside the store.
 pub(crate) struct Guest {
-    budget: Budget,
+    pub(crate) allowance: Allowance,
+    pub(crate) budget: Budget,
+    /// Lines that were dropped since the last one that was not.
+    pub(crate) dropped_lines: u64,
     limits: Limits,
-    ports: Box<dyn Ports + Send>,
-    stop: Arc<AtomicBool>,
+    pub(crate) ports: Box<dyn Ports + Send>,
+    pub(crate) stop: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Guest {
@@ -81,34 +105,45 @@ impl fmt::Debug for Guest {
 
 /// What is left of one call into the skill.
 #[derive(Clone, Copy)]
-struct Budget {
+pub(crate) struct Budget {
     call: Call,
-    calls: u32,
-    evidence_bytes: usize,
+    pub(crate) calls: u32,
+    pub(crate) evidence_bytes: usize,
     limit: Duration,
+    /// Ticks that are left, and those that have passed.
     ticks: u64,
+    spent: u64,
 }
 
 impl Budget {
     fn new(call: Call, limit: Duration, tick: Duration) -> Self {
-        // One more than fits: the first tick may come right after the call began.
-        let ticks = limit.as_nanos().div_ceil(tick.as_nanos().max(1)).saturating_add(1);
+        let calls = if call == Call::Suspend { 0 } else { MAX_CALLS_PER_STEP };
         Self {
             call,
-            calls: MAX_CALLS_PER_STEP,
+            calls,
             evidence_bytes: MAX_EVIDENCE_BYTES,
             limit,
-            ticks: u64::try_from(ticks).unwrap_or(u64::MAX),
+            ticks: ticks(limit, tick),
+            spent: 0,
         }
     }
+}
+
+/// The ticks that a span is sure to be longer than: one more than fits, because the first tick
+/// may come right after the call began.
+fn ticks(span: Duration, tick: Duration) -> u64 {
+    let ticks = span.as_nanos().div_ceil(tick.as_nanos().max(1)).saturating_add(1);
+    u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
 /// A skill that has been initialised and can be stepped.
 pub struct Session {
     capabilities: BTreeSet<Capability>,
+    fuel: Option<u64>,
     over: bool,
+    overran: bool,
+    period: Duration,
     skill: Skill,
-    step_limit: Duration,
     store: Store<Guest>,
     tick: Duration,
 }
@@ -119,39 +154,70 @@ impl fmt::Debug for Session {
     }
 }
 
-/// What [`Session::open`] needs; made by the host once everything about it was checked.
+/// What [`Session::open`] needs; made by the host once everything about it was checked. It
+/// serves any number of instances.
 pub(crate) struct Opening {
     pub(crate) action: String,
     pub(crate) capabilities: BTreeSet<Capability>,
+    /// The most for each call, where fuel is counted.
+    pub(crate) fuel: Option<u64>,
     pub(crate) memory_mib: u32,
     pub(crate) params: BTreeMap<String, Param>,
     pub(crate) period: Duration,
-    pub(crate) ports: Box<dyn Ports + Send>,
     pub(crate) pre: Arc<world::SkillPre<Guest>>,
     pub(crate) tick: Duration,
 }
 
 impl Session {
-    /// Instantiates the skill and calls its `init`.
-    pub(crate) fn open(opening: Opening, stop: Arc<AtomicBool>) -> Result<Self, SkillError> {
-        let Opening { action, capabilities, memory_mib, params, period, ports, pre, tick } =
-            opening;
-        let budget = Budget::new(Call::Init, INIT_LIMIT, tick);
-        let guest = Guest { budget, limits: Limits::new(memory_mib), ports, stop };
+    /// Instantiates the skill, calls its `init`, and its `resume` where there is a state.
+    pub(crate) fn open(
+        opening: &Opening,
+        ports: Box<dyn Ports + Send>,
+        state: &[u8],
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, SkillError> {
+        let Opening { action, capabilities, fuel, memory_mib, params, period, pre, tick } = opening;
+        let budget = Budget::new(Call::Init, INIT_LIMIT, *tick);
+        let guest = Guest {
+            allowance: Allowance::new(),
+            budget,
+            dropped_lines: 0,
+            limits: Limits::new(*memory_mib),
+            ports,
+            stop,
+        };
         let mut store = Store::new(pre.engine(), guest);
         store.limiter(|guest| &mut guest.limits);
         store.set_hostcall_fuel(MAX_HANDED_OVER_BYTES);
         store.epoch_deadline_callback(on_tick);
         // With epochs on, a new store is past its deadline: set it before any guest code,
-        // which instantiation may already run.
-        begin(&mut store, budget)?;
-        let skill = pre.instantiate(&mut store).map_err(|error| explain(&error))?;
+        // which instantiation may already run. The same holds of fuel.
+        begin(&mut store, budget, *fuel)?;
+        let skill = pre.instantiate(&mut store).map_err(|error| explain(&error, *fuel))?;
+        let refused = |reason| {
+            SkillError::Refused(world::plain(&world::cut(reason, world::MAX_REASON_BYTES)))
+        };
         skill
-            .call_init(&mut store, &action, &world::params(&params))
-            .map_err(|error| explain(&error))?
-            .map_err(|reason| SkillError::Refused(world::cut(reason, world::MAX_REASON_BYTES)))?;
-        let step_limit = period + STEP_PATIENCE;
-        Ok(Self { capabilities, over: false, skill, step_limit, store, tick })
+            .call_init(&mut store, action, &world::params(params))
+            .map_err(|error| explain(&error, *fuel))?
+            .map_err(refused)?;
+        if !state.is_empty() {
+            begin(&mut store, Budget::new(Call::Resume, INIT_LIMIT, *tick), *fuel)?;
+            skill
+                .call_resume(&mut store, state)
+                .map_err(|error| explain(&error, *fuel))?
+                .map_err(refused)?;
+        }
+        Ok(Self {
+            capabilities: capabilities.clone(),
+            fuel: *fuel,
+            over: false,
+            overran: false,
+            period: *period,
+            skill,
+            store,
+            tick: *tick,
+        })
     }
 
     /// One step. Once it has failed, or the skill has said that it is done or has failed, it
@@ -171,11 +237,17 @@ impl Session {
         self.over = true;
         let scan = self.capabilities.contains(&Capability::Scan);
         let seen = world::visible(seen, scan);
-        self.store.data_mut().ports.input(at, &seen).map_err(SkillError::Unrecorded)?;
+        let guest = self.store.data_mut();
+        guest.allowance.pass(at);
+        guest.ports.input(at, &seen).map_err(SkillError::Unrecorded)?;
         let seen = &world::observation(at, &seen);
-        begin(&mut self.store, Budget::new(Call::Step, self.step_limit, self.tick))?;
-        let (request, status) =
-            self.skill.call_step(&mut self.store, seen).map_err(|error| explain(&error))?;
+        let budget = Budget::new(Call::Step, self.period + STEP_PATIENCE, self.tick);
+        begin(&mut self.store, budget, self.fuel)?;
+        let (request, status) = self
+            .skill
+            .call_step(&mut self.store, seen)
+            .map_err(|error| explain(&error, self.fuel))?;
+        self.overran = self.store.data().budget.spent > ticks(self.period, self.tick);
         let (request, status) = (Request::from(request), Status::from(status));
         if request.is_motion() && !self.capabilities.contains(&Capability::Drive) {
             return Err(SkillError::Ungranted(Capability::Drive));
@@ -183,99 +255,68 @@ impl Session {
         self.over = !matches!(status, Status::Running { .. });
         Ok((request, status))
     }
-}
 
-/// Offers the imports of the capabilities that are in effect, and nothing else.
-pub(crate) fn link(
-    linker: &mut Linker<Guest>,
-    capabilities: &BTreeSet<Capability>,
-) -> wasmtime::Result<()> {
-    if capabilities.contains(&Capability::Checkpoint) {
-        linker.instance(CHECKPOINT)?.func_wrap("reached", checkpoint_reached)?;
+    /// What the skill must remember to go on later; empty where that is nothing.
+    ///
+    /// # Errors
+    /// [`SkillError`]; the session is over then.
+    pub fn suspend(&mut self) -> Result<Vec<u8>, SkillError> {
+        if self.over {
+            return Err(SkillError::Stopped);
+        }
+        self.over = true;
+        let budget = Budget::new(Call::Suspend, self.period + STEP_PATIENCE, self.tick);
+        begin(&mut self.store, budget, self.fuel)?;
+        let state =
+            self.skill.call_suspend(&mut self.store).map_err(|error| explain(&error, self.fuel))?;
+        if state.len() > MAX_STATE_BYTES {
+            return Err(SkillError::Exhausted(format!(
+                "its state has {} bytes, at most {MAX_STATE_BYTES} are kept",
+                state.len()
+            )));
+        }
+        self.over = false;
+        Ok(state)
     }
-    if capabilities.contains(&Capability::Evidence) {
-        linker.instance(EVIDENCE)?.func_wrap("attach", evidence_attach)?;
+
+    /// The last step took longer than its period, by the ticks that came meanwhile.
+    #[must_use]
+    pub const fn overran(&self) -> bool {
+        self.overran
     }
-    if capabilities.contains(&Capability::Log) {
-        linker.instance(LOG)?.func_wrap("line", log_line)?;
-    }
-    Ok(())
-}
 
-const CHECKPOINT: &str = "nooterra:skill/checkpoint@0.1.0";
-const EVIDENCE: &str = "nooterra:skill/evidence@0.1.0";
-const LOG: &str = "nooterra:skill/log@0.1.0";
-const TYPES: &str = "nooterra:skill/types@0.1.0";
-
-/// What an import of a component is for.
-pub(crate) enum Import {
-    /// Functions of a capability.
-    Needs(Capability),
-    /// Only types.
-    Types,
-    /// Not of this world.
-    Unknown,
-}
-
-impl Import {
-    pub(crate) fn of(name: &str) -> Self {
-        match name {
-            CHECKPOINT => Self::Needs(Capability::Checkpoint),
-            EVIDENCE => Self::Needs(Capability::Evidence),
-            LOG => Self::Needs(Capability::Log),
-            TYPES => Self::Types,
-            _ => Self::Unknown,
+    /// What it has used.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let Guest { budget, limits, .. } = self.store.data();
+        let left = self.store.get_fuel().ok();
+        Usage {
+            calls: MAX_CALLS_PER_STEP.saturating_sub(budget.calls),
+            fuel: self.fuel.zip(left).map(|(fuel, left)| fuel.saturating_sub(left)),
+            memory_bytes: limits.memory_bytes(),
+            table_entries: limits.table_entries(),
         }
     }
-}
 
-type Refusable = wasmtime::Result<(Result<(), wit::Refusal>,)>;
-
-fn checkpoint_reached(mut store: StoreContextMut<'_, Guest>, (name,): (WasmStr,)) -> Refusable {
-    count_call(&mut store)?;
-    let name = name.to_str(&store)?;
-    if !ports::is_name(&name) {
-        return Ok((Err(wit::Refusal::Name),));
+    /// Ends the instance and gives the ports back.
+    pub(crate) fn into_ports(self) -> Box<dyn Ports + Send> {
+        self.store.into_data().ports
     }
-    let name = name.into_owned();
-    store.data_mut().ports.checkpoint(&name);
-    Ok((Ok(()),))
-}
 
-fn evidence_attach(
-    mut store: StoreContextMut<'_, Guest>,
-    (name, media_type, bytes): (WasmStr, WasmStr, WasmList<u8>),
-) -> Refusable {
-    count_call(&mut store)?;
-    if bytes.len() > store.data().budget.evidence_bytes {
-        return Ok((Err(wit::Refusal::TooLarge),));
+    /// For what the host itself has to say.
+    pub(crate) fn ports(&mut self) -> &mut (dyn Ports + Send) {
+        self.store.data_mut().ports.as_mut()
     }
-    let (name, media_type) = (name.to_str(&store)?, media_type.to_str(&store)?);
-    if !ports::is_name(&name) || !ports::is_name(&media_type) {
-        return Ok((Err(wit::Refusal::Name),));
-    }
-    let (name, media_type) = (name.into_owned(), media_type.into_owned());
-    let bytes = bytes.as_le_slice(&store).to_vec();
-    let guest = store.data_mut();
-    guest.budget.evidence_bytes -= bytes.len();
-    guest.ports.evidence(&name, &media_type, &bytes);
-    Ok((Ok(()),))
-}
-
-fn log_line(mut store: StoreContextMut<'_, Guest>, (text,): (WasmStr,)) -> wasmtime::Result<()> {
-    count_call(&mut store)?;
-    let line = ports::log_line(&text.to_str(&store)?);
-    store.data_mut().ports.log(&line);
-    Ok(())
 }
 
 /// Every call into the ports passes here: none after a stop, none beyond the budget.
-fn count_call(store: &mut StoreContextMut<'_, Guest>) -> wasmtime::Result<()> {
+pub(crate) fn count_call(store: &mut StoreContextMut<'_, Guest>) -> wasmtime::Result<()> {
     let guest = store.data_mut();
     if guest.stop.load(Ordering::SeqCst) {
         return Err(Halt::Stopped.into());
     }
-    guest.budget.calls = guest.budget.calls.checked_sub(1).ok_or(Halt::Calls)?;
+    let halt = Halt::Calls(guest.budget.call);
+    guest.budget.calls = guest.budget.calls.checked_sub(1).ok_or(halt)?;
     Ok(())
 }
 
@@ -288,12 +329,17 @@ fn on_tick(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDead
     }
     let Budget { call, limit, .. } = guest.budget;
     guest.budget.ticks = guest.budget.ticks.checked_sub(1).ok_or(Halt::Deadline(call, limit))?;
+    guest.budget.spent += 1;
     Ok(UpdateDeadline::Continue(1))
 }
 
-fn begin(store: &mut Store<Guest>, budget: Budget) -> Result<(), SkillError> {
+fn begin(store: &mut Store<Guest>, budget: Budget, fuel: Option<u64>) -> Result<(), SkillError> {
     store.data_mut().budget = budget;
     store.set_epoch_deadline(1);
+    if let Some(fuel) = fuel {
+        // Fails only where the engine counts none, which the host decides together with this.
+        store.set_fuel(fuel).map_err(|error| SkillError::Trapped(error.to_string()))?;
+    }
     // After the deadline is set: a stop sets its flag and then moves the epoch, so it is
     // seen either here or at the guest's first look at the epoch.
     if store.data().stop.load(Ordering::SeqCst) {
@@ -303,9 +349,10 @@ fn begin(store: &mut Store<Guest>, budget: Budget) -> Result<(), SkillError> {
 }
 
 /// Plain words for what the engine reports.
-fn explain(error: &wasmtime::Error) -> SkillError {
+fn explain(error: &wasmtime::Error, fuel: Option<u64>) -> SkillError {
     if let Some(halt) = error.downcast_ref::<Halt>() {
         return match halt {
+            Halt::Deadline(Call::Step | Call::Suspend, _) => SkillError::Overran(halt.to_string()),
             Halt::Stopped => SkillError::Stopped,
             other => SkillError::Exhausted(other.to_string()),
         };
@@ -315,6 +362,10 @@ fn explain(error: &wasmtime::Error) -> SkillError {
             "it gave up by itself (`unreachable`: in Rust, a panic or a failed allocation)"
         }
         Some(Trap::StackOverflow) => return SkillError::Exhausted("its stack is full".to_owned()),
+        Some(Trap::OutOfFuel) => {
+            let fuel = fuel.unwrap_or_default();
+            return SkillError::Exhausted(format!("it used up its {fuel} units of fuel"));
+        }
         Some(Trap::MemoryOutOfBounds) => "it reached outside its memory",
         Some(Trap::IntegerDivisionByZero) => "it divided by zero",
         Some(trap) => return SkillError::Trapped(trap.to_string()),

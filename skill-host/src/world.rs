@@ -131,13 +131,20 @@ impl From<wit::Status> for Status {
     fn from(status: wit::Status) -> Self {
         match status {
             wit::Status::Done => Self::Done,
-            wit::Status::Failed(reason) => Self::Failed(cut(reason, MAX_REASON_BYTES)),
+            wit::Status::Failed(reason) => Self::Failed(plain(&cut(reason, MAX_REASON_BYTES))),
             wit::Status::Running(wit::Progress { fraction, note }) => Self::Running {
-                note: cut(note, MAX_NOTE_BYTES),
+                note: plain(&cut(note, MAX_NOTE_BYTES)),
                 progress: if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) },
             },
         }
     }
+}
+
+/// `text` as it may stand on a line among others: nothing in it ends the line, steers a terminal
+/// or turns the direction of what follows. Never longer.
+pub(crate) fn plain(text: &str) -> String {
+    let turns = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || turns(c) { ' ' } else { c }).collect()
 }
 
 /// `text` without what goes beyond `most` bytes; never in the middle of a character.

@@ -249,13 +249,14 @@ fn a_manifest_that_does_not_fit_is_refused() {
         ("actions", serde_json::json!(["two words"])),
         ("capabilities", serde_json::json!(["camera"])),
         ("id", "Upper".into()),
+        ("fuel_per_step", 9_999.into()),
         ("memory_mib", 65.into()),
         ("period_ms", 9.into()),
         ("surprise", 1.into()),
         ("tier", "gold".into()),
         ("v", 2.into()),
         ("version", "1".into()),
-        ("wit", "nooterra:skill@0.2.0".into()),
+        ("wit", "nooterra:skill@0.1.0".into()),
     ] {
         let refused = with(key, value.clone());
         assert!(matches!(refused, Err(BundleError::Manifest(_))), "{key} {value}: {refused:?}");

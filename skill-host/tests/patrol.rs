@@ -31,7 +31,7 @@ fn run(
 ) -> (Vec<(Request, Status)>, Heard) {
     let ports = Listening::default();
     let mut session =
-        host.open(bundle, &everything(), action, params, ports.ports()).unwrap().unwrap();
+        host.open(bundle, &everything(), action, params, ports.ports(), &[]).unwrap().unwrap();
     let mut steps = Vec::new();
     for _ in 0..3000 {
         let (request, status) = session.step(toy.at(), &toy.seen()).unwrap();
@@ -48,7 +48,7 @@ fn run(
 fn refusal(action: &str, params: &Params) -> String {
     let host = Host::new(HostOptions::default()).unwrap();
     let ports = Listening::default().ports();
-    match host.open(&bundle("patrol"), &everything(), action, params, ports).unwrap() {
+    match host.open(&bundle("patrol"), &everything(), action, params, ports, &[]).unwrap() {
         Err(SkillError::Refused(reason)) => reason,
         other => panic!("{other:?}"),
     }
@@ -135,7 +135,8 @@ fn a_way_that_leads_nowhere_is_given_up_with_a_reason() {
     let mut toy = Toy::docked_at(0.0, 0.0, 0.0);
     let route = params([("waypoints", points(&[(5.0, 0.0)]))]);
     let ports = Listening::default().ports();
-    let mut session = host.open(&bundle, &everything(), "patrol", &route, ports).unwrap().unwrap();
+    let mut session =
+        host.open(&bundle, &everything(), "patrol", &route, ports, &[]).unwrap().unwrap();
     for _ in 0..400 {
         let (request, status) = session.step(toy.at(), &toy.seen()).unwrap();
         // The gate lets nothing through.

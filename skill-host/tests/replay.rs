@@ -25,6 +25,7 @@ struct Recording {
 }
 
 impl Ports for Recording {
+    fn assist(&mut self, _reason: &str) {}
     fn checkpoint(&mut self, _name: &str) {}
     fn evidence(&mut self, _name: &str, _media_type: &str, _bytes: &[u8]) {}
     fn input(&mut self, at: MonoNanos, seen: &Observation) -> Result<(), String> {
@@ -41,7 +42,7 @@ impl Ports for Recording {
 fn patrol(host: &Host, ports: Box<dyn Ports + Send>) -> Session {
     let route = [(4.0, 0.0), (4.0, 4.0)].map(|(x, y)| Point::new(x, y));
     let params = BTreeMap::from([("waypoints".to_owned(), Param::Points(route.to_vec()))]);
-    host.open(&bundle("patrol"), &everything(), "patrol", &params, ports).unwrap().unwrap()
+    host.open(&bundle("patrol"), &everything(), "patrol", &params, ports, &[]).unwrap().unwrap()
 }
 
 fn record(room: u32) -> (Recording, Arc<Mutex<InputDraft>>) {

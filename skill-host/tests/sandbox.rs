@@ -21,11 +21,11 @@ fn host() -> Host {
 }
 
 fn open(host: &Host, bundle: &Bundle, action: &str, ports: &Listening) -> Session {
-    host.open(bundle, &everything(), action, &BTreeMap::new(), ports.ports()).unwrap().unwrap()
+    host.open(bundle, &everything(), action, &BTreeMap::new(), ports.ports(), &[]).unwrap().unwrap()
 }
 
 fn start(host: &Host, bundle: &Bundle, action: &str, ports: &Listening) -> Running {
-    host.start(bundle, &everything(), action, &BTreeMap::new(), ports.ports()).unwrap()
+    host.start(bundle, &everything(), action, &BTreeMap::new(), ports.ports(), &[]).unwrap()
 }
 
 /// One step of an action of `misbehave`.
@@ -64,11 +64,15 @@ fn a_step_that_never_returns_is_ended_after_its_limit_and_leaves_no_request() {
     let (host, ports, toy) = (host(), Listening::default(), Toy::docked_at(0.0, 0.0, 0.0));
     let running = start(&host, &bundle("misbehave"), "spin", &ports);
     until(None, || running.state() == RunState::Running);
-    running.observe(toy.at(), &toy.seen());
-    let ticks = until(Some(&host), || ended(&running).is_some());
-    assert!(ticks >= 50, "ended after {ticks} ticks, before its 520 ms");
+    let ticks = until(Some(&host), || {
+        running.observe(toy.at(), &toy.seen());
+        ended(&running).is_some()
+    });
+    assert!(ticks >= 4 * 50, "ended after {ticks} ticks, before four times 520 ms");
     let Some(End::Crashed(reason)) = ended(&running) else { panic!("{:?}", running.state()) };
-    assert_eq!(reason, "the skill was ended: `step` did not return within 520 ms");
+    let why = "`step` did not return within 520 ms";
+    assert!(reason.contains(why) && reason.contains("3 new instances"), "{reason}");
+    assert_eq!(ports.heard().restarts, [why; 3]);
     assert_eq!(running.latest(), None);
 }
 
@@ -110,6 +114,7 @@ fn a_wish_does_not_outlive_the_word_to_stop() {
 struct Slow(Receiver<()>, Arc<AtomicU32>);
 
 impl Ports for Slow {
+    fn assist(&mut self, _reason: &str) {}
     fn checkpoint(&mut self, _name: &str) {}
     fn evidence(&mut self, _name: &str, _media_type: &str, _bytes: &[u8]) {}
     fn log(&mut self, _text: &str) {
@@ -124,8 +129,9 @@ fn a_port_that_blocks_holds_up_no_drop_and_is_not_called_again() {
     let (release, released) = channel();
     let calls = Arc::new(AtomicU32::new(0));
     let slow = Box::new(Slow(released, Arc::clone(&calls)));
-    let running =
-        host.start(&bundle("misbehave"), &everything(), "flood", &BTreeMap::new(), slow).unwrap();
+    let running = host
+        .start(&bundle("misbehave"), &everything(), "flood", &BTreeMap::new(), slow, &[])
+        .unwrap();
     running.observe(toy.at(), &toy.seen());
     until(None, || calls.load(Ordering::SeqCst) == 1);
     drop(running);
@@ -137,6 +143,7 @@ fn a_port_that_blocks_holds_up_no_drop_and_is_not_called_again() {
 struct Panicking;
 
 impl Ports for Panicking {
+    fn assist(&mut self, _reason: &str) {}
     fn checkpoint(&mut self, _name: &str) {}
     fn evidence(&mut self, _name: &str, _media_type: &str, _bytes: &[u8]) {}
     fn log(&mut self, _text: &str) {
@@ -148,7 +155,14 @@ impl Ports for Panicking {
 fn a_port_that_panics_ends_the_run_and_is_told() {
     let (host, toy) = (host(), Toy::docked_at(0.0, 0.0, 0.0));
     let running = host
-        .start(&bundle("misbehave"), &everything(), "flood", &BTreeMap::new(), Box::new(Panicking))
+        .start(
+            &bundle("misbehave"),
+            &everything(),
+            "flood",
+            &BTreeMap::new(),
+            Box::new(Panicking),
+            &[],
+        )
         .unwrap();
     running.observe(toy.at(), &toy.seen());
     until(None, || ended(&running).is_some());
@@ -196,7 +210,7 @@ fn a_memory_that_is_too_large_from_the_start_is_refused() {
     // Its stack alone takes 1 MiB.
     let small = bundle_with("misbehave", |manifest| manifest["memory_mib"] = 1.into());
     let opened =
-        host.open(&small, &everything(), "done", &BTreeMap::new(), Box::new(NoPorts)).unwrap();
+        host.open(&small, &everything(), "done", &BTreeMap::new(), Box::new(NoPorts), &[]).unwrap();
     assert!(matches!(opened, Err(SkillError::Exhausted(_))), "{opened:?}");
 }
 
@@ -220,7 +234,8 @@ fn a_trap_ends_the_skill_in_plain_words() {
 fn numbers_that_are_no_numbers_are_passed_on_for_the_gate_to_refuse() {
     let (host, toy) = (host(), Toy::docked_at(0.0, 0.0, 0.0));
     let driver = bundle_with("misbehave", |manifest| {
-        manifest["capabilities"] = serde_json::json!(["checkpoint", "drive", "evidence", "log"]);
+        manifest["capabilities"] =
+            serde_json::json!(["assist", "checkpoint", "drive", "evidence", "log"]);
     });
     let mut session = open(&host, &driver, "nan", &Listening::default());
     let (request, status) = session.step(toy.at(), &toy.seen()).unwrap();
@@ -309,17 +324,17 @@ fn a_missing_capability_is_named_and_nothing_is_started() {
     let host = host();
     let granted = BTreeSet::from([Capability::Checkpoint, Capability::Log]);
     let refused = host
-        .start(&bundle("misbehave"), &granted, "spin", &BTreeMap::new(), Box::new(NoPorts))
+        .start(&bundle("misbehave"), &granted, "spin", &BTreeMap::new(), Box::new(NoPorts), &[])
         .unwrap_err();
     let StartError::Capability { capability, .. } = &refused else { panic!("{refused}") };
-    assert_eq!(*capability, Capability::Evidence);
-    assert!(refused.to_string().contains("`evidence`"), "{refused}");
+    assert_eq!(*capability, Capability::Assist);
+    assert!(refused.to_string().contains("`assist`"), "{refused}");
 }
 
 #[test]
 fn a_component_that_uses_more_than_its_manifest_says_is_refused() {
     let silent = bundle_with("misbehave", |manifest| {
-        manifest["capabilities"] = serde_json::json!(["checkpoint", "log"]);
+        manifest["capabilities"] = serde_json::json!(["assist", "checkpoint", "log"]);
     });
     let refused = host().prepare(&silent).unwrap_err();
     let StartError::Undeclared { capability, .. } = refused else { panic!("{refused}") };
@@ -356,7 +371,7 @@ fn a_component_that_is_no_skill_is_refused() {
 #[test]
 fn an_action_that_the_manifest_does_not_name_is_refused() {
     let refused = host()
-        .start(&bundle("patrol"), &everything(), "fly", &BTreeMap::new(), Box::new(NoPorts))
+        .start(&bundle("patrol"), &everything(), "fly", &BTreeMap::new(), Box::new(NoPorts), &[])
         .unwrap_err();
     assert_eq!(
         refused.to_string(),

@@ -128,6 +128,18 @@ pub(crate) fn figure_with_floor(
     );
 }
 
+/// Prints a figure that is counted once, beside its floor.
+pub(crate) fn counted(name: &str, unit: &str, value: f64, floor: (&str, f64)) {
+    println!(
+        r#"{{"figure":{},"unit":{},"value":{},"samples":1,"floor":{{"name":{},"value":{}}}}}"#,
+        text(name),
+        text(unit),
+        number(value),
+        text(floor.0),
+        number(floor.1),
+    );
+}
+
 /// One place on a curve.
 #[derive(Clone, Debug)]
 pub(crate) struct Point {

@@ -102,7 +102,7 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         truth: Option<PathBuf>,
     },
-    /// Verify, pack and sign skill bundles
+    /// Begin, try out, pack, sign and verify skills
     #[command(subcommand)]
     Skill(skill::Command),
     /// Say how the agent of this robot stands, and what the black box takes of its bound
@@ -186,7 +186,7 @@ fn answer(cli: Cli) -> anyhow::Result<Answer> {
             run::run(&config, &SimOptions { seed, truth })?;
             Ok(Answer::done("", json!({ "ended": "in order" })))
         }
-        Command::Skill(command) => skill::answer(command, load),
+        Command::Skill(command) => skill::answer(command, load, cli.json),
         Command::Status => status::answer(&load()?),
     }
 }

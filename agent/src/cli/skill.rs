@@ -1,5 +1,16 @@
 //! `nooterra-agent skill`: bundles, from a component to something that a robot runs.
 
+#[cfg(all(feature = "sim", feature = "tools"))]
+mod inspect;
+#[cfg(all(feature = "sim", feature = "tools"))]
+mod live;
+#[cfg(feature = "tools")]
+mod new;
+#[cfg(all(feature = "sim", feature = "tools"))]
+mod project;
+#[cfg(all(feature = "sim", feature = "tools"))]
+mod try_out;
+
 use super::Answer;
 use super::exit::{Code, coded};
 use crate::config::Config;
@@ -12,6 +23,21 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Measure time, fuel, memory and journal of each step, in the simulator
+    #[cfg(all(feature = "sim", feature = "tools"))]
+    Bench(try_out::Bench),
+    /// Say in words what a skill may do
+    #[cfg(all(feature = "sim", feature = "tools"))]
+    Inspect(inspect::Inspect),
+    /// Begin a skill: a folder that builds and passes its tests
+    #[cfg(feature = "tools")]
+    New(new::New),
+    /// Run an action at once, in the simulator
+    #[cfg(all(feature = "sim", feature = "tools"))]
+    Run(try_out::Run),
+    /// Run a skill's own cases in the simulator
+    #[cfg(all(feature = "sim", feature = "tools"))]
+    Test(try_out::Test),
     /// Make a key pair that signs skills, in the minisign format
     #[cfg(feature = "tools")]
     Keygen {
@@ -57,8 +83,21 @@ pub(super) enum Command {
 pub(super) fn answer(
     command: Command,
     load: impl Fn() -> anyhow::Result<Config>,
+    as_json: bool,
 ) -> anyhow::Result<Answer> {
+    // Without the simulator nobody asks.
+    let _ = as_json;
     match command {
+        #[cfg(all(feature = "sim", feature = "tools"))]
+        Command::Bench(bench) => bench.answer(),
+        #[cfg(all(feature = "sim", feature = "tools"))]
+        Command::Inspect(inspect) => inspect.answer(),
+        #[cfg(feature = "tools")]
+        Command::New(new) => new.answer(),
+        #[cfg(all(feature = "sim", feature = "tools"))]
+        Command::Run(run) => run.answer(as_json),
+        #[cfg(all(feature = "sim", feature = "tools"))]
+        Command::Test(test) => test.answer(),
         #[cfg(feature = "tools")]
         Command::Keygen { secret, public } => tools::keygen(&secret, &public),
         #[cfg(feature = "tools")]

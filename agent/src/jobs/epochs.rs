@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::error;
 
-/// Makes the sandbox's time pass while a job is under way, so that a skill that does not
+/// Makes the sandbox's time pass while a skill may run, so that a skill that does not
 /// return is ended. Without a job nothing wakes up for it.
-pub(super) struct Epochs {
+pub(crate) struct Epochs {
     over: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Epochs {
-    pub(super) fn count(host: &Arc<Host>) -> Self {
+    pub(crate) fn count(host: &Arc<Host>) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let (host, stop) = (Arc::clone(host), Arc::clone(&over));
         let tick = HostOptions::default().tick;

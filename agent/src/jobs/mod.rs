@@ -12,10 +12,15 @@ mod pace;
 mod ports;
 mod runner;
 mod shelf;
+mod suspended;
 
+#[cfg(all(feature = "sim", feature = "tools"))]
+pub(crate) use epochs::Epochs;
 pub use facts::{Facts, FactsError};
 pub use pace::{Pace, SystemPace};
 pub use runner::{Runner, RunnerParts};
+#[cfg(all(feature = "sim", feature = "tools"))]
+pub(crate) use runner::{in_words, lease};
 pub use shelf::{Fetch, Shelf, ShelfError, trusted_keys};
 
 use nooterra_protocol::ids::{JobId, StepId};

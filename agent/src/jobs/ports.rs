@@ -2,6 +2,7 @@
 //! disk.
 
 use super::inputs::InputLog;
+use super::suspended::Slot;
 use nooterra_protocol::observation::Observation;
 use nooterra_protocol::time::MonoNanos;
 use nooterra_skill_host::Ports;
@@ -14,9 +15,18 @@ const WAITING: usize = 256;
 /// What a skill did beside its request.
 #[derive(Debug)]
 pub(super) enum Call {
+    Assist(String),
     Checkpoint(String),
-    Evidence { bytes: Vec<u8>, media_type: String, name: String },
+    Evidence {
+        bytes: Vec<u8>,
+        media_type: String,
+        name: String,
+    },
     Log(String),
+    /// Of the host, not of the skill.
+    Note(String),
+    /// An instance was ended for overrunning its time, and why.
+    Restarted(String),
 }
 
 /// The skill's end.
@@ -25,17 +35,18 @@ pub(super) struct QueuePorts {
     calls: SyncSender<Call>,
     dropped: u64,
     inputs: Option<InputLog>,
+    state: Slot,
 }
 
-pub(super) fn queue(inputs: Option<InputLog>) -> (QueuePorts, Receiver<Call>) {
+pub(super) fn queue(inputs: Option<InputLog>, state: Slot) -> (QueuePorts, Receiver<Call>) {
     let (calls, receiver) = sync_channel(WAITING);
-    (QueuePorts { calls, dropped: 0, inputs }, receiver)
+    (QueuePorts { calls, dropped: 0, inputs, state }, receiver)
 }
 
 impl QueuePorts {
     fn put(&mut self, call: Call) {
         if self.dropped > 0 {
-            let note = Call::Log(format!("({} calls before this one were dropped)", self.dropped));
+            let note = Call::Note(format!("{} calls before this one were dropped", self.dropped));
             if self.calls.try_send(note).is_ok() {
                 self.dropped = 0;
             }
@@ -47,6 +58,10 @@ impl QueuePorts {
 }
 
 impl Ports for QueuePorts {
+    fn assist(&mut self, reason: &str) {
+        self.put(Call::Assist(reason.to_owned()));
+    }
+
     fn checkpoint(&mut self, name: &str) {
         self.put(Call::Checkpoint(name.to_owned()));
     }
@@ -63,6 +78,18 @@ impl Ports for QueuePorts {
     fn log(&mut self, text: &str) {
         self.put(Call::Log(text.to_owned()));
     }
+
+    fn note(&mut self, text: &str) {
+        self.put(Call::Note(text.to_owned()));
+    }
+
+    fn restarted(&mut self, why: &str) {
+        self.put(Call::Restarted(why.to_owned()));
+    }
+
+    fn suspended(&mut self, state: &[u8]) {
+        self.state.put(state);
+    }
 }
 
 #[cfg(test)]
@@ -71,7 +98,7 @@ mod tests {
 
     #[test]
     fn calls_that_do_not_fit_are_counted_and_said() {
-        let (mut ports, calls) = queue(None);
+        let (mut ports, calls) = queue(None, Slot::default());
         for _ in 0..WAITING + 5 {
             ports.log("line");
         }

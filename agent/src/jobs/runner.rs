@@ -7,6 +7,7 @@ use super::memory::{MAX_RESUMES, Memory, Progress};
 use super::pace::Pace;
 use super::ports::{self, Call};
 use super::shelf::Shelf;
+use super::suspended::{Slot, Suspended};
 use super::{Inbox, Jobs, Order, Shared};
 use crate::authority::{Authority, Skill};
 use crate::control::{Desk, Goal, Lease, View};
@@ -15,8 +16,8 @@ use nooterra_blackbox::JournalHandle;
 use nooterra_protocol::codec::{Blob, Digest};
 use nooterra_protocol::entry::{Entry, IncidentCause, SkillLog, SkillSensor, SkillStep};
 use nooterra_protocol::event::{
-    Aborted, CheckpointReached, Completed, EventType, EvidenceCaptured, Heartbeat, SkillUsed,
-    UnderPolicy,
+    Aborted, AssistRequested, CheckpointReached, Completed, EventType, EvidenceCaptured, Heartbeat,
+    SkillUsed, UnderPolicy,
 };
 use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::grant::Sensor;
@@ -45,6 +46,9 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 
 /// A cancelled job is over once the robot has been at rest; no longer than this is waited.
 const REST_WITHIN: Duration = Duration::from_secs(10);
+
+/// So begins what the agent writes into a skill's log; what a skill writes never does.
+const NOTE: &str = "[agent]";
 
 /// Slower than this counts as rest, m/s and rad/s: above the odometry's noise.
 const REST_SPEED: f64 = 0.02;
@@ -88,6 +92,7 @@ pub struct Runner {
     inbox: Inbox,
     memory: Memory,
     parts: RunnerParts,
+    suspended: Suspended,
     unfinished: Option<Progress>,
 }
 
@@ -150,7 +155,8 @@ impl Runner {
         if let Some(progress) = &unfinished {
             inbox.shared.begin(&progress.job);
         }
-        (Self { inbox, memory, parts, unfinished }, jobs)
+        let suspended = Suspended::new(state_dir);
+        (Self { inbox, memory, parts, suspended, unfinished }, jobs)
     }
 
     /// Serves until [`Jobs::leave`].
@@ -248,6 +254,9 @@ impl Runner {
                 StepRun::new(self, &progress.job, step, (progress.next_step, steps)).run(bundle);
             self.parts.desk.set_skill(None);
             self.parts.authority.end_step();
+            if !matches!(ended, Err(Halt::Leave)) {
+                self.suspended.clear();
+            }
             ended?;
             progress.next_step += 1;
             progress.resumes = 0;
@@ -297,6 +306,8 @@ impl Runner {
 
 /// One step of a plan while it is under way.
 struct StepRun<'r> {
+    /// The skill has asked for help.
+    assist: bool,
     beat_due: MonoNanos,
     /// The range sensor's data is kept from the skill.
     gated: bool,
@@ -308,6 +319,7 @@ struct StepRun<'r> {
     shared: Arc<Shared>,
     step: &'r PlanStep,
     stepped: u64,
+    suspended: &'r mut Suspended,
 }
 
 impl<'r> StepRun<'r> {
@@ -318,6 +330,7 @@ impl<'r> StepRun<'r> {
         place: (u32, usize),
     ) -> Self {
         Self {
+            assist: false,
             beat_due: runner.parts.pace.now(),
             gated: false,
             job,
@@ -327,6 +340,7 @@ impl<'r> StepRun<'r> {
             parts: &mut runner.parts,
             step,
             stepped: 0,
+            suspended: &mut runner.suspended,
         }
     }
 
@@ -342,12 +356,21 @@ impl<'r> StepRun<'r> {
         self.parts.facts.state(self.job, EventType::SkillUsed, &used)?;
         let drives = granted.contains(&Capability::Drive);
         let scans = granted.contains(&Capability::Scan);
-        let (ports, calls) = ports::queue(Some(self.inputs(bundle)));
+        let kept = Slot::default();
+        let (ports, calls) = ports::queue(Some(self.inputs(bundle)), kept.clone());
+        let (place, digest) = (self.place.0, bundle.digest());
+        let state = self.suspended.load(self.job, place, digest);
+        if !state.is_empty() {
+            let (bytes, hash) = (state.len(), Digest::of(&state));
+            self.note(&format!(
+                "goes on from the state that was kept: {bytes} bytes, SHA-256 {hash}"
+            ));
+        }
         let (action, params) = (&self.step.action, &self.step.params);
         let running = self
             .parts
             .host
-            .start(bundle, &granted, action, params, Box::new(ports))
+            .start(bundle, &granted, action, params, Box::new(ports), &state)
             .map_err(|error| self.failed(&error.to_string()))?;
         let period = Duration::from_millis(u64::from(bundle.manifest().period_ms));
         let timeout = Duration::from_secs(u64::from(self.step.timeout_s));
@@ -355,6 +378,7 @@ impl<'r> StepRun<'r> {
         let give_up = next.plus(timeout);
         loop {
             if self.shared.leaving() {
+                self.suspended.keep(&kept, None, self.job, place, digest);
                 return Err(Halt::Leave);
             }
             if let Some(reason) = self.shared.cancelled() {
@@ -390,6 +414,7 @@ impl<'r> StepRun<'r> {
                 Some(End::Failed(reason)) => return Err(self.failed(&reason)),
                 Some(End::Stopped) => return Err(self.failed("its skill was stopped")),
             }
+            self.suspended.keep(&kept, Some(now), self.job, place, digest);
             self.heartbeat(now, &running)?;
             self.parts.pace.sleep(Duration::from_millis(10).min(period));
         }
@@ -461,14 +486,13 @@ impl<'r> StepRun<'r> {
             RunState::Running | RunState::Starting => None,
         };
         let Some(stepped) = running.latest().filter(|_| ended.is_none()) else {
-            if ended.is_some() {
-                self.parts.desk.set_skill(None);
-            }
+            // Over, or between two instances: what the last one wished ends with it.
+            self.parts.desk.set_skill(None);
             return ended;
         };
         if stepped.step != self.stepped {
             self.stepped = stepped.step;
-            self.parts.desk.set_skill(lease(&stepped));
+            self.parts.desk.set_skill(lease(stepped.observed_at, &stepped.request));
             self.say(&stepped);
         }
         ended
@@ -499,6 +523,12 @@ impl<'r> StepRun<'r> {
     fn take(&mut self, call: Call) -> Result<(), Halt> {
         let step = self.step.id.clone();
         match call {
+            Call::Assist(reason) => {
+                warn!(job = %self.job, reason, "the skill asks for help");
+                self.assist = true;
+                let asked = AssistRequested { reason, step };
+                self.parts.facts.state(self.job, EventType::AssistRequested, &asked)?;
+            }
             Call::Checkpoint(name) => {
                 info!(job = %self.job, checkpoint = name, "checkpoint reached");
                 let pose = self.parts.view.observation().map(|seen| seen.pose.value);
@@ -511,13 +541,31 @@ impl<'r> StepRun<'r> {
                 let captured = EvidenceCaptured { bytes, media_type, name, sha256, step };
                 self.parts.facts.state(self.job, EventType::EvidenceCaptured, &captured)?;
             }
-            Call::Log(message) => {
+            Call::Log(mut message) => {
                 let skill = self.step.skill.id.clone();
+                if message.starts_with(NOTE) {
+                    message.insert(0, ' ');
+                }
                 info!(%skill, "skill says: {message}");
                 self.record(Entry::SkillLog(SkillLog { message: message.into(), skill }));
             }
+            Call::Note(message) => self.note(&message),
+            Call::Restarted(why) => {
+                self.note(&format!("the skill was ended and goes on from its last state: {why}"));
+                if let Some(flight) = &self.parts.flight {
+                    flight.pull(Trigger::SkillCrash, self.parts.pace.now());
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Writes down what the agent has to say about the run.
+    fn note(&self, message: &str) {
+        let skill = self.step.skill.id.clone();
+        warn!(job = %self.job, %skill, "{message}");
+        let message = format!("{NOTE} {message}").into();
+        self.record(Entry::SkillLog(SkillLog { message, skill }));
     }
 
     fn heartbeat(&mut self, now: MonoNanos, running: &Running) -> Result<(), Halt> {
@@ -532,7 +580,7 @@ impl<'r> StepRun<'r> {
         let (done, all) = self.place;
         let all = u32::try_from(all).unwrap_or(u32::MAX);
         let beat = Heartbeat {
-            assist_requested: false,
+            assist_requested: self.assist,
             progress: (f64::from(done) + within) / f64::from(all.max(1)),
             stage: Some(self.step.id.clone()),
         };
@@ -549,18 +597,17 @@ impl<'r> StepRun<'r> {
 }
 
 /// What a skill's request means for the control loop.
-fn lease(stepped: &Stepped) -> Option<Lease> {
-    let goal = match stepped.request {
+pub(crate) fn lease(renewed: MonoNanos, request: &Request) -> Option<Lease> {
+    let goal = match *request {
         Request::Idle => return None,
         Request::Stop => Goal::Stand,
         Request::Drive(twist) => Goal::Drive(twist),
         Request::GoTo { speed_mps, to, yaw } => Goal::GoTo { speed_mps, to, yaw },
     };
-    let renewed = stepped.observed_at;
     Some(Lease { goal, holds: false, renewed, until: renewed.plus(SKILL_LEASE) })
 }
 
-fn in_words(request: &Request) -> String {
+pub(crate) fn in_words(request: &Request) -> String {
     match request {
         Request::Idle => "nothing".to_owned(),
         Request::Stop => "stop".to_owned(),

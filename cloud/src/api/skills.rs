@@ -256,7 +256,7 @@ mod tests {
         format!(
             r#"{{"actions":["patrol"],"capabilities":["drive"],"component_sha256":"{sha}",
             "developer":"d","id":"patrol","licence":"MIT","memory_mib":8,"name":"Patrol",
-            "period_ms":100,"tier":"dev","v":1,"version":"1.0.0","wit":"nooterra:skill@0.1.0"}}"#
+            "period_ms":100,"tier":"dev","v":1,"version":"1.0.0","wit":"nooterra:skill@0.2.0"}}"#
         )
     }
 

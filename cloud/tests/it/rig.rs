@@ -251,7 +251,7 @@ pub(crate) fn skill_bundle(component: &[u8]) -> (Vec<u8>, String) {
         "actions": ["patrol"], "capabilities": ["drive"],
         "component_sha256": Digest::of(component).to_string(), "developer": "dev", "id": "patrol",
         "licence": "MIT", "memory_mib": 8, "name": "Patrol", "period_ms": 100, "tier": "dev",
-        "v": 1, "version": "1.0.0", "wit": "nooterra:skill@0.1.0"
+        "v": 1, "version": "1.0.0", "wit": "nooterra:skill@0.2.0"
     })
     .to_string();
     let mut builder = tar::Builder::new(Vec::new());

@@ -42,7 +42,9 @@ pub(crate) fn component(name: &str) -> Vec<u8> {
         assert!(output.status.success(), "the guests do not build:\n{errors}");
         target_dir.join(TARGET).join("release")
     });
-    std::fs::read(folder.join(format!("{name}.wasm"))).expect("the build left a component")
+    // Cargo writes a name with a hyphen so.
+    let file = format!("{}.wasm", name.replace('-', "_"));
+    std::fs::read(folder.join(file)).expect("the build left a component")
 }
 
 /// The manifest template beside an example skill.

@@ -45,16 +45,20 @@ pub(crate) fn bundle(name: &str) -> Bundle {
 }
 
 pub(crate) fn everything() -> BTreeSet<Capability> {
-    use Capability::{Checkpoint, Drive, Evidence, Log, Scan};
-    BTreeSet::from([Checkpoint, Drive, Evidence, Log, Scan])
+    use Capability::{Assist, Checkpoint, Drive, Evidence, Log, Scan};
+    BTreeSet::from([Assist, Checkpoint, Drive, Evidence, Log, Scan])
 }
 
 /// What came through the ports.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Heard {
+    pub(crate) assists: Vec<String>,
     pub(crate) checkpoints: Vec<String>,
     pub(crate) evidence: Vec<(String, String, Vec<u8>)>,
     pub(crate) lines: Vec<String>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) restarts: Vec<String>,
+    pub(crate) states: Vec<Vec<u8>>,
 }
 
 /// Ports that write down.
@@ -72,6 +76,9 @@ impl Listening {
 }
 
 impl Ports for Listening {
+    fn assist(&mut self, reason: &str) {
+        self.0.lock().unwrap().assists.push(reason.to_owned());
+    }
     fn checkpoint(&mut self, name: &str) {
         self.0.lock().unwrap().checkpoints.push(name.to_owned());
     }
@@ -81,6 +88,15 @@ impl Ports for Listening {
     }
     fn log(&mut self, text: &str) {
         self.0.lock().unwrap().lines.push(text.to_owned());
+    }
+    fn note(&mut self, text: &str) {
+        self.0.lock().unwrap().notes.push(text.to_owned());
+    }
+    fn restarted(&mut self, why: &str) {
+        self.0.lock().unwrap().restarts.push(why.to_owned());
+    }
+    fn suspended(&mut self, state: &[u8]) {
+        self.0.lock().unwrap().states.push(state.to_vec());
     }
 }
 

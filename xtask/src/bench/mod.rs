@@ -112,9 +112,16 @@ impl Area {
             Self::Skills => &[
                 "skills.step",
                 "skills.step_with_scan",
+                "skills.step_recorded",
+                "skills.step_fuel",
+                "skills.suspend",
                 "skills.start",
+                "skills.load_cached",
                 "skills.compile",
                 "skills.verify",
+                "skills.memory",
+                "skills.twenty_missed",
+                "skills.ticks_missed",
             ],
         }
     }
@@ -137,13 +144,21 @@ impl Area {
                 beside_peers(ours, place.peers(self)?)
             }
             Self::Skills => {
-                let (component, manifest) = skill()?;
-                let named = [("--component", component), ("--manifest", manifest)];
+                let (component, manifest) = skill("patrol")?;
+                let (hostile, its_manifest) = skill("misbehave")?;
+                let named = [
+                    ("--component", component),
+                    ("--manifest", manifest),
+                    ("--hostile", hostile),
+                    ("--hostile-manifest", its_manifest),
+                ];
                 let arguments: Vec<String> = named
                     .into_iter()
                     .flat_map(|(name, path)| [name.to_owned(), path.display().to_string()])
                     .collect();
-                place.example("nooterra-skill-host", "bench_skills", &arguments)
+                let mut lines = place.example("nooterra-skill-host", "bench_skills", &arguments)?;
+                lines.extend(place.example("nooterra-agent", "bench_hostile", &arguments)?);
+                Ok(lines)
             }
         }
     }
@@ -343,8 +358,8 @@ fn prioritised(program: &Path) -> Command {
     command
 }
 
-/// The example skill: its component, built, and its manifest.
-fn skill() -> Result<(PathBuf, PathBuf)> {
+/// An example skill: its component, built, and its manifest.
+fn skill(name: &str) -> Result<(PathBuf, PathBuf)> {
     toolchain::ensure_wasm_target()?;
     let skills = toolchain::root().join("examples/skills");
     let built = toolchain::build(toolchain::cargo().current_dir(&skills).args([
@@ -353,9 +368,10 @@ fn skill() -> Result<(PathBuf, PathBuf)> {
         "--target",
         WASM_TARGET,
         "--package",
-        "patrol",
+        name,
     ]))?;
-    Ok((toolchain::named(&built, "patrol.wasm")?, skills.join("patrol/manifest.json")))
+    let component = toolchain::named(&built, &format!("{name}.wasm"))?;
+    Ok((component, skills.join(name).join("manifest.json")))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

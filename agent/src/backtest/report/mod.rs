@@ -2,8 +2,8 @@
 //! without scripts; it loads nothing.
 
 mod chart;
-mod page;
-mod track;
+pub(crate) mod page;
+pub(crate) mod track;
 
 pub use page::render;
 
@@ -32,7 +32,7 @@ const fn family(rule: Rule) -> &'static str {
 }
 
 /// Text as it may stand in HTML and in attributes.
-fn esc(text: &str) -> String {
+pub(crate) fn esc(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -9,7 +9,7 @@ use nooterra_protocol::entry::Rule;
 use nooterra_protocol::policy::PolicyDocument;
 use std::fmt::Write as _;
 
-const STYLE: &str = include_str!("style.css");
+pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// The most rows of the table; a page with more is not read, and `--json` has them all.
 const MOST_ROWS: usize = 500;
@@ -86,7 +86,7 @@ pub fn render(
     )
 }
 
-fn charts(policy: &PolicyDocument, backtest: &Backtest) -> String {
+pub(crate) fn charts(policy: &PolicyDocument, backtest: &Backtest) -> String {
     let limits = &policy.limits;
     // Either may be on either side: speeding up backward has the sign of braking.
     let (faster, slower) = (limits.max_linear_accel_mps2, limits.max_decel_mps2);
@@ -174,7 +174,7 @@ fn rules(backtest: &Backtest) -> String {
     )
 }
 
-fn intervals(intervals: &[Interval]) -> String {
+pub(crate) fn intervals(intervals: &[Interval]) -> String {
     let mut rows = String::new();
     for interval in intervals.iter().take(MOST_ROWS) {
         let worst = &interval.worst;
@@ -232,7 +232,7 @@ fn sensors(private: &[Off]) -> String {
     format!("<section><h2>Privacy</h2>{}</section>\n", table(&heads, &rows))
 }
 
-fn table(heads: &[&str], rows: &str) -> String {
+pub(crate) fn table(heads: &[&str], rows: &str) -> String {
     let heads: Vec<String> =
         heads.iter().map(|head| format!(r#"<th scope="col">{head}</th>"#)).collect();
     format!(

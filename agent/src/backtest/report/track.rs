@@ -52,7 +52,7 @@ impl Frame {
 }
 
 /// The drawing; `None` where no poses were recorded.
-pub(super) fn svg(policy: &PolicyDocument, backtest: &Backtest) -> Option<String> {
+pub(crate) fn svg(policy: &PolicyDocument, backtest: &Backtest) -> Option<String> {
     let poses = || backtest.timeline.moments.iter().filter_map(|moment| moment.pose);
     poses().next()?;
     let corners = policy.zones.iter().flat_map(Zone::corners);

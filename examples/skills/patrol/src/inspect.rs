@@ -1,9 +1,7 @@
 //! Turn in place once, and attach what the range sensor saw: the nearest thing in each
 //! sector of the compass.
 
-use crate::geometry::wrap;
-use crate::nooterra::skill::types::{Observation, Progress, Request, Status};
-use crate::nooterra::skill::{checkpoint, evidence};
+use nooterra_skill::prelude::*;
 use std::f64::consts::TAU;
 
 /// While turning, rad/s: slow enough for the beams of neighbouring steps to overlap.
@@ -45,11 +43,11 @@ impl Inspect {
         if left <= TURNED_RAD {
             return self.finish(seen);
         }
-        let request = crate::drive(0.0, TURN_RADPS * way);
-        let fraction = (1.0 - left / self.turn_rad.abs()).clamp(0.0, 1.0);
+        let request = drive(0.0, TURN_RADPS * way);
+        let fraction = 1.0 - left / self.turn_rad.abs();
         let (turned, whole) = (self.turned_rad.to_degrees(), self.turn_rad.to_degrees());
         let note = format!("turned {turned:.0} of {whole:.0} degrees");
-        (request, Status::Running(Progress { fraction, note }))
+        (request, running(fraction, note))
     }
 
     fn look(&mut self, seen: &Observation) {
@@ -67,13 +65,12 @@ impl Inspect {
 
     fn finish(&self, seen: &Observation) -> (Request, Status) {
         let report = self.report(seen);
-        let attached = evidence::attach("surroundings.json", "application/json", report.as_bytes());
+        let attached = evidence("surroundings.json", "application/json", report.as_bytes());
         if let Err(refusal) = attached {
-            let reason = format!("the evidence was not taken: {refusal:?}");
-            return (Request::Stop, Status::Failed(reason));
+            return failed(format!("the evidence was not taken: {refusal:?}"));
         }
         // The name is written here: it cannot be refused.
-        let _ = checkpoint::reached("inspected");
+        let _ = checkpoint("inspected");
         (Request::Stop, Status::Done)
     }
 

@@ -1,0 +1,110 @@
+//! `nooterra-agent skill inspect`: what a skill may do, in words.
+
+use super::super::Answer;
+use super::project::Project;
+use clap::Args;
+use nooterra_protocol::skill::{Capability, SkillManifest};
+use nooterra_skill_host::{MAX_CALLS_PER_STEP, MAX_STATE_BYTES, STEP_PATIENCE, capability_name};
+use serde_json::json;
+use std::fmt::Write as _;
+
+/// In the order in which they are told.
+const ALL: [Capability; 6] = [
+    Capability::Drive,
+    Capability::Scan,
+    Capability::Checkpoint,
+    Capability::Evidence,
+    Capability::Assist,
+    Capability::Log,
+];
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Inspect {
+    #[command(flatten)]
+    project: Project,
+}
+
+impl Inspect {
+    pub(in crate::cli) fn answer(self) -> anyhow::Result<Answer> {
+        let bundle = self.project.bundle()?;
+        let manifest = bundle.manifest();
+        // What its code really uses, not only what the manifest says.
+        crate::rehearsal::host(false)?.prepare(&bundle)?;
+        let (may, may_not): (Vec<_>, Vec<_>) =
+            ALL.iter().partition(|capability| manifest.capabilities.contains(capability));
+        let names = |all: &[&Capability]| {
+            all.iter().map(|capability| capability_name(**capability)).collect::<Vec<_>>()
+        };
+        let json = json!({
+            "manifest": manifest,
+            "bundle": bundle.digest(),
+            "component_bytes": bundle.component().len(),
+            "may": names(&may),
+            "may_not": names(&may_not),
+        });
+        let mut text = format!(
+            "{} ({} {}) by {}, {}, {} bytes of code\nactions: {}\n\nIt may, where a robot's owner \
+             grants it too:",
+            manifest.name,
+            manifest.id,
+            manifest.version,
+            manifest.developer,
+            manifest.licence,
+            bundle.component().len(),
+            manifest.actions.join(", ")
+        );
+        for capability in &may {
+            let _ = write!(text, "\n  - {}", allowed(**capability));
+        }
+        text.push_str(
+            "\n  - see where the robot is, how it moves, its battery, and whether it is docked",
+        );
+        text.push_str("\n\nIt may not:");
+        for capability in &may_not {
+            let _ = write!(text, "\n  - {}", denied(**capability));
+        }
+        text.push_str(
+            "\n  - move the robot past its owner's policy: what it asks for is a wish, and the \
+             gate decides\n  - see a clock, a file, the network, other skills, or anything random",
+        );
+        let _ = write!(text, "\n\n{}", bounds(manifest));
+        text.push_str("\nWho signed it is not looked at here: `skill verify` does that.");
+        Ok(Answer::done(text, json))
+    }
+}
+
+const fn allowed(capability: Capability) -> &'static str {
+    match capability {
+        Capability::Assist => "ask people for help (at most once in 20 s, signed by the robot)",
+        Capability::Checkpoint => "state that it reached a milestone (signed by the robot)",
+        Capability::Drive => "ask the robot to move",
+        Capability::Evidence => "attach files to the job's record (64 KiB a step, 16 KiB a second)",
+        Capability::Log => "write lines to the robot's log (ten a second)",
+        Capability::Scan => "see what the range sensor sees, outside of privacy zones",
+    }
+}
+
+const fn denied(capability: Capability) -> &'static str {
+    match capability {
+        Capability::Assist => "ask people for help",
+        Capability::Checkpoint => "state that a milestone was reached",
+        Capability::Drive => "ask the robot to move: a request to would end it",
+        Capability::Evidence => "attach anything to the job's record",
+        Capability::Log => "write to the robot's log",
+        Capability::Scan => "see what the range sensor sees",
+    }
+}
+
+fn bounds(manifest: &SkillManifest) -> String {
+    let fuel = manifest.fuel_per_step.map_or("without a limit of fuel".to_owned(), |fuel| {
+        format!("with at most {fuel} units of fuel")
+    });
+    format!(
+        "It has one step each {} ms, {fuel}, and is ended when one takes {} ms longer; {} MiB of \
+         memory, {} KiB of state, {MAX_CALLS_PER_STEP} calls a step.",
+        manifest.period_ms,
+        STEP_PATIENCE.as_millis(),
+        manifest.memory_mib,
+        MAX_STATE_BYTES / 1024
+    )
+}

@@ -1,0 +1,89 @@
+//! Where a skill is rehearsed: a world and an owner's policy.
+
+use crate::config::{self, Config, ConfigError, Driver};
+use crate::envelope::{self, EnvelopeError};
+use crate::policy_file::{self, PolicyFileError};
+use crate::review::{ReviewError, Reviewed};
+use nooterra_hal::sim::SimConfig;
+use nooterra_protocol::policy::PolicyDocument;
+use std::path::{Path, PathBuf};
+
+/// The example robot, which is there without any file.
+const WORLD: &str = include_str!("../../../examples/robots/amr/world.toml");
+const POLICY: &str = include_str!("../../../examples/robots/amr/policy.json");
+
+/// Why a robot's folder is no stage.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The configuration, or the world that it names.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The signed policy.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// There is a configuration and no policy, signed or not.
+    #[error(
+        "{}: no policy; write one beside it as policy.toml or policy.json (docs/first-policy.md)",
+        .0.display()
+    )]
+    NoPolicy(PathBuf),
+    /// The policy before it is signed.
+    #[error(transparent)]
+    Policy(#[from] PolicyFileError),
+}
+
+/// A world and a policy.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// What the gate holds.
+    pub policy: PolicyDocument,
+    /// The masks that the policy names lie here.
+    masks: PathBuf,
+    /// The room and the base.
+    pub world: SimConfig,
+}
+
+impl Stage {
+    /// The example robot's hall.
+    ///
+    /// # Errors
+    /// None that a build can have which passed its tests.
+    pub fn example() -> Result<Self, StageError> {
+        let path = Path::new("examples/robots/amr");
+        Ok(Self {
+            policy: policy_file::parse(POLICY, &path.join("policy.json"))?,
+            masks: path.to_owned(),
+            world: config::parse_toml(WORLD, &path.join("world.toml"))?,
+        })
+    }
+
+    /// A robot's folder, or its `agent.toml`: the policy that is signed for it, and otherwise
+    /// `policy.toml` or `policy.json` beside where that would be.
+    ///
+    /// # Errors
+    /// [`StageError`]
+    pub fn load(robot: &Path) -> Result<Self, StageError> {
+        let file = if robot.is_dir() { robot.join("agent.toml") } else { robot.to_owned() };
+        let config = Config::load(&file)?;
+        let Driver::Sim = config.robot.driver;
+        let path = config.robot.world.clone().unwrap_or_default();
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        let world = config::parse_toml(&text, &path)?;
+        let signed = &config.policy.file;
+        let masks = signed.parent().unwrap_or(Path::new(".")).to_owned();
+        let policy = if signed.exists() {
+            envelope::load(&config)?.document().clone()
+        } else {
+            let mut drafts =
+                ["policy.toml", "policy.json"].map(|name| masks.join(name)).into_iter();
+            let draft = drafts.find(|draft| draft.exists());
+            policy_file::load(&draft.ok_or_else(|| StageError::NoPolicy(file))?)?
+        };
+        Ok(Self { policy, masks, world })
+    }
+
+    pub(super) fn reviewed(&self) -> Result<Reviewed, ReviewError> {
+        Reviewed::new(&self.policy, &self.masks)
+    }
+}

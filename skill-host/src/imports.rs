@@ -1,0 +1,133 @@
+//! The functions that a skill may call, each behind its capability.
+
+use crate::ports;
+use crate::session::{Guest, count_call};
+use crate::world::wit;
+use nooterra_protocol::skill::Capability;
+use std::collections::BTreeSet;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, WasmList, WasmStr};
+
+const ASSIST: &str = "nooterra:skill/assist@0.2.0";
+const CHECKPOINT: &str = "nooterra:skill/checkpoint@0.2.0";
+const EVIDENCE: &str = "nooterra:skill/evidence@0.2.0";
+const LOG: &str = "nooterra:skill/log@0.2.0";
+const TYPES: &str = "nooterra:skill/types@0.2.0";
+
+/// What an import of a component is for.
+pub(crate) enum Import {
+    /// Functions of a capability.
+    Needs(Capability),
+    /// Only types.
+    Types,
+    /// Not of this world.
+    Unknown,
+}
+
+impl Import {
+    pub(crate) fn of(name: &str) -> Self {
+        match name {
+            ASSIST => Self::Needs(Capability::Assist),
+            CHECKPOINT => Self::Needs(Capability::Checkpoint),
+            EVIDENCE => Self::Needs(Capability::Evidence),
+            LOG => Self::Needs(Capability::Log),
+            TYPES => Self::Types,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Offers the imports of the capabilities that are in effect, and nothing else.
+pub(crate) fn link(
+    linker: &mut Linker<Guest>,
+    capabilities: &BTreeSet<Capability>,
+) -> wasmtime::Result<()> {
+    if capabilities.contains(&Capability::Assist) {
+        linker.instance(ASSIST)?.func_wrap("request", assist_request)?;
+    }
+    if capabilities.contains(&Capability::Checkpoint) {
+        linker.instance(CHECKPOINT)?.func_wrap("reached", checkpoint_reached)?;
+    }
+    if capabilities.contains(&Capability::Evidence) {
+        linker.instance(EVIDENCE)?.func_wrap("attach", evidence_attach)?;
+    }
+    if capabilities.contains(&Capability::Log) {
+        linker.instance(LOG)?.func_wrap("line", log_line)?;
+    }
+    Ok(())
+}
+
+type Refusable = wasmtime::Result<(Result<(), wit::Refusal>,)>;
+
+const fn refused(why: wit::Refusal) -> Refusable {
+    Ok((Err(why),))
+}
+
+fn assist_request(mut store: StoreContextMut<'_, Guest>, (reason,): (WasmStr,)) -> Refusable {
+    count_call(&mut store)?;
+    let reason = reason.to_str(&store)?;
+    if reason.is_empty() || reason.len() > ports::MAX_ASSIST_BYTES {
+        return refused(wit::Refusal::Name);
+    }
+    let reason = ports::log_line(&reason);
+    let guest = store.data_mut();
+    if !guest.allowance.assist() {
+        return refused(wit::Refusal::TooOften);
+    }
+    guest.ports.assist(&reason);
+    Ok((Ok(()),))
+}
+
+fn checkpoint_reached(mut store: StoreContextMut<'_, Guest>, (name,): (WasmStr,)) -> Refusable {
+    count_call(&mut store)?;
+    let name = name.to_str(&store)?;
+    if !ports::is_name(&name) {
+        return refused(wit::Refusal::Name);
+    }
+    let name = name.into_owned();
+    let guest = store.data_mut();
+    if !guest.allowance.checkpoint() {
+        return refused(wit::Refusal::TooOften);
+    }
+    guest.ports.checkpoint(&name);
+    Ok((Ok(()),))
+}
+
+fn evidence_attach(
+    mut store: StoreContextMut<'_, Guest>,
+    (name, media_type, bytes): (WasmStr, WasmStr, WasmList<u8>),
+) -> Refusable {
+    count_call(&mut store)?;
+    if bytes.len() > store.data().budget.evidence_bytes {
+        return refused(wit::Refusal::TooLarge);
+    }
+    let (name, media_type) = (name.to_str(&store)?, media_type.to_str(&store)?);
+    if !ports::is_name(&name) || !ports::is_name(&media_type) {
+        return refused(wit::Refusal::Name);
+    }
+    let (name, media_type) = (name.into_owned(), media_type.into_owned());
+    let bytes = bytes.as_le_slice(&store).to_vec();
+    let guest = store.data_mut();
+    if !guest.allowance.evidence(bytes.len()) {
+        return refused(wit::Refusal::TooOften);
+    }
+    guest.budget.evidence_bytes -= bytes.len();
+    guest.ports.evidence(&name, &media_type, &bytes);
+    Ok((Ok(()),))
+}
+
+fn log_line(mut store: StoreContextMut<'_, Guest>, (text,): (WasmStr,)) -> wasmtime::Result<()> {
+    count_call(&mut store)?;
+    let line = ports::log_line(&text.to_str(&store)?);
+    let guest = store.data_mut();
+    if !guest.allowance.line() {
+        guest.dropped_lines += 1;
+        return Ok(());
+    }
+    let dropped = std::mem::take(&mut guest.dropped_lines);
+    if dropped > 0 {
+        guest.ports.note(&format!("{dropped} lines of its log were dropped: too many"));
+    }
+    guest.ports.log(&line);
+    Ok(())
+}
