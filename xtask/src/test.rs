@@ -14,6 +14,11 @@ const PACKAGES: &[Package] = &[
         why: "systemd-run speaks over it in the test of the shipped unit",
     },
     Package {
+        name: "mosquitto",
+        path: "/usr/sbin/mosquitto",
+        why: "the cloud's link is tested over a real broker",
+    },
+    Package {
         name: "python3",
         path: "/usr/bin/python3",
         why: "an independent script checks `policy backtest`",

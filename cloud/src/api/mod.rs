@@ -75,7 +75,13 @@
 //! GET  /v1/robots               admin    -> 200 {"robots":[Robot]}
 //! GET  /v1/robots/{id}          admin    -> 200 Robot
 //!      Robot = {"id","online","last_seen"|null,"enrolled_at","device_key",
+//!               "standing":{"state":"in_service"|"maintenance"|"quarantined"|"revoked",
+//!                           "reason"|null,"since"|null},
 //!               "health": uplink::Health|null, "capabilities": observation::Capabilities|null}
+//! POST /v1/robots/{id}/revoke       admin  {"reason"}  -> 200 Robot   closes its key for ever
+//! POST /v1/robots/{id}/quarantine   admin  {"reason"}  -> 200 Robot   hears only what stops it
+//! POST /v1/robots/{id}/maintenance  admin  {"reason"}  -> 200 Robot   gets no further job
+//! POST /v1/robots/{id}/restore      admin  {"reason"}  -> 200 Robot   of the last two
 //! GET  /v1/robots/{id}/records  admin  ?after=CURSOR&kind=K&class=C&limit=N(<=1000, 200)
 //!                                        -> 200 {"records":[Record],"next":CURSOR}
 //!      Record = {"cursor","journal","seq","class","kind","boot","at":time::Stamp,"body",
@@ -143,6 +149,7 @@ mod observe;
 mod robots;
 mod serve;
 mod skills;
+mod standing;
 
 pub(crate) use json::unverified;
 pub(crate) use observe::Figures;
@@ -221,6 +228,10 @@ fn routes() -> OpenApiRouter<Arc<Core>> {
         .routes(routes!(robots::records))
         .routes(routes!(robots::verdicts))
         .routes(routes!(robots::events))
+        .routes(routes!(standing::maintain))
+        .routes(routes!(standing::quarantine))
+        .routes(routes!(standing::restore))
+        .routes(routes!(standing::revoke))
         .routes(routes!(commands::show))
         .routes(routes!(skills::bundle))
         .routes(routes!(skills::signature))
