@@ -154,7 +154,7 @@ fn a_verdict_and_a_sample() {
 fn what_travels_on_the_uplink() {
     let journal = JournalId::new("jn_1").unwrap();
     let records = vec![Blob(vec![1, 2, 3]), Blob(vec![])];
-    let batch = Batch { journal: journal.clone(), records };
+    let batch = Batch { journal: journal.clone(), records, since: None };
     compare("batch.hex", &dump(&codec::to_vec(&batch).unwrap()));
     let ack = Ack { class: Class::Critical, journal, through_seq: 300 };
     compare("ack.hex", &dump(&codec::to_vec(&ack).unwrap()));

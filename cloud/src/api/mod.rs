@@ -19,7 +19,9 @@
 //! five minutes ago, not after in seven days unless configured otherwise. Nothing of the CSR
 //! is taken but its key, after its self-signature was checked. The same P-256 key is the
 //! device key: it signs the robot's facts. A connection ends at its certificate's `notAfter`.
-//! A robot that enrols again with another key closes its older certificates.
+//! A robot that enrols again with another key closes its older certificates. A key that was
+//! revoked is refused on both ports, with 403 `certificate_revoked` and CONNACK 0x8A, and never
+//! opens again. `docs/cloud-link.md` lists what a robot may do and use, and every refusal.
 //!
 //! # The MQTT endpoint
 //! MQTT 5, topics of `nooterra_protocol::topic`. The client id must be the robot's id; user

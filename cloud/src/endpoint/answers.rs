@@ -46,6 +46,8 @@ impl Session {
         let (code, ack) = match taken {
             Ok(Taken::Kept(ack)) => (PubackReasonCode::Success, ack),
             Ok(Taken::NotIts) => (PubackReasonCode::NotAuthorized, None),
+            // Never here, where batches come in order.
+            Ok(Taken::OutOfOrder) => (PubackReasonCode::ImplementationSpecificError, None),
             Ok(Taken::Unreadable) => (PubackReasonCode::PayloadFormatInvalid, None),
             Ok(Taken::Barred) => {
                 let why = "the robot's key is revoked, or another one is enrolled";

@@ -21,6 +21,7 @@ mod intake;
 mod quota;
 mod registry;
 mod session;
+mod wire;
 
 pub(crate) use registry::{End, Registry};
 pub(crate) use session::serve;

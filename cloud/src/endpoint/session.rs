@@ -2,19 +2,20 @@
 
 use super::quota::Quota;
 use super::registry::{End, Registration};
+use super::wire;
 use crate::core::Core;
 use crate::standing::Admission;
 use crate::store::{StoreError, robots, standings};
 use crate::tls::{self, Accepted, Identity};
 use mqtt_protocol_core::mqtt::common::Cursor;
-use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, Event, TimerKind};
+use mqtt_protocol_core::mqtt::connection::{Event, TimerKind};
 use mqtt_protocol_core::mqtt::packet::{
     GenericPacketTrait as _, MaximumQos, Packet, Properties, Property, ReasonString,
     RetainAvailable, ServerKeepAlive, SharedSubscriptionAvailable, SubscriptionIdentifierAvailable,
     WildcardSubscriptionAvailable, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::{ConnectReasonCode, DisconnectReasonCode, MqttError};
-use mqtt_protocol_core::mqtt::{Connection, Version, role};
+use mqtt_protocol_core::mqtt::{Connection, role};
 use nooterra_protocol::topic::{Channel, Topic};
 use std::collections::VecDeque;
 use std::io;
@@ -26,12 +27,6 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
-
-/// The largest packet that is read: a batch of 32 KiB that a record of 48 KiB may overrun.
-const MAX_PACKET_BYTES: u32 = 128 * 1024;
-
-/// QoS 1 publications of a robot that may be unacknowledged at once.
-const RECEIVE_MAXIMUM: u16 = 16;
 
 /// What is read at once. A connection keeps it, and most of them are quiet.
 const READ_BYTES: usize = 4 * 1024;
@@ -123,11 +118,6 @@ impl Session {
         peer: SocketAddr,
         stream: TlsStream<TcpStream>,
     ) -> Self {
-        let options = ConnectionOptions::new()
-            .maximum_packet_size_recv(MAX_PACKET_BYTES)
-            .receive_maximum(RECEIVE_MAXIMUM);
-        let mut mqtt = Connection::with_options(Version::V5_0, options);
-        mqtt.set_auto_ping_response(true);
         Self {
             acks: false,
             commands: false,
@@ -135,7 +125,7 @@ impl Session {
             identity,
             in_flight: 0,
             keep_alive: None,
-            mqtt,
+            mqtt: wire::server(),
             out: Vec::new(),
             peer,
             quota: Quota::new(Instant::now()),
@@ -182,7 +172,7 @@ impl Session {
                         return Over::Refused(why);
                     }
                 },
-                () = tokio::time::sleep(recheck) => continue,
+                () = tokio::time::sleep(recheck) => Next::Recheck,
                 () = until(self.keep_alive) => Next::KeepAlive,
                 () = tokio::time::sleep_until(connect_by), if !connected => {
                     return Over::NoConnect;
@@ -197,6 +187,7 @@ impl Session {
             let done = match next {
                 Next::Bytes(n) => self.receive(buffer.get(..n).unwrap_or_default()).await,
                 Next::Commands => self.send_commands().await,
+                Next::Recheck => self.recheck().await,
                 Next::KeepAlive => {
                     let events = self.mqtt.notify_timer_fired(TimerKind::PingreqRecv);
                     self.work(events).await
@@ -211,9 +202,7 @@ impl Session {
 
     async fn receive(&mut self, bytes: &[u8]) -> Result<(), Over> {
         let mut cursor = Cursor::new(bytes);
-        let end = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        while cursor.position() < end {
-            let events = self.mqtt.recv(&mut cursor);
+        while let Some(events) = wire::take(&mut self.mqtt, &mut cursor)? {
             self.work(events).await?;
         }
         Ok(())
@@ -359,6 +348,22 @@ impl Session {
         self.core.store.write(look).await
     }
 
+    /// Who says nothing is looked up now and then: another process on the same store, which
+    /// cannot reach this connection, may have closed its key.
+    async fn recheck(&mut self) -> Result<(), Over> {
+        if self.registration.is_none() {
+            return Ok(());
+        }
+        let (robot, key) = (self.identity.robot.clone(), self.identity.key.clone());
+        let look = move |tx: &_| standings::admission(tx, &robot, Some(&key));
+        if self.core.store.read(look).await? == Admission::Admitted {
+            return Ok(());
+        }
+        let why = "the robot's key is revoked, or another one is enrolled";
+        self.disconnect(DisconnectReasonCode::NotAuthorized, why);
+        Err(Over::Refused(why))
+    }
+
     /// Handles events of which none brings a received packet.
     pub(super) async fn send_only(&mut self, events: Vec<Event>) -> Result<(), Over> {
         for event in events {
@@ -430,6 +435,7 @@ enum Next {
     Bytes(usize),
     Commands,
     KeepAlive,
+    Recheck,
 }
 
 pub(super) enum Signal {

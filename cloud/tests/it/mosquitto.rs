@@ -134,7 +134,7 @@ fn link() -> Entry {
     Entry::Link(Link { reason: None, up: true })
 }
 
-fn records(rig: &Rig, robot: &str) -> usize {
+fn kept(rig: &Rig, robot: &str) -> usize {
     rig.get(&format!("/v1/robots/{robot}/records"))["records"].as_array().unwrap().len()
 }
 
@@ -184,7 +184,7 @@ fn a_job_under_way_outlives_a_lost_link_and_is_completed_over_mosquitto() {
         client.ack();
     }
     assert_eq!(rig.get(&path)["state"], "COMPLETED");
-    assert_eq!(records(&rig, "amr-1"), 6);
+    assert_eq!(kept(&rig, "amr-1"), 6);
     // A command while it is there is there at once, without a new connection.
     rig.post("/v1/robots/amr-1/commands", json!({ "ask": { "type": "lift_veto" } }));
     assert!(matches!(asked(&device, &client.command()).body, Ask::LiftVeto));
@@ -215,7 +215,7 @@ fn mosquitto_binds_names_and_topics_to_certificates_as_it_is_configured() {
     bystander.publish(&good.topic("up/normal"), &good.batch(vec![record]));
     bystander.ack();
     assert!(client.is_silent_for(Duration::from_millis(500)));
-    assert_eq!((records(&rig, "good"), records(&rig, "bad")), (1, 0));
+    assert_eq!((kept(&rig, "good"), kept(&rig, "bad")), (1, 0));
     // Nor with its will.
     let mut will = Mqtt::dial_to(broker.address, &rig, &bad);
     let _ = will.hello("bad", Some("noot/1/good/state"));
@@ -248,13 +248,56 @@ fn the_broker_goes_and_comes_back_and_nothing_that_was_acknowledged_is_lost() {
     client.ack();
     broker.stop();
     rig.wait("/v1/robots/amr-1", |robot| robot["online"] == false);
-    assert_eq!(records(&rig, "amr-1"), 1);
+    assert_eq!(kept(&rig, "amr-1"), 1);
     broker.start_again();
     let mut client = connect(&rig, &broker, &device);
     let record = device.record(&link());
     client.publish(&device.topic("up/normal"), &device.batch(vec![record]));
     client.ack();
-    assert_eq!(records(&rig, "amr-1"), 2);
+    assert_eq!(kept(&rig, "amr-1"), 2);
+}
+
+/// A broker may lose one batch and carry the next: an acknowledgement of the next would be one
+/// of both.
+#[test]
+fn a_batch_behind_one_that_was_lost_is_neither_kept_nor_acknowledged() {
+    let Some((rig, broker)) = rig() else { return };
+    let mut device = rig.enrol("amr-1");
+    let mut client = connect(&rig, &broker, &device);
+    let records: Vec<_> = (0..4).map(|_| device.record(&link())).collect();
+    let seq = |n: usize| nooterra_evidence::Record::decode(&records[n].0).unwrap().seq;
+    let topic = device.topic("up/normal");
+    let send = |client: &mut Mqtt, n: usize, after: u64, acked: u64| {
+        client.publish(&topic, &device.batch_since(vec![records[n].clone()], after, acked));
+    };
+    send(&mut client, 0, 0, 0);
+    assert_eq!(client.ack().through_seq, seq(0));
+    // The second is lost on the way, the third comes.
+    send(&mut client, 2, seq(1), seq(0));
+    assert!(client.is_silent_for(Duration::from_millis(300)));
+    assert_eq!(kept(&rig, "amr-1"), 1);
+    // The robot begins again behind what was acknowledged, and goes on without waiting.
+    send(&mut client, 1, seq(0), seq(0));
+    assert_eq!(client.ack().through_seq, seq(1));
+    send(&mut client, 2, seq(1), seq(0));
+    assert_eq!(client.ack().through_seq, seq(2));
+    // A cloud that was started anew has the robot's word for what was acknowledged.
+    let named = format!("mqtts://{}", broker.address).parse().unwrap();
+    let rig = rig.restart_with(|config| config.broker = Some(named));
+    let mut client = connect(&rig, &broker, &device);
+    send(&mut client, 3, seq(2), seq(1));
+    assert!(client.is_silent_for(Duration::from_millis(300)));
+    send(&mut client, 3, seq(2), seq(2));
+    assert_eq!(client.ack().through_seq, seq(3));
+    // Nor is anything taken that does not say what it follows.
+    let blind = nooterra_protocol::uplink::Batch {
+        journal: device.journal.clone(),
+        records: vec![device.record(&link())],
+        since: None,
+    };
+    client.publish(&topic, &codec::to_vec(&blind).unwrap());
+    assert!(client.is_silent_for(Duration::from_millis(300)));
+    assert_eq!(kept(&rig, "amr-1"), 4);
 }
 
 #[test]
@@ -271,5 +314,5 @@ fn behind_a_broker_nothing_is_taken_from_a_revoked_robot_and_nothing_is_sent_to_
     client.publish(&device.topic("state"), &codec::to_vec(&state).unwrap());
     assert!(client.is_silent_for(Duration::from_millis(500)));
     let robot = rig.get("/v1/robots/amr-1");
-    assert_eq!((&robot["online"], records(&rig, "amr-1")), (&Value::Bool(false), 0));
+    assert_eq!((&robot["online"], kept(&rig, "amr-1")), (&Value::Bool(false), 0));
 }

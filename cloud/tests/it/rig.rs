@@ -18,7 +18,7 @@ use nooterra_protocol::ids::{ActorId, JobId, JournalId, RobotId};
 use nooterra_protocol::keys::{Es256Key, VerifyingKey};
 use nooterra_protocol::private::{PrivateError, SALT_BYTES, Salts};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
-use nooterra_protocol::uplink::{Ack, Batch, State};
+use nooterra_protocol::uplink::{Ack, Batch, Since, State};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -358,7 +358,16 @@ impl Device {
     }
 
     pub(crate) fn batch(&self, records: Vec<Blob>) -> Vec<u8> {
-        codec::to_vec(&Batch { journal: self.journal.clone(), records }).unwrap()
+        let first = records.first().and_then(|record| Record::decode(&record.0).ok());
+        // As if all before it had been acknowledged.
+        let before = first.map_or(0, |record| record.seq - 1);
+        self.batch_since(records, before, before)
+    }
+
+    /// Records that follow `after`, of a robot that was acknowledged through `acked`.
+    pub(crate) fn batch_since(&self, records: Vec<Blob>, after: u64, acked: u64) -> Vec<u8> {
+        let since = Some(Since { acked, after });
+        codec::to_vec(&Batch { journal: self.journal.clone(), records, since }).unwrap()
     }
 }
 
