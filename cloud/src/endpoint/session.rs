@@ -418,6 +418,10 @@ impl Session {
                 let why = "the cloud is stopping; connect again";
                 self.disconnect(DisconnectReasonCode::ServerShuttingDown, why);
             }
+            // Nothing leaves where the state machine has said it already.
+            Over::Mqtt(error) => {
+                self.disconnect((*error).into(), "not MQTT 5 as it was agreed");
+            }
             Over::Stalled | Over::Io(_) => self.out.clear(),
             _ => {}
         }

@@ -253,12 +253,12 @@ fn a_robot_that_acknowledges_nothing_is_sent_a_window_of_commands_and_the_rest_w
         let ask = json!({ "ask": { "type": "release_stop" }, "ttl_ms": 60_000 });
         rig.post("/v1/robots/bad/commands", ask);
     }
-    assert_eq!(client.unacknowledged(Duration::from_millis(500)), 8);
+    assert_eq!(client.unacknowledged(8, Duration::from_millis(500)), 8);
     // Nor does asking for them again and again open it further.
     for _ in 0..3 {
         client.subscribe(&[&device.topic("cmd")]);
     }
-    assert_eq!(client.unacknowledged(Duration::from_millis(500)), 8);
+    assert_eq!(client.unacknowledged(8, Duration::from_millis(500)), 8);
     bystander.notices_nothing(&rig);
 }
 
@@ -284,12 +284,12 @@ fn a_robot_that_does_not_read_is_given_up_and_holds_up_nobody() {
 
 /// At each stage: before TLS, inside the handshake, before CONNECT, inside a packet.
 #[test]
-fn whoever_dribbles_or_falls_silent_is_closed_and_others_connect_meanwhile() {
+fn whoever_dribbles_or_falls_silent_is_closed_and_other_hosts_connect_meanwhile() {
     let rig = Rig::new();
     let mut bystander = Bystander::new(&rig);
-    let device = rig.enrol("bad");
+    let (device, other) = (rig.enrol("bad"), rig.enrol("other"));
     let mut silent: Vec<_> =
-        (0..200).map(|_| std::net::TcpStream::connect(rig.mqtt).unwrap()).collect();
+        (0..300).map(|_| std::net::TcpStream::connect(rig.mqtt).unwrap()).collect();
     let mut begun: Vec<_> = (0..20)
         .map(|_| {
             let mut tcp = std::net::TcpStream::connect(rig.mqtt).unwrap();
@@ -298,11 +298,15 @@ fn whoever_dribbles_or_falls_silent_is_closed_and_others_connect_meanwhile() {
             tcp
         })
         .collect();
-    let mut unconnected = Mqtt::dial(&rig, &device);
+    let mut unconnected = Mqtt::dial_from([127, 0, 0, 3].into(), &rig, &device);
     // CONNECT, of which the end never comes.
     unconnected.send_raw(b"\x10\x40\x00\x04MQTT\x05");
     let started = Instant::now();
     bystander.notices_nothing(&rig);
+    // More than all handshakes that there are, and yet another host has its share.
+    let mut elsewhere = Mqtt::dial_from([127, 0, 0, 2].into(), &rig, &other);
+    assert_eq!(elsewhere.hello("other", None), Some(ConnectReasonCode::Success));
+    assert!(started.elapsed() < Duration::from_secs(9), "it waited for the silent ones");
     for tcp in silent.iter_mut().chain(&mut begun) {
         tcp.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         let mut rest = [0; 64];

@@ -118,7 +118,7 @@ fn connect(rig: &Rig, broker: &Mosquitto, device: &Device) -> Mqtt {
         if rig.get(&path)["online"] == true {
             return client;
         }
-        assert!(started.elapsed() < Duration::from_secs(20), "{path} stays offline");
+        assert!(started.elapsed() < Duration::from_secs(60), "{path} stays offline");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -27,7 +27,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -408,7 +408,10 @@ pub(crate) fn tls_config_with(
 pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 pub(crate) fn dial(address: SocketAddr, config: &Arc<ClientConfig>) -> Tls {
-    let tcp = TcpStream::connect(address).unwrap();
+    tls(TcpStream::connect(address).unwrap(), address, config)
+}
+
+fn tls(tcp: TcpStream, address: SocketAddr, config: &Arc<ClientConfig>) -> Tls {
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
     tcp.set_nodelay(true).unwrap();
     let name = ServerName::from(address.ip());
@@ -434,7 +437,21 @@ impl Mqtt {
 
     /// As [`Self::dial`], somewhere else.
     pub(crate) fn dial_to(address: SocketAddr, rig: &Rig, device: &Device) -> Self {
-        let tls = dial(address, &tls_config(&rig.root_pem, Some(device)));
+        Self::over(dial(address, &tls_config(&rig.root_pem, Some(device))))
+    }
+
+    /// As [`Self::dial`], from another address of this machine.
+    pub(crate) fn dial_from(own: IpAddr, rig: &Rig, device: &Device) -> Self {
+        let tcp = rig.runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind((own, 0).into()).unwrap();
+            socket.connect(rig.mqtt).await.unwrap().into_std().unwrap()
+        });
+        tcp.set_nonblocking(false).unwrap();
+        Self::over(tls(tcp, rig.mqtt, &tls_config(&rig.root_pem, Some(device))))
+    }
+
+    fn over(tls: Tls) -> Self {
         let (inbox, mqtt) = (VecDeque::new(), Connection::new(Version::V5_0));
         Self { code: None, words: String::new(), inbox, mqtt, tls }
     }
@@ -573,10 +590,15 @@ impl Mqtt {
         self.code
     }
 
-    /// What is published to it until nothing comes for a while; nothing of it is acknowledged.
-    pub(crate) fn unacknowledged(&mut self, quiet: Duration) -> usize {
+    /// How much is published to it: at least so much, and then until nothing comes for a while.
+    /// Nothing of it is acknowledged.
+    pub(crate) fn unacknowledged(&mut self, at_least: usize, quiet: Duration) -> usize {
+        let publications = |inbox: &VecDeque<Packet>| {
+            inbox.iter().filter(|packet| matches!(packet, Packet::V5_0Publish(_))).count()
+        };
+        while publications(&self.inbox) < at_least && self.read(PATIENCE).is_some() {}
         while self.read(quiet).is_some() {}
-        self.inbox.iter().filter(|packet| matches!(packet, Packet::V5_0Publish(_))).count()
+        publications(&self.inbox)
     }
 
     /// As [`Self::hello`], with a keep-alive of so many seconds.
