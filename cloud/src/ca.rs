@@ -215,6 +215,25 @@ impl Ca {
         let chain = vec![leaf.der().clone(), self.root.clone()];
         Ok((chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into()))
     }
+
+    /// A fresh key and certificate with which this cloud is a client of its broker, under a
+    /// name that no robot can have.
+    pub(crate) fn certify_client(
+        &self,
+        name: &str,
+        now: WallMillis,
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), CaError> {
+        if RobotId::new(name).is_ok() {
+            return Err(CaError::Make(format!("`{name}` could be a robot")));
+        }
+        let key = KeyPair::generate().map_err(make)?;
+        let mut params = leaf_params(name, now, SERVER_LIFETIME)?;
+        params.serial_number = Some(SerialNumber::from_slice(&entropy()?));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let leaf = params.signed_by(&key, &self.issuer).map_err(make)?;
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        Ok((vec![leaf.der().clone()], key))
+    }
 }
 
 // rcgen's errors are many and mean the same to us.

@@ -18,12 +18,18 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// How often the server's certificate is made anew.
 const RENEWAL: Duration = Duration::from_secs(24 * 3600);
+
+/// Connections that wait for the accept loop: a fleet that comes back at once.
+const BACKLOG: u32 = 4096;
+
+/// What waits in the system for one robot to read; a window of ordinary commands is smaller.
+const MQTT_SEND_BYTES: u32 = 64 * 1024;
 
 /// The name under which the cloud acts, on facts and envelopes.
 const ACTOR: &str = "cloud";
@@ -109,8 +115,8 @@ impl Cloud {
         let admin_token = admin_token(&admin_token_file)?;
         let (store, journal) = open_store(&dir.join("cloud.sqlite"))?;
 
-        let (http, http_addr) = listen("http", config.http).await?;
-        let (mqtt, mqtt_addr) = listen("mqtt", config.mqtt).await?;
+        let (http, http_addr) = listen("http", config.http, None)?;
+        let (mqtt, mqtt_addr) = listen("mqtt", config.mqtt, Some(MQTT_SEND_BYTES))?;
         let hosts = hosts(&config, [http_addr, mqtt_addr]);
         let certificate = Arc::new(ServerCertificate::new(&ca, &hosts, now)?);
         let http_tls = tls::server_config(&ca, &config.clock, &certificate, ClientAuth::Optional)?;
@@ -125,7 +131,10 @@ impl Cloud {
             claim_code_lifetime: config.claim_code_lifetime,
             clock: config.clock.clone(),
             figures: api::Figures::default(),
-            mqtt: advertised(&config, mqtt_addr),
+            mqtt: match &config.broker {
+                Some(broker) => broker.to_string(),
+                None => advertised(&config, mqtt_addr),
+            },
             registry: Registry::default(),
             robot_certificate_lifetime: config.robot_certificate_lifetime,
             server: Arc::new(server),
@@ -142,6 +151,9 @@ impl Cloud {
         tasks.spawn(tls::accept("http", http, Arc::new(http_tls), stopped.clone(), move |it| {
             api::serve(shared.clone(), router.clone(), it, until.clone())
         }));
+        if let Some(broker) = config.broker {
+            tasks.spawn(endpoint::broker::keep(core.clone(), broker, stopped.clone()));
+        }
         tasks.spawn(renew(core, certificate, hosts, stopped));
         tracing::info!(%http_addr, %mqtt_addr, root_sha256 = %root_sha256, "cloud started");
         Ok(Self {
@@ -277,14 +289,25 @@ fn open_store(path: &Path) -> Result<(Store, JournalId), StartError> {
     Ok((store, journal))
 }
 
-async fn listen(
+/// `send` bounds what waits in the system for each peer to read, bytes.
+fn listen(
     port: &'static str,
     address: SocketAddr,
+    send: Option<u32>,
 ) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { address, port, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
+    let listener = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // So that a cloud that was killed can be started again at once.
+        socket.set_reuseaddr(true)?;
+        if let Some(send) = send {
+            socket.set_send_buffer_size(send)?;
+        }
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    };
+    listener().map_err(|source| StartError::Listen { address, port, source })
 }
 
 /// Every name under which a client on this machine or one that was told `--host` may dial.

@@ -1,6 +1,7 @@
 //! Commands: signed, expiring envelopes. They wait in the store; a connection sends them.
 
 use crate::jobs::{Server, new_id};
+use crate::standing::{self, Barred};
 use crate::store::{StoreError, commands};
 use nooterra_protocol::command::{Ask, RemoteCommand};
 use nooterra_protocol::envelope::{Envelope, MAX_VALIDITY_MS, Signed, SignedError};
@@ -17,6 +18,8 @@ pub(crate) const MAX_REASON_BYTES: usize = 512;
 /// Why a command is not made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
+    #[error(transparent)]
+    Barred(#[from] Barred),
     #[error("no random bytes: {0}")]
     Entropy(#[from] getrandom::Error),
     #[error("a command is valid for 1 ms to {MAX_VALIDITY_MS} ms")]
@@ -54,6 +57,7 @@ pub(crate) fn issue_for(
     job: Option<&JobId>,
 ) -> Result<EnvelopeId, CommandError> {
     check(ask)?;
+    standing::permit(tx, robot, ask)??;
     let now = server.now();
     let expires_at = now.plus(ttl);
     if !(1..=MAX_VALIDITY_MS).contains(&expires_at.millis_since(now)) {

@@ -1,8 +1,11 @@
 //! What can be chosen when a cloud starts.
 
 use crate::clock::{Clock, SystemClock};
+use rustls::pki_types::ServerName;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +19,8 @@ pub const DEFAULT_MQTT_PORT: u16 = 8883;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
+    /// The broker through which robots reach this cloud; none where they connect to it directly.
+    pub broker: Option<Broker>,
     /// How long a claim code is good for.
     pub claim_code_lifetime: Duration,
     /// Where time comes from.
@@ -33,11 +38,54 @@ pub struct Config {
     pub robot_certificate_lifetime: Duration,
 }
 
+/// Where an MQTT 5 broker is, which takes certificates of this cloud's authority.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Broker {
+    /// Name or address; the broker's certificate carries it.
+    pub host: String,
+    /// Such as 8883.
+    pub port: u16,
+}
+
+/// Why a text names no broker.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("`{0}` names no broker; write mqtts://HOST or mqtts://HOST:PORT")]
+pub struct NoBroker(String);
+
+impl FromStr for Broker {
+    type Err = NoBroker;
+    fn from_str(text: &str) -> Result<Self, NoBroker> {
+        let no = || NoBroker(text.to_owned());
+        let rest = text.strip_prefix("mqtts://").ok_or_else(no)?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (host, port) = match rest.strip_prefix('[') {
+            Some(rest) => rest.split_once(']').ok_or_else(no)?,
+            None => rest.split_at(rest.find(':').unwrap_or(rest.len())),
+        };
+        let port = match port.strip_prefix(':') {
+            Some(port) => port.parse().map_err(|_| no())?,
+            None if port.is_empty() => DEFAULT_MQTT_PORT,
+            None => return Err(no()),
+        };
+        ServerName::try_from(host).map_err(|_| no())?;
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+impl fmt::Display for Broker {
+    /// As robots are told to dial it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
 impl Config {
     /// On this machine only, on the usual ports.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self {
+            broker: None,
             claim_code_lifetime: Duration::from_secs(15 * 60),
             clock: Arc::new(SystemClock::default()),
             data_dir: data_dir.into(),
@@ -54,5 +102,34 @@ impl Config {
         config.http.set_port(0);
         config.mqtt.set_port(0);
         config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_is_named_by_a_url_and_told_to_robots_as_host_and_port() {
+        for (text, told) in [
+            ("mqtts://broker.example", "broker.example:8883"),
+            ("mqtts://broker.example:1/", "broker.example:1"),
+            ("mqtts://192.0.2.7:18883", "192.0.2.7:18883"),
+            ("mqtts://[2001:db8::7]", "[2001:db8::7]:8883"),
+            ("mqtts://[2001:db8::7]:9", "[2001:db8::7]:9"),
+        ] {
+            assert_eq!(text.parse::<Broker>().unwrap().to_string(), told);
+        }
+        for bad in [
+            "mqtt://x",
+            "mqtts://",
+            "mqtts://x:",
+            "mqtts://x:99999",
+            "mqtts://a b",
+            "x:1",
+            "mqtts://[::1]x",
+        ] {
+            assert!(bad.parse::<Broker>().is_err(), "{bad}");
+        }
     }
 }

@@ -6,9 +6,9 @@ use crate::store::{StoreError, commands};
 use nooterra_evidence::{Record, RecordError};
 use nooterra_protocol::codec::{self, CodecError};
 use nooterra_protocol::entry::{Class, Entry};
-use nooterra_protocol::ids::RobotId;
+use nooterra_protocol::ids::{JournalId, RobotId};
 use nooterra_protocol::time::WallMillis;
-use nooterra_protocol::uplink::{Ack, Batch};
+use nooterra_protocol::uplink::{Ack, Batch, Since};
 use rusqlite::Connection;
 
 /// Why a batch is not taken. Nothing of it is kept then, and nothing acknowledged.
@@ -35,6 +35,18 @@ pub(crate) struct Checked {
     class: Class,
     records: Vec<Record>,
     through_seq: u64,
+}
+
+impl Checked {
+    /// What stands before it, as far as its sender says.
+    pub(crate) const fn since(&self) -> Option<Since> {
+        self.batch.since
+    }
+
+    /// Which journal it is of, and up to where it goes.
+    pub(crate) fn through(&self) -> (&JournalId, u64) {
+        (&self.batch.journal, self.through_seq)
+    }
 }
 
 /// Reads a batch as it came on the topic of `class`.
@@ -161,7 +173,6 @@ mod tests {
     use super::*;
     use nooterra_protocol::codec::Blob;
     use nooterra_protocol::entry::Link;
-    use nooterra_protocol::ids::JournalId;
     use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp};
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
@@ -174,7 +185,8 @@ mod tests {
             .map(|seq| Record::of_entry(&entry, Class::Normal, *seq, 1, stamp).unwrap())
             .map(|record| Blob(record.encode().unwrap()))
             .collect();
-        codec::to_vec(&Batch { journal: JournalId::new("j").unwrap(), records }).unwrap()
+        codec::to_vec(&Batch { journal: JournalId::new("j").unwrap(), records, since: None })
+            .unwrap()
     }
 
     proptest! {

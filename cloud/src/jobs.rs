@@ -6,6 +6,7 @@
 use crate::clock::Clock;
 use crate::commands::{self, CommandError};
 use crate::fold::{self, Created, FoldError, Reserved};
+use crate::standing::{self, Barred};
 use crate::store::jobs::{JobRow, NewFact, append, robot_stream, signed_of, stream_of};
 use crate::store::{StoreError, jobs, robots, skills};
 use nooterra_protocol::codec::Digest;
@@ -27,6 +28,8 @@ use std::time::Duration;
 pub(crate) enum JobError {
     #[error("skill {0} has no action `{1}`")]
     Action(String, String),
+    #[error(transparent)]
+    Barred(#[from] Barred),
     #[error(transparent)]
     Command(#[from] CommandError),
     #[error("no random bytes: {0}")]
@@ -94,11 +97,24 @@ impl Server {
         self.clock.wall()
     }
 
-    /// States a fact about a job: the next of its own count, which is part of the transaction.
+    /// States a fact in the stream of a robot.
+    pub(crate) fn state_of_robot<P: Serialize>(
+        &self,
+        tx: &Connection,
+        robot: &RobotId,
+        kind: EventType,
+        payload: &P,
+    ) -> Result<(), JobError> {
+        let signed = self.state(tx, None, kind, payload)?;
+        place(tx, &robot_stream(robot)?, &signed, false, self.now())?;
+        Ok(())
+    }
+
+    /// States a fact: the next of its own count, which is part of the transaction.
     fn state<P: Serialize>(
         &self,
         tx: &Connection,
-        job: &JobId,
+        job: Option<&JobId>,
         kind: EventType,
         payload: &P,
     ) -> Result<Signed<Fact>, JobError> {
@@ -111,7 +127,7 @@ impl Server {
             actor: &self.actor,
             actor_seq: u64::try_from(count).map_err(|e| StoreError::damaged("a counter", e))?,
             at: self.clock.stamp(),
-            job: Some(job),
+            job,
             journal: &self.journal,
             kind,
         };
@@ -128,7 +144,7 @@ impl Server {
     ) -> Result<JobRow, JobError> {
         let mut row = load(tx, job)?;
         step(row.state, kind)?;
-        let signed = self.state(tx, job, kind, payload)?;
+        let signed = self.state(tx, Some(job), kind, payload)?;
         let now = self.now();
         let head = place(tx, &stream_of(job)?, &signed, false, now)?;
         fold::next(&mut row, signed.body(), head, now)??;
@@ -153,7 +169,7 @@ impl Server {
         let id = JobId::new(id).map_err(|e| StoreError::damaged("a job id", e))?;
         let payload =
             Created { plan: plan.clone(), requester: requester.clone(), robot: robot.clone() };
-        let signed = self.state(tx, &id, EventType::JobCreated, &payload)?;
+        let signed = self.state(tx, Some(&id), EventType::JobCreated, &payload)?;
         let now = self.now();
         let head = place(tx, &stream_of(&id)?, &signed, false, now)?;
         let row = fold::first(&id, signed.body(), head, now)?;
@@ -195,11 +211,13 @@ impl Server {
             robot: &'a RobotId,
         }
         let JobRow { robot, plan, .. } = load(tx, job)?;
+        // Before anything is stated: the reason is the robot's, not the job's.
+        let ask = Ask::StartJob { job: job.clone(), plan: plan.clone() };
+        standing::permit(tx, &robot, &ask)??;
         self.advance(tx, job, EventType::Matched, &Matched { robot: &robot })?;
         for skill in plan.skills() {
             self.advance(tx, job, EventType::SkillLicensed, skill)?;
         }
-        let ask = Ask::StartJob { job: job.clone(), plan };
         let command = commands::issue(tx, self, &robot, &ask, ttl, Some(job))?;
         self.advance(tx, job, EventType::Reserved, &Reserved { command, robot })
     }
@@ -220,7 +238,10 @@ impl Server {
         let after = self.advance(tx, job, EventType::Cancelled, &Cancelled { reason })?;
         if before.command.is_some() {
             let ask = Ask::CancelJob { job: job.clone(), reason: reason.to_owned() };
-            commands::issue(tx, self, &before.robot, &ask, ttl, Some(job))?;
+            // A revoked robot is told nothing more; the job ends here all the same.
+            if standing::permit(tx, &before.robot, &ask)?.is_ok() {
+                commands::issue(tx, self, &before.robot, &ask, ttl, Some(job))?;
+            }
         }
         Ok(after)
     }

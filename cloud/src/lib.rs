@@ -13,12 +13,14 @@
 //! - `ca`: the private root, and the certificates of robots and of the server itself.
 //! - `tls`: both ports' TLS 1.3, who is at the other end, and the accept loop.
 //! - `endpoint`: MQTT 5 for robots. Topics come from the certificate, never from the client.
+//! - [`broker_files()`]: what mosquitto needs to stand between robots and the cloud.
 //! - [`api`]: HTTP and JSON for people and programs. Its text is the contract.
 //! - `console`: the page for people, of the same API as anybody's.
 //! - `jobs`: event-sourced jobs. A stream of signed facts per job, hash-chained; the state is
 //!   a fold (`fold`) with the one transition table of `nooterra_protocol::job`.
 //! - [`replay()`]: reads the streams again, and compares what they say with what is shown.
 //! - `ingest`: what robots send: journal records, kept as they are, and what follows from them.
+//! - `standing`: whether a robot is in service, in maintenance, quarantined or revoked.
 //! - `commands`: signed, expiring envelopes to robots, sent until the robot's journal names them.
 //! - `store`: one SQLite file, one thread that writes, readers beside it.
 //!
@@ -38,6 +40,7 @@
 
 pub mod api;
 
+mod broker_files;
 mod ca;
 mod clock;
 mod cloud;
@@ -46,6 +49,7 @@ mod config;
 mod console;
 mod core;
 mod endpoint;
+mod fair;
 mod files;
 mod fold;
 mod ingest;
@@ -54,12 +58,14 @@ mod jobs;
 #[doc(hidden)]
 pub mod measure;
 mod replay;
+mod standing;
 mod store;
 mod tls;
 
+pub use broker_files::{BrokerFilesError, broker_files};
 pub use ca::CaError;
 pub use clock::{Clock, SystemClock};
 pub use cloud::{Cloud, StartError};
-pub use config::{Config, DEFAULT_HTTP_PORT, DEFAULT_MQTT_PORT};
+pub use config::{Broker, Config, DEFAULT_HTTP_PORT, DEFAULT_MQTT_PORT, NoBroker};
 pub use replay::{Difference, Options as ReplayOptions, Replay, ReplayError, replay};
 pub use store::StoreError;

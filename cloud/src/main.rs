@@ -4,8 +4,8 @@ mod cli;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use nooterra_cloud::{
-    Cloud, Config, DEFAULT_HTTP_PORT, DEFAULT_MQTT_PORT, Difference, Replay, ReplayOptions,
-    StartError,
+    Broker, BrokerFilesError, CaError, Cloud, Config, DEFAULT_HTTP_PORT, DEFAULT_MQTT_PORT,
+    Difference, Replay, ReplayOptions, StartError,
 };
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,7 +25,7 @@ Exit codes:
   6  job watch, job run: the job ended, and is not completed
   7  the cloud refused what was asked
 
-Where the cloud is, for all commands but `serve` and `replay`:
+Where the cloud is, for all commands but `serve`, `replay` and `broker`:
   --data DIR on its own machine, else --url, --ca and --token-file, or
   NOOTERRA_CLOUD_DATA, NOOTERRA_CLOUD_URL, NOOTERRA_CLOUD_CA, NOOTERRA_CLOUD_TOKEN_FILE
 
@@ -45,6 +45,13 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Ask(cli::Command),
+    /// Write what mosquitto needs to carry the link of this cloud.
+    ///
+    /// Into DIR: `mosquitto.conf`, which names the rest; `acl`, which binds topics to
+    /// certificates; and a key with a certificate of this cloud's authority, valid for 90 days:
+    /// run it again before, and restart mosquitto. Its user must be able to read them. Then
+    /// start the cloud with `serve --broker`.
+    Broker(BrokerFiles),
     /// Print the completions of a shell, to be sourced or installed.
     Completions {
         /// Which shell.
@@ -68,6 +75,20 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+struct BrokerFiles {
+    /// The cloud's data directory; `serve` was started on it before.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// A name or address by which robots and the cloud reach the broker; may be given several
+    /// times.
+    #[arg(long, required = true, value_name = "NAME")]
+    host: Vec<String>,
+    /// Where the files are written.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
 struct ReplayArgs {
     /// Compare only; what it does unless told to rebuild.
     #[arg(long, conflicts_with = "rebuild")]
@@ -88,6 +109,9 @@ struct ReplayArgs {
 
 #[derive(Debug, clap::Args)]
 struct Serve {
+    /// Robots connect to this broker, and so does the cloud; see `nooterra-cloud broker`.
+    #[arg(long, value_name = "mqtts://HOST:PORT")]
+    broker: Option<Broker>,
     /// How long a robot's certificate is valid, hours.
     #[arg(long, value_name = "HOURS", default_value_t = 168, value_parser = clap::value_parser!(u32).range(1..=8760))]
     certificate_hours: u32,
@@ -128,6 +152,15 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Ask(command) => cli::run(command),
+        Command::Broker(BrokerFiles { data, host, out }) => {
+            match nooterra_cloud::broker_files(&data, &host, &out) {
+                Ok(()) => {
+                    print(&format!("mosquitto -c {}\n", out.join("mosquitto.conf").display()))
+                }
+                Err(error @ BrokerFilesError::Ca(CaError::Host(_))) => fail(&error, 2),
+                Err(error) => fail(&error, 3),
+            }
+        }
         Command::Openapi => match nooterra_cloud::api::openapi_json() {
             Ok(document) => print(&document),
             Err(error) => fail(&error, 1),
@@ -193,6 +226,7 @@ async fn run(serve: Serve) -> ExitCode {
         Err(error) => return fail(&error, 1),
     };
     let mut config = Config::new(serve.data);
+    config.broker = serve.broker;
     config.hosts = serve.host;
     config.http = serve.http;
     config.mqtt = serve.mqtt;

@@ -3,6 +3,7 @@
 
 use crate::ca::{Ca, CaError, ROBOT_URI};
 use crate::clock::Clock;
+use crate::fair::{Hosts, Shares};
 use nooterra_protocol::ids::RobotId;
 use nooterra_protocol::keys::VerifyingKey;
 use nooterra_protocol::time::WallMillis;
@@ -13,7 +14,7 @@ use rustls::server::{
 };
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, RwLock};
@@ -28,8 +29,13 @@ use x509_parser::extensions::GeneralName;
 /// How long a peer may take to finish its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Handshakes under way at once on one port; further connections wait in the system's backlog.
-const MAX_HANDSHAKES: usize = 256;
+/// How long a connection may wait for its turn to shake hands: what a thousand robots need that
+/// come back together, on a slow machine.
+const TURN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What one host may take of a port. A fleet may be behind one address.
+const SHARES: Shares =
+    Shares { connections_of_one: MAX_CONNECTIONS / 2, handshakes: 256, handshakes_of_one: 64 };
 
 /// Connections open at once on one port; further ones wait in the system's backlog.
 const MAX_CONNECTIONS: usize = 4096;
@@ -143,6 +149,26 @@ pub(crate) fn server_config(
     Ok(config)
 }
 
+/// The configuration with which this cloud dials its broker, as `name`, with a fresh
+/// certificate.
+pub(crate) fn client_config(
+    ca: &Ca,
+    clock: &Arc<dyn Clock>,
+    name: &str,
+) -> Result<ClientConfig, CaError> {
+    let make = |error: rustls::Error| CaError::Make(error.to_string());
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.root().clone()).map_err(make)?;
+    let (chain, key) = ca.certify_client(name, clock.wall())?;
+    let time = Arc::new(TlsTime(clock.clone()));
+    ClientConfig::builder_with_details(Arc::new(aws_lc_rs::default_provider()), time)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(make)?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .map_err(make)
+}
+
 #[derive(Debug)]
 struct TlsTime(Arc<dyn Clock>);
 
@@ -179,8 +205,8 @@ pub(crate) async fn accept<F, S>(
     S: Future<Output = ()> + Send,
 {
     let acceptor = TlsAcceptor::from(config);
-    let (handshakes, connections) =
-        (Arc::new(Semaphore::new(MAX_HANDSHAKES)), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let hosts = Hosts::new(SHARES);
     let mut tasks = JoinSet::new();
     loop {
         while let Some(ended) = tasks.try_join_next() {
@@ -190,12 +216,11 @@ pub(crate) async fn accept<F, S>(
         }
         let next = async {
             let connection = connections.clone().acquire_owned().await.ok()?;
-            let handshake = handshakes.clone().acquire_owned().await.ok()?;
-            Some((listener.accept().await, connection, handshake))
+            Some((listener.accept().await, connection))
         };
-        let (accepted, connection, handshake) = tokio::select! {
+        let (accepted, connection) = tokio::select! {
             () = stopping(&mut stop) => break,
-            // The semaphores are never closed.
+            // The semaphore is never closed.
             next = next => match next { Some(next) => next, None => break },
         };
         let (stream, peer) = match accepted {
@@ -207,12 +232,25 @@ pub(crate) async fn accept<F, S>(
                 continue;
             }
         };
+        let Some(seat) = hosts.seat(peer.ip()) else {
+            tracing::debug!(port, %peer, "the host has its share of the connections; closed");
+            continue;
+        };
         let (acceptor, serve) = (acceptor.clone(), serve.clone());
+        let mut stopped = stop.clone();
         tasks.spawn(async move {
             let _connection = connection;
             let _ = stream.set_nodelay(true);
+            let turn = tokio::select! {
+                () = stopping(&mut stopped) => return,
+                turn = tokio::time::timeout(TURN_TIMEOUT, seat.turn()) => turn,
+            };
+            let Ok(Some(turn)) = turn else {
+                tracing::info!(port, %peer, "too many handshakes of that host; closed");
+                return;
+            };
             let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
-            drop(handshake);
+            drop(turn);
             match shaken {
                 Ok(Ok(stream)) => {
                     let certificate = stream.get_ref().1.peer_certificates();

@@ -20,6 +20,20 @@ pub struct Batch {
     pub journal: JournalId,
     /// Canonical record bytes, ascending by sequence number.
     pub records: Vec<Blob>,
+    /// What of this class stands before. A carrier that may lose a batch between two others
+    /// needs it: acknowledgements are cumulative.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
+}
+
+/// Where a batch begins.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Since {
+    /// Journal sequence number up to which the cloud has acknowledged this class.
+    pub acked: u64,
+    /// Up to and with which it was sent before this batch.
+    pub after: u64,
 }
 
 /// What the cloud has made durable: every record of this class up to and with `through_seq`.

@@ -203,7 +203,7 @@ fn an_incident_and_a_sensor_that_a_skill_is_refused() {
 fn what_travels_on_the_uplink() {
     let journal = JournalId::new("jn_1").unwrap();
     let records = vec![Blob(vec![1, 2, 3]), Blob(vec![])];
-    let batch = Batch { journal: journal.clone(), records };
+    let batch = Batch { journal: journal.clone(), records, since: None };
     compare("batch.hex", &dump(&codec::to_vec(&batch).unwrap()));
     let ack = Ack { class: Class::Critical, journal, through_seq: 300 };
     compare("ack.hex", &dump(&codec::to_vec(&ack).unwrap()));

@@ -24,6 +24,11 @@ const PACKAGES: &[Package] = &[
         why: "the letters of what the console shows",
     },
     Package {
+        name: "mosquitto",
+        path: "/usr/sbin/mosquitto",
+        why: "the cloud's link is tested over a real broker",
+    },
+    Package {
         name: "python3",
         path: "/usr/bin/python3",
         why: "an independent script checks `policy backtest`",

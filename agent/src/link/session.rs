@@ -6,9 +6,9 @@ use crate::identity::{self, EnrollError, Identity};
 use nooterra_protocol::codec::{self, Blob};
 use nooterra_protocol::entry::Link as LinkEntry;
 use nooterra_protocol::topic::{Channel as Lane, Topic};
-use nooterra_protocol::uplink::{Ack, Batch, MAX_BATCH_BYTES, State};
+use nooterra_protocol::uplink::{Ack, Batch, MAX_BATCH_BYTES, Since, State};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{LastWill, Packet, Publish, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{LastWill, Packet, PubAckReason, Publish, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
 use std::collections::BTreeSet;
@@ -182,6 +182,12 @@ impl<'c> Session<'c> {
                             let code = disconnect.reason_code;
                             return Err(format!("the cloud disconnected: {code:?}"));
                         }
+                        // A broker that is there without the cloud behind it.
+                        Some(Ok(Packet::PubAck(ack)))
+                            if ack.reason == PubAckReason::NoMatchingSubscribers =>
+                        {
+                            return Err("the broker is there, the cloud is not".to_owned());
+                        }
                         Some(Ok(_)) => {}
                         Some(Err(error)) => return Err(in_words(&error)),
                         None => return Err("the MQTT client ended".to_owned()),
@@ -224,6 +230,7 @@ impl<'c> Session<'c> {
             let batch = Batch {
                 journal: self.channel.journal.journal_id().clone(),
                 records: records.into_iter().map(|(_, bytes)| Blob(bytes)).collect(),
+                since: Some(Since { acked: self.channel.journal.acked(class), after }),
             };
             self.publish(Lane::Up(class), &batch)?;
             self.uplink.sent(class, through_seq, full, now);

@@ -2,7 +2,8 @@
 
 use super::error::ApiError;
 use crate::core::Core;
-use crate::store::robots;
+use crate::standing::Admission;
+use crate::store::standings;
 use crate::tls::Identity;
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
@@ -58,12 +59,15 @@ impl FromRequestParts<Arc<Core>> for Robot {
             return Err(unauthorised("the robot's certificate has expired"));
         }
         let id = identity.robot.clone();
-        let row = core.store.read(move |tx| robots::find(tx, &id)).await?;
-        match row {
-            Some(row) if row.device_key == identity.key => {
-                Ok(Self { id: row.id, key: row.device_key })
+        let key = identity.key.clone();
+        let admission =
+            core.store.read(move |tx| standings::admission(tx, &id, Some(&key))).await?;
+        match admission {
+            Admission::Admitted => {
+                Ok(Self { id: identity.robot.clone(), key: identity.key.clone() })
             }
-            _ => Err(unauthorised("the robot is not enrolled with this key")),
+            Admission::Revoked => Err(revoked()),
+            Admission::Unknown => Err(unauthorised("the robot is not enrolled with this key")),
         }
     }
 }
@@ -76,6 +80,14 @@ impl FromRequestParts<Arc<Core>> for AdminOrRobot {
         }
         Robot::from_request_parts(parts, core).await.map(|_| Self)
     }
+}
+
+/// For a certificate whose key was revoked.
+pub(super) fn revoked() -> ApiError {
+    let message = "the key of this certificate was revoked";
+    let hint = "whoever runs the fleet knows why; to come back, enrol with a new key and a new \
+                claim code";
+    ApiError::new(StatusCode::FORBIDDEN, "certificate_revoked", message, hint)
 }
 
 fn unauthorised(message: &str) -> ApiError {

@@ -1,6 +1,6 @@
 //! How a robot gets its certificate.
 
-use super::auth::{Admin, Robot};
+use super::auth::{Admin, Robot, revoked};
 use super::error::{ApiError, Problem};
 use super::extract::{Body, robot_id};
 use crate::ca::{Issued, Request};
@@ -8,6 +8,7 @@ use crate::core::Core;
 use crate::endpoint::End;
 use crate::jobs::JobError;
 use crate::store::robots::{self, ClaimRefused};
+use crate::store::standings;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -144,9 +145,13 @@ pub(crate) async fn enrol(
         .store
         .write(move |tx| {
             let robot = robots::use_claim_code(tx, &secret, now)?.map_err(refusal)?;
+            if standings::is_revoked(tx, csr.key())? {
+                return Err(revoked());
+            }
             let before = robots::find(tx, &robot)?;
             let replaced = before.is_some_and(|before| before.device_key != *csr.key());
             robots::enrol(tx, &robot, csr.key(), now)?;
+            inner.server.readmit(tx, &robot)?;
             let issued = certify(&inner, tx, &robot, &csr, now)?;
             Ok::<_, ApiError>((robot, issued, replaced))
         })

@@ -3,6 +3,7 @@
 use crate::ca::CaError;
 use crate::commands::CommandError;
 use crate::jobs::JobError;
+use crate::standing::{Barred, Standing};
 use crate::store::StoreError;
 use axum::Json;
 use axum::http::header::CONTENT_TYPE;
@@ -133,10 +134,33 @@ impl From<CaError> for ApiError {
     }
 }
 
+impl From<Barred> for ApiError {
+    fn from(barred: Barred) -> Self {
+        let (code, hint) = match barred.standing {
+            Standing::InService => ("barred", "look at GET /v1/robots/{id}"),
+            Standing::Maintenance => (
+                "robot_in_maintenance",
+                "POST /v1/robots/{id}/restore when the work is done, or choose another robot",
+            ),
+            Standing::Quarantined => (
+                "robot_quarantined",
+                "only emergency_stop, veto and a job's cancellation reach it; \
+                 POST /v1/robots/{id}/restore when it is cleared",
+            ),
+            Standing::Revoked => (
+                "robot_revoked",
+                "enrol it again: POST /v1/claim-codes, and a new key on the robot",
+            ),
+        };
+        Self::new(StatusCode::CONFLICT, code, barred.to_string(), hint)
+    }
+}
+
 impl From<CommandError> for ApiError {
     fn from(error: CommandError) -> Self {
         let message = error.to_string();
         match error {
+            CommandError::Barred(barred) => barred.into(),
             CommandError::Lifetime => {
                 Self::unfit("bad_ttl", message, "choose ttl_ms within that range")
             }
@@ -158,6 +182,7 @@ impl From<JobError> for ApiError {
             JobError::Action(..) => {
                 Self::unfit("unknown_action", message, "the skill's manifest lists its actions")
             }
+            JobError::Barred(barred) => barred.into(),
             JobError::Command(error) => error.into(),
             JobError::Entropy(error) => Self::internal(&error),
             JobError::Fold(error) => Self::internal(&error),

@@ -19,7 +19,9 @@
 //! five minutes ago, not after in seven days unless configured otherwise. Nothing of the CSR
 //! is taken but its key, after its self-signature was checked. The same P-256 key is the
 //! device key: it signs the robot's facts. A connection ends at its certificate's `notAfter`.
-//! A robot that enrols again with another key closes its older certificates.
+//! A robot that enrols again with another key closes its older certificates. A key that was
+//! revoked is refused on both ports, with 403 `certificate_revoked` and CONNACK 0x8A, and never
+//! opens again. `docs/cloud-link.md` lists what a robot may do and use, and every refusal.
 //!
 //! # The MQTT endpoint
 //! MQTT 5, topics of `nooterra_protocol::topic`. The client id must be the robot's id; user
@@ -75,7 +77,13 @@
 //! GET  /v1/robots               admin    -> 200 {"robots":[Robot]}
 //! GET  /v1/robots/{id}          admin    -> 200 Robot
 //!      Robot = {"id","online","last_seen"|null,"enrolled_at","device_key",
+//!               "standing":{"state":"in_service"|"maintenance"|"quarantined"|"revoked",
+//!                           "reason"|null,"since"|null},
 //!               "health": uplink::Health|null, "capabilities": observation::Capabilities|null}
+//! POST /v1/robots/{id}/revoke       admin  {"reason"}  -> 200 Robot   closes its key for ever
+//! POST /v1/robots/{id}/quarantine   admin  {"reason"}  -> 200 Robot   hears only what stops it
+//! POST /v1/robots/{id}/maintenance  admin  {"reason"}  -> 200 Robot   gets no further job
+//! POST /v1/robots/{id}/restore      admin  {"reason"}  -> 200 Robot   of the last two
 //! GET  /v1/robots/{id}/records  admin  ?after=CURSOR&kind=K&class=C&limit=N(<=1000, 200)
 //!                                        -> 200 {"records":[Record],"next":CURSOR}
 //!      Record = {"cursor","journal","seq","class","kind","boot","at":time::Stamp,"body",
@@ -151,6 +159,7 @@ mod reported;
 mod robots;
 mod serve;
 mod skills;
+mod standing;
 
 pub(crate) use error::not_found_route as not_found;
 pub(crate) use json::unverified;
@@ -235,6 +244,10 @@ fn routes() -> OpenApiRouter<Arc<Core>> {
         .routes(routes!(live::watch))
         .routes(routes!(reported::policy))
         .routes(routes!(reported::black_box))
+        .routes(routes!(standing::maintain))
+        .routes(routes!(standing::quarantine))
+        .routes(routes!(standing::restore))
+        .routes(routes!(standing::revoke))
         .routes(routes!(commands::show))
         .routes(routes!(skills::bundle))
         .routes(routes!(skills::signature))

@@ -4,9 +4,11 @@ use super::auth::Admin;
 use super::error::{ApiError, Problem};
 use super::extract::{Params, robot_id};
 use super::json::{EventJson, RecordJson};
+use super::standing::StandingJson;
 use crate::core::Core;
 use crate::store::records::{self, Filter};
 use crate::store::robots::{self, RobotRow};
+use crate::store::standings::{self, StandingRow};
 use crate::store::{StoreError, jobs};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -51,6 +53,8 @@ pub(crate) struct RobotJson {
     last_seen: Option<WallMillis>,
     /// Connected now.
     online: bool,
+    /// In service, in maintenance, quarantined or revoked, since when and why.
+    standing: StandingJson,
 }
 
 /// Robots, by id.
@@ -106,8 +110,15 @@ pub(crate) async fn list(
     _: Admin,
     State(core): State<Arc<Core>>,
 ) -> Result<Json<RobotList>, ApiError> {
-    let rows = core.store.read(robots::all).await?;
-    Ok(Json(RobotList { robots: rows.into_iter().map(|row| robot(&core, row)).collect() }))
+    let (rows, mut standings) = core
+        .store
+        .read::<_, StoreError, _>(|tx| Ok((robots::all(tx)?, standings::all(tx)?)))
+        .await?;
+    let robots = rows.into_iter().map(|row| {
+        let standing = standings.remove(&row.id);
+        robot(&core, row, standing)
+    });
+    Ok(Json(RobotList { robots: robots.collect() }))
 }
 
 /// One robot.
@@ -121,7 +132,7 @@ pub(crate) async fn show(
     State(core): State<Arc<Core>>,
     Path(id): Path<String>,
 ) -> Result<Json<RobotJson>, ApiError> {
-    Ok(Json(robot(&core, load(&core, &id).await?)))
+    Ok(Json(shown(&core, &id).await?))
 }
 
 /// What the robot's journal says, as far as it came here.
@@ -185,6 +196,14 @@ pub(crate) async fn load(core: &Core, id: &str) -> Result<RobotRow, ApiError> {
     })
 }
 
+/// A robot as it is shown, if it is enrolled.
+pub(super) async fn shown(core: &Core, id: &str) -> Result<RobotJson, ApiError> {
+    let row = load(core, id).await?;
+    let named = row.id.clone();
+    let standing = core.store.read(move |tx| standings::of(tx, &named)).await?;
+    Ok(robot(core, row, standing))
+}
+
 async fn read(core: &Core, id: &str, query: RecordQuery) -> Result<Json<RecordList>, ApiError> {
     let robot = load(core, id).await?.id;
     let class = match query.class {
@@ -202,7 +221,7 @@ async fn read(core: &Core, id: &str, query: RecordQuery) -> Result<Json<RecordLi
     Ok(Json(RecordList { next, records }))
 }
 
-fn robot(core: &Core, row: RobotRow) -> RobotJson {
+fn robot(core: &Core, row: RobotRow, standing: Option<StandingRow>) -> RobotJson {
     let health = row.state.and_then(|state| state.health);
     RobotJson {
         capabilities: health.as_ref().map(|health| health.capabilities.clone()),
@@ -211,6 +230,7 @@ fn robot(core: &Core, row: RobotRow) -> RobotJson {
         health,
         last_seen: row.last_seen,
         online: core.registry.is_online(&row.id),
+        standing: StandingJson::new(standing),
         id: row.id,
     }
 }

@@ -12,11 +12,21 @@ pub(crate) enum Command {
     },
     /// All robots.
     List,
+    /// Give the robot no further job; what is under way goes on, and commands reach it.
+    Maintain(Stand),
+    /// Take the robot out of work: it hears only what ends motion, and may tell its journal.
+    Quarantine(Stand),
     /// Take an emergency stop back.
     Release {
         /// The robot.
         id: String,
     },
+    /// Put a quarantined robot, or one in maintenance, into service again.
+    Restore(Stand),
+    /// Close the robot's key for ever: its connection drops, its certificates open nothing.
+    ///
+    /// It comes back with a new key and a new claim code.
+    Revoke(Stand),
     /// Send a command as the API takes it, such as `{"type":"veto","reason":"..."}`; or by its
     /// name, such as `mark_incident --reason TEXT`, where it takes no more than a reason.
     Send {
@@ -60,12 +70,27 @@ pub(crate) enum Command {
     },
 }
 
+/// Which robot, and why.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Stand {
+    /// The robot.
+    id: String,
+    /// For the record.
+    #[arg(long)]
+    reason: String,
+}
+
 pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientError> {
     let of = |id: &str| format!("/v1/robots/{}", encoded(id));
     let send = |id: &str, ask: Value, operator: Option<String>, ttl: Option<u64>| {
         let body = json!({ "ask": ask, "operator": operator, "ttl_ms": ttl });
         let answer = cloud.client.post(&format!("{}/commands", of(id)), &body)?;
         cloud.print(&answer, |answer| commands(std::slice::from_ref(answer)))
+    };
+    let stand = |how: &str, Stand { id, reason }: Stand| {
+        let answer =
+            cloud.client.post(&format!("{}/{how}", of(&id)), &json!({ "reason": reason }))?;
+        cloud.print(&answer, one)
     };
     match command {
         Command::Commands { id } => {
@@ -76,6 +101,10 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
             let answer = cloud.client.get("/v1/robots")?;
             cloud.print(&answer, |answer| list(items(answer, "robots")))
         }
+        Command::Maintain(asked) => stand("maintenance", asked),
+        Command::Quarantine(asked) => stand("quarantine", asked),
+        Command::Restore(asked) => stand("restore", asked),
+        Command::Revoke(asked) => stand("revoke", asked),
         Command::Release { id } => send(&id, json!({ "type": "release_stop" }), None, None),
         Command::Send { id, ask, operator, reason, ttl } => {
             send(&id, asked(&ask, reason.as_deref())?, operator, ttl)
@@ -118,20 +147,22 @@ fn list(robots: &[Value]) -> String {
                 if robot["online"] == true { "online" } else { "offline" }.to_owned(),
                 show::time(&robot["last_seen"]),
                 show::text(&robot["health"], "version"),
+                show::text(&robot["standing"], "state"),
             ]
         })
         .collect();
-    show::table(&["ROBOT", "LINK", "LAST SEEN", "VERSION"], &rows)
+    show::table(&["ROBOT", "LINK", "LAST SEEN", "VERSION", "STANDING"], &rows)
 }
 
 fn one(robot: &Value) -> String {
     let mut text = format!(
-        "robot    {}\nlink     {}\nseen     {}\nenrolled {}\nkey      {}\n",
+        "robot    {}\nlink     {}\nseen     {}\nenrolled {}\nkey      {}\nstanding {}\n",
         show::text(robot, "id"),
         if robot["online"] == true { "online" } else { "offline" },
         show::time(&robot["last_seen"]),
         show::time(&robot["enrolled_at"]),
         show::text(robot, "device_key"),
+        standing(&robot["standing"]),
     );
     if let Some(health) = robot["health"].as_object() {
         text.push_str("health\n");
@@ -141,6 +172,14 @@ fn one(robot: &Value) -> String {
         }
     }
     text
+}
+
+fn standing(standing: &Value) -> String {
+    let state = show::text(standing, "state");
+    match standing["reason"].as_str() {
+        Some(reason) => format!("{state} since {}: {reason}", show::time(&standing["since"])),
+        None => state,
+    }
 }
 
 fn commands(commands: &[Value]) -> String {

@@ -1,32 +1,63 @@
 //! What a connected robot's packets are answered with.
 
+use super::intake::{self, Sender, Taken};
 use super::session::{Over, Session};
-use crate::ingest::{self, IngestError};
-use crate::store::{StoreError, commands, robots};
+use crate::store::{StoreError, commands};
 use mqtt_protocol_core::mqtt::connection::Event;
-use mqtt_protocol_core::mqtt::packet::{Qos, v5_0};
+use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait as _, Qos, v5_0};
 use mqtt_protocol_core::mqtt::result_code::{
     DisconnectReasonCode, MqttError, PubackReasonCode, SubackReasonCode, UnsubackReasonCode,
 };
 use nooterra_protocol::codec;
-use nooterra_protocol::entry::Class;
 use nooterra_protocol::topic::{Channel, Topic};
-use nooterra_protocol::uplink::{Ack, State};
+use nooterra_protocol::uplink::Ack;
 
 /// Commands that may be unacknowledged at once by a robot.
 const COMMAND_WINDOW: usize = 8;
 
 impl Session {
     pub(super) async fn publish(&mut self, publish: &v5_0::Publish) -> Result<Vec<Event>, Over> {
+        // Both were said in CONNACK; MQTT answers who did not listen with the end.
+        let offered = match publish.qos() {
+            _ if publish.retain() => {
+                Err((DisconnectReasonCode::RetainNotSupported, "nothing is retained"))
+            }
+            Qos::ExactlyOnce => Err((DisconnectReasonCode::QosNotSupported, "QoS is 0 or 1")),
+            _ => Ok(()),
+        };
+        if let Err((code, why)) = offered {
+            self.disconnect(code, why);
+            return Err(Over::Refused(why));
+        }
         let own = Topic::parse(publish.topic_name())
             .filter(|topic| topic.robot == self.identity.robot && topic.channel.is_from_robot());
-        let (code, ack) = match own.map(|topic| topic.channel) {
-            Some(Channel::State) => (self.state(publish.payload().as_slice()).await?, None),
-            Some(Channel::Up(class)) => self.batch(class, publish.payload().as_slice()).await?,
+        let payload = publish.payload().as_slice();
+        let taken = match own.map(|topic| topic.channel) {
+            Some(Channel::State) => intake::state(&self.core, &self.sender(), payload).await,
+            Some(Channel::Up(class)) => {
+                intake::batch(&self.core, &self.sender(), class, payload).await
+            }
             _ => {
                 let (robot, topic) = (&self.identity.robot, publish.topic_name());
                 tracing::warn!(%robot, topic, "publication to a topic that is not the robot's");
-                (PubackReasonCode::NotAuthorized, None)
+                Ok(Taken::NotIts)
+            }
+        };
+        let (code, ack) = match taken {
+            Ok(Taken::Kept(ack)) => (PubackReasonCode::Success, ack),
+            Ok(Taken::NotIts) => (PubackReasonCode::NotAuthorized, None),
+            // Never here, where batches come in order.
+            Ok(Taken::OutOfOrder) => (PubackReasonCode::ImplementationSpecificError, None),
+            Ok(Taken::Unreadable) => (PubackReasonCode::PayloadFormatInvalid, None),
+            Ok(Taken::Barred) => {
+                let why = "the robot's key is revoked, or another one is enrolled";
+                self.disconnect(DisconnectReasonCode::NotAuthorized, why);
+                return Err(Over::Refused(why));
+            }
+            Err(error) => {
+                let why = "the message could not be kept";
+                self.disconnect(DisconnectReasonCode::UnspecifiedError, why);
+                return Err(error.into());
             }
         };
         let mut events = match publish.packet_id() {
@@ -35,67 +66,38 @@ impl Session {
                 self.mqtt.checked_send(puback)
             }
             None if code == PubackReasonCode::NotAuthorized => {
-                self.disconnect(DisconnectReasonCode::NotAuthorized);
-                return Err(Over::Refused("published to a topic that is not the robot's"));
+                let why = "published to a topic that is not the robot's";
+                self.disconnect(DisconnectReasonCode::NotAuthorized, why);
+                return Err(Over::Refused(why));
             }
             None => Vec::new(),
         };
+        if code != PubackReasonCode::Success {
+            self.count_refusal(&events)?;
+        }
         if let Some(ack) = ack.filter(|_| self.acks) {
             events.extend(self.acknowledge(&ack)?);
         }
         Ok(events)
     }
 
-    async fn state(&mut self, payload: &[u8]) -> Result<PubackReasonCode, Over> {
-        let robot = self.identity.robot.clone();
-        match codec::from_slice::<State>(payload) {
-            Ok(state) if state.robot == robot => {
-                // What a robot says as it leaves does not erase how it was.
-                let payload = state.health.is_some().then(|| payload.to_vec());
-                let now = self.core.clock.wall();
-                self.core
-                    .store
-                    .write(move |tx| robots::seen(tx, &robot, payload.as_deref(), now))
-                    .await?;
-                Ok(PubackReasonCode::Success)
-            }
-            Ok(_) => Ok(PubackReasonCode::NotAuthorized),
-            Err(error) => {
-                tracing::warn!(%robot, %error, "state refused");
-                Ok(PubackReasonCode::PayloadFormatInvalid)
-            }
-        }
+    fn sender(&self) -> Sender {
+        Sender { key: Some(self.identity.key.clone()), robot: self.identity.robot.clone() }
     }
 
-    async fn batch(
-        &mut self,
-        class: Class,
-        payload: &[u8],
-    ) -> Result<(PubackReasonCode, Option<Ack>), Over> {
-        let robot = self.identity.robot.clone();
-        let now = self.core.clock.wall();
-        let kept = match ingest::check(class, payload) {
-            Ok(checked) => {
-                let server = self.core.server.clone();
-                let keep = move |tx: &_| {
-                    ingest::keep(tx, &server, &robot, &checked, now).map_err(IngestError::Store)
-                };
-                self.core.store.write(keep).await
-            }
-            Err(error) => Err(error),
-        };
-        match kept {
-            Ok(ack) => Ok((PubackReasonCode::Success, Some(ack))),
-            Err(IngestError::Store(error)) => {
-                tracing::error!(robot = %self.identity.robot, %error, "a batch was not kept");
-                self.disconnect(DisconnectReasonCode::UnspecifiedError);
-                Err(error.into())
-            }
-            Err(error) => {
-                tracing::warn!(robot = %self.identity.robot, %error, "a batch was refused");
-                Ok((PubackReasonCode::PayloadFormatInvalid, None))
+    /// Ends the connection after one refusal too many; the last answer still leaves.
+    fn count_refusal(&mut self, answer: &[Event]) -> Result<(), Over> {
+        if !self.quota.refuse() {
+            return Ok(());
+        }
+        for event in answer {
+            if let Event::RequestSendPacket { packet, .. } = event {
+                self.out.extend_from_slice(&packet.to_continuous_buffer());
             }
         }
+        let why = "too much of what was sent had to be refused";
+        self.disconnect(DisconnectReasonCode::QuotaExceeded, why);
+        Err(Over::Refused(why))
     }
 
     fn acknowledge(&mut self, ack: &Ack) -> Result<Vec<Event>, Over> {
@@ -113,6 +115,7 @@ impl Session {
     ) -> Result<Vec<Event>, Over> {
         let mut codes = Vec::new();
         let mut asks_for_commands = false;
+        let mut refused = false;
         for entry in subscribe.entries() {
             let own = Topic::parse(entry.topic_filter())
                 .filter(|topic| topic.robot == self.identity.robot)
@@ -129,6 +132,7 @@ impl Session {
                 _ => {
                     let (robot, filter) = (&self.identity.robot, entry.topic_filter());
                     tracing::warn!(%robot, filter, "subscription that is not the robot's");
+                    refused = true;
                     SubackReasonCode::NotAuthorized
                 }
             });
@@ -136,6 +140,9 @@ impl Session {
         let suback =
             v5_0::Suback::builder().packet_id(subscribe.packet_id()).reason_codes(codes).build()?;
         let events = self.mqtt.checked_send(suback);
+        if refused {
+            self.count_refusal(&events)?;
+        }
         if asks_for_commands {
             self.commands = true;
             self.sent_through = 0;

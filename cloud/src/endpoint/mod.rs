@@ -9,12 +9,19 @@
 //! A robot is online while it is connected: a last will is checked (it may only go to the
 //! robot's own `state`) and then has nothing to add, since the connection itself is the news.
 //!
+//! With a broker in between ([`broker`]) the same rules hold: the broker checks certificates and
+//! topics, and what robots send is judged and kept by the same functions.
+//!
 //! `PUBACK` and the acknowledgement on `ack` leave only after the commit. The acknowledgement
 //! itself is sent with QoS 0: it is cumulative, and a lost connection brings a new one.
 
 mod answers;
+pub(crate) mod broker;
+mod intake;
+mod quota;
 mod registry;
 mod session;
+mod wire;
 
 pub(crate) use registry::{End, Registry};
 pub(crate) use session::serve;

@@ -10,6 +10,8 @@ use tokio::sync::{Notify, watch};
 pub(crate) enum End {
     /// The robot enrolled again: its older certificates are closed.
     Reenrolled,
+    /// Its key was revoked.
+    Revoked,
     /// The robot connected again; the newer connection stays.
     TakenOver,
 }
@@ -22,6 +24,8 @@ pub(crate) struct Registry {
 
 #[derive(Debug, Default)]
 struct Table {
+    /// Connections that were told to end, or would have been, had they been there.
+    ends: u64,
     robots: HashMap<RobotId, Live>,
     next: u64,
 }
@@ -44,11 +48,21 @@ pub(crate) struct Registration {
 }
 
 impl Registry {
-    /// Registers a connection of `robot`; an older one is told that it was taken over.
-    pub(crate) fn begin(&self, robot: &RobotId) -> Registration {
+    /// To be asked before a robot is looked up, and given to [`Self::begin`] afterwards.
+    pub(crate) fn ends(&self) -> u64 {
+        lock(&self.live).ends
+    }
+
+    /// Registers a connection of `robot`; an older one is told that it was taken over. `None`
+    /// when connections were ended since `ends`: what the store said before may be over, and
+    /// the end would have missed this connection.
+    pub(crate) fn begin(&self, robot: &RobotId, ends: u64) -> Option<Registration> {
         let (sender, end) = watch::channel(None);
         let wake = Arc::new(Notify::new());
         let mut table = lock(&self.live);
+        if table.ends != ends {
+            return None;
+        }
         table.next += 1;
         let number = table.next;
         let live = Live { end: sender, number, wake: wake.clone() };
@@ -56,7 +70,7 @@ impl Registry {
             older.end.send_replace(Some(End::TakenOver));
         }
         drop(table);
-        Registration { end, live: self.live.clone(), number, robot: robot.clone(), wake }
+        Some(Registration { end, live: self.live.clone(), number, robot: robot.clone(), wake })
     }
 
     /// The robot is connected now.
@@ -78,7 +92,9 @@ impl Registry {
 
     /// Ends the connection of `robot`, if there is one.
     pub(crate) fn end(&self, robot: &RobotId, why: End) {
-        if let Some(live) = lock(&self.live).robots.get(robot) {
+        let mut table = lock(&self.live);
+        table.ends += 1;
+        if let Some(live) = table.robots.get(robot) {
             live.end.send_replace(Some(why));
         }
     }
@@ -123,8 +139,8 @@ mod tests {
     async fn a_second_connection_takes_over_and_the_first_leaving_changes_nothing() {
         let registry = Registry::default();
         let robot = RobotId::new("amr-1").unwrap();
-        let mut first = registry.begin(&robot);
-        let second = registry.begin(&robot);
+        let mut first = registry.begin(&robot, 0).unwrap();
+        let second = registry.begin(&robot, 0).unwrap();
         assert_eq!(first.ended().await, End::TakenOver);
         drop(first);
         assert!(registry.is_online(&robot));
@@ -133,10 +149,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_that_was_looked_up_before_an_end_does_not_begin() {
+        let registry = Registry::default();
+        let robot = RobotId::new("amr-1").unwrap();
+        let seen = registry.ends();
+        registry.end(&robot, End::Revoked);
+        assert!(registry.begin(&robot, seen).is_none());
+        let mut live = registry.begin(&robot, registry.ends()).unwrap();
+        registry.end(&robot, End::Revoked);
+        assert_eq!(live.ended().await, End::Revoked);
+    }
+
+    #[tokio::test]
     async fn a_wake_up_before_the_wait_is_not_lost() {
         let registry = Registry::default();
         let robot = RobotId::new("amr-1").unwrap();
-        let live = registry.begin(&robot);
+        let live = registry.begin(&robot, 0).unwrap();
         registry.wake(&robot);
         registry.wake(&robot);
         tokio::time::timeout(std::time::Duration::from_secs(5), live.wake().notified())

@@ -1,18 +1,21 @@
 //! One connection of a robot, from CONNECT to its end.
 
+use super::quota::Quota;
 use super::registry::{End, Registration};
+use super::wire;
 use crate::core::Core;
-use crate::store::{StoreError, robots};
+use crate::standing::Admission;
+use crate::store::{StoreError, robots, standings};
 use crate::tls::{self, Accepted, Identity};
 use mqtt_protocol_core::mqtt::common::Cursor;
-use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, Event, TimerKind};
+use mqtt_protocol_core::mqtt::connection::{Event, TimerKind};
 use mqtt_protocol_core::mqtt::packet::{
-    GenericPacketTrait as _, MaximumQos, Packet, Properties, Property, ServerKeepAlive,
-    SharedSubscriptionAvailable, SubscriptionIdentifierAvailable, WildcardSubscriptionAvailable,
-    v5_0,
+    GenericPacketTrait as _, MaximumQos, Packet, Properties, Property, ReasonString,
+    RetainAvailable, ServerKeepAlive, SharedSubscriptionAvailable, SubscriptionIdentifierAvailable,
+    WildcardSubscriptionAvailable, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::{ConnectReasonCode, DisconnectReasonCode, MqttError};
-use mqtt_protocol_core::mqtt::{Connection, Version, role};
+use mqtt_protocol_core::mqtt::{Connection, role};
 use nooterra_protocol::topic::{Channel, Topic};
 use std::collections::VecDeque;
 use std::io;
@@ -25,11 +28,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
-/// The largest packet that is read: a batch of 32 KiB that a record of 48 KiB may overrun.
-const MAX_PACKET_BYTES: u32 = 128 * 1024;
-
-/// QoS 1 publications of a robot that may be unacknowledged at once.
-const RECEIVE_MAXIMUM: u16 = 16;
+/// What is read at once. A connection keeps it, and most of them are quiet.
+const READ_BYTES: usize = 4 * 1024;
 
 /// How long a connection may take to say CONNECT.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -102,8 +102,9 @@ pub(super) struct Session {
     pub(super) in_flight: usize,
     keep_alive: Option<Instant>,
     pub(super) mqtt: Connection<role::Server>,
-    out: Vec<u8>,
+    pub(super) out: Vec<u8>,
     peer: SocketAddr,
+    pub(super) quota: Quota,
     registration: Option<Registration>,
     /// Number of the last command that this connection was sent.
     pub(super) sent_through: i64,
@@ -117,11 +118,6 @@ impl Session {
         peer: SocketAddr,
         stream: TlsStream<TcpStream>,
     ) -> Self {
-        let options = ConnectionOptions::new()
-            .maximum_packet_size_recv(MAX_PACKET_BYTES)
-            .receive_maximum(RECEIVE_MAXIMUM);
-        let mut mqtt = Connection::with_options(Version::V5_0, options);
-        mqtt.set_auto_ping_response(true);
         Self {
             acks: false,
             commands: false,
@@ -129,9 +125,10 @@ impl Session {
             identity,
             in_flight: 0,
             keep_alive: None,
-            mqtt,
+            mqtt: wire::server(),
             out: Vec::new(),
             peer,
+            quota: Quota::new(Instant::now()),
             registration: None,
             sent_through: 0,
             stream,
@@ -140,7 +137,7 @@ impl Session {
 
     async fn run(&mut self, mut stop: watch::Receiver<bool>) -> Over {
         let connect_by = Instant::now() + CONNECT_TIMEOUT;
-        let mut buffer = vec![0; 16 * 1024];
+        let mut buffer = vec![0; READ_BYTES];
         loop {
             let left = self.identity.not_after.millis_since(self.core.clock.wall());
             let Ok(left @ 1..) = u64::try_from(left) else {
@@ -150,25 +147,38 @@ impl Session {
             let wakes = self.commands;
             let registration = &mut self.registration;
             let connected = registration.is_some();
+            // Beyond its rate a robot is not read from: what it sends waits in the socket.
+            let hold = self.quota.wait(Instant::now());
             let next = tokio::select! {
                 () = tls::stopping(&mut stop) => return Over::Stopping,
                 signal = signalled(registration, wakes) => match signal {
                     Signal::Commands => Next::Commands,
-                    Signal::End(End::TakenOver) => {
-                        self.disconnect(DisconnectReasonCode::SessionTakenOver);
-                        return Over::Refused("a newer connection of the robot took over");
-                    }
-                    Signal::End(End::Reenrolled) => {
-                        self.disconnect(DisconnectReasonCode::AdministrativeAction);
-                        return Over::Refused("the robot was enrolled again with another key");
+                    Signal::End(end) => {
+                        let (code, why) = match end {
+                            End::Reenrolled => (
+                                DisconnectReasonCode::AdministrativeAction,
+                                "the robot was enrolled again with another key",
+                            ),
+                            End::Revoked => (
+                                DisconnectReasonCode::AdministrativeAction,
+                                "the robot's key was revoked",
+                            ),
+                            End::TakenOver => (
+                                DisconnectReasonCode::SessionTakenOver,
+                                "a newer connection of the robot took over",
+                            ),
+                        };
+                        self.disconnect(code, why);
+                        return Over::Refused(why);
                     }
                 },
-                () = tokio::time::sleep(recheck) => continue,
+                () = tokio::time::sleep(recheck) => Next::Recheck,
                 () = until(self.keep_alive) => Next::KeepAlive,
                 () = tokio::time::sleep_until(connect_by), if !connected => {
                     return Over::NoConnect;
                 }
-                read = self.stream.read(&mut buffer) => match read {
+                () = until(hold) => continue,
+                read = self.stream.read(&mut buffer), if hold.is_none() => match read {
                     Ok(0) => return Over::Disconnected,
                     Ok(n) => Next::Bytes(n),
                     Err(error) => return error.into(),
@@ -177,6 +187,7 @@ impl Session {
             let done = match next {
                 Next::Bytes(n) => self.receive(buffer.get(..n).unwrap_or_default()).await,
                 Next::Commands => self.send_commands().await,
+                Next::Recheck => self.recheck().await,
                 Next::KeepAlive => {
                     let events = self.mqtt.notify_timer_fired(TimerKind::PingreqRecv);
                     self.work(events).await
@@ -191,9 +202,7 @@ impl Session {
 
     async fn receive(&mut self, bytes: &[u8]) -> Result<(), Over> {
         let mut cursor = Cursor::new(bytes);
-        let end = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        while cursor.position() < end {
-            let events = self.mqtt.recv(&mut cursor);
+        while let Some(events) = wire::take(&mut self.mqtt, &mut cursor)? {
             self.work(events).await?;
         }
         Ok(())
@@ -204,7 +213,10 @@ impl Session {
         let mut queue = VecDeque::from(events);
         while let Some(event) = queue.pop_front() {
             match event {
-                Event::NotifyPacketReceived(packet) => queue.extend(self.answer(packet).await?),
+                Event::NotifyPacketReceived(packet) => {
+                    self.quota.take(Instant::now());
+                    queue.extend(self.answer(packet).await?);
+                }
                 Event::RequestSendPacket { packet, .. } => {
                     self.out.extend_from_slice(&packet.to_continuous_buffer());
                 }
@@ -247,8 +259,9 @@ impl Session {
             Packet::V5_0Pingreq(_) => Ok(Vec::new()),
             Packet::V5_0Disconnect(_) => Err(Over::Disconnected),
             _ => {
-                self.disconnect(DisconnectReasonCode::ProtocolError);
-                Err(Over::Refused("a packet that a robot does not send"))
+                let why = "a packet that a robot does not send";
+                self.disconnect(DisconnectReasonCode::ProtocolError, why);
+                Err(Over::Refused(why))
             }
         }
     }
@@ -256,35 +269,46 @@ impl Session {
     async fn connect(&mut self, connect: &v5_0::Connect) -> Result<Vec<Event>, Over> {
         let (robot, core) = (self.identity.robot.clone(), self.core.clone());
         let own_state = Topic::new(robot.clone(), Channel::State).to_string();
+        let will_is_kept = connect.will_retain();
         let will_fits = connect.will_topic().is_none_or(|topic| topic == own_state);
-        let enrolled = {
-            let robot = robot.clone();
-            let now = core.clock.wall();
-            let key = self.identity.key.clone();
-            core.store
-                .write(move |tx| {
-                    let row = robots::find(tx, &robot)?;
-                    let known = row.is_some_and(|row| row.device_key == key);
-                    if known {
-                        robots::seen(tx, &robot, None, now)?;
-                    }
-                    Ok::<_, StoreError>(known)
-                })
-                .await?
-        };
-        let refusal = if !enrolled {
-            Some((ConnectReasonCode::NotAuthorized, "the robot is not enrolled with this key"))
-        } else if connect.client_id() != robot.as_str() {
-            Some((ConnectReasonCode::ClientIdentifierNotValid, "client id is not the robot's id"))
-        } else if !will_fits {
-            Some((ConnectReasonCode::NotAuthorized, "its last will is not for its own state"))
-        } else {
-            None
+        // Looked up before the robot is registered, and again when somebody ended connections
+        // in between: a revocation must not miss the connection that it came before.
+        let (refusal, registration) = loop {
+            let ends = core.registry.ends();
+            let refusal = match self.admission().await? {
+                Admission::Revoked => Some((
+                    ConnectReasonCode::Banned,
+                    "the robot's key was revoked; it needs another key and a new claim code",
+                )),
+                Admission::Unknown => Some((
+                    ConnectReasonCode::NotAuthorized,
+                    "the robot is not enrolled with this key",
+                )),
+                Admission::Admitted if connect.client_id() != robot.as_str() => Some((
+                    ConnectReasonCode::ClientIdentifierNotValid,
+                    "client id is not the robot's id",
+                )),
+                Admission::Admitted if !will_fits => Some((
+                    ConnectReasonCode::NotAuthorized,
+                    "its last will is not for its own state",
+                )),
+                Admission::Admitted if will_is_kept => {
+                    Some((ConnectReasonCode::RetainNotSupported, "nothing is retained"))
+                }
+                Admission::Admitted => None,
+            };
+            if refusal.is_some() {
+                break (refusal, None);
+            }
+            if let Some(registration) = core.registry.begin(&robot, ends) {
+                break (None, Some(registration));
+            }
         };
         if let Some((code, why)) = refusal {
             tracing::warn!(%robot, peer = %self.peer, why, "CONNECT refused");
             let connack =
-                v5_0::Connack::builder().session_present(false).reason_code(code).build()?;
+                v5_0::Connack::builder().session_present(false).reason_code(code).props(said(why));
+            let connack = connack.build()?;
             let events = self.mqtt.checked_send(connack);
             // Only the CONNACK leaves; the refusal is what ends the connection.
             let _ = self.send_only(events).await;
@@ -292,6 +316,7 @@ impl Session {
         }
         let mut props: Properties = vec![
             MaximumQos::new(1)?.into(),
+            RetainAvailable::new(0)?.into(),
             SharedSubscriptionAvailable::new(0)?.into(),
             SubscriptionIdentifierAvailable::new(0)?.into(),
             WildcardSubscriptionAvailable::new(0)?.into(),
@@ -304,9 +329,39 @@ impl Session {
             .reason_code(ConnectReasonCode::Success)
             .props(props)
             .build()?;
-        self.registration = Some(core.registry.begin(&robot));
+        self.registration = registration;
         tracing::info!(%robot, peer = %self.peer, "robot connected");
         Ok(self.mqtt.checked_send(connack))
+    }
+
+    /// Whether the robot is let in, and if so, that it was seen.
+    async fn admission(&self) -> Result<Admission, StoreError> {
+        let (robot, key) = (self.identity.robot.clone(), self.identity.key.clone());
+        let now = self.core.clock.wall();
+        let look = move |tx: &_| {
+            let admission = standings::admission(tx, &robot, Some(&key))?;
+            if admission == Admission::Admitted {
+                robots::seen(tx, &robot, None, now)?;
+            }
+            Ok(admission)
+        };
+        self.core.store.write(look).await
+    }
+
+    /// Who says nothing is looked up now and then: another process on the same store, which
+    /// cannot reach this connection, may have closed its key.
+    async fn recheck(&mut self) -> Result<(), Over> {
+        if self.registration.is_none() {
+            return Ok(());
+        }
+        let (robot, key) = (self.identity.robot.clone(), self.identity.key.clone());
+        let look = move |tx: &_| standings::admission(tx, &robot, Some(&key));
+        if self.core.store.read(look).await? == Admission::Admitted {
+            return Ok(());
+        }
+        let why = "the robot's key is revoked, or another one is enrolled";
+        self.disconnect(DisconnectReasonCode::NotAuthorized, why);
+        Err(Over::Refused(why))
     }
 
     /// Handles events of which none brings a received packet.
@@ -324,8 +379,9 @@ impl Session {
     }
 
     /// Queues a DISCONNECT with a reason, where the protocol allows one now.
-    pub(super) fn disconnect(&mut self, code: DisconnectReasonCode) {
-        let Ok(packet) = v5_0::Disconnect::builder().reason_code(code).build() else {
+    pub(super) fn disconnect(&mut self, code: DisconnectReasonCode, why: &str) {
+        let Ok(packet) = v5_0::Disconnect::builder().reason_code(code).props(said(why)).build()
+        else {
             return;
         };
         for event in self.mqtt.checked_send(packet) {
@@ -354,8 +410,18 @@ impl Session {
     /// Says why, where that helps, and closes the socket.
     async fn close(&mut self, over: &Over) {
         match over {
-            Over::Certificate => self.disconnect(DisconnectReasonCode::NotAuthorized),
-            Over::Stopping => self.disconnect(DisconnectReasonCode::ServerShuttingDown),
+            Over::Certificate => {
+                let why = "the certificate's time is over";
+                self.disconnect(DisconnectReasonCode::NotAuthorized, why);
+            }
+            Over::Stopping => {
+                let why = "the cloud is stopping; connect again";
+                self.disconnect(DisconnectReasonCode::ServerShuttingDown, why);
+            }
+            // Nothing leaves where the state machine has said it already.
+            Over::Mqtt(error) => {
+                self.disconnect((*error).into(), "not MQTT 5 as it was agreed");
+            }
             Over::Stalled | Over::Io(_) => self.out.clear(),
             _ => {}
         }
@@ -364,19 +430,25 @@ impl Session {
     }
 }
 
+/// A reason in words, for whoever reads the robot's log.
+fn said(why: &str) -> Properties {
+    ReasonString::new(why).map(|reason| vec![reason.into()]).unwrap_or_default()
+}
+
 enum Next {
     Bytes(usize),
     Commands,
     KeepAlive,
+    Recheck,
 }
 
-enum Signal {
+pub(super) enum Signal {
     Commands,
     End(End),
 }
 
 /// Waits for what the registry has to say; for ever before CONNECT.
-async fn signalled(registration: &mut Option<Registration>, commands: bool) -> Signal {
+pub(super) async fn signalled(registration: &mut Option<Registration>, commands: bool) -> Signal {
     let Some(registration) = registration else {
         return std::future::pending().await;
     };
@@ -390,7 +462,7 @@ async fn signalled(registration: &mut Option<Registration>, commands: bool) -> S
     }
 }
 
-async fn until(moment: Option<Instant>) {
+pub(super) async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,

@@ -12,6 +12,7 @@ pub(crate) mod readers;
 pub(crate) mod records;
 pub(crate) mod robots;
 pub(crate) mod skills;
+pub(crate) mod standings;
 
 mod writer;
 
@@ -30,6 +31,7 @@ use writer::{Done, Writer};
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_first.sql"),
     include_str!("migrations/0002_positions_and_answers.sql"),
+    include_str!("migrations/0004_standings.sql"),
 ];
 
 /// Why the store did not do it.

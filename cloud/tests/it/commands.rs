@@ -162,6 +162,26 @@ fn a_robot_is_stopped_released_and_seen() {
 }
 
 #[test]
+fn a_robot_is_put_out_of_work_and_back_and_at_last_revoked() {
+    let rig = Rig::new();
+    let (_device, _) = prepared(&rig);
+    for (how, shown) in [
+        ("maintain", "maintenance since"),
+        ("quarantine", "quarantined since"),
+        ("restore", "standing in_service"),
+        ("revoke", "revoked since"),
+    ] {
+        let told = ok(&rig, &["robot", how, "amr-1", "--reason", "a test of it"]);
+        assert!(told.contains(shown), "{told}");
+    }
+    assert!(ok(&rig, &["robot", "list"]).contains("revoked"));
+    let (code, _, err) = run(&rig, &["robot", "stop", "amr-1"]);
+    assert_eq!(code, Some(7));
+    assert!(err.contains("revoked (a test of it)") && err.contains("enrol it again"), "{err}");
+    assert_eq!(run(&rig, &["robot", "revoke", "amr-1"]).0, Some(2));
+}
+
+#[test]
 fn whoever_cannot_be_reached_or_read_is_said_with_what_to_do() {
     let mut rig = Rig::new();
     let alone = |args: &[&str]| {

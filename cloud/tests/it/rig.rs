@@ -3,9 +3,11 @@
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::Event;
 use mqtt_protocol_core::mqtt::packet::{
-    GenericPacketTrait as _, Packet, Qos, SubEntry, SubOpts, v5_0,
+    GenericPacketTrait as _, Packet, Properties, Property, Qos, SubEntry, SubOpts, v5_0,
 };
-use mqtt_protocol_core::mqtt::result_code::{ConnectReasonCode, PubackReasonCode};
+use mqtt_protocol_core::mqtt::result_code::{
+    ConnectReasonCode, DisconnectReasonCode, PubackReasonCode,
+};
 use mqtt_protocol_core::mqtt::{Connection, Version, role};
 use nooterra_cloud::{Cloud, Config};
 use nooterra_evidence::Record;
@@ -16,7 +18,7 @@ use nooterra_protocol::ids::{ActorId, JobId, JournalId, RobotId};
 use nooterra_protocol::keys::{Es256Key, VerifyingKey};
 use nooterra_protocol::private::{PrivateError, SALT_BYTES, Salts};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
-use nooterra_protocol::uplink::{Ack, Batch};
+use nooterra_protocol::uplink::{Ack, Batch, Since, State};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -25,7 +27,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -76,11 +78,16 @@ impl Rig {
     }
 
     /// Stops the cloud and starts another on the same data.
-    pub(crate) fn restart(mut self) -> Self {
+    pub(crate) fn restart(self) -> Self {
+        self.restart_with(|_| {})
+    }
+
+    /// As [`Self::restart`], configured otherwise.
+    pub(crate) fn restart_with(mut self, change: impl FnOnce(&mut Config)) -> Self {
         if let Some(cloud) = self.cloud.take() {
             self.runtime.block_on(cloud.stop());
         }
-        Self::on(self.dir, |_| {})
+        Self::on(self.dir, change)
     }
 
     pub(crate) fn stop(&mut self) {
@@ -281,6 +288,8 @@ pub(crate) struct Device {
     pub(crate) command_key: VerifyingKey,
     pub(crate) journal: JournalId,
     pub(crate) key: Es256Key,
+    /// Where it was told to connect.
+    pub(crate) mqtt: String,
     pub(crate) pair: KeyPair,
     pub(crate) robot: RobotId,
     seq: u64,
@@ -294,6 +303,7 @@ impl Device {
             command_key: enrolment["command_key"].as_str().unwrap().parse().unwrap(),
             journal: JournalId::new("journal-1").unwrap(),
             key: Es256Key::from_pem(&pair.serialize_pem()).unwrap(),
+            mqtt: enrolment["mqtt"].as_str().unwrap().to_owned(),
             pair,
             robot: RobotId::new(robot).unwrap(),
             seq: 0,
@@ -348,7 +358,16 @@ impl Device {
     }
 
     pub(crate) fn batch(&self, records: Vec<Blob>) -> Vec<u8> {
-        codec::to_vec(&Batch { journal: self.journal.clone(), records }).unwrap()
+        let first = records.first().and_then(|record| Record::decode(&record.0).ok());
+        // As if all before it had been acknowledged.
+        let before = first.map_or(0, |record| record.seq - 1);
+        self.batch_since(records, before, before)
+    }
+
+    /// Records that follow `after`, of a robot that was acknowledged through `acked`.
+    pub(crate) fn batch_since(&self, records: Vec<Blob>, after: u64, acked: u64) -> Vec<u8> {
+        let since = Some(Since { acked, after });
+        codec::to_vec(&Batch { journal: self.journal.clone(), records, since }).unwrap()
     }
 }
 
@@ -389,7 +408,10 @@ pub(crate) fn tls_config_with(
 pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 pub(crate) fn dial(address: SocketAddr, config: &Arc<ClientConfig>) -> Tls {
-    let tcp = TcpStream::connect(address).unwrap();
+    tls(TcpStream::connect(address).unwrap(), address, config)
+}
+
+fn tls(tcp: TcpStream, address: SocketAddr, config: &Arc<ClientConfig>) -> Tls {
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
     tcp.set_nodelay(true).unwrap();
     let name = ServerName::from(address.ip());
@@ -398,6 +420,10 @@ pub(crate) fn dial(address: SocketAddr, config: &Arc<ClientConfig>) -> Tls {
 
 /// An MQTT 5 client that does what it is told, sensible or not.
 pub(crate) struct Mqtt {
+    /// The reason string of the last CONNACK or DISCONNECT.
+    pub(crate) words: String,
+    /// Of the last DISCONNECT.
+    pub(crate) code: Option<DisconnectReasonCode>,
     inbox: VecDeque<Packet>,
     mqtt: Connection<role::Client>,
     tls: Tls,
@@ -406,8 +432,28 @@ pub(crate) struct Mqtt {
 impl Mqtt {
     /// TLS done, CONNECT not yet sent.
     pub(crate) fn dial(rig: &Rig, device: &Device) -> Self {
-        let tls = dial(rig.mqtt, &tls_config(&rig.root_pem, Some(device)));
-        Self { inbox: VecDeque::new(), mqtt: Connection::new(Version::V5_0), tls }
+        Self::dial_to(rig.mqtt, rig, device)
+    }
+
+    /// As [`Self::dial`], somewhere else.
+    pub(crate) fn dial_to(address: SocketAddr, rig: &Rig, device: &Device) -> Self {
+        Self::over(dial(address, &tls_config(&rig.root_pem, Some(device))))
+    }
+
+    /// As [`Self::dial`], from another address of this machine.
+    pub(crate) fn dial_from(own: IpAddr, rig: &Rig, device: &Device) -> Self {
+        let tcp = rig.runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind((own, 0).into()).unwrap();
+            socket.connect(rig.mqtt).await.unwrap().into_std().unwrap()
+        });
+        tcp.set_nonblocking(false).unwrap();
+        Self::over(tls(tcp, rig.mqtt, &tls_config(&rig.root_pem, Some(device))))
+    }
+
+    fn over(tls: Tls) -> Self {
+        let (inbox, mqtt) = (VecDeque::new(), Connection::new(Version::V5_0));
+        Self { code: None, words: String::new(), inbox, mqtt, tls }
     }
 
     /// Connected, and subscribed to both of its topics.
@@ -426,20 +472,47 @@ impl Mqtt {
         client_id: &str,
         will: Option<&str>,
     ) -> Option<ConnectReasonCode> {
-        let mut connect =
-            v5_0::Connect::builder().client_id(client_id).unwrap().clean_start(true).keep_alive(30);
+        self.hello_with(client_id, will, 30)
+    }
+
+    fn hello_with(
+        &mut self,
+        client_id: &str,
+        will: Option<&str>,
+        keep_alive_s: u16,
+    ) -> Option<ConnectReasonCode> {
+        let mut connect = v5_0::Connect::builder()
+            .client_id(client_id)
+            .unwrap()
+            .clean_start(true)
+            .keep_alive(keep_alive_s);
         if let Some(topic) = will {
-            connect = connect.will_message(topic, b"x", Qos::AtLeastOnce, false).unwrap();
+            let gone = RobotId::new(client_id).map_or(b"x".to_vec(), |robot| {
+                codec::to_vec(&State { health: None, online: false, robot }).unwrap()
+            });
+            connect = connect.will_message(topic, gone, Qos::AtLeastOnce, false).unwrap();
         }
         let events = self.mqtt.checked_send(connect.build().unwrap());
         self.send(events);
         match self.next(PATIENCE)? {
-            Packet::V5_0Connack(connack) => Some(connack.reason_code()),
+            Packet::V5_0Connack(connack) => {
+                self.words = words(connack.props());
+                Some(connack.reason_code())
+            }
             other => panic!("{other:?}"),
         }
     }
 
     pub(crate) fn subscribe(&mut self, filters: &[&str]) -> Vec<u8> {
+        self.subscribe_all(filters).expect("no SUBACK")
+    }
+
+    /// Asks for one filter; `None` when the connection was closed.
+    pub(crate) fn try_subscribe(&mut self, filter: &str) -> Option<u8> {
+        Some(self.subscribe_all(&[filter])?[0])
+    }
+
+    fn subscribe_all(&mut self, filters: &[&str]) -> Option<Vec<u8>> {
         let id = self.mqtt.acquire_packet_id().unwrap();
         let entries = filters
             .iter()
@@ -454,7 +527,6 @@ impl Mqtt {
             }
             _ => None,
         })
-        .expect("no SUBACK")
     }
 
     /// Publishes with QoS 1; the code of the PUBACK, or `None` when the connection was closed.
@@ -510,6 +582,42 @@ impl Mqtt {
         let events = self.mqtt.checked_send(puback);
         self.send(events);
         payload
+    }
+
+    /// Reads to the end of the connection; the code of the cloud's DISCONNECT, if it sent one.
+    pub(crate) fn farewell(&mut self) -> Option<DisconnectReasonCode> {
+        while self.next(PATIENCE).is_some() {}
+        self.code
+    }
+
+    /// How much is published to it: at least so much, and then until nothing comes for a while.
+    /// Nothing of it is acknowledged.
+    pub(crate) fn unacknowledged(&mut self, at_least: usize, quiet: Duration) -> usize {
+        let publications = |inbox: &VecDeque<Packet>| {
+            inbox.iter().filter(|packet| matches!(packet, Packet::V5_0Publish(_))).count()
+        };
+        while publications(&self.inbox) < at_least && self.read(PATIENCE).is_some() {}
+        while self.read(quiet).is_some() {}
+        publications(&self.inbox)
+    }
+
+    /// As [`Self::hello`], with a keep-alive of so many seconds.
+    pub(crate) fn hello_for(&mut self, keep_alive_s: u16) -> Option<ConnectReasonCode> {
+        self.hello_with("bad", None, keep_alive_s)
+    }
+
+    /// Sends as much as the cloud takes without reading anything; how the connection ended.
+    pub(crate) fn push_until_closed(&mut self, bytes: &[u8], patience: Duration) -> bool {
+        self.tls.sock.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        let start = Instant::now();
+        while start.elapsed() < patience {
+            match self.tls.write_all(bytes).and_then(|()| self.tls.flush()) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return true,
+            }
+        }
+        false
     }
 
     /// Whether the cloud ends the connection in time; what it sends before is dropped.
@@ -581,12 +689,24 @@ impl Mqtt {
         while cursor.position() < n as u64 {
             for event in self.mqtt.recv(&mut cursor) {
                 if let Event::NotifyPacketReceived(packet) = event {
+                    if let Packet::V5_0Disconnect(disconnect) = &packet {
+                        self.words = disconnect.props().as_ref().map(words).unwrap_or_default();
+                        self.code = disconnect.reason_code();
+                    }
                     self.inbox.push_back(packet);
                 }
             }
         }
         Some(())
     }
+}
+
+fn words(props: &Properties) -> String {
+    let found = props.iter().find_map(|property| match property {
+        Property::ReasonString(reason) => Some(reason.val().to_owned()),
+        _ => None,
+    });
+    found.unwrap_or_default()
 }
 
 /// An identity that another authority made, for the same name.

@@ -40,6 +40,8 @@ mod seeds;
 #[path = "../../../blackbox/src/state.rs"]
 mod state;
 mod targets;
+#[path = "../../../cloud/src/endpoint/wire.rs"]
+mod wire;
 
 /// What the included modules ask of the crates that they come from.
 mod ports {

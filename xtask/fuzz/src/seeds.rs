@@ -20,7 +20,7 @@ use nooterra_protocol::plan::Plan;
 use nooterra_protocol::policy::PolicyDocument;
 use nooterra_protocol::private::{PrivateError, SALT_BYTES, Salts};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
-use nooterra_protocol::uplink::{Ack, Batch, State};
+use nooterra_protocol::uplink::{Ack, Batch, Since, State};
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::sync::Arc;
@@ -198,7 +198,7 @@ pub(crate) fn checkpoints() -> Vec<Vec<u8>> {
 pub(crate) fn uplinks() -> Vec<Vec<u8>> {
     let records = records().into_iter().map(Blob).collect();
     vec![
-        bytes(&Batch { journal: journal_id(), records }),
+        bytes(&Batch { journal: journal_id(), records, since: Some(Since { acked: 2, after: 3 }) }),
         bytes(&Ack { class: Class::Critical, journal: journal_id(), through_seq: 7 }),
         bytes(&State { health: None, online: true, robot: robot() }),
     ]
@@ -374,6 +374,27 @@ pub(crate) fn trajectories() -> Vec<Vec<u8>> {
 
 pub(crate) fn topics() -> Vec<Vec<u8>> {
     ["noot/1/amr-1/up/critical", "noot/1/amr-1/cmd", "noot/1/+/#"].map(Vec::from).into()
+}
+
+/// A device's words: CONNECT with a will, then each of what it may say, and what it may not.
+pub(crate) fn packets() -> Vec<Vec<u8>> {
+    let connect = b"\x10\x12\x00\x04MQTT\x05\x02\x00\x1e\x00\x00\x05amr-1";
+    let will = b"\x10\x2c\x00\x04MQTT\x05\x0e\x00\x1e\x00\x00\x05amr-1\x00\x00\x12noot/1/amr-1/state\x00\x03off";
+    let publish = b"\x32\x1b\x00\x14noot/1/amr-1/up/bulk\x00\x01\x00\xa0\xa0";
+    let subscribe = b"\x82\x16\x00\x02\x00\x00\x10noot/1/amr-1/cmd\x01";
+    let rest: [&[u8]; 5] = [
+        b"\xc0\x00",
+        b"\x40\x02\x00\x01",
+        b"\xa2\x15\x00\x03\x00\x00\x10noot/1/amr-1/cmd",
+        b"\x34\x07\x00\x01x\x00\x04\x00y",
+        b"\xe0\x02\x00\x00",
+    ];
+    let mut all = vec![connect.to_vec(), will.to_vec()];
+    for packet in [&publish[..], subscribe].into_iter().chain(rest) {
+        all.push([&connect[..], packet].concat());
+    }
+    all.push([&will[..], publish, subscribe, rest[0], publish, rest[4]].concat());
+    all
 }
 
 pub(crate) fn api() -> Vec<Vec<u8>> {

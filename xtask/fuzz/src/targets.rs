@@ -7,7 +7,14 @@ use crate::harness::LAWS;
 use crate::harness::draw::Draw;
 use crate::minisig::TrustedKeys;
 use crate::openings::{Cipher, Frames, Header};
-use crate::{common, config, log, openings, policy_file, scan, seeds};
+use crate::{common, config, log, openings, policy_file, scan, seeds, wire};
+use mqtt_protocol_core::mqtt::common::Cursor;
+use mqtt_protocol_core::mqtt::connection::Event;
+use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait as _, Packet, Qos, v5_0};
+use mqtt_protocol_core::mqtt::result_code::{
+    ConnectReasonCode, MqttError, PubackReasonCode, SubackReasonCode,
+};
+use mqtt_protocol_core::mqtt::{Connection, role};
 use nooterra_evidence::{Checkpoint, Record, Verifier};
 use nooterra_policy::{Gate, VerifiedPolicy, check_document};
 use nooterra_protocol::codec::{self, Value};
@@ -65,6 +72,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "mcap", reads: "MCAP recordings", run: mcap, seeds: seeds::mcaps },
     Target { name: "tlog", reads: "MAVLink logs", run: tlog, seeds: seeds::tlogs },
     Target { name: "trajectory", reads: "CSV", run: trajectory, seeds: seeds::trajectories },
+    Target { name: "mqtt", reads: "packets of a device", run: mqtt, seeds: seeds::packets },
     Target { name: "topic", reads: "MQTT topics", run: topic, seeds: seeds::topics },
     Target { name: "api_json", reads: "the API's plans, asks", run: api, seeds: seeds::api },
     Target { name: "planted", reads: "a fault put there", run: planted, seeds: seeds::planted },
@@ -344,6 +352,79 @@ fn topic(bytes: &[u8]) {
     {
         assert_eq!(topic.to_string(), name);
     }
+}
+
+/// A connection as the cloud's endpoint reads it: what was granted is answered, what the state
+/// machine refuses ends it, and no byte is looked at for ever.
+fn mqtt(bytes: &[u8]) {
+    let mut mqtt = wire::server();
+    let mut answers = 0;
+    // As the network may cut it.
+    for part in bytes.chunks(61) {
+        let mut cursor = Cursor::new(part);
+        loop {
+            let events = match wire::take(&mut mqtt, &mut cursor) {
+                Ok(Some(events)) => events,
+                Ok(None) => break,
+                Err(_) => return,
+            };
+            for event in events {
+                match event {
+                    Event::NotifyError(_) | Event::RequestClose => return,
+                    Event::RequestSendPacket { packet, .. } => {
+                        answers += packet.to_continuous_buffer().len();
+                    }
+                    Event::NotifyPacketReceived(packet) => {
+                        // What cannot be answered, such as packet id 0, ends the connection.
+                        let Ok(answer) = answered(&mut mqtt, &packet) else { return };
+                        answers += answer;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    // A device cannot make the cloud say much more than it said itself.
+    assert!(answers <= 1024 + 8 * bytes.len(), "{answers} bytes for {}", bytes.len());
+}
+
+/// The length of the answer.
+fn answered(mqtt: &mut Connection<role::Server>, packet: &Packet) -> Result<usize, MqttError> {
+    let events = match packet {
+        Packet::V5_0Connect(connect) => {
+            let _ = (connect.client_id(), connect.will_topic(), connect.will_retain());
+            let connack = v5_0::Connack::builder()
+                .session_present(false)
+                .reason_code(ConnectReasonCode::Success);
+            mqtt.checked_send(connack.build()?)
+        }
+        Packet::V5_0Publish(publish) => {
+            topic(publish.topic_name().as_bytes());
+            uplink(publish.payload().as_slice());
+            let Some(id) = publish.packet_id().filter(|_| publish.qos() == Qos::AtLeastOnce) else {
+                return Ok(0);
+            };
+            let puback =
+                v5_0::Puback::builder().packet_id(id).reason_code(PubackReasonCode::NotAuthorized);
+            mqtt.checked_send(puback.build()?)
+        }
+        Packet::V5_0Subscribe(subscribe) => {
+            let codes = subscribe.entries().iter().map(|entry| {
+                topic(entry.topic_filter().as_bytes());
+                SubackReasonCode::NotAuthorized
+            });
+            let suback = v5_0::Suback::builder()
+                .packet_id(subscribe.packet_id())
+                .reason_codes(codes.collect::<Vec<_>>());
+            mqtt.checked_send(suback.build()?)
+        }
+        _ => Vec::new(),
+    };
+    let sent = events.iter().map(|event| match event {
+        Event::RequestSendPacket { packet, .. } => packet.to_continuous_buffer().len(),
+        _ => 0,
+    });
+    Ok(sent.sum())
 }
 
 fn api(bytes: &[u8]) {

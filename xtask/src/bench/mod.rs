@@ -88,8 +88,13 @@ impl Area {
                 "blackbox.written",
             ],
             Self::Cloud => &[
+                "cloud.acknowledged",
+                "cloud.acknowledged_in_storm",
                 "cloud.command_answered",
                 "cloud.replay",
+                "cloud.storm_connect",
+                "cloud.storm_resident",
+                "cloud.storm_return",
                 "cloud.transition",
                 "cloud.transition_alone",
                 "cloud.uplink",
@@ -135,6 +140,7 @@ impl Area {
             }
             Self::Cloud => {
                 let mut lines = place.example("nooterra-cloud", "bench_cloud", &[])?;
+                lines.extend(place.example("nooterra-cloud", "bench_storm", &[])?);
                 lines.extend(place.link(self)?);
                 Ok(lines)
             }

@@ -1,0 +1,125 @@
+//! What mosquitto needs to carry this cloud's link: its configuration, who may use which topic,
+//! and a certificate of this cloud's authority.
+
+use crate::ca::{Ca, CaError};
+use crate::clock::{Clock as _, SystemClock};
+use crate::files;
+use rustls::pki_types::PrivateKeyDer;
+use std::path::{Path, PathBuf};
+
+const CONFIGURATION: &str = include_str!("../mosquitto/mosquitto.conf");
+
+const ACL: &str = include_str!("../mosquitto/acl");
+
+/// Why the files are not there now.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerFilesError {
+    /// The authority, or a host name that no certificate can carry.
+    #[error("{0}")]
+    Ca(#[from] CaError),
+    /// A file cannot be written or read.
+    #[error("{path}: {source}")]
+    File {
+        /// Which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// There is no cloud there yet, whose authority could certify a broker.
+    #[error("{0} is not there; start `nooterra-cloud serve` on that data directory first")]
+    NoCloud(PathBuf),
+}
+
+/// Writes the files into `out`: `mosquitto.conf`, `acl`, `ca.pem`, `broker.pem` and
+/// `broker_key.pem`. Called again it makes a new key and certificate, and the broker needs to be
+/// told. It may be called while the cloud runs.
+///
+/// # Errors
+/// [`BrokerFilesError`], with what to do about it.
+pub fn broker_files(data: &Path, hosts: &[String], out: &Path) -> Result<(), BrokerFilesError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| BrokerFilesError::File { path, source }
+    };
+    let known = data.join("ca.pem");
+    if !known.exists() {
+        return Err(BrokerFilesError::NoCloud(known));
+    }
+    let now = SystemClock::default().wall();
+    let ca = Ca::open(data, now)?;
+    let (chain, key) = ca.certify_server(hosts, now)?;
+    let PrivateKeyDer::Pkcs8(key) = key else {
+        return Err(CaError::Make("the key is not PKCS#8".to_owned()).into());
+    };
+    files::make_private_dir(out).map_err(failed(out))?;
+    let out = std::path::absolute(out).map_err(failed(out))?;
+    let chain: String = chain.iter().map(|one| pem("CERTIFICATE", one)).collect();
+    let configuration = CONFIGURATION
+        .lines()
+        .map(|line| match line.starts_with('#') {
+            true => format!("{line}\n"),
+            false => format!("{}\n", line.replace("DIR/", &format!("{}/", out.display()))),
+        })
+        .collect::<String>();
+    for (name, content) in [
+        ("acl", ACL),
+        ("broker.pem", &chain),
+        ("broker_key.pem", &pem("PRIVATE KEY", key.secret_pkcs8_der())),
+        ("ca.pem", ca.root_pem()),
+        ("mosquitto.conf", &configuration),
+    ] {
+        let path = out.join(name);
+        files::write_private(&path, content).map_err(failed(&path))?;
+    }
+    Ok(())
+}
+
+/// RFC 7468.
+fn pem(label: &str, der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let mut out = format!("-----BEGIN {label}-----\n");
+    for line in text.as_bytes().chunks(64) {
+        // Base64 is ASCII.
+        out.push_str(&String::from_utf8_lossy(line));
+        out.push('\n');
+    }
+    out + &format!("-----END {label}-----\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nooterra_protocol::time::WallMillis;
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject as _;
+
+    #[test]
+    fn the_files_name_each_other_and_hold_a_chain_to_the_clouds_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, out) = (dir.path().join("cloud"), dir.path().join("broker"));
+        let hosts = ["broker.example".to_owned()];
+        let early = broker_files(&data, &hosts, &out);
+        assert!(matches!(early, Err(BrokerFilesError::NoCloud(_))));
+        files::make_private_dir(&data).unwrap();
+        let ca = Ca::open(&data, WallMillis(1_795_000_000_000)).unwrap();
+        for _ in 0..2 {
+            broker_files(&data, &hosts, &out).unwrap();
+        }
+        let read = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
+        for line in read("mosquitto.conf").lines().filter(|line| !line.starts_with('#')) {
+            assert!(!line.contains("DIR"), "{line}");
+            if let Some((_, path)) = line.split_once(' ').filter(|(_, it)| it.starts_with('/')) {
+                assert!(Path::new(path).exists(), "{line}");
+            }
+        }
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(read("broker.pem").as_bytes())
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert_eq!((chain.len(), chain.last().unwrap()), (2, ca.root()));
+        assert!(PrivateKeyDer::from_pem_slice(read("broker_key.pem").as_bytes()).is_ok());
+        assert_eq!(read("ca.pem"), ca.root_pem());
+        let bad = broker_files(&data, &["no host".to_owned()], &out);
+        assert!(matches!(bad, Err(BrokerFilesError::Ca(CaError::Host(_)))));
+    }
+}
