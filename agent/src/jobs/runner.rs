@@ -552,9 +552,9 @@ impl<'r> StepRun<'r> {
             Call::Note(message) => self.note(&message),
             Call::Restarted(why) => {
                 self.note(&format!("the skill was ended and goes on from its last state: {why}"));
-                if let Some(flight) = &self.parts.flight {
-                    flight.pull(Trigger::SkillCrash, self.parts.pace.now());
-                }
+                let about = (Some(self.job.clone()), Some(self.step.id.clone()));
+                let (now, cause) = (self.parts.pace.now(), IncidentCause::SkillCrash);
+                self.parts.incidents.report(now, cause, about, None);
             }
         }
         Ok(())

@@ -71,8 +71,13 @@ pub fn render(
     policy: &PolicyDocument,
     ran: &Rehearsed,
 ) -> String {
-    let backtest =
-        Backtest { intervals: interventions(ran), rules: Vec::new(), timeline: timeline(ran) };
+    let backtest = Backtest {
+        discs: Vec::new(),
+        intervals: interventions(ran),
+        private: Vec::new(),
+        rules: Vec::new(),
+        timeline: timeline(ran),
+    };
     let verdict = match &ran.ending {
         Ending::Done => format!("Done after {:.1} s", ran.ended_s),
         other => format!("After {:.1} s it {}", ran.ended_s, in_words(other)),
