@@ -1,11 +1,10 @@
 //! Commands: signed, expiring envelopes. They wait in the store; a connection sends them.
 
 use crate::jobs::{Server, new_id};
-use crate::store::{StoreError, commands};
+use crate::store::{Connection, StoreError, commands};
 use nooterra_protocol::command::{Ask, RemoteCommand};
 use nooterra_protocol::envelope::{Envelope, MAX_VALIDITY_MS, Signed, SignedError};
 use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, RobotId};
-use rusqlite::Connection;
 use std::time::Duration;
 
 /// The largest signed command: the robot's journal keeps it in one record of 48 KiB.

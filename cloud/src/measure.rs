@@ -4,7 +4,7 @@
 use crate::clock::SystemClock;
 use crate::jobs::{JobError, Server};
 use crate::replay;
-use crate::store::{Store, StoreError, jobs, robots, skills};
+use crate::store::{Connection, Store, StoreError, jobs, robots, skills};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::{ActorId, JobId, JournalId, RobotId};
 use nooterra_protocol::keys::Ed25519Key;
@@ -65,16 +65,14 @@ impl Spine {
 
     async fn on<F>(&self, job: JobId, work: F) -> JobId
     where
-        F: FnOnce(&Server, &rusqlite::Connection, &JobId) -> Result<jobs::JobRow, JobError>
-            + Send
-            + 'static,
+        F: FnOnce(&Server, &Connection, &JobId) -> Result<jobs::JobRow, JobError> + Send + 'static,
     {
         self.step(move |this, tx| Ok(work(&this.server, tx, &job)?.id)).await
     }
 
     async fn step<F>(&self, work: F) -> JobId
     where
-        F: FnOnce(&Self, &rusqlite::Connection) -> Result<JobId, JobError> + Send + 'static,
+        F: FnOnce(&Self, &Connection) -> Result<JobId, JobError> + Send + 'static,
     {
         let this = self.clone();
         self.store.write(move |tx| work(&this, tx)).await.expect("a transition")

@@ -9,6 +9,7 @@ use super::robots::{EVENTS, EventList, EventQuery};
 use crate::commands::MAX_REASON_BYTES;
 use crate::core::Core;
 use crate::jobs::{JobError, Server};
+use crate::store::Connection;
 use crate::store::jobs::{self, JobRow};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -19,7 +20,6 @@ use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, RobotId, StepId};
 use nooterra_protocol::job::JobState;
 use nooterra_protocol::plan::Plan;
 use nooterra_protocol::time::WallMillis;
-use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -313,13 +313,10 @@ where
             }
             let row = work(&call, tx)?;
             tracing::info!(job = %row.id, state = %row.state, "job moves");
-            let (head, robot) = (row.head, row.robot.clone());
-            Ok(call.answer(tx, status, &job(row), now)?.of(head).waking(robot))
+            let head = row.head;
+            Ok(call.answer(tx, status, &job(row), now)?.of(head))
         })
         .await?;
-    if let Some(robot) = &answer.wake {
-        core.registry.wake(robot);
-    }
     Ok(answer)
 }
 

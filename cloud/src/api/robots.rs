@@ -7,7 +7,7 @@ use super::json::{EventJson, RecordJson};
 use crate::core::Core;
 use crate::store::records::{self, Filter};
 use crate::store::robots::{self, RobotRow};
-use crate::store::{StoreError, jobs};
+use crate::store::{Connection, StoreError, jobs};
 use axum::Json;
 use axum::extract::{Path, State};
 use nooterra_protocol::entry::Class;
@@ -106,8 +106,10 @@ pub(crate) async fn list(
     _: Admin,
     State(core): State<Arc<Core>>,
 ) -> Result<Json<RobotList>, ApiError> {
-    let rows = core.store.read(robots::all).await?;
-    Ok(Json(RobotList { robots: rows.into_iter().map(|row| robot(&core, row)).collect() }))
+    let (rows, live) =
+        core.store.read::<_, StoreError, _>(|tx| Ok((robots::all(tx)?, tx.processes()?))).await?;
+    let robots = rows.into_iter().map(|row| robot(&core, row, &live)).collect();
+    Ok(Json(RobotList { robots }))
 }
 
 /// One robot.
@@ -121,7 +123,9 @@ pub(crate) async fn show(
     State(core): State<Arc<Core>>,
     Path(id): Path<String>,
 ) -> Result<Json<RobotJson>, ApiError> {
-    Ok(Json(robot(&core, load(&core, &id).await?)))
+    let row = load(&core, &id).await?;
+    let live = core.store.read(Connection::processes).await?;
+    Ok(Json(robot(&core, row, &live)))
 }
 
 /// What the robot's journal says, as far as it came here.
@@ -202,15 +206,18 @@ async fn read(core: &Core, id: &str, query: RecordQuery) -> Result<Json<RecordLi
     Ok(Json(RecordList { next, records }))
 }
 
-fn robot(core: &Core, row: RobotRow) -> RobotJson {
+/// `live` are the processes on the database.
+fn robot(core: &Core, row: RobotRow, live: &[String]) -> RobotJson {
     let health = row.state.and_then(|state| state.health);
+    let elsewhere = row.process.filter(|process| *process != core.process);
     RobotJson {
         capabilities: health.as_ref().map(|health| health.capabilities.clone()),
         device_key: row.device_key.to_string(),
         enrolled_at: row.enrolled_at,
         health,
         last_seen: row.last_seen,
-        online: core.registry.is_online(&row.id),
+        online: core.registry.is_online(&row.id)
+            || elsewhere.is_some_and(|process| live.contains(&process)),
         id: row.id,
     }
 }

@@ -23,13 +23,13 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct Table {
     robots: HashMap<RobotId, Live>,
-    next: u64,
 }
 
 #[derive(Debug)]
 struct Live {
     end: watch::Sender<Option<End>>,
-    number: u64,
+    /// Of two connections the later has the higher one, wherever they are.
+    number: i64,
     wake: Arc<Notify>,
 }
 
@@ -38,21 +38,21 @@ struct Live {
 pub(crate) struct Registration {
     end: watch::Receiver<Option<End>>,
     live: Arc<Mutex<Table>>,
-    number: u64,
+    number: i64,
     robot: RobotId,
     wake: Arc<Notify>,
 }
 
 impl Registry {
-    /// Registers a connection of `robot`; an older one is told that it was taken over.
-    pub(crate) fn begin(&self, robot: &RobotId) -> Registration {
+    /// Registers a connection of `robot`; of two the older is told that it was taken over.
+    pub(crate) fn begin(&self, robot: &RobotId, number: i64) -> Registration {
         let (sender, end) = watch::channel(None);
         let wake = Arc::new(Notify::new());
-        let mut table = lock(&self.live);
-        table.next += 1;
-        let number = table.next;
         let live = Live { end: sender, number, wake: wake.clone() };
-        if let Some(older) = table.robots.insert(robot.clone(), live) {
+        let mut table = lock(&self.live);
+        if table.robots.get(robot).is_some_and(|newer| newer.number > number) {
+            live.end.send_replace(Some(End::TakenOver));
+        } else if let Some(older) = table.robots.insert(robot.clone(), live) {
             older.end.send_replace(Some(End::TakenOver));
         }
         drop(table);
@@ -76,9 +76,16 @@ impl Registry {
         }
     }
 
-    /// Ends the connection of `robot`, if there is one.
-    pub(crate) fn end(&self, robot: &RobotId, why: End) {
-        if let Some(live) = lock(&self.live).robots.get(robot) {
+    /// There may be commands for every robot.
+    pub(crate) fn wake_all(&self) {
+        for live in lock(&self.live).robots.values() {
+            live.wake.notify_one();
+        }
+    }
+
+    /// Ends the connection of `robot`, if there is one with a lower number.
+    pub(crate) fn end_older(&self, robot: &RobotId, number: i64, why: End) {
+        if let Some(live) = lock(&self.live).robots.get(robot).filter(|live| live.number < number) {
             live.end.send_replace(Some(why));
         }
     }
@@ -92,6 +99,11 @@ impl Registration {
             // The sender went away with the entry: a newer connection has the place.
             Err(_) => End::TakenOver,
         }
+    }
+
+    /// Its number.
+    pub(crate) const fn number(&self) -> i64 {
+        self.number
     }
 
     /// Rings when there may be commands.
@@ -123,10 +135,12 @@ mod tests {
     async fn a_second_connection_takes_over_and_the_first_leaving_changes_nothing() {
         let registry = Registry::default();
         let robot = RobotId::new("amr-1").unwrap();
-        let mut first = registry.begin(&robot);
-        let second = registry.begin(&robot);
+        let mut first = registry.begin(&robot, 1);
+        let second = registry.begin(&robot, 3);
         assert_eq!(first.ended().await, End::TakenOver);
         drop(first);
+        // One that connected between the two, and comes to say so only now.
+        assert_eq!(registry.begin(&robot, 2).ended().await, End::TakenOver);
         assert!(registry.is_online(&robot));
         drop(second);
         assert!(!registry.is_online(&robot));
@@ -136,11 +150,15 @@ mod tests {
     async fn a_wake_up_before_the_wait_is_not_lost() {
         let registry = Registry::default();
         let robot = RobotId::new("amr-1").unwrap();
-        let live = registry.begin(&robot);
+        let mut live = registry.begin(&robot, 1);
         registry.wake(&robot);
         registry.wake(&robot);
         tokio::time::timeout(std::time::Duration::from_secs(5), live.wake().notified())
             .await
             .unwrap();
+        // A connection elsewhere ends this one if it is the later.
+        registry.end_older(&robot, 1, End::Reenrolled);
+        registry.end_older(&robot, 2, End::TakenOver);
+        assert_eq!(live.ended().await, End::TakenOver);
     }
 }

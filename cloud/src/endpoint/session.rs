@@ -82,12 +82,12 @@ pub(crate) async fn serve(core: Arc<Core>, accepted: Accepted, stop: watch::Rece
     let robot = identity.robot.clone();
     let mut session = Session::new(core.clone(), identity, peer, stream);
     let over = session.run(stop).await;
-    let was_online = session.registration.take().is_some();
+    let number = session.registration.take().map(|registration| registration.number());
     session.close(&over).await;
     tracing::info!(%robot, %peer, reason = %over, "robot disconnected");
-    if was_online {
+    if let Some(number) = number {
         let now = core.clock.wall();
-        let seen = core.store.write(move |tx| robots::seen(tx, &robot, None, now)).await;
+        let seen = core.store.write(move |tx| robots::disconnected(tx, &robot, number, now)).await;
         if let Err(error) = seen {
             tracing::warn!(%error, "cannot note when the robot was last seen");
         }
@@ -257,24 +257,28 @@ impl Session {
         let (robot, core) = (self.identity.robot.clone(), self.core.clone());
         let own_state = Topic::new(robot.clone(), Channel::State).to_string();
         let will_fits = connect.will_topic().is_none_or(|topic| topic == own_state);
-        let enrolled = {
-            let robot = robot.clone();
+        let named = connect.client_id() == robot.as_str();
+        let number = {
+            let (robot, process) = (robot.clone(), core.process.clone());
             let now = core.clock.wall();
             let key = self.identity.key.clone();
             core.store
                 .write(move |tx| {
                     let row = robots::find(tx, &robot)?;
-                    let known = row.is_some_and(|row| row.device_key == key);
-                    if known {
-                        robots::seen(tx, &robot, None, now)?;
+                    if row.is_none_or(|row| row.device_key != key) {
+                        return Ok::<_, StoreError>(None);
                     }
-                    Ok::<_, StoreError>(known)
+                    if !named || !will_fits {
+                        robots::seen(tx, &robot, None, now)?;
+                        return Ok(Some(0));
+                    }
+                    Ok(Some(robots::connected(tx, &robot, &process, now)?))
                 })
                 .await?
         };
-        let refusal = if !enrolled {
+        let refusal = if number.is_none() {
             Some((ConnectReasonCode::NotAuthorized, "the robot is not enrolled with this key"))
-        } else if connect.client_id() != robot.as_str() {
+        } else if !named {
             Some((ConnectReasonCode::ClientIdentifierNotValid, "client id is not the robot's id"))
         } else if !will_fits {
             Some((ConnectReasonCode::NotAuthorized, "its last will is not for its own state"))
@@ -304,7 +308,7 @@ impl Session {
             .reason_code(ConnectReasonCode::Success)
             .props(props)
             .build()?;
-        self.registration = Some(core.registry.begin(&robot));
+        self.registration = Some(core.registry.begin(&robot, number.unwrap_or_default()));
         tracing::info!(%robot, peer = %self.peer, "robot connected");
         Ok(self.mqtt.checked_send(connack))
     }
