@@ -1,6 +1,6 @@
 //! The HTTP API: who may call, what a wrong request is told, and its document.
 
-use crate::rig::{Rig, plan, skill_bundle, tls_config_with};
+use super::rig::{Rig, plan, skill_bundle, tls_config_with};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 

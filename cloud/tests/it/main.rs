@@ -6,11 +6,16 @@
 #![allow(clippy::unwrap_used)]
 
 mod api;
+mod backup;
 mod cli;
 mod commands;
 mod enrol;
 mod jobs;
+mod kill;
 mod link;
+mod postgres;
 mod replay;
 mod rig;
+mod server;
+mod several;
 mod streams;

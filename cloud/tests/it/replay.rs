@@ -93,7 +93,8 @@ fn whatever_is_changed_by_hand_is_found_and_named() {
             "its hash is not of its bytes",
         ),
         (
-            "UPDATE facts SET signed = CAST(substr(signed, 1, length(signed) - 1) || x'00' AS BLOB)
+            "UPDATE facts SET signed = CAST(substr(signed, 1, length(signed) - 1)
+                 || CASE substr(signed, -1) WHEN x'00' THEN x'01' ELSE x'00' END AS BLOB)
              WHERE position = 2",
             "signature",
         ),
