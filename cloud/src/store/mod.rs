@@ -15,6 +15,7 @@ pub(crate) mod records;
 pub(crate) mod robots;
 pub(crate) mod skills;
 
+mod encrypted;
 mod news;
 mod postgres;
 mod sql;

@@ -10,7 +10,8 @@ use std::path::Path;
 use std::time::Duration;
 
 /// One after the other; the position in the list is the version after it, from 1. A migration
-/// that was released is never changed.
+/// that was released is never changed. Postgres reads the same text, a few words exchanged; what
+/// it cannot read has a file of the same name in `migrations/postgres`.
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_first.sql"),
     include_str!("migrations/0002_positions_and_answers.sql"),

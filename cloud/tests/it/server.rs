@@ -1,8 +1,12 @@
 //! A real Postgres in a temporary directory: no port, a socket beside its data, one database for
 //! each test. It is stopped when the last test that uses it ends.
+#![allow(dead_code)] // Tests and the benchmark each use their part.
 
 use nix::unistd::{User, chown, geteuid};
+use std::fs::Permissions;
 use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,6 +28,8 @@ pub(crate) struct Database {
 struct Server {
     child: Child,
     dir: TempDir,
+    /// Part of the socket's name, whether it is listened on or not.
+    port: u16,
 }
 
 impl Database {
@@ -34,6 +40,30 @@ impl Database {
         let server = Server::shared()?;
         server.run(&format!("CREATE DATABASE {name}"));
         Ok(Self { name, server })
+    }
+
+    /// One on a server of its own that syncs its disk, to be measured.
+    pub(crate) fn durable() -> Result<Self, String> {
+        let server = Arc::new(Server::start(&["fsync=on"], None)?);
+        Ok(Self { name: "postgres".to_owned(), server })
+    }
+
+    /// One on a server of its own that speaks TLS on a port of this machine, with a certificate
+    /// and its key in PEM; and the port.
+    pub(crate) fn encrypted(certificate: &str, key: &str) -> Result<(Self, u16), String> {
+        // Another program may take the port before the server does.
+        let mut why = String::new();
+        for _ in 0..5 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            match Server::start(&["fsync=off", "ssl=on"], Some((port, certificate, key))) {
+                Ok(server) => {
+                    let database = Self { name: "postgres".to_owned(), server: Arc::new(server) };
+                    return Ok((database, port));
+                }
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
     }
 
     /// What `--store` takes.
@@ -69,12 +99,13 @@ impl Server {
         if let Some(server) = shared.upgrade() {
             return Ok(server);
         }
-        let server = Arc::new(Self::start()?);
+        // Who kills a process here leaves what was written to the system.
+        let server = Arc::new(Self::start(&["fsync=off"], None)?);
         *shared = Arc::downgrade(&server);
         Ok(server)
     }
 
-    fn start() -> Result<Self, String> {
+    fn start(settings: &[&str], tls: Option<(u16, &str, &str)>) -> Result<Self, String> {
         let programs = programs().ok_or("Postgres is not installed (apt install postgresql)")?;
         let dir = tempfile::tempdir().unwrap();
         // It refuses to run as root.
@@ -113,14 +144,29 @@ impl Server {
         }
         let mut serve = run("postgres");
         serve.arg("-D").arg(&data).arg("-k").arg(dir.path());
-        // Who kills a process here leaves what was written to the system.
-        for setting in ["listen_addresses=", "fsync=off", "max_connections=400"] {
+        for setting in ["listen_addresses=", "max_connections=400"].iter().chain(settings) {
             serve.args(["-c", setting]);
         }
+        let port = tls.map_or(5432, |(port, ..)| port);
+        serve.args(["-p", &port.to_string()]);
+        if let Some((_, certificate, key)) = tls {
+            for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+                let path = data.join(name);
+                std::fs::write(&path, text).unwrap();
+                std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+                if let Some(user) = &user {
+                    chown(&path, Some(user.uid), Some(user.gid)).unwrap();
+                }
+            }
+            serve.args(["-c", "listen_addresses=127.0.0.1"]);
+        }
         let child = serve.stderr(Stdio::null()).spawn().unwrap();
-        let server = Self { child, dir };
+        let mut server = Self { child, dir, port };
         let start = Instant::now();
         while connect(&server.url("postgres")).is_err() {
+            if let Some(status) = server.child.try_wait().unwrap() {
+                return Err(format!("Postgres ended while it started: {status}"));
+            }
             assert!(start.elapsed() < PATIENCE, "Postgres does not start");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -129,7 +175,7 @@ impl Server {
 
     fn url(&self, database: &str) -> String {
         let socket = self.dir.path().display().to_string().replace('/', "%2F");
-        format!("postgres://nooterra@{socket}/{database}")
+        format!("postgres://nooterra@{socket}:{}/{database}", self.port)
     }
 
     fn run(&self, sql: &str) {
@@ -147,7 +193,7 @@ impl Drop for Server {
     }
 }
 
-fn connect(url: &str) -> Result<postgres::Client, postgres::Error> {
+pub(crate) fn connect(url: &str) -> Result<postgres::Client, postgres::Error> {
     postgres::Client::connect(url, postgres::NoTls)
 }
 

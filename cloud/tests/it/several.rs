@@ -4,6 +4,7 @@
 use crate::rig::{Device, Mqtt, Postgres, RigOn, bytes, csr};
 use crate::server::{Database, skipped};
 use crate::streams::{Follower, race};
+use nooterra_protocol::codec::Digest;
 use nooterra_protocol::command::RemoteCommand;
 use nooterra_protocol::envelope::Signed;
 use rcgen::KeyPair;
@@ -168,4 +169,37 @@ fn a_process_with_other_keys_or_without_a_server_does_not_start() {
     assert!(code == Some(3) && said.contains("postgres at 127.0.0.1"), "{said}");
     let (code, said) = serve("postgres://nobody@db.example/nothing");
     assert!(code == Some(3) && said.contains("TLS"), "{said}");
+}
+
+#[test]
+fn a_server_is_spoken_to_by_tls_and_only_if_it_is_who_it_should_be() {
+    let made = || rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (own, other) = (made(), made());
+    let key = own.signing_key.serialize_pem();
+    let (database, port) = match Database::encrypted(&own.cert.pem(), &key) {
+        Ok(started) => started,
+        Err(why) => return skipped(&why),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let url = |host: &str, certificate: &rcgen::Certificate| {
+        let roots = dir.path().join(format!("{}.pem", Digest::of(certificate.der())));
+        std::fs::write(&roots, certificate.pem()).unwrap();
+        format!("postgres://nooterra@{host}:{port}/postgres?sslrootcert={}", roots.display())
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let start = |url: String| {
+        let mut config = nooterra_cloud::Config::for_test(dir.path().join("cloud"));
+        config.store = Some(url);
+        runtime.block_on(nooterra_cloud::Cloud::start(config))
+    };
+    for wrong in [url("localhost", &other.cert), url("127.0.0.1", &own.cert)] {
+        let said = start(wrong).unwrap_err().to_string();
+        assert!(said.contains("certificate"), "{said}");
+    }
+    let cloud = start(url("localhost", &own.cert)).unwrap();
+    let plain = "SELECT count(*)::text FROM pg_stat_activity JOIN pg_stat_ssl USING (pid)
+                 WHERE application_name LIKE 'process%' AND ssl = ";
+    assert_eq!(database.ask(&format!("{plain} false")), "0");
+    assert_ne!(database.ask(&format!("{plain} true")), "0");
+    runtime.block_on(cloud.stop());
 }
