@@ -25,6 +25,9 @@ const RECORDS: u32 = 200;
 /// Records in one answer at most.
 const MAX_RECORDS: u32 = 1000;
 
+/// Robots in one answer, unless fewer are asked for.
+const ROBOTS: u32 = 1000;
+
 /// Facts in one answer.
 pub(crate) const EVENTS: u32 = 1000;
 
@@ -56,7 +59,20 @@ pub(crate) struct RobotJson {
 /// Robots, by id.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RobotList {
+    /// What `after` takes to go on; null after the last.
+    next: Option<String>,
     robots: Vec<RobotJson>,
+}
+
+/// Which robots.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RobotQuery {
+    /// Only robots after this id.
+    after: Option<String>,
+    /// At most so many, up to 1000; 1000 unless given.
+    limit: Option<u32>,
 }
 
 /// Which records.
@@ -97,19 +113,25 @@ pub(crate) struct EventList {
     pub(crate) events: Vec<EventJson>,
 }
 
-/// All robots.
+/// The robots, in pages.
 #[utoipa::path(
     get, operation_id = "list_robots", path = "/v1/robots", tag = "robots", security(("admin" = [])),
+    params(RobotQuery),
     responses((status = 200, description = "the robots", body = RobotList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn list(
     _: Admin,
     State(core): State<Arc<Core>>,
+    Params(query): Params<RobotQuery>,
 ) -> Result<Json<RobotList>, ApiError> {
-    let (rows, live) =
-        core.store.read::<_, StoreError, _>(|tx| Ok((robots::all(tx)?, tx.processes()?))).await?;
+    let limit = query.limit.unwrap_or(ROBOTS).clamp(1, ROBOTS);
+    let after = query.after.unwrap_or_default();
+    let page = move |tx: &Connection| Ok((robots::page(tx, &after, limit)?, tx.processes()?));
+    let (rows, live) = core.store.read::<_, StoreError, _>(page).await?;
+    let full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+    let next = rows.last().filter(|_| full).map(|row| row.id.to_string());
     let robots = rows.into_iter().map(|row| robot(&core, row, &live)).collect();
-    Ok(Json(RobotList { robots }))
+    Ok(Json(RobotList { next, robots }))
 }
 
 /// One robot.

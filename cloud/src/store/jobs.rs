@@ -80,12 +80,15 @@ pub(crate) fn find(tx: &Connection, id: &JobId) -> Result<Option<JobRow>, StoreE
     statement.query_row([id.as_str()], job).optional()
 }
 
-/// The newest jobs first.
-pub(crate) fn newest(tx: &Connection, limit: u32) -> Result<Vec<JobRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM {TABLES} ORDER BY n DESC LIMIT ?1");
+/// The newest jobs first, each with its number; only those before the job of number `before`.
+pub(crate) fn newest(
+    tx: &Connection,
+    before: i64,
+    limit: u32,
+) -> Result<Vec<(i64, JobRow)>, StoreError> {
+    let sql = format!("SELECT {COLUMNS}, n FROM {TABLES} WHERE n < ?1 ORDER BY n DESC LIMIT ?2");
     let mut statement = tx.prepare_cached(&sql)?;
-    let rows = statement.query_map([limit], job)?.collect::<Result<_, _>>()?;
-    Ok(rows)
+    statement.query_map((before, limit), |row| Ok((row.get(12)?, job(row)?)))?.collect()
 }
 
 /// Every job that has a stream.

@@ -49,11 +49,10 @@ pub(crate) fn find(tx: &Connection, id: &RobotId) -> Result<Option<RobotRow>, St
     tx.prepare_cached(&sql)?.query_row([id.as_str()], robot).optional()
 }
 
-/// All robots, by id.
-pub(crate) fn all(tx: &Connection) -> Result<Vec<RobotRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM robots ORDER BY id");
-    let rows = tx.prepare_cached(&sql)?.query_map([], robot)?.collect::<Result<_, _>>()?;
-    Ok(rows)
+/// Robots by id; only those after `after`.
+pub(crate) fn page(tx: &Connection, after: &str, limit: u32) -> Result<Vec<RobotRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM robots WHERE id > ?1 ORDER BY id LIMIT ?2");
+    tx.prepare_cached(&sql)?.query_map((after, limit), robot)?.collect()
 }
 
 /// Every key that `robot` ever enrolled.
