@@ -16,6 +16,7 @@ pub(crate) mod robots;
 pub(crate) mod skills;
 
 mod encrypted;
+mod listener;
 mod news;
 mod postgres;
 mod sql;
@@ -25,7 +26,8 @@ mod writer;
 pub(crate) use news::News;
 pub(crate) use sql::{Connection, OptionalExtension, Row};
 
-use self::postgres::{Listener, Server};
+use self::listener::Listener;
+use self::postgres::Server;
 use nooterra_protocol::codec::Digest;
 use readers::Readers;
 use sql::Intent;

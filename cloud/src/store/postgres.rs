@@ -15,13 +15,11 @@
 use super::encrypted::Roots;
 use super::news::News;
 use super::sql::{Columns, Connection, Database, FromValue as _, Intent, Params as _, Row, Value};
-use super::writer::Public;
 use super::{StoreError, sqlite};
 use ::postgres as client;
 use bytes::BytesMut;
 use client::config::{Host, SslMode};
 use client::error::SqlState;
-use client::fallible_iterator::FallibleIterator as _;
 use client::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use client::{Client, NoTls, Statement};
 use std::cell::{Cell, RefCell};
@@ -30,8 +28,6 @@ use std::error::Error;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Where [`DIALECT`] does not do: the place of a migration in SQLite's list, and what it says here.
@@ -54,7 +50,7 @@ const DIALECT: &[(&str, &str)] = &[
 const LOCK: i64 = 0x6e6f_6f74_6572_7261;
 
 /// Where commits are announced.
-const CHANNEL: &str = "nooterra_cloud";
+pub(super) const CHANNEL: &str = "nooterra_cloud";
 
 /// The most that one notification carries, in bytes, of the 8000 that Postgres allows.
 const MAX_NOTICE: usize = 7000;
@@ -70,17 +66,11 @@ const SESSION: &str = "
     SET tcp_keepalives_count = 3;
     SET client_min_messages = warning";
 
-/// How long the listener waits for news before it looks whether it is to stop.
-const LISTEN: Duration = Duration::from_millis(200);
-
-/// How long the listener waits before it connects again.
-const AGAIN: Duration = Duration::from_secs(1);
-
 /// Where the server is, and under which name this process is there.
 #[derive(Clone)]
 pub(crate) struct Server {
     config: Arc<client::Config>,
-    process: Arc<str>,
+    pub(super) process: Arc<str>,
     /// None where TLS is not spoken.
     roots: Option<Roots>,
 }
@@ -172,7 +162,8 @@ impl Server {
         Ok(tx.commit()?)
     }
 
-    fn client(&self) -> Result<Client, StoreError> {
+    /// A session.
+    pub(super) fn client(&self) -> Result<Client, StoreError> {
         let mut client = match &self.roots {
             None => self.config.connect(NoTls)?,
             Some(roots) => self.config.connect(roots.clone())?,
@@ -513,75 +504,6 @@ impl ToSql for Value<'_> {
     }
 
     to_sql_checked!();
-}
-
-/// Hears what other processes commit.
-#[derive(Debug)]
-pub(super) struct Listener {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Listener {
-    pub(super) fn start(server: &Server, public: Public) -> Result<Self, StoreError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (until, server) = (stop.clone(), server.clone());
-        // The first time in the foreground: whoever starts us learns that it does not work.
-        let client = listen(&server)?;
-        let thread = std::thread::Builder::new()
-            .name("store listener".to_owned())
-            .spawn(move || hear(client, &server, &public, &until))
-            .map_err(|e| StoreError::Thread(Arc::new(e)))?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the store's listener failed");
-        }
-    }
-}
-
-fn listen(server: &Server) -> Result<Client, StoreError> {
-    let mut client = server.client()?;
-    client.batch_execute(&format!("LISTEN {CHANNEL}"))?;
-    Ok(client)
-}
-
-fn hear(mut client: Client, server: &Server, public: &Public, stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
-        if client.is_closed() {
-            match listen(server) {
-                Ok(again) => {
-                    client = again;
-                    public.tell([News::Missed]);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "other processes are not heard; trying again");
-                    std::thread::park_timeout(AGAIN);
-                    continue;
-                }
-            }
-        }
-        let heard = client.notifications().timeout_iter(LISTEN).next();
-        match heard {
-            Ok(Some(notice)) => tell(notice.payload(), server, public),
-            Ok(None) => {}
-            Err(error) => tracing::warn!(error = said(&error), "the store's listener was cut off"),
-        }
-    }
-}
-
-fn tell(notice: &str, server: &Server, public: &Public) {
-    let mut lines = notice.lines();
-    // Our own were told when they were committed.
-    if lines.next() != Some(&*server.process) {
-        // What cannot be read, a later release wrote.
-        public.tell(lines.map(|line| line.parse().unwrap_or(News::Missed)));
-    }
 }
 
 #[cfg(test)]
