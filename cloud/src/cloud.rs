@@ -4,14 +4,14 @@ use crate::api;
 use crate::ca::{Ca, CaError};
 use crate::config::Config;
 use crate::core::Core;
-use crate::endpoint::{self, Registry};
+use crate::endpoint::{self, End, Registry};
 use crate::files;
 use crate::jobs::{Server, new_id};
-use crate::store::{Store, StoreError};
+use crate::store::{Address, News, Store, StoreError, robots};
 use crate::tls::{self, ClientAuth, ServerCertificate};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::{ActorId, JournalId};
-use nooterra_protocol::keys::Ed25519Key;
+use nooterra_protocol::keys::{Ed25519Key, Signer as _};
 use std::fmt;
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::watch;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
 /// How often the server's certificate is made anew.
@@ -74,11 +75,17 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The processes on one database share the keys of the data directory.
+    #[error(
+        "{0} is used with another root or command key; copy ca.pem, ca_key.pem, command_key.pem \
+         and admin_token from the data directory that it was first used with"
+    )]
+    OtherKeys(String),
     /// The database.
-    #[error("{path}: {source}")]
+    #[error("{database}: {source}")]
     Store {
-        /// The file.
-        path: PathBuf,
+        /// Which one.
+        database: String,
         /// What is wrong.
         source: StoreError,
     },
@@ -113,7 +120,8 @@ impl Cloud {
         let key = command_key(&dir.join("command_key.pem"))?;
         let admin_token_file = dir.join("admin_token");
         let admin_token = admin_token(&admin_token_file)?;
-        let (store, journal) = open_store(&dir.join("cloud.sqlite"))?;
+        let process = new_id("process")?;
+        let (store, journal) = open_store(&config, &ca, &key, &process).await?;
 
         let (http, http_addr) = listen("http", config.http, None)?;
         let (mqtt, mqtt_addr) = listen("mqtt", config.mqtt, Some(MQTT_SEND_BYTES))?;
@@ -135,12 +143,15 @@ impl Cloud {
                 Some(broker) => broker.to_string(),
                 None => advertised(&config, mqtt_addr),
             },
+            process,
             registry: Registry::default(),
             robot_certificate_lifetime: config.robot_certificate_lifetime,
             server: Arc::new(server),
             store,
         });
 
+        // Before anyone connects who could tell some.
+        let news = core.store.news();
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let (shared, until) = (core.clone(), stopped.clone());
@@ -154,6 +165,7 @@ impl Cloud {
         if let Some(broker) = config.broker {
             tasks.spawn(endpoint::broker::keep(core.clone(), broker, stopped.clone()));
         }
+        tasks.spawn(hear(core.clone(), news, stopped.clone()));
         tasks.spawn(renew(core, certificate, hosts, stopped));
         tracing::info!(%http_addr, %mqtt_addr, root_sha256 = %root_sha256, "cloud started");
         Ok(Self {
@@ -277,13 +289,36 @@ fn admin_token(path: &Path) -> Result<String, StartError> {
     Ok(token)
 }
 
-fn open_store(path: &Path) -> Result<(Store, JournalId), StartError> {
-    let failed = |source| StartError::Store { path: path.to_owned(), source };
-    // SQLite gives its other files the mode of the first.
-    files::touch_private(path).map_err(|e| data_dir(path, e))?;
-    let store = Store::open(path).map_err(failed)?;
+async fn open_store(
+    config: &Config,
+    ca: &Ca,
+    key: &Ed25519Key,
+    process: &str,
+) -> Result<(Store, JournalId), StartError> {
+    let unnamed = |source| StartError::Store { database: "--store".to_owned(), source };
+    let path = config.data_dir.join("cloud.sqlite");
+    let address = Address::new(config.store.as_deref(), path.clone(), process).map_err(unnamed)?;
+    let name = address.to_string();
+    let shared = matches!(address, Address::Postgres(_));
+    if !shared {
+        // SQLite gives its other files the mode of the first.
+        files::touch_private(&path).map_err(|e| data_dir(&path, e))?;
+    }
     let fresh = new_id("cloud")?;
-    let journal = store.setting("journal", || fresh).map_err(failed)?;
+    let keys = format!("{} {}", ca.fingerprint(), key.verifying_key());
+    // To wait for a server is to block.
+    let opened = tokio::task::spawn_blocking(move || {
+        let store = Store::at(address)?;
+        let journal = store.setting("journal", || fresh)?;
+        let first = if shared { store.setting("keys", || keys.clone())? } else { keys.clone() };
+        Ok((store, journal, first == keys))
+    });
+    let opened = opened.await.unwrap_or(Err(StoreError::Panicked));
+    let failed = |source| StartError::Store { database: name.clone(), source };
+    let (store, journal, same) = opened.map_err(failed)?;
+    if !same {
+        return Err(StartError::OtherKeys(name));
+    }
     let journal = JournalId::new(journal)
         .map_err(|error| failed(StoreError::damaged("its own journal id", error)))?;
     Ok((store, journal))
@@ -334,6 +369,44 @@ fn advertised(config: &Config, mqtt: SocketAddr) -> String {
         Some(host) => format!("{host}:{}", mqtt.port()),
         None if mqtt.ip().is_unspecified() => format!("localhost:{}", mqtt.port()),
         None => mqtt.to_string(),
+    }
+}
+
+/// Tells the live connections what was committed about them, here or in another process.
+async fn hear(
+    core: Arc<Core>,
+    mut news: broadcast::Receiver<News>,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let heard = tokio::select! {
+            () = tls::stopping(&mut stop) => return,
+            heard = news.recv() => heard,
+        };
+        match heard {
+            Ok(News::Commands(robot)) => core.registry.wake(&robot),
+            Ok(News::Connected(robot, number)) => {
+                core.registry.end_older(&robot, number, End::TakenOver);
+            }
+            Ok(News::Enrolled(robot, number)) => {
+                core.registry.end_older(&robot, number, End::Reenrolled);
+            }
+            Ok(News::Revoked(robot, number)) => {
+                core.registry.end_older(&robot, number, End::Revoked);
+            }
+            Ok(News::Missed) | Err(RecvError::Lagged(_)) => {
+                core.registry.wake_all();
+                match core.store.read(robots::connections).await {
+                    Ok(numbers) => {
+                        for (robot, number) in numbers {
+                            core.registry.end_older(&robot, number, End::TakenOver);
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "who is connected where is not known"),
+                }
+            }
+            Err(RecvError::Closed) => return,
+        }
     }
 }
 

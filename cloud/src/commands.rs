@@ -2,11 +2,10 @@
 
 use crate::jobs::{Server, new_id};
 use crate::standing::{self, Barred};
-use crate::store::{StoreError, commands};
+use crate::store::{Connection, StoreError, commands};
 use nooterra_protocol::command::{Ask, RemoteCommand};
 use nooterra_protocol::envelope::{Envelope, MAX_VALIDITY_MS, Signed, SignedError};
 use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, RobotId};
-use rusqlite::Connection;
 use std::time::Duration;
 
 /// The largest signed command: the robot's journal keeps it in one record of 48 KiB.

@@ -36,6 +36,10 @@ pub struct Config {
     pub mqtt: SocketAddr,
     /// How long a robot's certificate is valid. Days: a stolen one dies by itself.
     pub robot_certificate_lifetime: Duration,
+    /// A Postgres server for several processes, `postgres://USER@HOST/DATABASE`; without, one
+    /// SQLite file in the data directory. Each process has a data directory of its own, with
+    /// the same keys in it.
+    pub store: Option<String>,
 }
 
 /// Where an MQTT 5 broker is, which takes certificates of this cloud's authority.
@@ -93,6 +97,7 @@ impl Config {
             http: local(DEFAULT_HTTP_PORT),
             mqtt: local(DEFAULT_MQTT_PORT),
             robot_certificate_lifetime: Duration::from_secs(7 * 24 * 3600),
+            store: None,
         }
     }
 

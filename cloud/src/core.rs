@@ -20,6 +20,8 @@ pub(crate) struct Core {
     pub(crate) figures: Figures,
     /// `host:port` that robots are told to connect to.
     pub(crate) mqtt: String,
+    /// The name of this process, beside others on one database.
+    pub(crate) process: String,
     pub(crate) registry: Registry,
     pub(crate) robot_certificate_lifetime: Duration,
     pub(crate) server: Arc<Server>,

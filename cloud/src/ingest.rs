@@ -2,14 +2,13 @@
 
 use crate::jobs::{JobError, Server, take_from_robot};
 use crate::store::records::{self, NewRecord};
-use crate::store::{StoreError, commands};
+use crate::store::{Connection, StoreError, commands};
 use nooterra_evidence::{Record, RecordError};
 use nooterra_protocol::codec::{self, CodecError};
 use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::ids::{JournalId, RobotId};
 use nooterra_protocol::time::WallMillis;
 use nooterra_protocol::uplink::{Ack, Batch, Since};
-use rusqlite::Connection;
 
 /// Why a batch is not taken. Nothing of it is kept then, and nothing acknowledged.
 #[derive(Debug, thiserror::Error)]

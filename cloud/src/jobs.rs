@@ -8,7 +8,7 @@ use crate::commands::{self, CommandError};
 use crate::fold::{self, Created, FoldError, Reserved};
 use crate::standing::{self, Barred};
 use crate::store::jobs::{JobRow, NewFact, append, robot_stream, signed_of, stream_of};
-use crate::store::{StoreError, jobs, robots, skills};
+use crate::store::{Connection, StoreError, jobs, robots, skills};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::command::Ask;
 use nooterra_protocol::envelope::{Signed, SignedError};
@@ -18,7 +18,6 @@ use nooterra_protocol::job::{JobState, NotPossible, step};
 use nooterra_protocol::keys::{Ed25519Key, Signer as _, VerifyingKey};
 use nooterra_protocol::plan::{Plan, PlanError, SkillRef};
 use nooterra_protocol::time::WallMillis;
-use rusqlite::Connection;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,12 +49,6 @@ pub(crate) enum JobError {
     UnknownJob(JobId),
     #[error("robot {0} is not enrolled")]
     UnknownRobot(RobotId),
-}
-
-impl From<rusqlite::Error> for JobError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
 }
 
 /// The server as an actor: its key signs commands and its own facts.

@@ -19,10 +19,12 @@
 //! - `jobs`: event-sourced jobs. A stream of signed facts per job, hash-chained; the state is
 //!   a fold (`fold`) with the one transition table of `nooterra_protocol::job`.
 //! - [`replay()`]: reads the streams again, and compares what they say with what is shown.
+//! - [`backup()`], [`restore()`]: all of a cloud in one file, and a cloud from it.
 //! - `ingest`: what robots send: journal records, kept as they are, and what follows from them.
 //! - `standing`: whether a robot is in service, in maintenance, quarantined or revoked.
 //! - `commands`: signed, expiring envelopes to robots, sent until the robot's journal names them.
-//! - `store`: one SQLite file, one thread that writes, readers beside it.
+//! - `store`: one SQLite file, or a Postgres server that several clouds share; one thread that
+//!   writes, readers beside it.
 //!
 //! # Who owns what
 //! Each TLS connection is one task; it owns its socket and its protocol state. Everything
@@ -30,7 +32,9 @@
 //! of their own, on blocking threads. A live
 //! MQTT connection is reached through a registry that holds a wake-up and an end signal for
 //! each robot, nothing else: commands wait in the store, so there is no outbound queue to
-//! overflow. A robot that does not read is disconnected when a write stalls.
+//! overflow. A robot that does not read is disconnected when a write stalls. What a commit means
+//! for live connections comes to the registry as news from the store, whichever process
+//! committed it.
 //!
 //! # What it never does
 //! It never acknowledges a record that is not durable, takes a topic or a name from what a
@@ -40,6 +44,7 @@
 
 pub mod api;
 
+mod backup;
 mod broker_files;
 mod ca;
 mod clock;
@@ -62,6 +67,7 @@ mod standing;
 mod store;
 mod tls;
 
+pub use backup::{BackupError, backup, restore};
 pub use broker_files::{BrokerFilesError, broker_files};
 pub use ca::CaError;
 pub use clock::{Clock, SystemClock};

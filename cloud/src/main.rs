@@ -21,15 +21,16 @@ Exit codes:
   2  the command line is wrong
   3  a file or the data directory cannot be used: not there, in use, or damaged
   4  cannot listen: the port is in use, or needs other rights
-  5  replay: what the streams say is not what is shown
+  5  replay, backup, restore: what the streams say is not what is shown
   6  job watch, job run: the job ended, and is not completed
   7  the cloud refused what was asked
 
-Where the cloud is, for all commands but `serve`, `replay` and `broker`:
+Where the cloud is, for all commands but `serve`, `replay`, `backup`, `restore` and `broker`:
   --data DIR on its own machine, else --url, --ca and --token-file, or
   NOOTERRA_CLOUD_DATA, NOOTERRA_CLOUD_URL, NOOTERRA_CLOUD_CA, NOOTERRA_CLOUD_TOKEN_FILE
 
 Environment:
+  NOOTERRA_CLOUD_STORE  what --store says, where a password is not to be seen
   RUST_LOG  what is logged, on standard error: `info` unless set, `debug`, `nooterra_cloud=trace`";
 
 /// The thin cloud: certificates and claim codes for robots, an MQTT 5 endpoint, an HTTP API,
@@ -45,6 +46,11 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Ask(cli::Command),
+    /// Write all of a cloud to one file: keys, streams, everything.
+    ///
+    /// The cloud may run meanwhile: the file has one state of it, which is then checked as by
+    /// `replay`. It holds private keys; keep it as you keep those.
+    Backup(Backup),
     /// Write what mosquitto needs to carry the link of this cloud.
     ///
     /// Into DIR: `mosquitto.conf`, which names the rest; `acl`, which binds topics to
@@ -65,12 +71,18 @@ enum Command {
     /// every job is shown as its stream says. It may run beside the cloud, and then compares one
     /// state of it.
     Replay(ReplayArgs),
+    /// Make a data directory, or fill a server, from a backup, and check it as by `replay`.
+    ///
+    /// Nothing is overwritten: the directory must not exist or be empty, and so must the
+    /// database. A backup of a SQLite file may be restored into Postgres, and back.
+    Restore(Restore),
     /// Run until SIGTERM or SIGINT.
     ///
     /// At the first start the data directory is filled: a private root (`ca.pem`, `ca_key.pem`),
     /// the key that signs commands (`command_key.pem`), the token of the HTTP API
-    /// (`admin_token`) and the database (`cloud.sqlite`). All of it survives kill -9; back the
-    /// directory up as a whole, while the cloud is stopped.
+    /// (`admin_token`) and the database (`cloud.sqlite`). All of it survives kill -9; `backup`
+    /// writes it to one file. With `--store` the database is on a server, and every process on
+    /// it has a data directory with the same keys.
     Serve(Serve),
 }
 
@@ -86,6 +98,42 @@ struct BrokerFiles {
     /// Where the files are written.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct Backup {
+    /// The cloud's data directory.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Print what was checked as one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// The file to write; it must not exist.
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    /// Leave the copy's signatures unchecked, which is most of the work.
+    #[arg(long)]
+    skip_signatures: bool,
+    #[command(flatten)]
+    store: StoreArg,
+}
+
+#[derive(Debug, clap::Args)]
+struct Restore {
+    /// The data directory to make.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// A file that `backup` wrote.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Print what was checked as one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Leave signatures unchecked, which is most of the work.
+    #[arg(long)]
+    skip_signatures: bool,
+    #[command(flatten)]
+    store: StoreArg,
 }
 
 #[derive(Debug, clap::Args)]
@@ -105,6 +153,8 @@ struct ReplayArgs {
     /// Leave signatures unchecked, which is most of the work.
     #[arg(long)]
     skip_signatures: bool,
+    #[command(flatten)]
+    store: StoreArg,
 }
 
 #[derive(Debug, clap::Args)]
@@ -134,6 +184,21 @@ struct Serve {
     /// Where the MQTT endpoint listens; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_MQTT_PORT)))]
     mqtt: SocketAddr,
+    #[command(flatten)]
+    store: StoreArg,
+}
+
+#[derive(Debug, clap::Args)]
+struct StoreArg {
+    /// A Postgres server, `postgres://USER@HOST/DATABASE`, that several clouds may share; without,
+    /// a SQLite file in the data directory.
+    #[arg(
+        long = "store",
+        value_name = "URL",
+        env = "NOOTERRA_CLOUD_STORE",
+        hide_env_values = true
+    )]
+    url: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -152,6 +217,10 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Ask(command) => cli::run(command),
+        Command::Backup(Backup { data, json, output, skip_signatures, store }) => {
+            let url = store.url.as_deref();
+            checked(nooterra_cloud::backup(&data, url, &output, skip_signatures), json)
+        }
         Command::Broker(BrokerFiles { data, host, out }) => {
             match nooterra_cloud::broker_files(&data, &host, &out) {
                 Ok(()) => {
@@ -166,6 +235,10 @@ fn main() -> ExitCode {
             Err(error) => fail(&error, 1),
         },
         Command::Replay(args) => replay(&args),
+        Command::Restore(Restore { data, file, json, skip_signatures, store }) => {
+            let url = store.url.as_deref();
+            checked(nooterra_cloud::restore(&file, &data, url, skip_signatures), json)
+        }
         Command::Serve(serve) => {
             log(serve.log_format);
             match tokio::runtime::Runtime::new() {
@@ -177,12 +250,20 @@ fn main() -> ExitCode {
 }
 
 fn replay(args: &ReplayArgs) -> ExitCode {
-    let options = ReplayOptions { rebuild: args.rebuild, skip_signatures: args.skip_signatures };
-    let replay = match nooterra_cloud::replay(&args.data, options) {
+    let options = ReplayOptions {
+        rebuild: args.rebuild,
+        skip_signatures: args.skip_signatures,
+        store: args.store.url.clone(),
+    };
+    checked(nooterra_cloud::replay(&args.data, &options), args.json)
+}
+
+fn checked<E: std::fmt::Display>(replay: Result<Replay, E>, json: bool) -> ExitCode {
+    let replay = match replay {
         Ok(replay) => replay,
         Err(error) => return fail(&error, 3),
     };
-    let text = if args.json {
+    let text = if json {
         match serde_json::to_string(&replay) {
             Ok(json) => json + "\n",
             Err(error) => return fail(&error, 1),
@@ -230,6 +311,7 @@ async fn run(serve: Serve) -> ExitCode {
     config.hosts = serve.host;
     config.http = serve.http;
     config.mqtt = serve.mqtt;
+    config.store = serve.store.url;
     config.robot_certificate_lifetime =
         Duration::from_secs(u64::from(serve.certificate_hours) * 3600);
     let cloud = match Cloud::start(config).await {
@@ -240,6 +322,7 @@ async fn run(serve: Serve) -> ExitCode {
                 | StartError::DataDir { .. }
                 | StartError::InUse(_)
                 | StartError::Key { .. }
+                | StartError::OtherKeys(_)
                 | StartError::Store { .. } => 3,
                 StartError::Listen { .. } => 4,
                 StartError::Entropy(_) => 1,

@@ -4,13 +4,13 @@
 use crate::clock::SystemClock;
 use crate::jobs::{JobError, Server};
 use crate::replay;
-use crate::store::{Store, StoreError, jobs, robots, skills};
+use crate::store::{Address, Connection, Store, StoreError, jobs, robots, skills};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::{ActorId, JobId, JournalId, RobotId};
 use nooterra_protocol::keys::Ed25519Key;
 use nooterra_protocol::plan::Plan;
 use nooterra_protocol::skill::SkillManifest;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Jobs of one robot, in a store on the disk.
@@ -29,6 +29,21 @@ impl Spine {
     /// When anything at all is unexpected: it is for measuring.
     pub async fn open(dir: &Path, plan: Plan, manifest: SkillManifest) -> Self {
         let store = Store::open(&dir.join("cloud.sqlite")).expect("a store");
+        Self::over(store, plan, manifest).await
+    }
+
+    /// The same in a Postgres.
+    ///
+    /// # Panics
+    /// When anything at all is unexpected: it is for measuring.
+    pub async fn open_at(url: &str, plan: Plan, manifest: SkillManifest) -> Self {
+        let address = Address::new(Some(url), PathBuf::new(), "bench").expect("an address");
+        let opened = tokio::task::spawn_blocking(|| Store::at(address));
+        let store = opened.await.expect("no panic").expect("a store");
+        Self::over(store, plan, manifest).await
+    }
+
+    async fn over(store: Store, plan: Plan, manifest: SkillManifest) -> Self {
         let key = Ed25519Key::from_seed([1; 32]);
         let actor = ActorId::new("cloud").expect("a name");
         let journal = JournalId::new("cloud_1").expect("a name");
@@ -65,16 +80,14 @@ impl Spine {
 
     async fn on<F>(&self, job: JobId, work: F) -> JobId
     where
-        F: FnOnce(&Server, &rusqlite::Connection, &JobId) -> Result<jobs::JobRow, JobError>
-            + Send
-            + 'static,
+        F: FnOnce(&Server, &Connection, &JobId) -> Result<jobs::JobRow, JobError> + Send + 'static,
     {
         self.step(move |this, tx| Ok(work(&this.server, tx, &job)?.id)).await
     }
 
     async fn step<F>(&self, work: F) -> JobId
     where
-        F: FnOnce(&Self, &rusqlite::Connection) -> Result<JobId, JobError> + Send + 'static,
+        F: FnOnce(&Self, &Connection) -> Result<JobId, JobError> + Send + 'static,
     {
         let this = self.clone();
         self.store.write(move |tx| work(&this, tx)).await.expect("a transition")

@@ -6,13 +6,12 @@
 
 use crate::fold::{self, FoldError};
 use crate::store::jobs::{self, FactRow, Feed, JobRow};
-use crate::store::{StoreError, readers, robots};
+use crate::store::{Address, Connection, StoreError, robots};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::event::{ActorKind, Fact, Place};
 use nooterra_protocol::ids::{JobId, RobotId};
 use nooterra_protocol::keys::{Ed25519Key, Signer as _, VerifyingKey};
-use rusqlite::{Connection, TransactionBehavior};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,6 +21,9 @@ const PAGE: u32 = 512;
 
 /// Differences that are described; more are only counted.
 const DESCRIBED: usize = 100;
+
+/// As what it is connected to a server.
+const NAME: &str = "nooterra-cloud replay";
 
 /// Why nothing could be compared.
 #[derive(Debug, thiserror::Error)]
@@ -46,10 +48,10 @@ pub enum ReplayError {
         why: String,
     },
     /// The database.
-    #[error("{path}: {source}")]
+    #[error("{database}: {source}")]
     Store {
-        /// The file.
-        path: PathBuf,
+        /// Which one.
+        database: String,
         /// What is wrong.
         source: StoreError,
     },
@@ -94,12 +96,14 @@ impl Replay {
 }
 
 /// What is to be done.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Make the projections anew from the streams. The cloud must not run.
     pub rebuild: bool,
     /// Leave signatures unchecked, which is most of the work.
     pub skip_signatures: bool,
+    /// The server that holds the streams; the file in the data directory without.
+    pub store: Option<String>,
 }
 
 /// Replays the streams of the cloud in `dir`.
@@ -107,43 +111,55 @@ pub struct Options {
 /// # Errors
 /// [`ReplayError`] when something cannot be read at all; what is read and wrong is in the
 /// [`Replay`].
-pub fn replay(dir: &Path, options: Options) -> Result<Replay, ReplayError> {
+pub fn replay(dir: &Path, options: &Options) -> Result<Replay, ReplayError> {
     let path = dir.join("cloud.sqlite");
-    let missing = |path: &Path| {
-        let path = path.to_owned();
-        move |source| ReplayError::Missing { path, source }
-    };
-    std::fs::metadata(&path).map_err(missing(&path))?;
-    let key_path = dir.join("command_key.pem");
-    let pem = std::fs::read_to_string(&key_path).map_err(missing(&key_path))?;
-    let key = Ed25519Key::from_pem(&pem)
-        .map_err(|e| ReplayError::Key { path: key_path, why: e.to_string() })?;
-    let server = (!options.skip_signatures).then(|| key.verifying_key());
-    let failed = |source: StoreError| ReplayError::Store { path: path.clone(), source };
-    if !options.rebuild {
-        let mut connection = readers::open(&path).map_err(StoreError::from).map_err(failed)?;
-        let snapshot = connection.transaction().map_err(StoreError::from).map_err(failed)?;
-        let (replay, _) = compare(&snapshot, server.as_ref()).map_err(failed)?;
-        return Ok(replay);
+    if options.store.is_none() {
+        let missing = |source| ReplayError::Missing { path: path.clone(), source };
+        std::fs::metadata(&path).map_err(missing)?;
     }
+    let server = server_key(dir, options.skip_signatures)?;
+    let unnamed = |source| ReplayError::Store { database: "--store".to_owned(), source };
+    let address = Address::new(options.store.as_deref(), path, NAME).map_err(unnamed)?;
+    if !options.rebuild {
+        return check(dir, &address, options.skip_signatures);
+    }
+    let failed = |source| ReplayError::Store { database: address.to_string(), source };
     let _lock = crate::cloud::lock(dir).map_err(|_| ReplayError::InUse(dir.to_owned()))?;
-    let mut connection = crate::store::connect(&path).map_err(failed)?;
-    rebuild(&mut connection, server.as_ref()).map_err(failed)
+    let mut connection = address.connect().map_err(failed)?;
+    connection.writing(|tx| rebuild(tx, server.as_ref())).map_err(failed)
 }
 
-fn rebuild(
-    connection: &mut Connection,
-    server: Option<&VerifyingKey>,
-) -> Result<Replay, StoreError> {
-    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let (mut replay, mut folded) = compare(&tx, server)?;
-    jobs::forget(&tx)?;
+/// Compares what is in the database at `address`, by the key of the data directory `dir`.
+pub(crate) fn check(
+    dir: &Path,
+    address: &Address,
+    skip_signatures: bool,
+) -> Result<Replay, ReplayError> {
+    let server = server_key(dir, skip_signatures)?;
+    let failed = |source| ReplayError::Store { database: address.to_string(), source };
+    let mut connection = address.read_only().map_err(failed)?;
+    let compared = connection.reading(|tx| compare(tx, server.as_ref()));
+    compared.map(|(replay, _)| replay).map_err(failed)
+}
+
+/// The key that the cloud signs with; none where signatures are left unchecked.
+fn server_key(dir: &Path, skip: bool) -> Result<Option<VerifyingKey>, ReplayError> {
+    let path = dir.join("command_key.pem");
+    let pem = std::fs::read_to_string(&path)
+        .map_err(|source| ReplayError::Missing { path: path.clone(), source })?;
+    let key =
+        Ed25519Key::from_pem(&pem).map_err(|e| ReplayError::Key { path, why: e.to_string() })?;
+    Ok((!skip).then(|| key.verifying_key()))
+}
+
+fn rebuild(tx: &Connection, server: Option<&VerifyingKey>) -> Result<Replay, StoreError> {
+    let (mut replay, mut folded) = compare(tx, server)?;
+    jobs::forget(tx)?;
     // In the order in which they were made: lists show the newest first.
     folded.sort_by_key(|(position, _)| *position);
     for (_, job) in &folded {
-        jobs::add(&tx, job)?;
+        jobs::add(tx, job)?;
     }
-    tx.commit()?;
     replay.rebuilt = Some(folded.len() as u64);
     Ok(replay)
 }

@@ -12,13 +12,12 @@ use crate::commands;
 use crate::jobs::{JobError, Server};
 use crate::store::commands::unanswered;
 use crate::store::standings::{self, StandingRow};
-use crate::store::{jobs, robots};
+use crate::store::{Connection, News, jobs, robots};
 use nooterra_evidence::cose::danger_unverified;
 use nooterra_protocol::command::{Ask, RemoteCommand};
 use nooterra_protocol::event::EventType;
 use nooterra_protocol::ids::RobotId;
 use nooterra_protocol::job::JobState;
-use rusqlite::Connection;
 use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
@@ -169,6 +168,7 @@ impl Server {
         }
         if to == Standing::Revoked {
             standings::revoke_key(tx, &row.device_key, robot, reason, self.now())?;
+            robots::end_connections(tx, robot, News::Revoked)?;
         }
         self.note_standing(tx, robot, to, reason)?;
         self.withdraw(tx, robot, to, reason)?;

@@ -29,16 +29,30 @@ const PACKAGES: &[Package] = &[
         why: "the cloud's link is tested over a real broker",
     },
     Package {
+        name: "postgresql",
+        path: "/usr/lib/postgresql",
+        why: "the cloud is tested over it, each test in a database of its own",
+    },
+    Package {
         name: "python3",
         path: "/usr/bin/python3",
         why: "an independent script checks `policy backtest`",
+    },
+    Package {
+        name: "strace",
+        path: "/usr/bin/strace",
+        why: "kills the cloud at a write to its database that the test chooses",
     },
     Package {
         name: "systemd",
         path: "/lib/systemd/systemd",
         why: "the shipped unit is started under a real systemd in a namespace",
     },
-    Package { name: "util-linux", path: "/usr/bin/unshare", why: "makes that namespace" },
+    Package {
+        name: "util-linux",
+        path: "/usr/bin/unshare",
+        why: "makes that namespace, and runs Postgres as its own user",
+    },
 ];
 
 /// Of `cargo xtask test`.

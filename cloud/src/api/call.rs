@@ -7,8 +7,8 @@
 //! saw, by the `ETag` of an earlier answer.
 
 use super::error::ApiError;
-use crate::store::StoreError;
 use crate::store::answers::{self, Kept};
+use crate::store::{Connection, StoreError};
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request};
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
@@ -17,9 +17,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use nooterra_protocol::codec::Digest;
-use nooterra_protocol::ids::RobotId;
 use nooterra_protocol::time::WallMillis;
-use rusqlite::Connection;
 use serde::Serialize;
 use std::convert::Infallible;
 
@@ -45,8 +43,6 @@ pub(crate) struct Answer {
     etag: Option<Digest>,
     replayed: bool,
     status: StatusCode,
-    /// The robot that has something to fetch now.
-    pub(crate) wake: Option<RobotId>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Call {
@@ -110,7 +106,7 @@ impl Call {
         }
         let status = StatusCode::from_u16(status)
             .map_err(|e| StoreError::damaged("the status of an answer", e))?;
-        Ok(Some(Answer { body, etag: None, replayed: true, status, wake: None }))
+        Ok(Some(Answer { body, etag: None, replayed: true, status }))
     }
 
     /// Refuses unless the sender saw what has this head now.
@@ -139,7 +135,7 @@ impl Call {
             let kept = Kept { body: body.clone(), request: *request, status: status.as_u16() };
             answers::keep(tx, key, &kept, now)?;
         }
-        Ok(Answer { body, etag: None, replayed: false, status, wake: None })
+        Ok(Answer { body, etag: None, replayed: false, status })
     }
 }
 
@@ -147,12 +143,6 @@ impl Answer {
     /// Says which state it shows.
     pub(crate) const fn of(mut self, head: Digest) -> Self {
         self.etag = Some(head);
-        self
-    }
-
-    /// Says which robot has something to fetch now.
-    pub(crate) fn waking(mut self, robot: RobotId) -> Self {
-        self.wake = Some(robot);
         self
     }
 }

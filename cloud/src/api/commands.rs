@@ -113,12 +113,9 @@ pub(crate) async fn send(
             let row = commands::find(tx, &robot, &id)?
                 .ok_or_else(|| StoreError::damaged("a command", "it is gone"))?;
             let command = command(row, Vec::new(), now)?;
-            Ok(call.answer(tx, StatusCode::ACCEPTED, &command, now)?.waking(robot))
+            call.answer(tx, StatusCode::ACCEPTED, &command, now)
         })
         .await?;
-    if let Some(robot) = &answer.wake {
-        core.registry.wake(robot);
-    }
     Ok(answer)
 }
 

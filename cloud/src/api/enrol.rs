@@ -5,17 +5,16 @@ use super::error::{ApiError, Problem};
 use super::extract::{Body, robot_id};
 use crate::ca::{Issued, Request};
 use crate::core::Core;
-use crate::endpoint::End;
 use crate::jobs::JobError;
 use crate::store::robots::{self, ClaimRefused};
 use crate::store::standings;
+use crate::store::{Connection, News};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::{RobotId, from_entropy};
 use nooterra_protocol::time::WallMillis;
-use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,14 +150,14 @@ pub(crate) async fn enrol(
             let before = robots::find(tx, &robot)?;
             let replaced = before.is_some_and(|before| before.device_key != *csr.key());
             robots::enrol(tx, &robot, csr.key(), now)?;
+            if replaced {
+                robots::end_connections(tx, &robot, News::Enrolled)?;
+            }
             inner.server.readmit(tx, &robot)?;
             let issued = certify(&inner, tx, &robot, &csr, now)?;
             Ok::<_, ApiError>((robot, issued, replaced))
         })
         .await?;
-    if replaced {
-        core.registry.end(&robot, End::Reenrolled);
-    }
     tracing::info!(%robot, replaced, "robot enrolled");
     Ok((StatusCode::CREATED, Json(enrolment(&core, robot, issued))))
 }

@@ -9,6 +9,7 @@ use super::robots::{EVENTS, EventList, EventQuery};
 use crate::commands::MAX_REASON_BYTES;
 use crate::core::Core;
 use crate::jobs::{JobError, Server};
+use crate::store::Connection;
 use crate::store::jobs::{self, JobRow};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -19,17 +20,19 @@ use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, RobotId, StepId};
 use nooterra_protocol::job::JobState;
 use nooterra_protocol::plan::Plan;
 use nooterra_protocol::time::WallMillis;
-use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// A start or cancel envelope is valid for so long unless asked otherwise: ten minutes.
 const TTL: Duration = Duration::from_secs(600);
 
-/// Jobs in one list.
+/// Jobs in one page, unless asked otherwise.
 const JOBS: u32 = 200;
+
+/// Jobs in one page at the most.
+const MAX_JOBS: u32 = 1000;
 
 /// A job to be made.
 #[derive(Deserialize, ToSchema)]
@@ -115,10 +118,23 @@ pub(crate) struct JobJson {
     updated_at: WallMillis,
 }
 
-/// Jobs, newest first; at most 200.
+/// Jobs, newest first.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct JobList {
     jobs: Vec<JobJson>,
+    /// What `after` takes to go on to older ones; null after the oldest.
+    next: Option<i64>,
+}
+
+/// Which jobs.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct JobQuery {
+    /// `next` of the page before; the newest jobs without.
+    after: Option<i64>,
+    /// At most so many, up to 1000; 200 unless given.
+    limit: Option<u32>,
 }
 
 /// Makes a job.
@@ -146,17 +162,23 @@ pub(crate) async fn create(
     .await
 }
 
-/// The newest jobs.
+/// The jobs, newest first, in pages.
 #[utoipa::path(
     get, operation_id = "list_jobs", path = "/v1/jobs", tag = "jobs", security(("admin" = [])),
+    params(JobQuery),
     responses((status = 200, description = "the jobs", body = JobList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn list(
     _: Admin,
     State(core): State<Arc<Core>>,
+    Params(query): Params<JobQuery>,
 ) -> Result<Json<JobList>, ApiError> {
-    let rows = core.store.read(|tx| jobs::newest(tx, JOBS)).await?;
-    Ok(Json(JobList { jobs: rows.into_iter().map(job).collect() }))
+    let limit = query.limit.unwrap_or(JOBS).clamp(1, MAX_JOBS);
+    let before = query.after.unwrap_or(i64::MAX);
+    let rows = core.store.read(move |tx| jobs::newest(tx, before, limit)).await?;
+    let full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+    let next = rows.last().filter(|_| full).map(|(number, _)| *number);
+    Ok(Json(JobList { jobs: rows.into_iter().map(|(_, row)| job(row)).collect(), next }))
 }
 
 /// One job.
@@ -313,13 +335,10 @@ where
             }
             let row = work(&call, tx)?;
             tracing::info!(job = %row.id, state = %row.state, "job moves");
-            let (head, robot) = (row.head, row.robot.clone());
-            Ok(call.answer(tx, status, &job(row), now)?.of(head).waking(robot))
+            let head = row.head;
+            Ok(call.answer(tx, status, &job(row), now)?.of(head))
         })
         .await?;
-    if let Some(robot) = &answer.wake {
-        core.registry.wake(robot);
-    }
     Ok(answer)
 }
 

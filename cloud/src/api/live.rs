@@ -139,7 +139,7 @@ struct Page {
 }
 
 fn page(
-    tx: &rusqlite::Connection,
+    tx: &crate::store::Connection,
     robot: &RobotId,
     after: Option<i64>,
 ) -> Result<Page, StoreError> {

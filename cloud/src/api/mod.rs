@@ -74,7 +74,8 @@
 //!                               robot  {"csr_pem"}      (same key as enrolled)
 //!                                        -> 201 as for enrolments
 //!
-//! GET  /v1/robots               admin    -> 200 {"robots":[Robot]}
+//! GET  /v1/robots               admin  ?after=ID&limit=N(<=1000, 1000)
+//!                                        -> 200 {"robots":[Robot],"next":ID|null}     by id
 //! GET  /v1/robots/{id}          admin    -> 200 Robot
 //!      Robot = {"id","online","last_seen"|null,"enrolled_at","device_key",
 //!               "standing":{"state":"in_service"|"maintenance"|"quarantined"|"revoked",
@@ -122,7 +123,8 @@
 //!                                                      `command` names the StartJob envelope)
 //! POST /v1/jobs/{id}/cancel     admin  {"reason"?} or no body
 //!                                        -> 200 Job   (ABORTED or ABORTING_SAFE_EXIT)
-//! GET  /v1/jobs                 admin    -> 200 {"jobs":[Job]}              newest first, 200
+//! GET  /v1/jobs                 admin  ?after=CURSOR&limit=N(<=1000, 200)
+//!                                        -> 200 {"jobs":[Job],"next":CURSOR|null}     newest first
 //! GET  /v1/jobs/{id}            admin    -> 200 Job
 //!      Job = {"id","robot","requester","state","plan","progress"(0..1),"stage"|null,
 //!             "created_at","updated_at","command"|null,"events"(count),"head"(digest)}

@@ -9,7 +9,7 @@ use crate::core::Core;
 use crate::store::records::{self, Filter};
 use crate::store::robots::{self, RobotRow};
 use crate::store::standings::{self, StandingRow};
-use crate::store::{StoreError, jobs};
+use crate::store::{Connection, StoreError, jobs};
 use axum::Json;
 use axum::extract::{Path, State};
 use nooterra_protocol::entry::Class;
@@ -26,6 +26,9 @@ const RECORDS: u32 = 200;
 
 /// Records in one answer at most.
 const MAX_RECORDS: u32 = 1000;
+
+/// Robots in one answer, unless fewer are asked for.
+const ROBOTS: u32 = 1000;
 
 /// Facts in one answer.
 pub(crate) const EVENTS: u32 = 1000;
@@ -60,7 +63,20 @@ pub(crate) struct RobotJson {
 /// Robots, by id.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RobotList {
+    /// What `after` takes to go on; null after the last.
+    next: Option<String>,
     robots: Vec<RobotJson>,
+}
+
+/// Which robots.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RobotQuery {
+    /// Only robots after this id.
+    after: Option<String>,
+    /// At most so many, up to 1000; 1000 unless given.
+    limit: Option<u32>,
 }
 
 /// Which records.
@@ -101,24 +117,30 @@ pub(crate) struct EventList {
     pub(crate) events: Vec<EventJson>,
 }
 
-/// All robots.
+/// The robots, in pages.
 #[utoipa::path(
     get, operation_id = "list_robots", path = "/v1/robots", tag = "robots", security(("admin" = [])),
+    params(RobotQuery),
     responses((status = 200, description = "the robots", body = RobotList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn list(
     _: Admin,
     State(core): State<Arc<Core>>,
+    Params(query): Params<RobotQuery>,
 ) -> Result<Json<RobotList>, ApiError> {
-    let (rows, mut standings) = core
-        .store
-        .read::<_, StoreError, _>(|tx| Ok((robots::all(tx)?, standings::all(tx)?)))
-        .await?;
+    let limit = query.limit.unwrap_or(ROBOTS).clamp(1, ROBOTS);
+    let after = query.after.unwrap_or_default();
+    let page = move |tx: &Connection| {
+        Ok((robots::page(tx, &after, limit)?, standings::all(tx)?, tx.processes()?))
+    };
+    let (rows, mut standings, live) = core.store.read::<_, StoreError, _>(page).await?;
+    let full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+    let next = rows.last().filter(|_| full).map(|row| row.id.to_string());
     let robots = rows.into_iter().map(|row| {
         let standing = standings.remove(&row.id);
-        robot(&core, row, standing)
+        robot(&core, row, standing, &live)
     });
-    Ok(Json(RobotList { robots: robots.collect() }))
+    Ok(Json(RobotList { next, robots: robots.collect() }))
 }
 
 /// One robot.
@@ -200,8 +222,9 @@ pub(crate) async fn load(core: &Core, id: &str) -> Result<RobotRow, ApiError> {
 pub(super) async fn shown(core: &Core, id: &str) -> Result<RobotJson, ApiError> {
     let row = load(core, id).await?;
     let named = row.id.clone();
-    let standing = core.store.read(move |tx| standings::of(tx, &named)).await?;
-    Ok(robot(core, row, standing))
+    let look = move |tx: &Connection| Ok((standings::of(tx, &named)?, tx.processes()?));
+    let (standing, live) = core.store.read::<_, StoreError, _>(look).await?;
+    Ok(robot(core, row, standing, &live))
 }
 
 async fn read(core: &Core, id: &str, query: RecordQuery) -> Result<Json<RecordList>, ApiError> {
@@ -221,15 +244,18 @@ async fn read(core: &Core, id: &str, query: RecordQuery) -> Result<Json<RecordLi
     Ok(Json(RecordList { next, records }))
 }
 
-fn robot(core: &Core, row: RobotRow, standing: Option<StandingRow>) -> RobotJson {
+/// `live` are the processes on the database.
+fn robot(core: &Core, row: RobotRow, standing: Option<StandingRow>, live: &[String]) -> RobotJson {
     let health = row.state.and_then(|state| state.health);
+    let elsewhere = row.process.filter(|process| *process != core.process);
     RobotJson {
         capabilities: health.as_ref().map(|health| health.capabilities.clone()),
         device_key: row.device_key.to_string(),
         enrolled_at: row.enrolled_at,
         health,
         last_seen: row.last_seen,
-        online: core.registry.is_online(&row.id),
+        online: core.registry.is_online(&row.id)
+            || elsewhere.is_some_and(|process| live.contains(&process)),
         standing: StandingJson::new(standing),
         id: row.id,
     }

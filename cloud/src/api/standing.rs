@@ -6,7 +6,6 @@ use super::extract::{Body, robot_id};
 use super::robots::{RobotJson, shown};
 use crate::commands::MAX_REASON_BYTES;
 use crate::core::Core;
-use crate::endpoint::End;
 use crate::jobs::JobError;
 use crate::standing::Standing;
 use crate::store::standings::StandingRow;
@@ -126,12 +125,6 @@ async fn stand(
     let robot = super::robots::load(&core, robot_id(id)?.as_str()).await?.id;
     let (server, named) = (core.server.clone(), robot.clone());
     core.store.write::<_, JobError, _>(move |tx| server.stand(tx, &named, to, &reason)).await?;
-    if to == Standing::Revoked {
-        core.registry.end(&robot, End::Revoked);
-    } else {
-        // A cancelled job, mostly.
-        core.registry.wake(&robot);
-    }
     tracing::warn!(%robot, standing = to.name(), "the robot stands otherwise");
     Ok(Json(shown(&core, id).await?))
 }

@@ -24,16 +24,17 @@ pub(crate) struct Registry {
 
 #[derive(Debug, Default)]
 struct Table {
-    /// Connections that were told to end, or would have been, had they been there.
-    ends: u64,
+    /// Below which number a robot's connections are over, and why: also those that are still on
+    /// their way here. One entry for each robot at most.
+    ended: HashMap<RobotId, (i64, End)>,
     robots: HashMap<RobotId, Live>,
-    next: u64,
 }
 
 #[derive(Debug)]
 struct Live {
     end: watch::Sender<Option<End>>,
-    number: u64,
+    /// Of two connections the later has the higher one, wherever they are.
+    number: i64,
     wake: Arc<Notify>,
 }
 
@@ -42,35 +43,28 @@ struct Live {
 pub(crate) struct Registration {
     end: watch::Receiver<Option<End>>,
     live: Arc<Mutex<Table>>,
-    number: u64,
+    number: i64,
     robot: RobotId,
     wake: Arc<Notify>,
 }
 
 impl Registry {
-    /// To be asked before a robot is looked up, and given to [`Self::begin`] afterwards.
-    pub(crate) fn ends(&self) -> u64 {
-        lock(&self.live).ends
-    }
-
-    /// Registers a connection of `robot`; an older one is told that it was taken over. `None`
-    /// when connections were ended since `ends`: what the store said before may be over, and
-    /// the end would have missed this connection.
-    pub(crate) fn begin(&self, robot: &RobotId, ends: u64) -> Option<Registration> {
+    /// Registers a connection of `robot`; of two the older is told that it was taken over, and one
+    /// that was ended before it came here is told so at once.
+    pub(crate) fn begin(&self, robot: &RobotId, number: i64) -> Registration {
         let (sender, end) = watch::channel(None);
         let wake = Arc::new(Notify::new());
-        let mut table = lock(&self.live);
-        if table.ends != ends {
-            return None;
-        }
-        table.next += 1;
-        let number = table.next;
         let live = Live { end: sender, number, wake: wake.clone() };
-        if let Some(older) = table.robots.insert(robot.clone(), live) {
+        let mut table = lock(&self.live);
+        if let Some((_, why)) = table.ended.get(robot).filter(|(below, _)| number < *below) {
+            live.end.send_replace(Some(*why));
+        } else if table.robots.get(robot).is_some_and(|newer| newer.number > number) {
+            live.end.send_replace(Some(End::TakenOver));
+        } else if let Some(older) = table.robots.insert(robot.clone(), live) {
             older.end.send_replace(Some(End::TakenOver));
         }
         drop(table);
-        Some(Registration { end, live: self.live.clone(), number, robot: robot.clone(), wake })
+        Registration { end, live: self.live.clone(), number, robot: robot.clone(), wake }
     }
 
     /// The robot is connected now.
@@ -90,11 +84,22 @@ impl Registry {
         }
     }
 
-    /// Ends the connection of `robot`, if there is one.
-    pub(crate) fn end(&self, robot: &RobotId, why: End) {
+    /// There may be commands for every robot.
+    pub(crate) fn wake_all(&self) {
+        for live in lock(&self.live).robots.values() {
+            live.wake.notify_one();
+        }
+    }
+
+    /// Ends the connection of `robot` with a lower number, if there is one; and one that comes
+    /// to say so only later.
+    pub(crate) fn end_older(&self, robot: &RobotId, number: i64, why: End) {
         let mut table = lock(&self.live);
-        table.ends += 1;
-        if let Some(live) = table.robots.get(robot) {
+        let ended = table.ended.entry(robot.clone()).or_insert((number, why));
+        if ended.0 < number {
+            *ended = (number, why);
+        }
+        if let Some(live) = table.robots.get(robot).filter(|live| live.number < number) {
             live.end.send_replace(Some(why));
         }
     }
@@ -108,6 +113,11 @@ impl Registration {
             // The sender went away with the entry: a newer connection has the place.
             Err(_) => End::TakenOver,
         }
+    }
+
+    /// Its number.
+    pub(crate) const fn number(&self) -> i64 {
+        self.number
     }
 
     /// Rings when there may be commands.
@@ -139,36 +149,42 @@ mod tests {
     async fn a_second_connection_takes_over_and_the_first_leaving_changes_nothing() {
         let registry = Registry::default();
         let robot = RobotId::new("amr-1").unwrap();
-        let mut first = registry.begin(&robot, 0).unwrap();
-        let second = registry.begin(&robot, 0).unwrap();
+        let mut first = registry.begin(&robot, 1);
+        let second = registry.begin(&robot, 3);
         assert_eq!(first.ended().await, End::TakenOver);
         drop(first);
+        // One that connected between the two, and comes to say so only now.
+        assert_eq!(registry.begin(&robot, 2).ended().await, End::TakenOver);
         assert!(registry.is_online(&robot));
         drop(second);
         assert!(!registry.is_online(&robot));
     }
 
     #[tokio::test]
-    async fn a_connection_that_was_looked_up_before_an_end_does_not_begin() {
-        let registry = Registry::default();
-        let robot = RobotId::new("amr-1").unwrap();
-        let seen = registry.ends();
-        registry.end(&robot, End::Revoked);
-        assert!(registry.begin(&robot, seen).is_none());
-        let mut live = registry.begin(&robot, registry.ends()).unwrap();
-        registry.end(&robot, End::Revoked);
-        assert_eq!(live.ended().await, End::Revoked);
-    }
-
-    #[tokio::test]
     async fn a_wake_up_before_the_wait_is_not_lost() {
         let registry = Registry::default();
         let robot = RobotId::new("amr-1").unwrap();
-        let live = registry.begin(&robot, 0).unwrap();
+        let mut live = registry.begin(&robot, 1);
         registry.wake(&robot);
         registry.wake(&robot);
         tokio::time::timeout(std::time::Duration::from_secs(5), live.wake().notified())
             .await
             .unwrap();
+        // A connection elsewhere ends this one if it is the later.
+        registry.end_older(&robot, 1, End::Reenrolled);
+        registry.end_older(&robot, 2, End::TakenOver);
+        assert_eq!(live.ended().await, End::TakenOver);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_revoked_on_its_way_here_is_told_so() {
+        let registry = Registry::default();
+        let robot = RobotId::new("amr-1").unwrap();
+        registry.end_older(&robot, 3, End::Revoked);
+        registry.end_older(&robot, 2, End::TakenOver);
+        assert_eq!(registry.begin(&robot, 2).ended().await, End::Revoked);
+        assert!(!registry.is_online(&robot));
+        let _live = registry.begin(&robot, 3);
+        assert!(registry.is_online(&robot));
     }
 }

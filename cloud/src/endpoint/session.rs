@@ -82,12 +82,12 @@ pub(crate) async fn serve(core: Arc<Core>, accepted: Accepted, stop: watch::Rece
     let robot = identity.robot.clone();
     let mut session = Session::new(core.clone(), identity, peer, stream);
     let over = session.run(stop).await;
-    let was_online = session.registration.take().is_some();
+    let number = session.registration.take().map(|registration| registration.number());
     session.close(&over).await;
     tracing::info!(%robot, %peer, reason = %over, "robot disconnected");
-    if was_online {
+    if let Some(number) = number {
         let now = core.clock.wall();
-        let seen = core.store.write(move |tx| robots::seen(tx, &robot, None, now)).await;
+        let seen = core.store.write(move |tx| robots::disconnected(tx, &robot, number, now)).await;
         if let Err(error) = seen {
             tracing::warn!(%error, "cannot note when the robot was last seen");
         }
@@ -271,49 +271,41 @@ impl Session {
         let own_state = Topic::new(robot.clone(), Channel::State).to_string();
         let will_is_kept = connect.will_retain();
         let will_fits = connect.will_topic().is_none_or(|topic| topic == own_state);
-        // Looked up before the robot is registered, and again when somebody ended connections
-        // in between: a revocation must not miss the connection that it came before.
-        let (refusal, registration) = loop {
-            let ends = core.registry.ends();
-            let refusal = match self.admission().await? {
-                Admission::Revoked => Some((
-                    ConnectReasonCode::Banned,
-                    "the robot's key was revoked; it needs another key and a new claim code",
-                )),
-                Admission::Unknown => Some((
-                    ConnectReasonCode::NotAuthorized,
-                    "the robot is not enrolled with this key",
-                )),
-                Admission::Admitted if connect.client_id() != robot.as_str() => Some((
-                    ConnectReasonCode::ClientIdentifierNotValid,
-                    "client id is not the robot's id",
-                )),
-                Admission::Admitted if !will_fits => Some((
-                    ConnectReasonCode::NotAuthorized,
-                    "its last will is not for its own state",
-                )),
-                Admission::Admitted if will_is_kept => {
-                    Some((ConnectReasonCode::RetainNotSupported, "nothing is retained"))
-                }
-                Admission::Admitted => None,
-            };
-            if refusal.is_some() {
-                break (refusal, None);
+        let asked = match connect {
+            connect if connect.client_id() != robot.as_str() => Err((
+                ConnectReasonCode::ClientIdentifierNotValid,
+                "client id is not the robot's id",
+            )),
+            _ if !will_fits => {
+                Err((ConnectReasonCode::NotAuthorized, "its last will is not for its own state"))
             }
-            if let Some(registration) = core.registry.begin(&robot, ends) {
-                break (None, Some(registration));
+            _ if will_is_kept => {
+                Err((ConnectReasonCode::RetainNotSupported, "nothing is retained"))
+            }
+            _ => Ok(()),
+        };
+        let begun = match self.admission(asked.is_ok()).await? {
+            (Admission::Revoked, _) => Err((
+                ConnectReasonCode::Banned,
+                "the robot's key was revoked; it needs another key and a new claim code",
+            )),
+            (Admission::Unknown, _) => {
+                Err((ConnectReasonCode::NotAuthorized, "the robot is not enrolled with this key"))
+            }
+            (Admission::Admitted, number) => asked.map(|()| number),
+        };
+        let number = match begun {
+            Ok(number) => number,
+            Err((code, why)) => {
+                tracing::warn!(%robot, peer = %self.peer, why, "CONNECT refused");
+                let connack = v5_0::Connack::builder().session_present(false).reason_code(code);
+                let connack = connack.props(said(why)).build()?;
+                let events = self.mqtt.checked_send(connack);
+                // Only the CONNACK leaves; the refusal is what ends the connection.
+                let _ = self.send_only(events).await;
+                return Err(Over::Refused(why));
             }
         };
-        if let Some((code, why)) = refusal {
-            tracing::warn!(%robot, peer = %self.peer, why, "CONNECT refused");
-            let connack =
-                v5_0::Connack::builder().session_present(false).reason_code(code).props(said(why));
-            let connack = connack.build()?;
-            let events = self.mqtt.checked_send(connack);
-            // Only the CONNACK leaves; the refusal is what ends the connection.
-            let _ = self.send_only(events).await;
-            return Err(Over::Refused(why));
-        }
         let mut props: Properties = vec![
             MaximumQos::new(1)?.into(),
             RetainAvailable::new(0)?.into(),
@@ -329,21 +321,25 @@ impl Session {
             .reason_code(ConnectReasonCode::Success)
             .props(props)
             .build()?;
-        self.registration = registration;
+        self.registration = Some(core.registry.begin(&robot, number));
         tracing::info!(%robot, peer = %self.peer, "robot connected");
         Ok(self.mqtt.checked_send(connack))
     }
 
-    /// Whether the robot is let in, and if so, that it was seen.
-    async fn admission(&self) -> Result<Admission, StoreError> {
+    /// Whether the robot is let in, and if so, the number of its connection, where it begins one:
+    /// in one transaction, so that a revocation finds it or is found by it.
+    async fn admission(&self, begins: bool) -> Result<(Admission, i64), StoreError> {
         let (robot, key) = (self.identity.robot.clone(), self.identity.key.clone());
-        let now = self.core.clock.wall();
+        let (now, process) = (self.core.clock.wall(), self.core.process.clone());
         let look = move |tx: &_| {
             let admission = standings::admission(tx, &robot, Some(&key))?;
-            if admission == Admission::Admitted {
+            let mut number = 0;
+            if admission == Admission::Admitted && begins {
+                number = robots::connected(tx, &robot, &process, now)?;
+            } else if admission == Admission::Admitted {
                 robots::seen(tx, &robot, None, now)?;
             }
-            Ok(admission)
+            Ok((admission, number))
         };
         self.core.store.write(look).await
     }

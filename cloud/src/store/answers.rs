@@ -1,10 +1,9 @@
 //! The first answers to requests that name themselves, so that the same request sent again
 //! changes nothing and is answered with the same words.
 
-use super::StoreError;
+use super::{Connection, OptionalExtension as _, StoreError};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::time::WallMillis;
-use rusqlite::{Connection, OptionalExtension as _};
 use std::time::Duration;
 
 /// An answer is known for so long.
@@ -33,7 +32,7 @@ pub(crate) fn find(
     let kept = find.query_row((key, oldest(now)), |row| {
         Ok(Kept { body: row.get(0)?, request: super::digest(row, 1)?, status: row.get(2)? })
     });
-    Ok(kept.optional()?)
+    kept.optional()
 }
 
 /// Keeps an answer, and clears some that are known no longer.
@@ -49,8 +48,8 @@ pub(crate) fn keep(
     )?
     .execute((oldest(now), CLEARED))?;
     tx.prepare_cached(
-        "INSERT OR REPLACE INTO answers (key, request, status, body, at)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO answers (key, request, status, body, at) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (key) DO UPDATE SET request = ?2, status = ?3, body = ?4, at = ?5",
     )?
     .execute((key, kept.request.as_bytes(), kept.status, &kept.body, now.0))?;
     Ok(())

@@ -1,10 +1,9 @@
 //! Signed commands, from their making until the robot's journal names them.
 
-use super::{StoreError, typed};
+use super::{Connection, News, OptionalExtension as _, Row, StoreError, typed};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::{EnvelopeId, JobId, RobotId};
 use nooterra_protocol::time::WallMillis;
-use rusqlite::{Connection, OptionalExtension as _, Row};
 
 /// A command as it is kept.
 #[derive(Debug)]
@@ -46,6 +45,7 @@ pub(crate) fn add(
         validity.0.0,
         validity.1.0,
     ))?;
+    tx.tell(News::Commands(robot.clone()));
     Ok(())
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn find(
 ) -> Result<Option<CommandRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM commands WHERE id = ?1 AND robot = ?2");
     let mut statement = tx.prepare_cached(&sql)?;
-    Ok(statement.query_row([id.as_str(), robot.as_str()], command).optional()?)
+    statement.query_row([id.as_str(), robot.as_str()], command).optional()
 }
 
 /// The newest commands to `robot` first.
@@ -128,7 +128,7 @@ pub(crate) fn refused(
     Ok(Some(id))
 }
 
-fn command(row: &Row<'_>) -> rusqlite::Result<CommandRow> {
+fn command(row: &Row<'_>) -> Result<CommandRow, StoreError> {
     let job: Option<String> = row.get(3)?;
     Ok(CommandRow {
         n: row.get(0)?,

@@ -1,13 +1,12 @@
 //! Jobs as projected from their streams, and the streams themselves.
 
-use super::{StoreError, digest, typed};
+use super::{Connection, OptionalExtension as _, Row, StoreError, digest, typed};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::event::{EventType, Place};
 use nooterra_protocol::ids::{ActorId, EnvelopeId, EventId, JobId, RobotId, StepId, StreamId};
 use nooterra_protocol::job::JobState;
 use nooterra_protocol::plan::Plan;
 use nooterra_protocol::time::WallMillis;
-use rusqlite::{Connection, OptionalExtension as _, Row};
 
 /// A job as its stream leaves it.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,27 +77,31 @@ pub(crate) fn state(name: &str) -> Option<JobState> {
 pub(crate) fn find(tx: &Connection, id: &JobId) -> Result<Option<JobRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM {TABLES} WHERE id = ?1");
     let mut statement = tx.prepare_cached(&sql)?;
-    Ok(statement.query_row([id.as_str()], job).optional()?)
+    statement.query_row([id.as_str()], job).optional()
 }
 
-/// The newest jobs first.
-pub(crate) fn newest(tx: &Connection, limit: u32) -> Result<Vec<JobRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM {TABLES} ORDER BY n DESC LIMIT ?1");
+/// The newest jobs first, each with its number; only those before the job of number `before`.
+pub(crate) fn newest(
+    tx: &Connection,
+    before: i64,
+    limit: u32,
+) -> Result<Vec<(i64, JobRow)>, StoreError> {
+    let sql = format!("SELECT {COLUMNS}, n FROM {TABLES} WHERE n < ?1 ORDER BY n DESC LIMIT ?2");
     let mut statement = tx.prepare_cached(&sql)?;
-    let rows = statement.query_map([limit], job)?.collect::<Result<_, _>>()?;
-    Ok(rows)
+    statement.query_map((before, limit), |row| Ok((row.get(12)?, job(row)?)))?.collect()
 }
 
 /// Every job that has a stream.
 pub(crate) fn every(tx: &Connection) -> Result<Vec<JobRow>, StoreError> {
-    let mut statement = tx.prepare_cached(&format!("SELECT {COLUMNS} FROM {TABLES} ORDER BY n"))?;
-    Ok(statement.query_map([], job)?.collect::<Result<_, _>>()?)
+    let sql = format!("SELECT {COLUMNS} FROM {TABLES} ORDER BY n");
+    let mut statement = tx.prepare_cached(&sql)?;
+    statement.query_map([], job)?.collect::<Result<_, _>>()
 }
 
 /// The id of every job that is shown, with a stream or without.
 pub(crate) fn names(tx: &Connection) -> Result<Vec<String>, StoreError> {
     let mut statement = tx.prepare_cached("SELECT id FROM jobs")?;
-    Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()
 }
 
 /// Begins the projection of a new job.
@@ -143,7 +146,7 @@ pub(crate) fn keep(tx: &Connection, job: &JobRow) -> Result<(), StoreError> {
 
 /// Forgets every job; their streams stay.
 pub(crate) fn forget(tx: &Connection) -> Result<usize, StoreError> {
-    Ok(tx.execute("DELETE FROM jobs", [])?)
+    tx.execute("DELETE FROM jobs", [])
 }
 
 /// Gives a fact the next place of its stream; `None` when that event has a place already.
@@ -160,7 +163,7 @@ pub(crate) fn append(
     }
     let head = tx
         .prepare_cached("SELECT seq, hash FROM facts WHERE stream = ?1 ORDER BY seq DESC LIMIT 1")?
-        .query_row([fact.stream.as_str()], |row| Ok((row.get::<_, i64>(0)?, digest(row, 1)?)))
+        .query_row([fact.stream.as_str()], |row| Ok((row.get::<i64>(0)?, digest(row, 1)?)))
         .optional()?;
     let (last, prev_hash) = head.unwrap_or((0, Digest::ZERO));
     let place = Place {
@@ -171,8 +174,10 @@ pub(crate) fn append(
         stream: fact.stream.clone(),
     };
     tx.prepare_cached(
-        "INSERT INTO facts (stream, seq, event, kind, late, prev_hash, hash, signed, received_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO facts (position, stream, seq, event, kind, late, prev_hash, hash, signed,
+             received_at)
+         VALUES ((SELECT coalesce(max(position), 0) + 1 FROM facts), ?1, ?2, ?3, ?4, ?5, ?6, ?7,
+             ?8, ?9)",
     )?
     .execute((
         place.stream.as_str(),
@@ -191,7 +196,7 @@ pub(crate) fn append(
 /// The signed bytes under which an event stands, wherever.
 pub(crate) fn signed_of(tx: &Connection, event: &EventId) -> Result<Option<Vec<u8>>, StoreError> {
     let mut find = tx.prepare_cached("SELECT signed FROM facts WHERE event = ?1")?;
-    Ok(find.query_row([event.as_str()], |row| row.get(0)).optional()?)
+    find.query_row([event.as_str()], |row| row.get(0)).optional()
 }
 
 /// The facts of a stream after `after`, in order; at most `limit`.
@@ -206,7 +211,7 @@ pub(crate) fn facts(
     let mut statement = tx.prepare_cached(&sql)?;
     let after = i64::try_from(after).unwrap_or(i64::MAX);
     let rows = statement.query_map((stream.as_str(), after, limit), fact)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    rows.collect::<Result<_, _>>()
 }
 
 /// Which facts of all streams.
@@ -223,25 +228,25 @@ pub(crate) struct Feed {
 pub(crate) fn feed(tx: &Connection, wanted: &Feed) -> Result<Vec<FactRow>, StoreError> {
     let sql = format!(
         "SELECT {FACT} FROM facts
-         WHERE position > ?1 AND (?2 IS NULL OR stream = ?2) AND (?3 IS NULL OR kind = ?3)
+         WHERE position > ?1 AND (stream = ?2 OR ?2 IS NULL) AND (kind = ?3 OR ?3 IS NULL)
          ORDER BY position LIMIT ?4"
     );
     let mut statement = tx.prepare_cached(&sql)?;
     let Feed { after, kind, limit, stream } = wanted;
     let rows = statement.query_map((after, stream, kind, limit), fact)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    rows.collect::<Result<_, _>>()
 }
 
 /// Facts in all streams.
 pub(crate) fn count(tx: &Connection) -> Result<i64, StoreError> {
-    // Positions have no gaps: a transaction that is rolled back gives its own back.
+    // Positions have no gaps: each is the one after the last that is committed.
     let last = "SELECT coalesce(max(position), 0) FROM facts";
-    Ok(tx.prepare_cached(last)?.query_row([], |row| row.get(0))?)
+    tx.prepare_cached(last)?.query_row([], |row| row.get(0))
 }
 
 const FACT: &str = "seq, late, prev_hash, hash, signed, received_at, position, stream, event, kind";
 
-fn fact(row: &Row<'_>) -> rusqlite::Result<FactRow> {
+fn fact(row: &Row<'_>) -> Result<FactRow, StoreError> {
     let seq: i64 = row.get(0)?;
     let place = Place {
         hash: digest(row, 3)?,
@@ -260,25 +265,22 @@ fn fact(row: &Row<'_>) -> rusqlite::Result<FactRow> {
     })
 }
 
-fn job(row: &Row<'_>) -> rusqlite::Result<JobRow> {
-    let unreadable = |column, error: Box<dyn std::error::Error + Send + Sync>| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error)
-    };
+fn job(row: &Row<'_>) -> Result<JobRow, StoreError> {
     let plan: String = row.get(3)?;
     let name: String = row.get(4)?;
-    let optional = |column| row.get::<_, Option<String>>(column);
+    let optional = |column| row.get::<Option<String>>(column);
     Ok(JobRow {
         id: typed(row, 0)?,
         robot: typed(row, 1)?,
         requester: typed(row, 2)?,
-        plan: serde_json::from_str(&plan).map_err(|e| unreadable(3, e.into()))?,
-        state: state(&name).ok_or_else(|| unreadable(4, name.into()))?,
+        plan: serde_json::from_str(&plan).map_err(|e| StoreError::damaged("a plan", e))?,
+        state: state(&name).ok_or_else(|| StoreError::damaged("a state", name))?,
         progress: row.get(5)?,
         stage: optional(6)?.and_then(|text| StepId::new(text).ok()),
         command: optional(7)?.and_then(|text| EnvelopeId::new(text).ok()),
         created_at: WallMillis(row.get(8)?),
         updated_at: WallMillis(row.get(9)?),
-        events: u64::try_from(row.get::<_, i64>(10)?).unwrap_or_default(),
+        events: u64::try_from(row.get::<i64>(10)?).unwrap_or_default(),
         head: digest(row, 11)?,
     })
 }

@@ -1,10 +1,9 @@
 //! What of a robot's journal is looked at while it happens: the newest records, and those that
 //! follow them. It changes nothing.
 
-use super::StoreError;
 use super::records::RecordRow;
+use super::{Connection, OptionalExtension as _, Row, StoreError};
 use nooterra_protocol::ids::{JournalId, RobotId};
-use rusqlite::{Connection, Row};
 
 /// Kinds that nobody looks at while they arrive: many bytes, made to be read by programs.
 const UNSEEN: &str = "'flight', 'policy', 'shadow', 'skill_input'";
@@ -49,7 +48,7 @@ pub(crate) fn after(
     );
     let mut statement = tx.prepare_cached(&sql)?;
     let rows = statement.query_map((robot.as_str(), after, limit), row)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    rows.collect()
 }
 
 /// More than `limit` such records follow the cursor.
@@ -65,7 +64,8 @@ pub(crate) fn is_behind(
          ORDER BY cursor LIMIT 1 OFFSET ?3"
     );
     let mut statement = tx.prepare_cached(&sql)?;
-    Ok(statement.exists((robot.as_str(), after, limit))?)
+    let found = statement.query_row((robot.as_str(), after, limit), |_| Ok(())).optional()?;
+    Ok(found.is_some())
 }
 
 /// Kinds of which every journal that says anything has some.
@@ -99,7 +99,7 @@ pub(crate) fn held(tx: &Connection, robot: &RobotId) -> Result<Option<Held>, Sto
     }))
 }
 
-fn row(row: &Row<'_>) -> rusqlite::Result<RecordRow> {
+fn row(row: &Row<'_>) -> Result<RecordRow, StoreError> {
     Ok(RecordRow {
         cursor: row.get(0)?,
         journal: row.get(1)?,

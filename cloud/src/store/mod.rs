@@ -1,11 +1,14 @@
-//! One SQLite file: WAL, `synchronous = FULL`, so that what was committed survives a power cut.
+//! Everything that lasts, but for the keys: one SQLite file ([`sqlite`]), or a Postgres server for
+//! several processes ([`postgres`]).
 //!
-//! One thread writes ([`writer`]); what waits for it together is committed together. Reads go
-//! beside it ([`readers`]), each in a snapshot of its own. A piece of work is one function, and
-//! what was not committed did not happen.
+//! The functions of the store are written once, over the few things that a database must be
+//! able to do ([`sql`]). One thread writes ([`writer`]); what waits for it together is committed
+//! together. Reads go beside it ([`readers`]), each in a snapshot of its own. A piece of work is
+//! one function, and what was not committed did not happen.
 
 pub(crate) mod answers;
 pub(crate) mod commands;
+pub(crate) mod copy;
 pub(crate) mod jobs;
 pub(crate) mod live;
 pub(crate) mod readers;
@@ -14,32 +17,39 @@ pub(crate) mod robots;
 pub(crate) mod skills;
 pub(crate) mod standings;
 
+mod encrypted;
+mod listener;
+mod news;
+mod postgres;
+mod sql;
+mod sqlite;
 mod writer;
 
+pub(crate) use news::News;
+pub(crate) use sql::{Connection, OptionalExtension, Row};
+
+use self::listener::Listener;
+use self::postgres::Server;
 use nooterra_protocol::codec::Digest;
 use readers::Readers;
-use rusqlite::types::Type;
-use rusqlite::{Connection, TransactionBehavior};
-use std::path::{Path, PathBuf};
+use sql::Intent;
+use std::fmt;
+#[cfg(any(test, feature = "measure"))]
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::{oneshot, watch};
-use writer::{Done, Writer};
-
-/// One after the other; the position in the list is the version after it, from 1. A migration
-/// that was released is never changed.
-const MIGRATIONS: &[&str] = &[
-    include_str!("migrations/0001_first.sql"),
-    include_str!("migrations/0002_positions_and_answers.sql"),
-    include_str!("migrations/0004_standings.sql"),
-];
+use tokio::sync::{broadcast, oneshot, watch};
+use writer::{Done, Public, Writer};
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// Where the database is was not said in a way that can be understood.
+    #[error("the address of the database: {0}")]
+    Address(String),
     /// The transaction was not committed, with this and with what waited beside it.
-    #[error("database: {0}; nothing of it was kept")]
-    Commit(Arc<rusqlite::Error>),
+    #[error("{0}; nothing of it was kept")]
+    Commit(Arc<StoreError>),
     /// What is stored is not what this release stores: damage, or edited by hand.
     #[error("the database holds {what} that cannot be read: {why}")]
     Damaged {
@@ -48,9 +58,21 @@ pub enum StoreError {
         /// In which way.
         why: String,
     },
+    /// The database ended a transaction by itself: it is full, or the connection was lost.
+    #[error("the transaction was rolled back, the disk may be full or the server gone")]
+    Ended,
+    /// A row that must be there is not: damage, or edited by hand.
+    #[error("the database lacks a row that must be there")]
+    NoRow,
+    /// A backup is restored into a new database only.
+    #[error("the database holds another cloud already; name an empty one")]
+    NotEmpty,
     /// A defect ended the work; nothing of it was kept.
     #[error("a defect of this release ended the work; nothing of it was kept")]
     Panicked,
+    /// The server is not there, does not let us in, or failed.
+    #[error("database: {}", postgres::said(.0))]
+    Postgres(#[from] ::postgres::Error),
     /// The disk is full or failing, or the file is no database.
     #[error("database: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -71,6 +93,9 @@ pub enum StoreError {
         /// The last one here.
         known: usize,
     },
+    /// The connection was lost while the server was committing.
+    #[error("whether it was kept is not known ({0}); look, or send the same request again")]
+    Unsure(String),
 }
 
 impl StoreError {
@@ -80,13 +105,99 @@ impl StoreError {
     }
 }
 
+/// Where a database is.
+#[derive(Clone, Debug)]
+pub(crate) enum Address {
+    /// A server.
+    Postgres(Server),
+    /// A file.
+    Sqlite(PathBuf),
+}
+
+impl Address {
+    /// The server at `url`, as which `process` is connected there; `file` without.
+    pub(crate) fn new(url: Option<&str>, file: PathBuf, process: &str) -> Result<Self, StoreError> {
+        Ok(match url {
+            Some(url) => Self::Postgres(Server::parse(url, process)?),
+            None => Self::Sqlite(file),
+        })
+    }
+
+    /// A connection that writes as the store promises.
+    pub(crate) fn connect(&self) -> Result<Connection, StoreError> {
+        match self {
+            Self::Postgres(server) => server.connect(),
+            Self::Sqlite(path) => sqlite::connect(path),
+        }
+    }
+
+    /// A connection that reads.
+    pub(crate) fn read_only(&self) -> Result<Connection, StoreError> {
+        match self {
+            Self::Postgres(server) => server.connect(),
+            Self::Sqlite(path) => sqlite::read_only(path),
+        }
+    }
+
+    /// Makes the database, or brings it to this release's version.
+    pub(crate) fn migrate(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Postgres(server) => server.migrate(),
+            Self::Sqlite(path) => sqlite::migrate(path),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Postgres(server) => write!(f, "{server}"),
+            Self::Sqlite(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl Connection {
+    /// Runs `work`, which only reads, over one state of the database.
+    pub(crate) fn reading<T, E: From<StoreError>>(
+        &mut self,
+        work: impl FnOnce(&Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.database.begin(Intent::Read)?;
+        let result = work(self);
+        self.database.rollback();
+        result
+    }
+
+    /// Runs `work` in one transaction of its own.
+    pub(crate) fn writing<T, E: From<StoreError>>(
+        &mut self,
+        work: impl FnOnce(&Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.database.begin(Intent::Write)?;
+        match work(self) {
+            Ok(done) => {
+                let news = self.told.take();
+                self.database.commit(&news)?;
+                Ok(done)
+            }
+            Err(error) => {
+                self.told.take();
+                self.database.rollback();
+                Err(error)
+            }
+        }
+    }
+}
+
 /// The database.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
-    commits: watch::Receiver<u64>,
-    path: PathBuf,
+    address: Address,
+    public: Public,
     readers: Arc<Readers>,
     writer: Arc<Writer>,
+    _listener: Option<Arc<Listener>>,
     /// For tests, which look and change on their own thread.
     #[cfg(test)]
     direct: Arc<std::sync::Mutex<Connection>>,
@@ -94,23 +205,38 @@ pub(crate) struct Store {
 
 impl Store {
     /// Opens or makes the file and brings it to this release's version.
+    #[cfg(any(test, feature = "measure"))]
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut connection = connect(path)?;
-        migrate(&mut connection)?;
-        let (counted, commits) = watch::channel(0);
+        Self::at(Address::Sqlite(path.to_owned()))
+    }
+
+    /// Opens or makes the database and brings it to this release's version. It may block.
+    pub(crate) fn at(address: Address) -> Result<Self, StoreError> {
+        address.migrate()?;
+        let public = Public::new();
+        let listener = match &address {
+            Address::Postgres(server) => Some(Listener::start(server, public.clone())?),
+            Address::Sqlite(_) => None,
+        };
         Ok(Self {
-            commits,
             #[cfg(test)]
-            direct: Arc::new(std::sync::Mutex::new(connect(path)?)),
-            path: path.to_owned(),
-            readers: Arc::new(Readers::new(path.to_owned())),
-            writer: Arc::new(Writer::start(connection, counted)?),
+            direct: Arc::new(std::sync::Mutex::new(address.connect()?)),
+            readers: Arc::new(Readers::new(address.clone())),
+            writer: Arc::new(Writer::start(address.connect()?, public.clone())?),
+            _listener: listener.map(Arc::new),
+            address,
+            public,
         })
     }
 
     /// Changes with every commit: who waits for news looks again then.
     pub(crate) fn commits(&self) -> watch::Receiver<u64> {
-        self.commits.clone()
+        self.public.commits.subscribe()
+    }
+
+    /// What [`Connection::tell`] was told, once it is committed, in this process and in others.
+    pub(crate) fn news(&self) -> broadcast::Receiver<News> {
+        self.public.news.subscribe()
     }
 
     /// Runs `work` on the writer's thread: all of it is durable when this returns, or none.
@@ -165,76 +291,47 @@ impl Store {
         work: impl FnOnce(&Connection) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut connection = self.direct.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let transaction = connection.transaction().unwrap();
-        let outcome = work(&transaction);
-        // Dropped, it rolls back what is still to be rolled back: a full disk did so already.
+        connection.database.begin(Intent::Write).unwrap();
+        let outcome = work(&connection);
+        // A full disk rolls back by itself.
         if outcome.is_ok() {
-            transaction.commit().unwrap();
+            connection.database.commit(&[]).unwrap();
+        } else {
+            connection.database.rollback();
         }
         outcome
     }
 
-    /// The setting `name`, made by `make` at the first asking.
+    /// The setting `name`, made by `make` at the first asking. It may block.
     pub(crate) fn setting(
         &self,
         name: &str,
         make: impl FnOnce() -> String,
     ) -> Result<String, StoreError> {
-        let connection = connect(&self.path)?;
-        connection.execute(
-            "INSERT INTO settings (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
-            (name, make()),
-        )?;
-        let mut found = connection.prepare("SELECT value FROM settings WHERE name = ?1")?;
-        Ok(found.query_row([name], |row| row.get(0))?)
+        self.address.connect()?.writing(|tx| {
+            tx.execute(
+                "INSERT INTO settings (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                (name, make()),
+            )?;
+            tx.query_row("SELECT value FROM settings WHERE name = ?1", [name], |row| row.get(0))
+        })
     }
-}
-
-/// A connection that writes as the store promises.
-pub(crate) fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", "ON")?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
-}
-
-fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    let found: usize = connection.pragma_query_value(None, "user_version", |row| {
-        let version: u32 = row.get(0)?;
-        usize::try_from(version).map_err(|_| rusqlite::Error::InvalidQuery)
-    })?;
-    if found > MIGRATIONS.len() {
-        return Err(StoreError::TooNew { found, known: MIGRATIONS.len() });
-    }
-    for (i, sql) in MIGRATIONS.iter().enumerate().skip(found) {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute_batch(sql)?;
-        let version = u32::try_from(i + 1).map_err(|_| rusqlite::Error::InvalidQuery)?;
-        transaction.pragma_update(None, "user_version", version)?;
-        transaction.commit()?;
-    }
-    Ok(())
 }
 
 /// Reads a digest column.
-pub(crate) fn digest(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Digest> {
+pub(crate) fn digest(row: &Row<'_>, column: usize) -> Result<Digest, StoreError> {
     let bytes: [u8; 32] = row.get(column)?;
     Ok(Digest::from_bytes(bytes))
 }
 
 /// Reads a text column that has a type of ours.
-pub(crate) fn typed<T>(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<T>
+pub(crate) fn typed<T>(row: &Row<'_>, column: usize) -> Result<T, StoreError>
 where
     T: std::str::FromStr,
-    T::Err: std::error::Error + Send + Sync + 'static,
+    T::Err: std::error::Error,
 {
     let text: String = row.get(column)?;
-    text.parse().map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
-    })
+    text.parse().map_err(|error: T::Err| StoreError::damaged("a text", error))
 }
 
 #[cfg(test)]
@@ -248,7 +345,7 @@ mod tests {
         let first = Store::open(&path).unwrap().setting("journal", || "one".to_owned()).unwrap();
         let again = Store::open(&path).unwrap().setting("journal", || "two".to_owned()).unwrap();
         assert_eq!((first.as_str(), again.as_str()), ("one", "one"));
-        let plain = Connection::open(&path).unwrap();
+        let plain = rusqlite::Connection::open(&path).unwrap();
         plain.pragma_update(None, "user_version", 99).unwrap();
         assert!(matches!(Store::open(&path), Err(StoreError::TooNew { found: 99, .. })));
     }
@@ -273,9 +370,7 @@ mod tests {
             .await;
         assert!(failed.is_err());
         let value: i64 = store
-            .read(|tx| {
-                Ok::<_, StoreError>(tx.query_row("SELECT value FROM counters", [], |r| r.get(0))?)
-            })
+            .read(|tx| tx.query_row("SELECT value FROM counters", [], |r| r.get(0)))
             .await
             .unwrap();
         assert_eq!(value, 0);
@@ -310,8 +405,9 @@ mod tests {
             }
         }
         assert_eq!(kept, 39);
-        let value = store.with(|tx| tx.query_row("SELECT value FROM counters", [], |r| r.get(0)));
-        assert_eq!(value, Ok(kept));
+        let value: Result<i64, _> =
+            store.with(|tx| tx.query_row("SELECT value FROM counters", [], |r| r.get(0)));
+        assert_eq!(value.unwrap(), kept);
     }
 
     #[tokio::test]
@@ -329,9 +425,10 @@ mod tests {
             .unwrap();
         assert_eq!(seen, (0, 0));
         let wrote: Result<usize, StoreError> =
-            store.read(|tx| Ok(tx.execute("UPDATE counters SET value = 1", [])?)).await;
+            store.read(|tx| tx.execute("UPDATE counters SET value = 1", [])).await;
         assert!(matches!(wrote, Err(StoreError::Sqlite(_))));
-        assert_eq!(store.with(|tx| tx.query_row(value, [], |r| r.get::<_, i64>(0))), Ok(9));
+        let after: i64 = store.with(|tx| tx.query_row(value, [], |r| r.get(0)).unwrap());
+        assert_eq!(after, 9);
     }
 
     #[test]
@@ -339,7 +436,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("cloud.sqlite")).unwrap();
         let limit = |pages: u32| {
-            store.with(|tx| tx.pragma_update(None, "max_page_count", pages).unwrap());
+            store.with(|tx| {
+                tx.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
+            });
         };
         let put = |name: String| {
             store.attempt(|tx| {

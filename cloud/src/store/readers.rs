@@ -1,11 +1,9 @@
 //! Connections that only read: each piece of work sees one state of the database, whatever is
 //! written meanwhile.
 
-use super::StoreError;
-use rusqlite::{Connection, OpenFlags};
-use std::path::{Path, PathBuf};
+use super::sql::Connection;
+use super::{Address, StoreError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Reads at the same time; more wait.
@@ -14,15 +12,15 @@ const AT_ONCE: usize = 4;
 /// The readers' end of the store.
 #[derive(Debug)]
 pub(super) struct Readers {
+    address: Address,
     idle: Mutex<Vec<Connection>>,
-    path: PathBuf,
     places: Arc<Semaphore>,
 }
 
 impl Readers {
     /// Connections are opened when they are first needed.
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { idle: Mutex::new(Vec::new()), path, places: Arc::new(Semaphore::new(AT_ONCE)) }
+    pub(super) fn new(address: Address) -> Self {
+        Self { address, idle: Mutex::new(Vec::new()), places: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// Waits for a place among those who read.
@@ -38,21 +36,24 @@ impl Readers {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut connection = match idle {
             Some(connection) => connection,
-            None => open(&self.path).map_err(StoreError::from)?,
+            None => self.address.read_only()?,
         };
-        let snapshot = connection.transaction().map_err(StoreError::from)?;
-        let result = work(&snapshot);
-        drop(snapshot);
+        let result = connection.reading(work);
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         result
     }
 }
 
-/// A connection that cannot write.
-pub(crate) fn open(path: &Path) -> Result<Connection, rusqlite::Error> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
+impl Drop for Readers {
+    /// Taking leave of a server may block, and the last owner may be a task that must not.
+    fn drop(&mut self) {
+        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        if idle.is_empty() {
+            return;
+        }
+        let ends = std::thread::Builder::new().name("store ends".to_owned());
+        if let Err(error) = ends.spawn(move || drop(idle)) {
+            tracing::warn!(%error, "connections of the store are left to the system");
+        }
+    }
 }

@@ -1,11 +1,10 @@
 //! Journal records, as robots sent them.
 
-use super::StoreError;
+use super::{Connection, OptionalExtension as _, Row, StoreError};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::Class;
 use nooterra_protocol::ids::{EnvelopeId, JournalId, RobotId};
 use nooterra_protocol::time::{Stamp, WallMillis};
-use rusqlite::{Connection, OptionalExtension as _};
 
 /// A record to be kept.
 #[derive(Debug)]
@@ -101,8 +100,8 @@ pub(crate) fn list(
 ) -> Result<Vec<RecordRow>, StoreError> {
     let mut statement = tx.prepare_cached(
         "SELECT cursor, journal, bytes, note FROM records
-         WHERE robot = ?1 AND cursor > ?2 AND (?3 IS NULL OR kind = ?3)
-             AND (?4 IS NULL OR class = ?4)
+         WHERE robot = ?1 AND cursor > ?2 AND (kind = ?3 OR ?3 IS NULL)
+             AND (class = ?4 OR ?4 IS NULL)
          ORDER BY cursor LIMIT ?5",
     )?;
     let class = filter.class.map(Class::name);
@@ -129,7 +128,7 @@ pub(crate) fn verdicts(
     Ok(rows)
 }
 
-fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<RecordRow> {
+fn row(row: &Row<'_>) -> Result<RecordRow, StoreError> {
     Ok(RecordRow {
         cursor: row.get(0)?,
         journal: row.get(1)?,

@@ -1,13 +1,12 @@
 //! Robots, their keys, claim codes and certificates.
 
-use super::{StoreError, typed};
+use super::{Connection, News, OptionalExtension as _, Row, StoreError, typed};
 use crate::ca::Issued;
 use nooterra_protocol::codec::{self, Digest};
 use nooterra_protocol::ids::RobotId;
 use nooterra_protocol::keys::VerifyingKey;
 use nooterra_protocol::time::WallMillis;
 use nooterra_protocol::uplink::State;
-use rusqlite::{Connection, OptionalExtension as _, Row};
 
 /// A robot as it is stored.
 #[derive(Clone, Debug)]
@@ -16,6 +15,8 @@ pub(crate) struct RobotRow {
     pub(crate) enrolled_at: WallMillis,
     pub(crate) id: RobotId,
     pub(crate) last_seen: Option<WallMillis>,
+    /// The process that it was last connected to, unless the connection ended in order.
+    pub(crate) process: Option<String>,
     pub(crate) state: Option<State>,
 }
 
@@ -27,15 +28,16 @@ pub(crate) enum ClaimRefused {
     Used,
 }
 
-const COLUMNS: &str = "id, device_key, enrolled_at, last_seen, state";
+const COLUMNS: &str = "id, device_key, enrolled_at, last_seen, state, process";
 
-fn robot(row: &Row<'_>) -> rusqlite::Result<RobotRow> {
+fn robot(row: &Row<'_>) -> Result<RobotRow, StoreError> {
     let state: Option<Vec<u8>> = row.get(4)?;
     Ok(RobotRow {
         id: typed(row, 0)?,
         device_key: typed(row, 1)?,
         enrolled_at: WallMillis(row.get(2)?),
-        last_seen: row.get::<_, Option<i64>>(3)?.map(WallMillis),
+        last_seen: row.get::<Option<i64>>(3)?.map(WallMillis),
+        process: row.get(5)?,
         // A state that an older release wrote is as good as none: the next one replaces it.
         state: state.and_then(|bytes| codec::from_slice(&bytes).ok()),
     })
@@ -44,14 +46,13 @@ fn robot(row: &Row<'_>) -> rusqlite::Result<RobotRow> {
 /// One robot.
 pub(crate) fn find(tx: &Connection, id: &RobotId) -> Result<Option<RobotRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM robots WHERE id = ?1");
-    Ok(tx.prepare_cached(&sql)?.query_row([id.as_str()], robot).optional()?)
+    tx.prepare_cached(&sql)?.query_row([id.as_str()], robot).optional()
 }
 
-/// All robots, by id.
-pub(crate) fn all(tx: &Connection) -> Result<Vec<RobotRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM robots ORDER BY id");
-    let rows = tx.prepare_cached(&sql)?.query_map([], robot)?.collect::<Result<_, _>>()?;
-    Ok(rows)
+/// Robots by id; only those after `after`.
+pub(crate) fn page(tx: &Connection, after: &str, limit: u32) -> Result<Vec<RobotRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM robots WHERE id > ?1 ORDER BY id LIMIT ?2");
+    tx.prepare_cached(&sql)?.query_map((after, limit), robot)?.collect()
 }
 
 /// Every key that `robot` ever enrolled.
@@ -86,7 +87,7 @@ pub(crate) fn use_claim_code(
             "SELECT robot, expires_at, used_at FROM claim_codes WHERE secret_hash = ?1",
         )?
         .query_row([secret.as_bytes()], |row| {
-            Ok((typed(row, 0)?, row.get::<_, i64>(1)?, row.get::<_, Option<i64>>(2)?))
+            Ok((typed(row, 0)?, row.get::<i64>(1)?, row.get::<Option<i64>>(2)?))
         })
         .optional()?;
     let Some((robot, expires_at, used_at)) = found else {
@@ -135,6 +136,58 @@ pub(crate) fn add_certificate(
     )?
     .execute((&issued.serial, robot.as_str(), now.0, issued.not_after.0))?;
     Ok(())
+}
+
+/// The robot is connected to `process`: the number of the connection, which is higher than that
+/// of every other so far.
+pub(crate) fn connected(
+    tx: &Connection,
+    robot: &RobotId,
+    process: &str,
+    now: WallMillis,
+) -> Result<i64, StoreError> {
+    let number = tx
+        .prepare_cached(
+            "UPDATE robots SET last_seen = ?2, process = ?3, connection = connection + 1
+             WHERE id = ?1 RETURNING connection",
+        )?
+        .query_row((robot.as_str(), now.0, process), |row| row.get(0))?;
+    tx.tell(News::Connected(robot.clone(), number));
+    Ok(number)
+}
+
+/// The connection of that number ended.
+pub(crate) fn disconnected(
+    tx: &Connection,
+    robot: &RobotId,
+    number: i64,
+    now: WallMillis,
+) -> Result<(), StoreError> {
+    seen(tx, robot, None, now)?;
+    tx.prepare_cached("UPDATE robots SET process = NULL WHERE id = ?1 AND connection = ?2")?
+        .execute((robot.as_str(), number))?;
+    Ok(())
+}
+
+/// Every connection of `robot` so far is over, to whichever process; they hear `why`.
+pub(crate) fn end_connections(
+    tx: &Connection,
+    robot: &RobotId,
+    why: fn(RobotId, i64) -> News,
+) -> Result<(), StoreError> {
+    let number = tx
+        .prepare_cached(
+            "UPDATE robots SET connection = connection + 1 WHERE id = ?1 RETURNING connection",
+        )?
+        .query_row([robot.as_str()], |row| row.get(0))?;
+    tx.tell(why(robot.clone(), number));
+    Ok(())
+}
+
+/// The number that the connection of each robot has at least.
+pub(crate) fn connections(tx: &Connection) -> Result<Vec<(RobotId, i64)>, StoreError> {
+    let mut statement = tx.prepare_cached("SELECT id, connection FROM robots")?;
+    statement.query_map([], |row| Ok((typed(row, 0)?, row.get(1)?)))?.collect()
 }
 
 /// The robot was heard of, and perhaps said how it is.

@@ -1,11 +1,10 @@
 //! Published skill bundles, by the hash of the bundle.
 
-use super::{StoreError, digest, typed};
+use super::{Connection, OptionalExtension as _, Row, StoreError, digest, typed};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::SkillId;
 use nooterra_protocol::skill::SkillManifest;
 use nooterra_protocol::time::WallMillis;
-use rusqlite::{Connection, OptionalExtension as _};
 
 /// A skill without its bundle.
 #[derive(Clone, Debug)]
@@ -47,7 +46,7 @@ pub(crate) fn add(
 /// All skills, oldest first.
 pub(crate) fn all(tx: &Connection) -> Result<Vec<SkillRow>, StoreError> {
     let mut statement = tx.prepare_cached(
-        "SELECT digest, id, manifest, published_at, version FROM skills ORDER BY rowid",
+        "SELECT digest, id, manifest, published_at, version FROM skills ORDER BY published_at, digest",
     )?;
     statement
         .query_map([], row)?
@@ -73,19 +72,19 @@ pub(crate) fn manifest(
 /// The bundle itself.
 pub(crate) fn bundle(tx: &Connection, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
     let mut find = tx.prepare_cached("SELECT bundle FROM skills WHERE digest = ?1")?;
-    Ok(find.query_row([digest.as_bytes()], |row| row.get(0)).optional()?)
+    find.query_row([digest.as_bytes()], |row| row.get(0)).optional()
 }
 
 /// The text of its signature file.
 pub(crate) fn signature(tx: &Connection, digest: &Digest) -> Result<Option<String>, StoreError> {
     let mut find = tx.prepare_cached("SELECT signature FROM skills WHERE digest = ?1")?;
-    Ok(find.query_row([digest.as_bytes()], |row| row.get(0)).optional()?)
+    find.query_row([digest.as_bytes()], |row| row.get(0)).optional()
 }
 
 fn parse(text: &str) -> Result<SkillManifest, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::damaged("a manifest", error))
 }
 
-fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Digest, SkillId, String, WallMillis, String)> {
+fn row(row: &Row<'_>) -> Result<(Digest, SkillId, String, WallMillis, String), StoreError> {
     Ok((digest(row, 0)?, typed(row, 1)?, row.get(2)?, WallMillis(row.get(3)?), row.get(4)?))
 }

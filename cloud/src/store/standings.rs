@@ -1,11 +1,10 @@
 //! How robots stand in the fleet, and the keys that were revoked.
 
-use super::{StoreError, typed};
+use super::{Connection, OptionalExtension as _, Row, StoreError, typed};
 use crate::standing::{Admission, Standing};
 use nooterra_protocol::ids::{JobId, RobotId};
 use nooterra_protocol::keys::VerifyingKey;
 use nooterra_protocol::time::WallMillis;
-use rusqlite::{Connection, OptionalExtension as _, Row};
 use std::collections::HashMap;
 
 /// A robot's standing with its reason; absent while the robot is in service.
@@ -20,14 +19,14 @@ pub(crate) struct StandingRow {
 pub(crate) fn of(tx: &Connection, robot: &RobotId) -> Result<Option<StandingRow>, StoreError> {
     let mut find =
         tx.prepare_cached("SELECT state, reason, since FROM standings WHERE robot = ?1")?;
-    Ok(find.query_row([robot.as_str()], |row| standing(row, 0)).optional()?)
+    find.query_row([robot.as_str()], |row| standing(row, 0)).optional()
 }
 
 /// Every robot that is not simply in service.
 pub(crate) fn all(tx: &Connection) -> Result<HashMap<RobotId, StandingRow>, StoreError> {
     let mut find = tx.prepare_cached("SELECT robot, state, reason, since FROM standings")?;
     let rows = find.query_map([], |row| Ok((typed(row, 0)?, standing(row, 1)?)))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    rows.collect()
 }
 
 /// Sets the standing of a robot; in service has no row.
@@ -95,7 +94,7 @@ pub(crate) fn under_way(tx: &Connection, robot: &RobotId) -> Result<Vec<JobId>, 
              ('EN_ROUTE', 'ACCESS_GRANTED', 'EXECUTING', 'ASSISTED', 'STALLED') ORDER BY n",
     )?;
     let jobs = find.query_map([robot.as_str()], |row| typed(row, 0))?;
-    Ok(jobs.collect::<Result<_, _>>()?)
+    jobs.collect()
 }
 
 /// A command will not be sent any more.
@@ -111,7 +110,7 @@ pub(crate) fn withdraw(
     Ok(())
 }
 
-fn standing(row: &Row<'_>, from: usize) -> rusqlite::Result<StandingRow> {
+fn standing(row: &Row<'_>, from: usize) -> Result<StandingRow, StoreError> {
     Ok(StandingRow {
         standing: typed(row, from)?,
         reason: row.get(from + 1)?,

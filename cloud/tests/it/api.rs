@@ -1,6 +1,6 @@
 //! The HTTP API: who may call, what a wrong request is told, and its document.
 
-use crate::rig::{Rig, plan, skill_bundle, tls_config_with};
+use super::rig::{Rig, plan, skill_bundle, tls_config_with};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 
@@ -330,4 +330,33 @@ fn an_answer_names_its_request_and_a_refusal_is_a_problem_of_rfc_9457() {
         (status, &body["status"], &body["title"], &body["type"]),
         (404, &json!(404), &json!("Not Found"), &json!("urn:nooterra:problem:no_such_job"))
     );
+}
+
+#[test]
+fn jobs_and_robots_come_in_pages_that_have_each_once() {
+    let rig = Rig::new();
+    for robot in ["amr-2", "amr_3", "amr-1"] {
+        rig.enrol(robot);
+    }
+    for _ in 0..5 {
+        rig.create_job("amr-1");
+    }
+    for (path, name, all) in [("/v1/jobs", "jobs", 5), ("/v1/robots", "robots", 3)] {
+        let whole = rig.get(path);
+        assert_eq!(whole["next"], json!(null));
+        let (mut seen, mut query) = (Vec::new(), "?limit=2".to_owned());
+        for _ in 0..all {
+            let page = rig.get(&format!("{path}{query}"));
+            seen.extend(page[name].as_array().unwrap().clone());
+            let Some(next) = page.get("next").filter(|next| !next.is_null()) else { break };
+            query = format!("?limit=2&after={}", next.to_string().trim_matches('"'));
+        }
+        assert_eq!(&seen, whole[name].as_array().unwrap());
+        assert_eq!(seen.len(), all);
+    }
+    let ids = rig.get("/v1/robots");
+    let ids: Vec<_> = ids["robots"].as_array().unwrap().iter().map(|it| &it["id"]).collect();
+    assert_eq!(ids, ["amr-1", "amr-2", "amr_3"]);
+    assert_eq!(rig.call("GET", "/v1/jobs?after=x", None).0, 400);
+    assert_eq!(rig.call("GET", "/v1/robots?before=x", None).0, 400);
 }

@@ -1,6 +1,6 @@
 //! The commands that talk to a cloud, as a person types them.
 
-use crate::rig::{Device, Mqtt, Rig, bytes, csr, skill_bundle};
+use super::rig::{Device, Mqtt, Rig, bytes, csr, skill_bundle};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::event::{Completed, EventType as E, Heartbeat, UnderPolicy};
 use nooterra_protocol::geometry::Pose;

@@ -1,6 +1,6 @@
 //! How a robot comes to its certificate, and how it does not.
 
-use crate::rig::{Device, Mqtt, Rig, bytes, csr};
+use super::rig::{Device, Mqtt, Rig, bytes, csr};
 use mqtt_protocol_core::mqtt::result_code::ConnectReasonCode;
 use nooterra_cloud::Clock;
 use nooterra_protocol::codec::Digest;

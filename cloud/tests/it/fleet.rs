@@ -106,7 +106,7 @@ fn a_revoked_robot_is_dropped_at_once_and_nothing_of_its_key_opens_again() {
     assert_eq!(robot_events(&rig), ["ROBOT_REVOKED", "ROBOT_RESTORED"]);
     let streams = nooterra_cloud::replay(
         &rig.dir.path().join("cloud"),
-        nooterra_cloud::ReplayOptions::default(),
+        &nooterra_cloud::ReplayOptions::default(),
     );
     assert!(streams.unwrap().agrees());
 }

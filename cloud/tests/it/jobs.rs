@@ -1,6 +1,6 @@
 //! A job through its states, as its stream.
 
-use crate::rig::{Device, Mqtt, Rig, bytes, plan};
+use super::rig::{Device, Mqtt, Rig, bytes, plan};
 use nooterra_protocol::codec::{self, Blob, Digest};
 use nooterra_protocol::command::{Ask, RemoteCommand};
 use nooterra_protocol::entry::{CommandRefused, Entry};

@@ -1,6 +1,6 @@
 //! The MQTT endpoint: whose topics, what is kept, what is sent again, and hostile clients.
 
-use crate::rig::{Device, Mqtt, Rig, foreign_identity, stamp, tls_config, tls_config_with, up};
+use super::rig::{Device, Mqtt, Rig, foreign_identity, stamp, tls_config, tls_config_with, up};
 use mqtt_protocol_core::mqtt::result_code::{ConnectReasonCode, PubackReasonCode};
 use nooterra_evidence::Record;
 use nooterra_protocol::codec::{self, Blob, Digest};
@@ -120,9 +120,7 @@ fn a_robot_that_is_not_enrolled_is_refused_even_with_a_genuine_certificate() {
     let mut rig = Rig::new();
     let device = rig.enrol("amr-1");
     rig.stop();
-    for name in ["cloud.sqlite", "cloud.sqlite-wal", "cloud.sqlite-shm"] {
-        let _ = std::fs::remove_file(rig.dir.path().join("cloud").join(name));
-    }
+    rig.lose_database();
     let rig = rig.restart();
     let code = Mqtt::dial(&rig, &device).hello("amr-1", None);
     assert_eq!(code, Some(ConnectReasonCode::NotAuthorized));

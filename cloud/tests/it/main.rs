@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod api;
+mod backup;
 mod cli;
 mod commands;
 mod console;
@@ -13,8 +14,12 @@ mod enrol;
 mod fleet;
 mod hostile;
 mod jobs;
+mod kill;
 mod link;
 mod mosquitto;
+mod postgres;
 mod replay;
 mod rig;
+mod server;
+mod several;
 mod streams;

@@ -1,5 +1,6 @@
 //! What the tests share: a cloud, a robot's keys and journal, an HTTP and an MQTT client.
 
+use crate::server::{Database, skipped};
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::Event;
 use mqtt_protocol_core::mqtt::packet::{
@@ -26,9 +27,11 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -37,33 +40,81 @@ use tokio::runtime::Runtime;
 /// How long anything that must happen may take here.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Where the cloud of a test keeps what lasts.
+pub(crate) trait Kind {
+    /// A Postgres of its own; none for the file in the data directory.
+    fn database() -> Option<Database>;
+}
+
+/// In its data directory.
+pub(crate) struct Sqlite;
+
+impl Kind for Sqlite {
+    fn database() -> Option<Database> {
+        None
+    }
+}
+
+/// On a server.
+pub(crate) struct Postgres;
+
+impl Kind for Postgres {
+    /// Where there is no server the test says so, and runs over the file again.
+    fn database() -> Option<Database> {
+        Database::new().map_err(|why| skipped(&why)).ok()
+    }
+}
+
+/// What most tests use; `main.rs` has most of them once more over Postgres.
+pub(crate) type Rig = RigOn<Sqlite>;
+
 /// A running cloud and what it takes to talk to it.
-pub(crate) struct Rig {
+pub(crate) struct RigOn<K: Kind> {
+    /// Gone before its data is.
+    _program: Option<Program>,
     cloud: Option<Cloud>,
+    database: Option<Database>,
     pub(crate) dir: TempDir,
     pub(crate) http: SocketAddr,
     pub(crate) mqtt: SocketAddr,
     pub(crate) root_pem: String,
     pub(crate) runtime: Runtime,
     pub(crate) token: String,
+    _kind: PhantomData<fn() -> K>,
 }
 
-impl Rig {
+/// The program as a process of its own; it is killed with the rig.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl<K: Kind> RigOn<K> {
     pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
-        Self::on(tempfile::tempdir().unwrap(), change)
+        Self::on(tempfile::tempdir().unwrap(), K::database(), change)
     }
 
-    fn on(dir: TempDir, change: impl FnOnce(&mut Config)) -> Self {
+    /// In `dir/cloud`, which may hold the data of another.
+    pub(crate) fn on(
+        dir: TempDir,
+        database: Option<Database>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
         let mut config = Config::for_test(dir.path().join("cloud"));
+        config.store = database.as_ref().map(Database::url);
         change(&mut config);
         let cloud = runtime.block_on(Cloud::start(config)).unwrap();
         Self {
@@ -72,9 +123,60 @@ impl Rig {
             root_pem: cloud.root_pem().to_owned(),
             token: cloud.admin_token().to_owned(),
             cloud: Some(cloud),
+            database,
             dir,
             runtime,
+            _kind: PhantomData,
+            _program: None,
         }
+    }
+
+    /// The program, in `dir/cloud` and in a process of its own, begun by the words `before`;
+    /// or where it would have been when it does not come to be ready.
+    pub(crate) fn program(
+        dir: TempDir,
+        database: Option<Database>,
+        before: &[String],
+    ) -> Result<Self, TempDir> {
+        let data = dir.path().join("cloud");
+        let own = [env!("CARGO_BIN_EXE_nooterra-cloud"), "serve", "--json"].map(str::to_owned);
+        let mut words = before.iter().chain(&own);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).args(["--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"]);
+        command.arg("--data").arg(&data);
+        if let Some(database) = &database {
+            command.args(["--store", &database.url()]);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut program = Program(command.spawn().unwrap());
+        let mut line = String::new();
+        BufReader::new(program.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let Ok(ready) = serde_json::from_str::<Value>(&line) else { return Err(dir) };
+        let text = |name: &str| std::fs::read_to_string(data.join(name)).unwrap();
+        let address = |name: &str| ready[name].as_str().unwrap().replace("https://", "");
+        Ok(Self {
+            cloud: None,
+            http: address("http").parse().unwrap(),
+            mqtt: address("mqtt").parse().unwrap(),
+            root_pem: text("ca.pem"),
+            token: text("admin_token").trim().to_owned(),
+            database,
+            dir,
+            runtime: Runtime::new().unwrap(),
+            _kind: PhantomData,
+            _program: Some(program),
+        })
+    }
+
+    /// Kills the program, if it still runs; what it leaves behind.
+    pub(crate) fn kill(self) -> (TempDir, Option<Database>) {
+        (self.dir, self.database)
+    }
+
+    /// Stops the cloud in order; what it leaves behind.
+    pub(crate) fn stopped(mut self) -> (TempDir, Option<Database>) {
+        self.stop();
+        (self.dir, self.database)
     }
 
     /// Stops the cloud and starts another on the same data.
@@ -87,7 +189,22 @@ impl Rig {
         if let Some(cloud) = self.cloud.take() {
             self.runtime.block_on(cloud.stop());
         }
-        Self::on(self.dir, change)
+        Self::on(self.dir, self.database, change)
+    }
+
+    /// The database of a stopped cloud is lost.
+    pub(crate) fn lose_database(&self) {
+        if let Some(database) = &self.database {
+            return database.lose();
+        }
+        for name in ["cloud.sqlite", "cloud.sqlite-wal", "cloud.sqlite-shm"] {
+            let _ = std::fs::remove_file(self.dir.path().join("cloud").join(name));
+        }
+    }
+
+    /// Where the database is, if it is on a server.
+    pub(crate) const fn database(&self) -> Option<&Database> {
+        self.database.as_ref()
     }
 
     pub(crate) fn stop(&mut self) {
@@ -167,23 +284,48 @@ impl Rig {
         body: Option<Vec<u8>>,
         device: Option<&Device>,
     ) -> (u16, String, Vec<u8>) {
-        let mut tls = dial(self.http, &tls_config(&self.root_pem, device));
+        self.try_exchange(method, path, headers, body, device).expect("no answer")
+    }
+
+    /// As [`call_with`](Self::call_with); none when the cloud is gone before it answered all.
+    pub(crate) fn try_call(
+        &self,
+        method: &str,
+        path: &str,
+        key: &str,
+        body: &Value,
+    ) -> Option<(u16, String, Value)> {
+        let headers = format!("authorization: Bearer {}\r\nidempotency-key: {key}\r\n", self.token);
+        let body = Some(bytes(body));
+        let (status, head, body) = self.try_exchange(method, path, &headers, body, None)?;
+        Some((status, head, serde_json::from_slice(&body).ok()?))
+    }
+
+    fn try_exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: Option<Vec<u8>>,
+        device: Option<&Device>,
+    ) -> Option<(u16, String, Vec<u8>)> {
+        let mut tls = try_dial(self.http, &tls_config(&self.root_pem, device)).ok()?;
         let body = body.unwrap_or_default();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n{headers}\r\n",
             body.len()
         );
-        tls.write_all(head.as_bytes()).unwrap();
+        tls.write_all(head.as_bytes()).ok()?;
         // A server that refuses a large body may close before all of it is sent.
         let _ = tls.write_all(&body);
         let _ = tls.flush();
         let mut answer = Vec::new();
         let _ = tls.read_to_end(&mut answer);
-        let split = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("no answer") + 4;
+        let split = answer.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
         let head = String::from_utf8_lossy(&answer[..split]).to_lowercase();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, head, answer[split..].to_vec())
+        Some((status, head, answer[split..].to_vec()))
     }
 
     /// Claims and enrols a robot.
@@ -408,14 +550,18 @@ pub(crate) fn tls_config_with(
 pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 pub(crate) fn dial(address: SocketAddr, config: &Arc<ClientConfig>) -> Tls {
-    tls(TcpStream::connect(address).unwrap(), address, config)
+    try_dial(address, config).unwrap()
 }
 
-fn tls(tcp: TcpStream, address: SocketAddr, config: &Arc<ClientConfig>) -> Tls {
+fn try_dial(address: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<Tls> {
+    tls(TcpStream::connect(address)?, address, config)
+}
+
+fn tls(tcp: TcpStream, address: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<Tls> {
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
     tcp.set_nodelay(true).unwrap();
     let name = ServerName::from(address.ip());
-    StreamOwned::new(ClientConnection::new(config.clone(), name).unwrap(), tcp)
+    Ok(StreamOwned::new(ClientConnection::new(config.clone(), name).unwrap(), tcp))
 }
 
 /// An MQTT 5 client that does what it is told, sensible or not.
@@ -431,12 +577,12 @@ pub(crate) struct Mqtt {
 
 impl Mqtt {
     /// TLS done, CONNECT not yet sent.
-    pub(crate) fn dial(rig: &Rig, device: &Device) -> Self {
+    pub(crate) fn dial(rig: &RigOn<impl Kind>, device: &Device) -> Self {
         Self::dial_to(rig.mqtt, rig, device)
     }
 
     /// As [`Self::dial`], somewhere else.
-    pub(crate) fn dial_to(address: SocketAddr, rig: &Rig, device: &Device) -> Self {
+    pub(crate) fn dial_to(address: SocketAddr, rig: &RigOn<impl Kind>, device: &Device) -> Self {
         Self::over(dial(address, &tls_config(&rig.root_pem, Some(device))))
     }
 
@@ -448,7 +594,7 @@ impl Mqtt {
             socket.connect(rig.mqtt).await.unwrap().into_std().unwrap()
         });
         tcp.set_nonblocking(false).unwrap();
-        Self::over(tls(tcp, rig.mqtt, &tls_config(&rig.root_pem, Some(device))))
+        Self::over(tls(tcp, rig.mqtt, &tls_config(&rig.root_pem, Some(device))).unwrap())
     }
 
     fn over(tls: Tls) -> Self {
@@ -457,7 +603,7 @@ impl Mqtt {
     }
 
     /// Connected, and subscribed to both of its topics.
-    pub(crate) fn connect(rig: &Rig, device: &Device) -> Self {
+    pub(crate) fn connect(rig: &RigOn<impl Kind>, device: &Device) -> Self {
         let mut client = Self::dial(rig, device);
         let code = client.hello(device.robot.as_str(), None);
         assert_eq!(code, Some(ConnectReasonCode::Success));
@@ -714,7 +860,7 @@ pub(crate) fn foreign_identity(
     dir: &Path,
     device: &Device,
 ) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-    let other = Rig::on(TempDir::new_in(dir).unwrap(), |_| {});
+    let other = Rig::on(TempDir::new_in(dir).unwrap(), None, |_| {});
     let twin = other.enrol(device.robot.as_str());
     let certificate = CertificateDer::from_pem_slice(twin.certificate_pem.as_bytes()).unwrap();
     (vec![certificate], PrivateKeyDer::try_from(twin.pair.serialize_der()).unwrap())

@@ -1,6 +1,6 @@
 //! Streams from outside: done once, only on what was seen, and followed without a gap.
 
-use crate::rig::{Rig, dial, plan, tls_config};
+use super::rig::{Kind, Rig, RigOn, dial, plan, tls_config};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
 
@@ -99,12 +99,19 @@ fn two_who_saw_the_same_job_cannot_both_change_it() {
 
 #[test]
 fn of_many_who_race_for_the_same_jobs_each_step_is_made_by_one() {
-    const CLIENTS: usize = 64;
     let rig = Rig::new();
     rig.enrol("amr-1");
-    let jobs: Vec<_> = (0..3).map(|_| job_at(&rig, &[])).collect();
+    race(&[&rig]);
+}
+
+/// 64 clients, each of one of the clouds, try all steps of the same jobs at the same time.
+pub(crate) fn race<K: Kind>(clouds: &[&RigOn<K>]) {
+    const CLIENTS: usize = 64;
+    let rig = clouds[0];
+    let jobs: Vec<_> = (0..3).map(|_| rig.create_job("amr-1").to_string()).collect();
     let start = std::sync::Barrier::new(CLIENTS);
     let one = |client: usize| {
+        let rig = clouds[client % clouds.len()];
         start.wait();
         let mut made = Vec::new();
         for call in ["quote", "book", "dispatch", "cancel"] {
@@ -181,12 +188,12 @@ fn the_pages_of_all_events_have_each_once_in_order() {
 }
 
 /// Reads server-sent events: their ids, types and data.
-struct Follower {
+pub(crate) struct Follower {
     lines: Box<dyn Iterator<Item = String>>,
 }
 
 impl Follower {
-    fn new(rig: &Rig, query: &str, headers: &str) -> Self {
+    pub(crate) fn new(rig: &RigOn<impl Kind>, query: &str, headers: &str) -> Self {
         let mut tls = dial(rig.http, &tls_config(&rig.root_pem, None));
         write!(
             tls,
@@ -202,7 +209,7 @@ impl Follower {
         Self { lines: Box::new(lines) }
     }
 
-    fn next(&mut self) -> Option<(i64, String, Value)> {
+    pub(crate) fn next(&mut self) -> Option<(i64, String, Value)> {
         let mut field = |name: &str| {
             let found = self.lines.find_map(|line| line.strip_prefix(name).map(str::to_owned))?;
             Some(found.trim().to_owned())

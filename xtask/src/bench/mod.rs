@@ -97,6 +97,8 @@ impl Area {
                 "cloud.storm_return",
                 "cloud.transition",
                 "cloud.transition_alone",
+                "cloud.transition_alone_postgres",
+                "cloud.transition_postgres",
                 "cloud.uplink",
             ],
             Self::Gate => &[
@@ -276,6 +278,8 @@ fn beside_peers(mut ours: Vec<Line>, peers: Vec<Line>) -> Result<Vec<Line>> {
 fn check_names(area: Area, figures: &[Figure]) -> Result<()> {
     let found: Vec<&str> = figures.iter().map(Figure::name).collect();
     let mut expected = area.figures().to_vec();
+    // Where there is no Postgres, the program has said so.
+    expected.retain(|name| found.contains(name) || !name.ends_with("_postgres"));
     let mut sorted = found.clone();
     expected.sort_unstable();
     sorted.sort_unstable();

@@ -6,7 +6,7 @@ use crate::endpoint::intake::{self, Order, Sender, Taken};
 use crate::endpoint::registry::Registration;
 use crate::endpoint::session::{Signal, signalled};
 use crate::standing::Admission;
-use crate::store::{StoreError, commands, standings};
+use crate::store::{StoreError, commands, robots, standings};
 use mqtt_protocol_core::mqtt::packet::{Qos, v5_0};
 use mqtt_protocol_core::mqtt::result_code::PubackReasonCode;
 use nooterra_protocol::codec;
@@ -180,7 +180,7 @@ impl Robot {
             return Ok(taken);
         }
         if codec::from_slice::<State>(payload).is_ok_and(|state| !state.online) {
-            self.registration = None;
+            self.absent().await?;
             return Ok(taken);
         }
         self.present().await?;
@@ -194,19 +194,31 @@ impl Robot {
 
     /// The robot is there; a new connection of it is sent what it has not answered.
     async fn present(&mut self) -> Result<(), StoreError> {
-        while self.registration.is_none() {
-            let ends = self.core.registry.ends();
-            let robot = self.sender.robot.clone();
-            let admission =
-                self.core.store.read(move |tx| standings::admission(tx, &robot, None)).await?;
-            if admission != Admission::Admitted {
-                return Ok(());
-            }
-            self.registration = self.core.registry.begin(&self.sender.robot, ends);
+        if self.registration.is_some() {
+            return Ok(());
+        }
+        let (robot, process) = (self.sender.robot.clone(), self.core.process.clone());
+        let now = self.core.clock.wall();
+        let begin = move |tx: &_| match standings::admission(tx, &robot, None)? {
+            Admission::Admitted => robots::connected(tx, &robot, &process, now).map(Some),
+            Admission::Revoked | Admission::Unknown => Ok(None),
+        };
+        let number: Option<i64> = self.core.store.write::<_, StoreError, _>(begin).await?;
+        if let Some(number) = number {
+            self.registration = Some(self.core.registry.begin(&self.sender.robot, number));
             self.sent_through = 0;
             self.core.registry.wake(&self.sender.robot);
         }
         Ok(())
+    }
+
+    /// The robot is gone, as far as the broker knows.
+    async fn absent(&mut self) -> Result<(), StoreError> {
+        let Some(number) = self.registration.take().map(|live| live.number()) else {
+            return Ok(());
+        };
+        let (robot, now) = (self.sender.robot.clone(), self.core.clock.wall());
+        self.core.store.write(move |tx| robots::disconnected(tx, &robot, number, now)).await
     }
 
     async fn commands(&mut self) -> Result<(), Gone> {

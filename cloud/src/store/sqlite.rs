@@ -1,0 +1,193 @@
+//! SQLite: one file beside the process, WAL, `synchronous = FULL`, so that what was committed
+//! survives a power cut.
+
+use super::StoreError;
+use super::news::News;
+use super::sql::{Columns, Connection, Database, Intent, Row, Value};
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{OpenFlags, TransactionBehavior};
+use std::path::Path;
+use std::time::Duration;
+
+/// One after the other; the position in the list is the version after it, from 1. A migration
+/// that was released is never changed. Postgres reads the same text, a few words exchanged; what
+/// it cannot read has a file of the same name in `migrations/postgres`.
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_first.sql"),
+    include_str!("migrations/0002_positions_and_answers.sql"),
+    include_str!("migrations/0003_connections.sql"),
+    include_str!("migrations/0004_standings.sql"),
+];
+
+/// How long to wait for another process to write, such as a rebuild.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Statements that a connection keeps.
+const STATEMENTS: usize = 64;
+
+/// A connection that writes as the store promises.
+pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
+    Ok(Connection::new(Sqlite(writing(path)?)))
+}
+
+/// A connection that cannot write.
+pub(super) fn read_only(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = rusqlite::Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(Connection::new(Sqlite(connection)))
+}
+
+/// Brings the file to this release's version.
+pub(super) fn migrate(path: &Path) -> Result<(), StoreError> {
+    let mut connection = writing(path)?;
+    let found: usize = connection.pragma_query_value(None, "user_version", |row| {
+        let version: u32 = row.get(0)?;
+        usize::try_from(version).map_err(|_| rusqlite::Error::InvalidQuery)
+    })?;
+    if found > MIGRATIONS.len() {
+        return Err(StoreError::TooNew { found, known: MIGRATIONS.len() });
+    }
+    for (i, sql) in MIGRATIONS.iter().enumerate().skip(found) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(sql)?;
+        let version = u32::try_from(i + 1).map_err(|_| rusqlite::Error::InvalidQuery)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+fn writing(path: &Path) -> Result<rusqlite::Connection, StoreError> {
+    let connection = rusqlite::Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", "ON")?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+#[derive(Debug)]
+struct Sqlite(rusqlite::Connection);
+
+impl Sqlite {
+    fn run(&self, sql: &str) -> Result<(), StoreError> {
+        self.0.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+}
+
+impl Database for Sqlite {
+    fn batch(&self, sql: &str) -> Result<(), StoreError> {
+        Ok(self.0.execute_batch(sql)?)
+    }
+
+    fn begin(&mut self, intent: Intent) -> Result<(), StoreError> {
+        self.run(match intent {
+            Intent::Read => "BEGIN DEFERRED",
+            Intent::Write => "BEGIN IMMEDIATE",
+        })
+    }
+
+    /// There is nobody to tell: one process uses the file.
+    fn commit(&mut self, _: &[News]) -> Result<(), StoreError> {
+        let committed = self.run("COMMIT");
+        if committed.is_err() {
+            self.rollback();
+        }
+        committed
+    }
+
+    fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, StoreError> {
+        let mut statement = self.0.prepare_cached(sql)?;
+        Ok(statement.execute(rusqlite::params_from_iter(values))?)
+    }
+
+    /// It does so by itself.
+    fn filled(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// A full or failing disk makes SQLite roll back all of it, not only the last part.
+    fn is_over(&self) -> bool {
+        self.0.is_autocommit()
+    }
+
+    fn keep(&self) -> Result<(), StoreError> {
+        self.run("RELEASE work")
+    }
+
+    fn part(&self) -> Result<(), StoreError> {
+        self.run("SAVEPOINT work")
+    }
+
+    fn processes(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn query(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        each: &mut dyn FnMut(&Row<'_>) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query(rusqlite::params_from_iter(values))?;
+        while let Some(row) = rows.next()? {
+            if !each(&Row(row))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn rollback(&mut self) {
+        if !self.0.is_autocommit()
+            && let Err(error) = self.run("ROLLBACK")
+        {
+            tracing::error!(%error, "the database does not roll back");
+        }
+    }
+
+    /// Here, rows are read one by one in any case.
+    fn scan(
+        &self,
+        sql: &str,
+        each: &mut dyn FnMut(&Row<'_>) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        self.query(sql, &[], each)
+    }
+
+    fn undo(&self) -> Result<(), StoreError> {
+        self.run("ROLLBACK TO work")?;
+        self.run("RELEASE work")
+    }
+}
+
+impl Columns for rusqlite::Row<'_> {
+    fn value(&self, column: usize) -> Result<Value<'_>, StoreError> {
+        Ok(match self.get_ref(column)? {
+            ValueRef::Blob(bytes) => Value::Blob(bytes),
+            ValueRef::Integer(number) => Value::Integer(number),
+            ValueRef::Null => Value::Null,
+            ValueRef::Real(number) => Value::Real(number),
+            ValueRef::Text(bytes) => Value::Text(
+                std::str::from_utf8(bytes).map_err(|e| StoreError::damaged("a text", e))?,
+            ),
+        })
+    }
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match *self {
+            Value::Blob(bytes) => ValueRef::Blob(bytes),
+            Value::Integer(number) => ValueRef::Integer(number),
+            Value::Null => ValueRef::Null,
+            Value::Real(number) => ValueRef::Real(number),
+            Value::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}

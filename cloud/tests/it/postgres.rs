@@ -1,0 +1,20 @@
+//! What is asked of the cloud over a file, once more over a real Postgres.
+#![allow(clippy::duplicate_mod)] // The same tests with another rig.
+
+mod rig {
+    pub(crate) use crate::rig::*;
+    pub(crate) type Rig = crate::rig::RigOn<crate::rig::Postgres>;
+}
+
+#[path = "api.rs"]
+mod api;
+#[path = "commands.rs"]
+mod commands;
+#[path = "enrol.rs"]
+mod enrol;
+#[path = "jobs.rs"]
+mod jobs;
+#[path = "link.rs"]
+mod link;
+#[path = "streams.rs"]
+mod streams;
