@@ -68,7 +68,7 @@ pub(in crate::cli) struct Wanted {
     /// Which action; the manifest's first unless named.
     #[arg(long, value_name = "NAME")]
     action: Option<String>,
-    /// A parameter: a number, true, false, a text, or points as [[1,2],[3,4]]. Repeat it.
+    /// A parameter: a number, true, false, a text, or points as `[[1,2],[3,4]]`. Repeat it.
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = param)]
     params: Vec<(String, Param)>,
     /// One of the skill's cases instead: its action, parameters, start and faults.
