@@ -289,3 +289,60 @@ fn an_error_of_the_heading_counts_for_more_the_further_the_path_leads() {
         assert_eq!(broken.is_none(), free, "{hold_s} s, {yaw_rad} rad: {broken:?}");
     }
 }
+
+/// A small robot that is one disc, among round zones.
+fn among(zones: Vec<(ZoneRule, [f64; 3])>) -> ZoneMap {
+    let outline = [(-0.1, -0.1), (0.1, -0.1), (0.1, 0.1), (-0.1, 0.1)];
+    let outline = outline.map(|(x, y)| Point::new(x, y)).to_vec();
+    let zones = zones
+        .into_iter()
+        .map(|(rule, [x, y, radius_m])| (rule, Shape::circle(Point::new(x, y), radius_m).unwrap()));
+    ZoneMap::new(Body::circle(&Footprint { margin_m: 0.05, outline }, SLACK_M), zones.collect())
+}
+
+/// The zone that a short way from the origin breaks.
+fn broken_towards(map: &ZoneMap, x: f64, y: f64) -> Option<u16> {
+    let twist = Planar::new(x, y, 0.0);
+    let path = Path { brake_s: 0.0, hold_s: 0.05, start: Pose::default(), twist };
+    let near = map.near(path.start, path.length_m(), &Uncertainty::NONE);
+    let standing = map.standing(path.start, &Uncertainty::NONE);
+    map.broken_by(&path, &near, &standing, &Uncertainty::NONE).map(|edge| edge.zone)
+}
+
+#[test]
+fn of_two_fences_the_one_that_holds_better_counts() {
+    let (tight, wide) = ([0.9, 0.0, 1.0], [0.0, 0.0, 5.0]);
+    for (zones, wider) in [([tight, wide], 1), ([wide, tight], 0)] {
+        let map = among(zones.map(|zone| (ZoneRule::KeepIn, zone)).to_vec());
+        assert_eq!(map.standing(Pose::default(), &Uncertainty::NONE).worst(), None);
+        assert_eq!(broken_towards(&map, -1.0, 0.0), None);
+        // Out of both it is the nearer that is named, and that the way back leads to.
+        let beyond = Pose { x: -5.5, ..Pose::default() };
+        let worst = map.standing(beyond, &Uncertainty::NONE).worst().unwrap();
+        assert_eq!(worst.zone, wider);
+    }
+}
+
+#[test]
+fn from_within_two_zones_the_way_leads_out_of_the_one_that_is_deeper() {
+    let (shallow, deep) = ([-0.7, 0.0, 1.0], [0.5, 0.0, 1.0]);
+    for (zones, place) in [([shallow, deep], 1), ([deep, shallow], 0)] {
+        let map = among(zones.map(|zone| (ZoneRule::KeepOut, zone)).to_vec());
+        assert_eq!(broken_towards(&map, 1.0, 0.0), Some(place));
+        assert_eq!(broken_towards(&map, -1.0, 0.0), None);
+    }
+}
+
+#[test]
+fn no_way_out_of_one_zone_leads_into_another_that_only_the_margin_touches() {
+    let deep = (ZoneRule::KeepOut, [0.5, 0.0, 1.0]);
+    let beside = |away_m: f64| (ZoneRule::KeepOut, [-1.0 - away_m, 0.0, 1.0]);
+    // The outline reaches 0.141 m, and what is added to it 0.196 m.
+    assert_eq!(broken_towards(&among(vec![deep.clone(), beside(0.17)]), -1.0, 0.0), Some(1));
+    assert_eq!(broken_towards(&among(vec![deep.clone(), beside(0.3)]), -1.0, 0.0), None);
+    // The outline itself is in it: then the deeper counts.
+    assert_eq!(broken_towards(&among(vec![deep, beside(0.1)]), -1.0, 0.0), None);
+    let left = (ZoneRule::KeepIn, [1.0, 0.0, 1.17]);
+    let within = (ZoneRule::KeepOut, [0.5, 0.0, 1.0]);
+    assert_eq!(broken_towards(&among(vec![left, within]), -1.0, 0.0), Some(0));
+}
