@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  stopped in order
+  0  done; `serve`: stopped in order
   1  failed while running
   2  the command line is wrong
   3  a file or the data directory cannot be used: not there, in use, or damaged
@@ -25,7 +25,7 @@ Exit codes:
   6  job watch, job run: the job ended, and is not completed
   7  the cloud refused what was asked
 
-Where the cloud is, for all commands but `serve`, `replay`, `backup`, `restore` and `broker`:
+Where the cloud is, for `claim`, `event`, `job`, `robot` and `skill`:
   --data DIR on its own machine, else --url, --ca and --token-file, or
   NOOTERRA_CLOUD_DATA, NOOTERRA_CLOUD_URL, NOOTERRA_CLOUD_CA, NOOTERRA_CLOUD_TOKEN_FILE
 

@@ -1,5 +1,6 @@
 //! `nooterra-cloud job`: from a plan in a file to its end, step by step or in one go.
 
+use super::pages::{Limit, List};
 use super::{ClientError, Cloud, Outcome, encoded, items, show};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -38,8 +39,8 @@ pub(crate) enum Command {
         /// The job.
         id: String,
     },
-    /// The newest jobs.
-    List,
+    /// All jobs, newest first.
+    List(Limit),
     /// Propose a price: CREATED to QUOTED.
     Quote {
         /// The job.
@@ -68,6 +69,22 @@ pub(crate) enum Command {
     },
 }
 
+const JOBS: List = List {
+    head: &["JOB", "STATE", "DONE", "STAGE", "ROBOT", "CHANGED"],
+    name: "jobs",
+    path: "/v1/jobs",
+    row: |job| {
+        vec![
+            show::text(job, "id"),
+            show::text(job, "state"),
+            show::percent(&job["progress"]),
+            show::text(job, "stage"),
+            show::text(job, "robot"),
+            show::time(&job["updated_at"]),
+        ]
+    },
+};
+
 pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientError> {
     let of = |id: &str| format!("/v1/jobs/{}", encoded(id));
     let step = |id: &str, name: &str, body: Value| {
@@ -87,16 +104,20 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
             json!({ "ttl_ms": ttl.map(|seconds| seconds.saturating_mul(1000)) }),
         ),
         Command::Events { id } => {
-            let answer = cloud.client.get(&format!("{}/events", of(&id)))?;
-            for event in items(&answer, "events") {
-                cloud.line(event, show::event)?;
+            let mut after = 0;
+            loop {
+                let path = format!("{}/events?after={after}", of(&id));
+                let answer = cloud.client.get(&path)?;
+                let events = items(&answer, "events");
+                for event in events {
+                    cloud.line(event, show::event)?;
+                }
+                let Some(last) = events.last() else { return Ok(Outcome::Done) };
+                let seq = last["seq"].as_u64().filter(|seq| *seq > after);
+                after = seq.ok_or(ClientError::Answer(path))?;
             }
-            Ok(Outcome::Done)
         }
-        Command::List => {
-            let answer = cloud.client.get("/v1/jobs")?;
-            cloud.print(&answer, |answer| list(items(answer, "jobs")))
-        }
+        Command::List(limit) => JOBS.print(cloud, limit),
         Command::Quote { id, amount, currency } => {
             step(&id, "quote", json!({ "amount_minor": amount, "currency": currency }))
         }
@@ -164,23 +185,6 @@ fn read(path: &Path) -> Result<Value, ClientError> {
     let text = text.map_err(file)?;
     serde_json::from_str(&text)
         .map_err(|error| ClientError::Job { path: path.to_owned(), why: error.to_string() })
-}
-
-fn list(jobs: &[Value]) -> String {
-    let rows: Vec<_> = jobs
-        .iter()
-        .map(|job| {
-            vec![
-                show::text(job, "id"),
-                show::text(job, "state"),
-                show::percent(&job["progress"]),
-                show::text(job, "stage"),
-                show::text(job, "robot"),
-                show::time(&job["updated_at"]),
-            ]
-        })
-        .collect();
-    show::table(&["JOB", "STATE", "DONE", "STAGE", "ROBOT", "CHANGED"], &rows)
 }
 
 fn one(job: &Value) -> String {

@@ -4,6 +4,7 @@
 
 mod client;
 mod job;
+mod pages;
 mod robot;
 mod show;
 mod skill;

@@ -1,5 +1,6 @@
 //! `nooterra-cloud robot`: who is there, what they were told, where their gates intervened.
 
+use super::pages::{Limit, List};
 use super::{ClientError, Cloud, Outcome, encoded, items, show};
 use serde_json::{Value, json};
 
@@ -10,8 +11,8 @@ pub(crate) enum Command {
         /// The robot.
         id: String,
     },
-    /// All robots.
-    List,
+    /// All robots, by id.
+    List(Limit),
     /// Give the robot no further job; what is under way goes on, and commands reach it.
     Maintain(Stand),
     /// Take the robot out of work: it hears only what ends motion, and may tell its journal.
@@ -80,6 +81,21 @@ pub(crate) struct Stand {
     reason: String,
 }
 
+const ROBOTS: List = List {
+    head: &["ROBOT", "LINK", "LAST SEEN", "VERSION", "STANDING"],
+    name: "robots",
+    path: "/v1/robots",
+    row: |robot| {
+        vec![
+            show::text(robot, "id"),
+            if robot["online"] == true { "online" } else { "offline" }.to_owned(),
+            show::time(&robot["last_seen"]),
+            show::text(&robot["health"], "version"),
+            show::text(&robot["standing"], "state"),
+        ]
+    },
+};
+
 pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientError> {
     let of = |id: &str| format!("/v1/robots/{}", encoded(id));
     let send = |id: &str, ask: Value, operator: Option<String>, ttl: Option<u64>| {
@@ -97,10 +113,7 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
             let answer = cloud.client.get(&format!("{}/commands", of(&id)))?;
             cloud.print(&answer, |answer| commands(items(answer, "commands")))
         }
-        Command::List => {
-            let answer = cloud.client.get("/v1/robots")?;
-            cloud.print(&answer, |answer| list(items(answer, "robots")))
-        }
+        Command::List(limit) => ROBOTS.print(cloud, limit),
         Command::Maintain(asked) => stand("maintenance", asked),
         Command::Quarantine(asked) => stand("quarantine", asked),
         Command::Restore(asked) => stand("restore", asked),
@@ -136,22 +149,6 @@ fn asked(ask: &str, reason: Option<&str>) -> Result<Value, ClientError> {
         fields.insert("reason".to_owned(), reason.into());
     }
     Ok(ask)
-}
-
-fn list(robots: &[Value]) -> String {
-    let rows: Vec<_> = robots
-        .iter()
-        .map(|robot| {
-            vec![
-                show::text(robot, "id"),
-                if robot["online"] == true { "online" } else { "offline" }.to_owned(),
-                show::time(&robot["last_seen"]),
-                show::text(&robot["health"], "version"),
-                show::text(&robot["standing"], "state"),
-            ]
-        })
-        .collect();
-    show::table(&["ROBOT", "LINK", "LAST SEEN", "VERSION", "STANDING"], &rows)
 }
 
 fn one(robot: &Value) -> String {

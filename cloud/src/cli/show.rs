@@ -4,20 +4,39 @@ use serde_json::Value;
 
 /// Rows in columns as wide as their widest cell; two blanks between them.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
-        widest.max(head.get(column).map_or(0, |name| name.len()))
-    };
-    let widths: Vec<_> = (0..head.len()).map(width).collect();
-    let head = head.iter().map(|&name| name.to_owned()).collect();
-    let mut text = String::new();
-    for row in std::iter::once(&head).chain(rows) {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
+    Table::new(head).page(rows)
+}
+
+/// A table that is printed in pages: one head, and columns that only grow wider.
+pub(super) struct Table {
+    /// Until it is printed.
+    head: Option<Vec<String>>,
+    widths: Vec<usize>,
+}
+
+impl Table {
+    /// With the names of the columns.
+    pub(super) fn new(head: &[&str]) -> Self {
+        Self {
+            head: Some(head.iter().map(|&name| name.to_owned()).collect()),
+            widths: head.iter().map(|name| name.chars().count()).collect(),
+        }
     }
-    text
+
+    /// The next rows; before the first of them the head.
+    pub(super) fn page(&mut self, rows: &[Vec<String>]) -> String {
+        for (column, width) in self.widths.iter_mut().enumerate() {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            *width = cells.map(|cell| cell.chars().count()).fold(*width, usize::max);
+        }
+        let mut text = String::new();
+        for row in self.head.take().iter().chain(rows) {
+            let cells = row.iter().zip(&self.widths).map(|(cell, width)| format!("{cell:width$}"));
+            text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+            text.push('\n');
+        }
+        text
+    }
 }
 
 /// A text field; a dash where there is none.

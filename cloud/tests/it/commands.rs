@@ -1,6 +1,6 @@
 //! The commands that talk to a cloud, as a person types them.
 
-use super::rig::{Device, Mqtt, Rig, bytes, csr, skill_bundle};
+use super::rig::{Device, Mqtt, Rig, bytes, csr, plan, skill_bundle};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::event::{Completed, EventType as E, Heartbeat, UnderPolicy};
 use nooterra_protocol::geometry::Pose;
@@ -179,6 +179,31 @@ fn a_robot_is_put_out_of_work_and_back_and_at_last_revoked() {
     assert_eq!(code, Some(7));
     assert!(err.contains("revoked (a test of it)") && err.contains("enrol it again"), "{err}");
     assert_eq!(run(&rig, &["robot", "revoke", "amr-1"]).0, Some(2));
+}
+
+#[test]
+fn jobs_and_robots_are_listed_over_all_pages() {
+    let rig = Rig::new();
+    let (_device, _) = prepared(&rig);
+    for robot in ["amr-2", "amr-3"] {
+        rig.enrol(robot);
+    }
+    // One more than the commands ask for at once.
+    let plan = plan(&rig.publish_skill());
+    for _ in 0..201 {
+        rig.post("/v1/jobs", json!({ "robot": "amr-1", "plan": plan }));
+    }
+    let of = |name: &str, args: &[&str]| {
+        let object: Value = serde_json::from_str(&ok(&rig, args)).unwrap();
+        object[name].as_array().unwrap().clone()
+    };
+    let jobs = of("jobs", &["job", "list", "--json"]);
+    assert_eq!(jobs, *rig.get("/v1/jobs?limit=1000")["jobs"].as_array().unwrap());
+    assert_eq!(ok(&rig, &["job", "list"]).lines().count(), 1 + 201);
+    assert_eq!(of("jobs", &["job", "list", "--json", "-n", "2"]), jobs[..2]);
+    assert_eq!(ok(&rig, &["robot", "list"]).lines().count(), 1 + 3);
+    assert_eq!(of("robots", &["robot", "list", "--json", "--limit", "2"]).len(), 2);
+    assert_eq!(run(&rig, &["job", "list", "--limit", "0"]).0, Some(2));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod console;
 mod enrol;
 mod fleet;
 mod hostile;
+mod invariants;
 mod jobs;
 mod kill;
 mod link;
