@@ -526,7 +526,8 @@ impl Gate {
         let place = Place { standing: &standing, unsure, zones: &self.zones };
         let judge = Judge::new(law, place, &ahead, [&brake, &ramped], hold_s);
         let (axes, broken) = judge.nearest(&brake, &ramped);
-        if let Some(breach) = broken {
+        // What was at rest anyway was not held back, though the measured motion leads out.
+        if let Some(breach) = broken.filter(|_| axes != ramped) {
             let limit = match (breach.rule, breach.zone) {
                 (Rule::ZoneSpeed, Some(zone)) => self.zones.speed_limit_of(zone),
                 (rule, Some(zone)) => self.zones.clearance_m(rule, zone, here, &unsure),

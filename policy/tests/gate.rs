@@ -282,6 +282,24 @@ fn a_robot_that_moves_faster_than_it_was_told_is_judged_by_the_faster() {
 }
 
 #[test]
+fn what_is_told_to_stand_is_not_held_back_though_it_is_pushed_beyond_an_edge() {
+    // The front of the island is 0.3 m away.
+    let before = Pose { x: 3.45, y: 4.0, yaw: 0.0 };
+    let mut gate = gate();
+    let (_, now, tick) = settle(&mut gate, before, Twist::ZERO);
+    let now = now.plus(STEP);
+    let pushed = Twist::new(1.0, 0.0);
+    let stands = gate.tick(&inputs(tick + 1, now, before, pushed, skill(now, Twist::ZERO)));
+    assert_eq!((stands.allowed_twist(), rules(&stands)), (Twist::ZERO, vec![]));
+    // A wish of the same moment is held back by that edge.
+    let now = now.plus(STEP);
+    let wish = skill(now, Twist::new(0.3, 0.0));
+    let held = gate.tick(&inputs(tick + 2, now, before, pushed, wish));
+    assert_eq!(held.allowed_twist(), Twist::ZERO);
+    assert!(rules(&held).contains(&Rule::ZoneKeepOut), "{:?}", rules(&held));
+}
+
+#[test]
 fn after_a_stop_the_ramp_begins_at_the_measured_speed() {
     let mut gate = gate();
     let (_, now, _) = settle(&mut gate, OPEN, Twist::new(0.8, 0.0));
