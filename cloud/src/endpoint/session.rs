@@ -344,8 +344,8 @@ impl Session {
         self.core.store.write(look).await
     }
 
-    /// Who says nothing is looked up now and then: another process on the same store, which
-    /// cannot reach this connection, may have closed its key.
+    /// Who says nothing is looked up now and then: another process on the same store may have
+    /// closed its key, and the news of it been missed.
     async fn recheck(&mut self) -> Result<(), Over> {
         if self.registration.is_none() {
             return Ok(());

@@ -4,6 +4,7 @@
 use crate::rig::{Device, Mqtt, Postgres, RigOn, bytes, csr};
 use crate::server::{Database, skipped};
 use crate::streams::{Follower, race};
+use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::command::RemoteCommand;
 use nooterra_protocol::envelope::Signed;
@@ -131,6 +132,16 @@ fn a_robot_that_enrolls_again_elsewhere_loses_its_connection_here() {
     assert_eq!(status, 201, "{answer}");
     assert!(client.is_closed_within(Duration::from_secs(20)));
     let _again = Mqtt::connect(&all[0], &Device::new("amr-1", key, &answer));
+}
+
+#[test]
+fn a_robot_that_is_revoked_elsewhere_loses_its_connection_here_and_is_told_why() {
+    let Some(all) = processes(2) else { return };
+    let device = all[0].enrol("amr-1");
+    let mut client = Mqtt::connect(&all[0], &device);
+    all[1].post("/v1/robots/amr-1/revoke", json!({ "reason": "it was stolen" }));
+    assert_eq!(client.farewell(), Some(DisconnectReasonCode::AdministrativeAction));
+    assert!(client.words.contains("revoked"), "{}", client.words);
 }
 
 #[test]
