@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 /// For the browser to answer; a loaded machine starts it slowly.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// See [`Browser::click_until`].
+const CLICKS: u32 = 6;
+
 /// Between two looks at the page.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -191,19 +194,39 @@ impl Browser {
 
     /// Looks at an expression until it is true, and returns it; an error when that takes long.
     pub(crate) fn until(&mut self, what: &str, expression: &str) -> Result<Value> {
-        let end = Instant::now() + PATIENCE;
+        if let Some(value) = self.shows(expression, PATIENCE)? {
+            return Ok(value);
+        }
+        let page = self.evaluate("document.body.innerText.slice(0, 2000)")?;
+        bail!("waited for {what}, in vain; the page says: {page}");
+    }
+
+    /// The expression when it is true within `patience`.
+    fn shows(&mut self, expression: &str, patience: Duration) -> Result<Option<Value>> {
+        let end = Instant::now() + patience;
         loop {
             let value = self.evaluate(expression)?;
             let is_false = matches!(&value, Value::Null | Value::Bool(false)) || value == "";
             if !is_false {
-                return Ok(value);
+                return Ok(Some(value));
             }
             if Instant::now() >= end {
-                let page = self.evaluate("document.body.innerText.slice(0, 2000)")?;
-                bail!("waited for {what}, in vain; the page says: {page}");
+                return Ok(None);
             }
             std::thread::sleep(LOOK);
         }
+    }
+
+    /// Clicks until what the click is for shows: a list that grows can move from under the mouse,
+    /// and a person would press again.
+    pub(crate) fn click_until(&mut self, selector: &str, what: &str, shown: &str) -> Result<()> {
+        for _ in 0..CLICKS {
+            self.click(selector)?;
+            if self.shows(shown, PATIENCE / CLICKS)?.is_some() {
+                return Ok(());
+            }
+        }
+        self.until(what, shown).map(drop)
     }
 
     /// Presses the mouse in the middle of what `selector` finds first, as a person does: what

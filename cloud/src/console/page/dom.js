@@ -44,6 +44,34 @@ export function put(node, ...children) {
   return node;
 }
 
+/**
+ * Makes `items` the children of `node`, in their order, each known by its `key`. What was there
+ * stays the same element, however often the list is drawn: a press that begins on it ends on it,
+ * and it keeps the focus. `make()` makes an element, `fill(element)` says in it what is new.
+ */
+export function keep(node, items) {
+  const known = new Map([...node.children].map((child) => [child.dataset.key, child]));
+  let at = node.firstElementChild;
+  for (const { key, make, fill } of items) {
+    let child = known.get(key);
+    known.delete(key);
+    if (!child) {
+      child = make();
+      child.dataset.key = key;
+    }
+    fill(child);
+    // Before anything is moved: what has gone must not stand between two that stay.
+    while (at && at !== child && !items.some((item) => item.key === at.dataset.key)) {
+      const gone = at;
+      at = at.nextElementSibling;
+      gone.remove();
+    }
+    if (at === child) at = at.nextElementSibling;
+    else node.insertBefore(child, at);
+  }
+  for (const gone of known.values()) gone.remove();
+}
+
 /** Says `text` in `node`, and touches nothing where it says so already. */
 export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;

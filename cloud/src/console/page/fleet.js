@@ -1,7 +1,7 @@
 // All robots, and how each is.
 
 import { get } from "/console/api.js";
-import { el, empty, pill, put } from "/console/dom.js";
+import { el, empty, keep, pill, put, set } from "/console/dom.js";
 import { ago, isOver, number } from "/console/words.js";
 
 const EVERY_MS = 2000;
@@ -26,20 +26,25 @@ export function fleet({ root, signal, fail }) {
   function draw(robots, jobs) {
     const online = robots.filter((robot) => robot.online).length;
     sum.textContent = robots.length ? `${online} of ${robots.length} connected` : "";
-    const focused = list.contains(document.activeElement) ? document.activeElement.dataset.robot : null;
-    put(list, robots.length ? robots.map((robot) => tile(robot, jobs)) : empty(
-      "No robot is enrolled yet.",
-      "Make a claim code with “nooterra-cloud claim ROBOT”, and give it to “nooterra-agent enroll” on the robot."));
-    if (focused) list.querySelector(`[data-robot="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    keep(list, robots.length
+      ? robots.map((robot) => ({ key: robot.id, make: () => tile(robot.id), fill: (node) => fill(node, robot, jobs) }))
+      : [{ key: "", make: () => empty(
+        "No robot is enrolled yet.",
+        "Make a claim code with “nooterra-cloud claim ROBOT”, and give it to “nooterra-agent enroll” on the robot."), fill: () => {} }]);
   }
   look();
 }
 
-function tile(robot, jobs) {
+function tile(id) {
+  return el("a", { href: `#/robots/${encodeURIComponent(id)}`, "data-robot": id });
+}
+
+function fill(node, robot, jobs) {
   const health = robot.health ?? {};
   const job = jobs.find((job) => job.id === health.job) ?? jobs.find((job) => job.robot === robot.id && !isOver(job.state) && job.state !== "CREATED");
   const charge = health.battery?.fraction;
-  return el("a", { class: `robot ${robot.online ? "" : "away"}`, href: `#/robots/${encodeURIComponent(robot.id)}`, "data-robot": robot.id },
+  set(node, { class: `robot ${robot.online ? "" : "away"}` });
+  put(node,
     el("span", { class: "row" }, el("strong", {}, robot.id),
       pill(robot.online ? "connected" : "away", robot.online ? "good" : "idle"),
       health.emergency_stop ? pill("emergency stop", "bad") : null,

@@ -1,7 +1,7 @@
 // Jobs: the list, one with its timeline, making one from a plan, cancelling.
 
 import { find, follow, get, post } from "/console/api.js";
-import { card, confirm, el, empty, facts, note, pill, put } from "/console/dom.js";
+import { card, confirm, el, empty, facts, keep, note, pill, put, say, set } from "/console/dom.js";
 import { Timeline } from "/console/timeline.js";
 import { ago, isOver, number, phrase, short, stateTone, time } from "/console/words.js";
 
@@ -29,27 +29,44 @@ export function jobs({ root, signal, fail }) {
   const list = el("div", {});
   put(root, el("div", { class: "head" }, el("h1", {}, "Jobs"),
     el("button", { type: "button", onclick: () => make() }, "New job from a plan…")), list);
+  const body = el("tbody", {});
   let drawn = "";
   often(signal, async () => {
     const { jobs } = await get("/v1/jobs", signal);
     const state = JSON.stringify(jobs.map((job) => [job.id, job.head, Math.floor(Date.now() / 10000)]));
     if (state === drawn) return;
     drawn = state;
-    put(list, jobs.length ? table(jobs) : empty("No job yet.",
-      "Make one from a plan file here, or with “nooterra-cloud job run FILE”."));
+    if (jobs.length === 0) {
+      put(list, empty("No job yet.", "Make one from a plan file here, or with “nooterra-cloud job run FILE”."));
+      return;
+    }
+    if (!body.isConnected) put(list, table(body));
+    keep(body, jobs.map((job) => ({ key: job.id, make: () => row(job), fill: (node) => fillRow(node, job) })));
   }, fail);
 }
 
-function table(jobs) {
+function table(body) {
   return el("div", { class: "card wide" }, el("table", {},
     el("thead", {}, el("tr", {}, ["Job", "Robot", "State", "Progress", "For", "Changed"].map((name) => el("th", { scope: "col" }, name)))),
-    el("tbody", {}, jobs.map((job) => el("tr", {},
-      el("td", { "data-name": "Job" }, el("a", { href: `#/jobs/${encodeURIComponent(job.id)}` }, el("code", {}, short(job.id, 18)))),
-      el("td", { "data-name": "Robot" }, el("a", { href: `#/robots/${encodeURIComponent(job.robot)}` }, job.robot)),
-      el("td", { "data-name": "State" }, pill(phrase(job.state), stateTone(job.state)), job.stage ? ` ${job.stage}` : ""),
-      el("td", { "data-name": "Progress" }, el("progress", { max: 1, value: job.progress, "aria-label": "progress" })),
-      el("td", { "data-name": "For" }, job.requester),
-      el("td", { "data-name": "Changed" }, ago(job.updated_at)))))));
+    body));
+}
+
+/** What never changes of a job's row; `fillRow` says the rest. */
+function row(job) {
+  return el("tr", {},
+    el("td", { "data-name": "Job" }, el("a", { href: `#/jobs/${encodeURIComponent(job.id)}` }, el("code", {}, short(job.id, 18)))),
+    el("td", { "data-name": "Robot" }, el("a", { href: `#/robots/${encodeURIComponent(job.robot)}` }, job.robot)),
+    el("td", { "data-name": "State" }),
+    el("td", { "data-name": "Progress" }, el("progress", { max: 1, value: 0, "aria-label": "progress" })),
+    el("td", { "data-name": "For" }, job.requester),
+    el("td", { "data-name": "Changed" }));
+}
+
+function fillRow(node, job) {
+  const [, , state, progress, , changed] = node.children;
+  put(state, pill(phrase(job.state), stateTone(job.state)), job.stage ? ` ${job.stage}` : "");
+  set(progress.firstElementChild, { value: job.progress });
+  say(changed, ago(job.updated_at));
 }
 
 /** Asks for a plan: `{ "robot": …, "plan": { "steps": […] } }`, as the command line takes it. */

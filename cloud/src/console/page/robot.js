@@ -1,7 +1,7 @@
 // One robot, live: its map with the envelope, interventions as they happen, its job and its box.
 
 import { find, get, post } from "/console/api.js";
-import { card, confirm, el, empty, facts, note, pill, put, say, set } from "/console/dom.js";
+import { card, confirm, el, empty, facts, keep, note, pill, put, say, set } from "/console/dom.js";
 import { cancel, factsOf } from "/console/jobs.js";
 import { Live } from "/console/live.js";
 import { RobotMap } from "/console/map.js";
@@ -252,21 +252,24 @@ export function robot({ root, id, signal, fail, live: up }) {
       return state.soft || run.weight !== "soft";
     });
     if (state.chosen && !runs.includes(state.chosen)) state.chosen = null;
-    const focused = rows.contains(document.activeElement) ? document.activeElement.dataset.run : null;
-    put(rows, runs.length === 0 ? el("li", {}, empty("Nothing was held back, as far as came here.", state.soft ? null : "Comfort limits (how hard it speeds up) are left out.")) : null,
-      runs.slice(0, SHOWN).map((run) => {
-        const { first, last } = run;
-        const name = `${run.journal} ${run.seq}`;
-        const lasted = run.ended === null ? "acts now" : `${number((run.ended - run.began) / 1000, 1)} s`;
-        const button = el("button", { type: "button", class: `run ${run.weight}${run.ended === null ? " open" : ""}`, "data-run": name, "aria-pressed": String(state.chosen === run),
-          onclick: () => { state.chosen = state.chosen === run ? null : run; drawRuns(); } },
-        el("span", { class: "when" }, time(run.wall), el("small", {}, lasted)),
-        el("span", { class: "why" }, el("strong", {}, last.zone ?? first.rule), ` ${rule(first.rule)}${last.zone ? "" : ""}`,
-          el("small", {}, `${first.rule}${limit(first) ? `, limit ${limit(first)}` : ""}, for the ${phrase(first.source)}`)),
-        el("span", { class: "pair" }, el("span", { class: "asked" }, `asked ${setpoint(first.asked)}`), el("span", { class: "allowed" }, `let through ${setpoint(last.allowed)}`)));
-        return el("li", {}, button);
-      }));
-    if (focused) rows.querySelector(`[data-run="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    keep(rows, runs.length === 0
+      ? [{ key: `none ${state.soft}`, make: () => el("li", {}, empty("Nothing was held back, as far as came here.", state.soft ? null : "Comfort limits (how hard it speeds up) are left out.")), fill: () => {} }]
+      : runs.slice(0, SHOWN).map((run) => ({
+        key: `${run.journal} ${run.seq}`,
+        make: () => el("li", {}, el("button", { type: "button", onclick: () => { state.chosen = state.chosen === run ? null : run; drawRuns(); } })),
+        fill: (row) => fillRun(row.firstElementChild, run),
+      })));
+  }
+
+  function fillRun(button, run) {
+    const { first, last } = run;
+    const lasted = run.ended === null ? "acts now" : `${number((run.ended - run.began) / 1000, 1)} s`;
+    set(button, { class: `run ${run.weight}${run.ended === null ? " open" : ""}`, "aria-pressed": String(state.chosen === run) });
+    put(button,
+      el("span", { class: "when" }, time(run.wall), el("small", {}, lasted)),
+      el("span", { class: "why" }, el("strong", {}, last.zone ?? first.rule), ` ${rule(first.rule)}`,
+        el("small", {}, `${first.rule}${limit(first) ? `, limit ${limit(first)}` : ""}, for the ${phrase(first.source)}`)),
+      el("span", { class: "pair" }, el("span", { class: "asked" }, `asked ${setpoint(first.asked)}`), el("span", { class: "allowed" }, `let through ${setpoint(last.allowed)}`)));
   }
 
   const value = Object.fromEntries(["speed", "asked", "allowed", "limit", "charge", "doing", "place", "behind"].map((name) => [name, el("span", { id: `now-${name}` }, "–")]));
