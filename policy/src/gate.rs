@@ -1,28 +1,37 @@
 //! The gate itself: one pure call per tick.
 
+mod believed;
+mod exchange;
+mod modes;
 pub(crate) mod open;
 
-use crate::arbitrate::{Charge, Grants, Latch, Wishes, age, arbitrate};
+use crate::arbitrate::{Charge, Latch, Wishes, age, arbitrate};
 use crate::conditions::{Conditions, Moment, WaysIn};
-use crate::document::MAX_COORDINATE_M;
 use crate::endurance::Endurance;
 use crate::gated::Gated;
 use crate::law::{Axes, Breach, Law, Step};
-use crate::look_ahead::{Ahead, CLIMB_DOUBT_MPS, DOUBT, Judge, Measured, Memory, Place};
+use crate::look_ahead::{Ahead, CLIMB_DOUBT_MPS, DOUBT, Judge, Memory, Place};
 use crate::planar::Planar;
 use crate::privacy::{Curtain, Privacy, Sensors};
-use crate::proximity::{Keeper, Reactions, Surroundings};
+use crate::proximity::{Keeper, Reactions};
 use crate::verdict::Verdicts;
 use crate::verified::VerifiedPolicy;
 use crate::zones::{Uncertainty, ZoneMap};
-use nooterra_protocol::command::{Command, Source, StopProfile};
+use believed::{
+    MAX_UNCERTAINTY_M, SIGMAS, in_frame_of, is_believable, is_known, is_still, measured, seed,
+    turned,
+};
+use modes::Laws;
+use nooterra_protocol::command::{Command, StopProfile};
 use nooterra_protocol::entry::Rule;
-use nooterra_protocol::geometry::{Pose, Twist};
+use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::ids::{RobotId, ZoneId};
-use nooterra_protocol::observation::{Flying, JointStates, Timed};
-use nooterra_protocol::policy::{BatteryReserve, Mode, PolicyDocument, Vehicle};
-use nooterra_protocol::time::{MonoNanos, Stamp};
+use nooterra_protocol::observation::{Flying, JointStates};
+use nooterra_protocol::policy::{BatteryReserve, Vehicle};
+use nooterra_protocol::time::MonoNanos;
 use open::{Climb, swept};
+
+pub use exchange::{Action, Inputs, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,123 +44,6 @@ const FIRST_STEP_S: f64 = 0.01;
 /// The fastest way back from beyond an edge, m/s: slow enough to walk away from, and to notice
 /// within a hand's breadth that the pose was wrong.
 pub const CRAWL_MPS: f64 = 0.1;
-
-/// A pose further from the map's origin is no measurement, metres: ten times what a zone may
-/// reach.
-const MOST_BELIEVED_M: f64 = 10.0 * MAX_COORDINATE_M;
-
-/// A heading beyond so many radians has lost its fraction; headings are usually within ±π.
-const MOST_BELIEVED_RAD: f64 = 1e6;
-
-/// A faster motion is no measurement, m/s or rad/s.
-const MOST_BELIEVED_SPEED: f64 = 100.0;
-
-/// The pose's standard deviations that are added to the robot's outline where they are more
-/// than the margin that the document gives: 99.7 % of a normal error.
-pub const SIGMAS: f64 = 3.0;
-
-/// A place that is known no better than this is unknown, metres.
-pub const MAX_UNCERTAINTY_M: f64 = 5.0;
-
-/// All that a tick knows.
-#[derive(Clone, Copy, Debug)]
-pub struct Inputs {
-    /// State of charge, 0 to 1, where it is measured.
-    pub battery: Option<f64>,
-    /// What time it is, for zones that hold only at times, and how far that is to be believed.
-    /// Left out, untrusted, or older than [`MAX_STAMP_AGE`](crate::MAX_STAMP_AGE), it is not
-    /// known.
-    pub clock: Option<Stamp>,
-    /// Height and tilt, of what flies.
-    pub flying: Option<Timed<Flying>>,
-    /// Who may move the robot.
-    pub grants: Grants,
-    /// What an arm measures of its joints.
-    pub joints: Option<Timed<JointStates>>,
-    /// Age of the oldest verdict that is not yet on the disk; zero when all are.
-    pub journal_age: Duration,
-    /// The mode that holds, by its place in the document. One that the document does not have
-    /// is taken for the strictest of all.
-    pub mode: Option<u8>,
-    /// Time of the tick.
-    pub now: MonoNanos,
-    /// Where the robot was, and when.
-    pub pose: Timed<Pose>,
-    /// Standard deviation of the position in its worst direction, metres; 0 where it is not
-    /// known, and the document's margin is all that covers it.
-    pub pose_sigma_m: f64,
-    /// Standard deviation of the heading, radians; 0 where it is not known.
-    pub yaw_sigma_rad: f64,
-    /// What stands around the robot, where a sensor looks.
-    pub surroundings: Option<Surroundings>,
-    /// Count of the tick; the gated command is good for this one.
-    pub tick: u64,
-    /// How it moved, in the body frame, and when.
-    pub twist: Timed<Planar>,
-    /// Who wishes what.
-    pub wishes: Wishes,
-}
-
-impl Inputs {
-    /// A robot that measures its place and its motion, and of which nobody wishes anything.
-    #[must_use]
-    pub fn new(tick: u64, now: MonoNanos, pose: Timed<Pose>, twist: Timed<Planar>) -> Self {
-        Self {
-            battery: None,
-            clock: None,
-            flying: None,
-            grants: Grants::NONE,
-            joints: None,
-            journal_age: Duration::ZERO,
-            mode: None,
-            now,
-            pose,
-            pose_sigma_m: 0.0,
-            yaw_sigma_rad: 0.0,
-            surroundings: None,
-            tick,
-            twist,
-            wishes: Wishes::default(),
-        }
-    }
-}
-
-/// What to do in this tick.
-#[derive(Debug)]
-#[must_use = "a tick that is not acted on leaves the robot to its watchdog"]
-pub enum Action {
-    /// Stop as the owner laid down. Waits for nothing.
-    Stop(StopProfile),
-    /// Write this to the robot.
-    Write(Gated<Command>),
-}
-
-/// What a tick came to, and why.
-#[derive(Debug)]
-pub struct Outcome {
-    /// What to do.
-    pub action: Action,
-    /// What goes to the robot; standing still for a stop.
-    pub allowed: Command,
-    /// What the source in charge wished, as it came.
-    pub asked: Command,
-    /// The tightest speed limit at this place, m/s; 0 where the place is unknown.
-    pub limit_mps: f64,
-    /// Which sensors may be read at this place.
-    pub privacy: Privacy,
-    /// In charge.
-    pub source: Source,
-    /// Each rule that acted; empty when the wish went through bit for bit.
-    pub verdicts: Verdicts,
-}
-
-impl Outcome {
-    /// The body twist that goes to a differential base; standing still for any other robot.
-    #[must_use]
-    pub fn allowed_twist(&self) -> Twist {
-        self.allowed.twist().unwrap_or(Twist::ZERO)
-    }
-}
 
 /// Turns wishes into setpoints that hold the policy it was made from.
 #[derive(Debug)]
@@ -184,15 +76,6 @@ pub struct Gate {
     veto: Latch,
     zone_ids: Vec<ZoneId>,
     zones: ZoneMap,
-}
-
-/// The law of the vehicle, by mode.
-#[derive(Debug)]
-struct Laws {
-    /// In each of the document's modes, then in the strictest of all.
-    modes: Vec<Law>,
-    /// Without a mode.
-    widest: Law,
 }
 
 /// What is the same for every rule of a tick.
@@ -598,38 +481,6 @@ impl Gate {
     }
 }
 
-/// The place is known at all.
-fn is_known(inputs: &Inputs) -> bool {
-    // False also where a deviation is no number.
-    (0.0..=MAX_UNCERTAINTY_M).contains(&(SIGMAS * inputs.pose_sigma_m))
-        && (0.0..=std::f64::consts::PI).contains(&(SIGMAS * inputs.yaw_sigma_rad))
-}
-
-fn measured(inputs: &Inputs, law: &Law, moving: Planar) -> Measured {
-    let mut pose = inputs.pose;
-    if !law.is_body_frame() {
-        // Its setpoints are in the map's frame: whichever way it faces, they lead there.
-        pose.value.yaw = 0.0;
-    }
-    Measured {
-        flying: inputs.flying,
-        joints: inputs.joints,
-        moving,
-        now: inputs.now,
-        pose,
-        reaction: Duration::from_millis(u64::from(law.limits().reaction_ms)),
-    }
-}
-
-/// Where the ramps begin when nothing was written before: at what is measured, without what is
-/// only its noise.
-fn seed(law: &Law, inputs: &Inputs, moving: Planar) -> Axes {
-    if let (Some(arm), Some(joints)) = (law.arm(), &inputs.joints) {
-        return arm.seed_from(joints.value.velocity.as_slice());
-    }
-    if is_still(moving) { Axes::ZERO } else { law.seed(moving) }
-}
-
 /// Speeding up in this tick, m/s², after what it was in the last.
 fn accel_mps2(last: f64, law: &Law, step_s: f64) -> f64 {
     let limits = law.limits();
@@ -644,73 +495,6 @@ fn limit_at(zones: &ZoneMap, pose: Pose, unsure: &Uncertainty, law: &Law) -> f64
     }
     let zone = zones.speed_limit(pose, unsure).map_or(f64::INFINITY, |(limit, _)| limit);
     zone.min(law.limits().max_linear_mps)
-}
-
-impl Laws {
-    fn new(document: &PolicyDocument) -> Self {
-        let widest = Law::new(document, None);
-        let mut modes: Vec<Law> =
-            document.modes.iter().map(|mode| Law::new(document, Some(mode))).collect();
-        if let Some(strictest) = strictest(&document.modes) {
-            modes.push(Law::new(document, Some(&strictest)));
-        }
-        Self { modes, widest }
-    }
-
-    /// The law that holds in a mode; the strictest for a mode that the document does not have.
-    fn in_mode(&self, mode: Option<u8>) -> &Law {
-        let Some(mode) = mode else {
-            return &self.widest;
-        };
-        self.modes.get(usize::from(mode)).or_else(|| self.modes.last()).unwrap_or(&self.widest)
-    }
-}
-
-/// A mode with the tightest of each limit of all.
-fn strictest(modes: &[Mode]) -> Option<Mode> {
-    let (first, rest) = modes.split_first()?;
-    let least = |a: Option<f64>, b: Option<f64>| match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    };
-    Some(rest.iter().fold(first.clone(), |strict, mode| Mode {
-        id: strict.id,
-        max_angular_radps: least(strict.max_angular_radps, mode.max_angular_radps),
-        max_decel_mps2: least(strict.max_decel_mps2, mode.max_decel_mps2),
-        max_linear_accel_mps2: least(strict.max_linear_accel_mps2, mode.max_linear_accel_mps2),
-        max_linear_mps: least(strict.max_linear_mps, mode.max_linear_mps),
-    }))
-}
-
-/// The measured motion in the frame of a law's setpoints.
-fn in_frame_of(law: &Law, inputs: &Inputs) -> Planar {
-    let moving = inputs.twist.value;
-    if law.is_body_frame() { moving } else { turned(moving, inputs.pose.value.yaw) }
-}
-
-fn turned(planar: Planar, yaw: f64) -> Planar {
-    let (sin, cos) = yaw.sin_cos();
-    Planar {
-        angular: planar.angular,
-        x: planar.x * cos - planar.y * sin,
-        y: planar.x * sin + planar.y * cos,
-    }
-}
-
-/// Slower than the odometry's noise.
-fn is_still(moving: Planar) -> bool {
-    moving.x.abs() < DOUBT.x && moving.y.abs() < DOUBT.y && moving.angular.abs() < DOUBT.angular
-}
-
-/// Finite, and within what any robot on earth can be measured to do. A number beyond is as
-/// little a measurement as NaN is.
-fn is_believable(pose: Pose, twist: Planar) -> bool {
-    pose.is_finite()
-        && twist.is_finite()
-        && pose.x.abs() <= MOST_BELIEVED_M
-        && pose.y.abs() <= MOST_BELIEVED_M
-        && pose.yaw.abs() <= MOST_BELIEVED_RAD
-        && [twist.x, twist.y, twist.angular].iter().all(|v| v.abs() <= MOST_BELIEVED_SPEED)
 }
 
 /// At most so fast on the same path, with a verdict where that changes it.

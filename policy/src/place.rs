@@ -31,7 +31,7 @@ pub(crate) struct Area {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Met {
     pub(crate) clearance_m: f64,
-    /// Sum of what is beyond the edge.
+    /// How much of the robot is beyond the edge: see [`walk`](crate::walk).
     pub(crate) depth_m: f64,
 }
 
@@ -122,6 +122,7 @@ impl<'a> Place<'a> {
     /// Clearance of the discs, exact where it is less than `enough`.
     pub(crate) fn by_discs(&mut self, area: &Area, inside: bool, enough: f64) -> Met {
         let mut met = Met { clearance_m: enough, depth_m: 0.0 };
+        let mut beyond = Beyond::default();
         for (disc, center) in self.body.discs().iter().zip(self.centers()) {
             let radius_m = disc.radius_m + self.unsure.at(self.along_m + disc.arm_m);
             // More than the least so far need not be measured.
@@ -129,6 +130,13 @@ impl<'a> Place<'a> {
             let clearance_m = area.distance_m(inside, center, enough) - radius_m;
             met.depth_m += (-clearance_m).max(0.0);
             met.lower(clearance_m);
+            if clearance_m < 0.0 {
+                beyond.add(center, radius_m);
+            }
+        }
+        if !inside && beyond.count == self.body.discs().len() {
+            let middle_m = -area.distance_m(false, beyond.middle(), 0.0);
+            met.depth_m = met.depth_m.max(beyond.radii_m + beyond.count as f64 * middle_m);
         }
         met
     }
@@ -192,6 +200,29 @@ impl<'a> Place<'a> {
         *self.centers.get_or_insert_with(|| {
             body.centers(pose.point(), heading.unwrap_or_else(|| Heading::of(pose)))
         })
+    }
+}
+
+/// The discs that are beyond an edge.
+#[derive(Clone, Copy, Debug, Default)]
+struct Beyond {
+    count: usize,
+    /// Of them together.
+    radii_m: f64,
+    /// Of the centres.
+    sum: Point,
+}
+
+impl Beyond {
+    fn add(&mut self, center: Point, radius_m: f64) {
+        self.sum = Point::new(self.sum.x + center.x, self.sum.y + center.y);
+        self.count += 1;
+        self.radii_m += radius_m;
+    }
+
+    fn middle(&self) -> Point {
+        let count = self.count as f64;
+        Point::new(self.sum.x / count, self.sum.y / count)
     }
 }
 

@@ -7,14 +7,25 @@
 //! # Beyond an edge
 //! A zone may change, somebody may push the robot, the pose may jump. Beyond an edge that must
 //! not be crossed, only a way back is good: one on which the *depth* never grows and of whose
-//! length at least a twentieth comes off it. Depth is the sum over the discs of what each is
+//! length at least a twentieth comes off it, or less where that is enough to be out within a
+//! few of its own lengths. Depth is the sum over the discs of what each is
 //! beyond the edge, and with several zones the worst zone counts; of one that is merely grazed,
 //! the depth must not grow, so that no way back leads through it. With a sum, a robot that lies
 //! along a wall can still turn: one end goes out as the other comes in. So there is a way out
 //! of every place beside a wall, and no turn goes deeper at one end than it comes out at the
 //! other.
 //!
-//! A base that can drive backward always gets out where it got in, by the same way. One that
+//! Near a corner of a zone to be kept out of, the discs at one end may be nearest to one side
+//! and those at the other end to another: whichever way it went, one end would go deeper. So
+//! where the whole robot is within such a zone, its discs count as if all of them were at their
+//! middle, where that is deeper than their sum; along a straight edge the two are the same. It
+//! may turn there as it likes, and the middle must come out.
+//!
+//! A robot that is long beside the zones may still stand where each short way takes one end
+//! deeper than it brings the other out: partly beyond a corner, mostly. There it stands until
+//! it is pushed.
+//!
+//! A base that can drive backward mostly gets out where it got in, by the same way. One that
 //! cannot is judged by the circle alone ([`Body::circle`](crate::footprint::Body::circle)).
 #![allow(clippy::neg_cmp_op_on_partial_ord)] // What is no number must not pass for clear.
 
@@ -36,6 +47,10 @@ const SAGITTA_M: f64 = 0.001;
 /// The part of a path's length that must come out as clearance when it leads back from beyond
 /// an edge.
 const GAIN: f64 = 0.05;
+
+/// Less is enough where the robot is out, at that rate, within so many of its radii: what lies
+/// along an edge and is hardly beyond it gets away at a small angle, in about its own length.
+const LENGTHS: f64 = 10.0;
 
 /// Over a zone's limit by less than this is rounding, m/s.
 const SPEED_SLACK_MPS: f64 = 1e-6;
@@ -274,7 +289,8 @@ impl ZoneMap {
                 }
                 before = depth_m;
                 let first = *first.get_or_insert(depth_m);
-                let least = GAIN * path.length_m();
+                let rate = GAIN.min(first / (LENGTHS * self.body.circle_m()));
+                let least = rate * path.length_m();
                 if held_s >= whole_s && depth_m > 0.0 && depth_m > first - least + ROUNDING_M {
                     return Some(worst);
                 }
@@ -343,5 +359,7 @@ fn no_deeper(edge: Edge, met: &Met, at_first: &Met) -> Result<(), Edge> {
     if met.depth_m <= at_first.depth_m + ROUNDING_M { Ok(()) } else { Err(edge) }
 }
 
+#[cfg(test)]
+mod escapes;
 #[cfg(test)]
 mod tests;

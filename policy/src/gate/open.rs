@@ -1,7 +1,8 @@
 //! Which zones count in a tick: those that are in force at its time, and at the heights that
 //! a setpoint leads to; and how far a setpoint may climb or sink among them.
 
-use super::{CRAWL_MPS, Gate, Inputs, MAX_TICK_GAP, Tick, is_believable, is_known, measured};
+use super::believed::{is_believable, is_known, measured};
+use super::{CRAWL_MPS, Gate, Inputs, MAX_TICK_GAP, Tick};
 use crate::arbitrate::age;
 use crate::conditions::{Moment, WaysIn, week_ms};
 use crate::law::{Axes, Law};

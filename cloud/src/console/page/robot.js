@@ -204,7 +204,12 @@ export function robot({ root, id, signal, fail, live: up }) {
       job.plan.steps.forEach((step, place) => {
         for (const value of Object.values(step.params ?? {})) {
           for (const point of Array.isArray(value) ? value : []) {
-            if (typeof point.x === "number") points.push({ x: point.x, y: point.y, name: String(points.length + 1), title: `${step.id}, point ${points.length + 1}`, done: at >= 0 && place < at });
+            if (typeof point.x !== "number") continue;
+            const done = at >= 0 && place < at;
+            // A place that it comes to again keeps its number.
+            const again = points.find(({ x, y }) => x === point.x && y === point.y);
+            if (again) again.done &&= done;
+            else points.push({ x: point.x, y: point.y, name: String(points.length + 1), title: `${step.id}, point ${points.length + 1}`, done });
           }
         }
       });
