@@ -10,6 +10,7 @@ use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::{Point, Pose, Twist};
 use nooterra_protocol::policy::{BatteryReserve, Mode, MotionLimit, PolicyDocument, Proximity};
 use nooterra_protocol::time::MonoNanos;
+use std::time::Duration;
 
 /// Where there is room all around; the robot faces east.
 const OPEN: Pose = Pose { x: 2.0, y: 6.5, yaw: 0.0 };
@@ -21,11 +22,21 @@ fn settle(
     ticks: u64,
     change: impl Fn(&mut Inputs),
 ) -> Outcome {
+    settle_every(STEP, document, wish, ticks, change)
+}
+
+fn settle_every(
+    step: Duration,
+    document: &PolicyDocument,
+    wish: Twist,
+    ticks: u64,
+    change: impl Fn(&mut Inputs),
+) -> Outcome {
     let mut gate = Gate::new(&verified(document.clone()));
     let (mut now, mut moving) = (MonoNanos(1_000_000_000), Twist::ZERO);
     let mut last = None;
     for tick in 0..=ticks {
-        now = now.plus(STEP);
+        now = now.plus(step);
         let mut inputs = inputs(tick, now, OPEN, moving, skill(now, wish));
         change(&mut inputs);
         let outcome = gate.tick(&inputs);
@@ -120,6 +131,42 @@ fn somebody_ahead_slows_the_robot_then_stops_it_and_leaves_the_way_back_open() {
     assert!(acts(&nearer, Rule::ProximityStop) && nearer.allowed_twist() == Twist::ZERO);
     assert_eq!(drive(-0.2, Some(0.5)).allowed_twist(), Twist::new(-0.2, 0.0));
     assert!(acts(&drive(0.6, None), Rule::ProximityStop), "a silent sensor is an obstacle");
+}
+
+#[test]
+fn a_slower_tick_keeps_further_from_people_by_what_they_walk_meanwhile() {
+    let mut document = document();
+    let (human_mps, apart_m) = (1.2, 0.3);
+    document.proximity = Some(Proximity {
+        human_mps,
+        intrusion_m: 0.2,
+        release_ms: 200,
+        sensor_ms: 200,
+        slow_m: 0.4,
+        slow_mps: 0.2,
+        stop_m: 0.3,
+        uncertainty_m: 0.1,
+    });
+    let allowed = |step_ms| {
+        let step = Duration::from_millis(step_ms);
+        let outcome = settle_every(step, &document, Twist::new(0.8, 0.0), 200, |inputs| {
+            let mut nearest_m = [9.0; SECTORS];
+            (nearest_m[0], nearest_m[SECTORS - 1]) = (2.2, 2.2);
+            inputs.surroundings = Some(Surroundings { at: inputs.now, nearest_m });
+        });
+        assert!(acts(&outcome, Rule::ProximitySeparation), "{outcome:?}");
+        outcome.allowed_twist().linear
+    };
+    // They walk until it stands; it drives on until it brakes, and then brakes: 0.8 m/s², after
+    // 100 ms and two ticks.
+    let needed = |speed: f64, step_ms: u64| {
+        let latency_s = 0.1 + 2.0 * Duration::from_millis(step_ms).as_secs_f64();
+        let braking_s = speed / 0.8;
+        human_mps * (latency_s + braking_s) + speed * (latency_s + braking_s / 2.0) + apart_m
+    };
+    let (quick, slow) = (allowed(20), allowed(100));
+    assert!(slow < quick - 0.05, "{slow} m/s, and {quick} m/s");
+    assert!((needed(quick, 20) - needed(slow, 100)).abs() < 1e-6, "{slow} m/s, and {quick} m/s");
 }
 
 #[test]
