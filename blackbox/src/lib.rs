@@ -13,7 +13,9 @@
 //! *erases* it when it is asked.
 //!
 //! # Tasks and queues
-//! One thread writes. It owns the order of records and the store's write side.
+//! One thread writes. It owns the order of records and the store's write side. Where records come
+//! faster than a block holds them, a second one syncs a block while the next is made; no block is
+//! written before the one in front of it is durable.
 //!
 //! ```text
 //! control thread ── ControlQueue (lock-free, 1024 fixed-size records) ──┐

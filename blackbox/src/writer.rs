@@ -1,7 +1,9 @@
 //! The writer thread: takes what waits, gives it its order and its links, and makes it
 //! durable block by block. What the journal says of itself is in `statements`, how it keeps
-//! within its bound in `trim`, how openings go in `erasing`.
+//! within its bound in `trim`, how openings go in `erasing`, how it goes on while a full block is
+//! synced in `ahead`.
 
+mod ahead;
 mod erasing;
 mod statements;
 mod trim;
@@ -17,8 +19,9 @@ use crate::rebuild::Holes;
 use crate::roots::Fresh;
 use crate::scan::Mark;
 use crate::store::StoreError;
+use ahead::{Lane, UnderWay};
 use nooterra_evidence::{
-    Checkpoint, GENESIS, Record, RecordError, Seal, Tree, checkpoint, cose, leaf_hash, link,
+    Checkpoint, GENESIS, RecordError, Seal, Tree, checkpoint, cose, head, leaf_hash, link,
 };
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::{Class, Entry, Gap};
@@ -110,6 +113,8 @@ pub(crate) struct Writer {
     erasing_at: MonoNanos,
     /// What the journal lost.
     holes: Holes,
+    /// Syncs full blocks; `None` until there was one.
+    lane: Option<Lane>,
     last_checkpoint_at: MonoNanos,
     openings: OpeningStore,
     /// What it pruned.
@@ -128,6 +133,8 @@ pub(crate) struct Writer {
     tree_to_keep: Option<Known>,
     /// Records since the last checkpoint.
     uncovered: u64,
+    /// The block that is being synced.
+    under_way: Option<UnderWay>,
     /// Bytes of blocks since it was last looked at what to prune.
     unpruned: usize,
 }
@@ -145,6 +152,7 @@ impl Writer {
             cursors_kept,
             erasing_at: now,
             holes,
+            lane: None,
             last_checkpoint_at: now,
             openings,
             pruned,
@@ -156,6 +164,7 @@ impl Writer {
             tree,
             tree_to_keep: None,
             uncovered,
+            under_way: None,
             unpruned: 0,
         }
     }
@@ -264,6 +273,7 @@ impl Writer {
         if !draft.records.is_empty() || !states.changes.is_empty() || kept_due {
             self.commit(draft, states, now.mono)?;
         }
+        self.settle()?;
         for (erasure, reply) in erasures {
             self.erase(&erasure, &reply, now)?;
         }
@@ -277,8 +287,8 @@ impl Writer {
         let covers = matches!(*entry, Entry::Checkpoint(_));
         let actor_seq = self.actor_seq_of(&entry);
         let encoded = self.seal_entry(&mut entry, seq, stamp).and_then(|openings| {
-            let record = Record::of_entry(&entry, entry.class(), seq, boot, stamp)?;
-            Ok((record.class, record.encode()?, openings))
+            let class = entry.class();
+            Ok((class, head::encode(&entry, class, seq, boot, stamp)?, openings))
         });
         let (class, bytes, openings) = match encoded {
             Ok(encoded) => encoded,
@@ -320,7 +330,7 @@ impl Writer {
         if !draft.records.is_empty()
             && (draft.size >= TARGET_BYTES || HEAD_BYTES + draft.size + size > MAX_BYTES)
         {
-            self.commit(std::mem::take(draft), States::default(), stamp.mono)?;
+            self.commit_ahead(std::mem::take(draft), stamp.mono)?;
         }
         if draft.records.is_empty() {
             draft.previous = self.chain.head;
@@ -373,6 +383,7 @@ impl Writer {
 
     /// Makes a draft and states durable, then tells whoever waits.
     fn commit(&mut self, draft: Draft, states: States, now: MonoNanos) -> Result<(), StoreError> {
+        self.settle()?;
         let States { mut changes, keeps, replies } = states;
         if keeps || !changes.is_empty() {
             changes.extend(self.waiting(now));
@@ -387,33 +398,13 @@ impl Writer {
         let opened = opened.map_err(|error| StoreError::io("write the openings", error));
         let blocks = block.as_ref().map_or(&[][..], |block| &block[..]);
         let commit = |()| self.shared.store.commit(blocks, &changes);
-        if let Err(error) = opened.and_then(commit) {
-            // Before anyone is answered, and before what waits behind is dropped.
-            self.shared.poison(&error.to_string());
-            let refusal = self.shared.refusal();
-            for reply in replies {
-                let _ = reply.send(Err(refusal.clone()));
-            }
-            for (_, reply) in draft.replies {
-                let _ = reply.send(Err(refusal.clone()));
-            }
-            return Err(error);
-        }
-        if let Some([(_, Some(bytes))]) = &block
-            && let Ok(block) = Block::read_head(bytes)
-        {
-            self.unpruned += block.length;
-            self.shared.index.write().unwrap_or_else(PoisonError::into_inner).add(&block, bytes);
-            self.shared.set_records(&self.chain);
-        }
-        // A receiver that is gone no longer wants to know.
+        let written = opened.and_then(commit);
+        let written = self.written(blocks, UnderWay::of(self.chain, draft.replies), written);
+        let answer = written.as_ref().map_err(|_| self.shared.refusal()).copied();
         for reply in replies {
-            let _ = reply.send(Ok(()));
+            let _ = reply.send(answer.clone());
         }
-        for (seq, reply) in draft.replies {
-            let _ = reply.send(Ok(seq));
-        }
-        Ok(())
+        written
     }
 
     /// The states that can wait, and have changed: to lose them costs a crash some time only.

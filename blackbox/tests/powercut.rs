@@ -460,6 +460,7 @@ fn a_cut_while_it_recovers_from_a_cut_loses_nothing_either() {
         second.follow(&first.promises[..promised]);
         failures.extend(cut(&bench, &second, 4, &mut dice));
     }
+    println!("{} images of a recovery, {} failures", 4 * rounds, failures.len());
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 

@@ -1,6 +1,7 @@
 //! The hash chain over records: two one-byte prefixes keep leaves and links apart, as
 //! RFC 6962 §2.1 keeps leaves and nodes apart, so that neither can pass for the other.
 
+use crate::hash;
 use nooterra_protocol::codec::Digest;
 
 /// The head of a journal without records.
@@ -9,13 +10,13 @@ pub const GENESIS: Digest = Digest::ZERO;
 /// SHA-256(0x00 ‖ record), over the bytes as they are stored.
 #[must_use]
 pub fn leaf_hash(record: &[u8]) -> Digest {
-    Digest::of_parts(&[&[0x00], record])
+    hash::behind(0x00, record)
 }
 
 /// SHA-256(0x01 ‖ previous link ‖ leaf hash): the head after one more record.
 #[must_use]
 pub fn link(previous: &Digest, leaf: &Digest) -> Digest {
-    Digest::of_parts(&[&[0x01], previous.as_bytes(), leaf.as_bytes()])
+    hash::pair(0x01, previous, leaf)
 }
 
 #[cfg(test)]

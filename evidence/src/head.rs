@@ -3,7 +3,7 @@
 
 use crate::record::{MAX_RECORD_BYTES, RecordError, VERSION};
 use nooterra_protocol::codec;
-use nooterra_protocol::entry::Class;
+use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 
 /// The fields of a record, and its body as it is stored.
@@ -58,6 +58,88 @@ impl<'a> Head<'a> {
         let class = class.ok_or(RecordError::Shape("its class is none that there is"))?;
         fields.key("stamp")?;
         Ok(Self { body, boot, class, kind, seq, stamp: fields.stamp()? })
+    }
+}
+
+/// The bytes of a record around what it says: those of [`Record::encode`](crate::Record::encode),
+/// without the tree of values that a [`Record`](crate::Record) holds.
+///
+/// # Errors
+/// [`RecordError::Codec`] when the entry has no canonical form, [`RecordError::TooLarge`].
+pub fn encode(
+    entry: &Entry,
+    class: Class,
+    seq: u64,
+    boot: u64,
+    stamp: Stamp,
+) -> Result<Vec<u8>, RecordError> {
+    // A map of `body` and `kind`, in this order.
+    let entry = codec::to_vec(entry)?;
+    let mut fields = Fields { at: 0, bytes: &entry };
+    fields.map()?;
+    fields.key("body")?;
+    let body = fields.item()?;
+    fields.key("kind")?;
+    let kind = fields.item()?;
+    let mut bytes = Vec::with_capacity(entry.len() + AROUND_BYTES);
+    begin(&mut bytes, 5, 7);
+    text(&mut bytes, "v");
+    begin(&mut bytes, 0, u64::from(VERSION));
+    text(&mut bytes, "seq");
+    begin(&mut bytes, 0, seq);
+    text(&mut bytes, "body");
+    bytes.extend_from_slice(body);
+    text(&mut bytes, "boot");
+    begin(&mut bytes, 0, boot);
+    text(&mut bytes, "kind");
+    bytes.extend_from_slice(kind);
+    text(&mut bytes, "class");
+    text(&mut bytes, class.name());
+    text(&mut bytes, "stamp");
+    begin(&mut bytes, 5, 3);
+    text(&mut bytes, "mono");
+    begin(&mut bytes, 0, stamp.mono.0);
+    text(&mut bytes, "wall");
+    match u64::try_from(stamp.wall.0) {
+        Ok(wall) => begin(&mut bytes, 0, wall),
+        // -1 - number, in RFC 8949 §3.1.
+        Err(_) => begin(&mut bytes, 1, stamp.wall.0.unsigned_abs() - 1),
+    }
+    text(&mut bytes, "trust");
+    text(&mut bytes, trust_name(stamp.trust));
+    if bytes.len() > MAX_RECORD_BYTES {
+        return Err(RecordError::TooLarge(bytes.len()));
+    }
+    Ok(bytes)
+}
+
+/// What stands around the entry of a record, at most.
+const AROUND_BYTES: usize = 128;
+
+/// A type and a number, in the shortest form.
+fn begin(bytes: &mut Vec<u8>, major: u8, number: u64) {
+    let (width, info) = match number {
+        // Below 24 it is the information itself.
+        0..24 => return bytes.push(major << 5 | number.to_be_bytes()[7]),
+        24..0x100 => (1, 24),
+        0x100..0x1_0000 => (2, 25),
+        0x1_0000..0x1_0000_0000 => (4, 26),
+        _ => (8, 27),
+    };
+    bytes.push(major << 5 | info);
+    bytes.extend_from_slice(&number.to_be_bytes()[8 - width..]);
+}
+
+fn text(bytes: &mut Vec<u8>, text: &str) {
+    begin(bytes, 3, text.len() as u64);
+    bytes.extend_from_slice(text.as_bytes());
+}
+
+const fn trust_name(trust: ClockTrust) -> &'static str {
+    match trust {
+        ClockTrust::Cloud => "cloud",
+        ClockTrust::Network => "network",
+        ClockTrust::Untrusted => "untrusted",
     }
 }
 
@@ -159,7 +241,10 @@ impl<'a> Fields<'a> {
 mod tests {
     use super::*;
     use crate::record::Record;
-    use nooterra_protocol::codec::Value;
+    use nooterra_protocol::codec::{Blob, Value};
+    use nooterra_protocol::command::{Asked, Source};
+    use nooterra_protocol::entry::{Gap, Link, Sample};
+    use nooterra_protocol::geometry::{Pose, Twist};
     use proptest::prelude::*;
 
     fn record(kind: &str, seq: u64, wall: i64) -> Record {
@@ -207,6 +292,38 @@ mod tests {
             prop_assert_eq!((head.seq, head.boot, head.class), (seq, 3, Class::Bulk));
             prop_assert_eq!((head.kind, head.stamp), (kind.as_str(), record.stamp));
             prop_assert_eq!(codec::from_slice::<Value>(head.body).unwrap(), record.body);
+        }
+
+        #[test]
+        fn a_record_that_is_written_at_once_is_the_one_that_is_written_through_a_tree(
+            text in "\\PC{0,400}", seq in any::<u64>(), boot in any::<u64>(), mono in any::<u64>(),
+            wall in any::<i64>(), trust in 0_usize..3, class in 0_usize..3, x in any::<u64>(),
+        ) {
+            let trust = [ClockTrust::Cloud, ClockTrust::Network, ClockTrust::Untrusted][trust];
+            let stamp = Stamp { mono: MonoNanos(mono), trust, wall: WallMillis(wall) };
+            let class = Class::ALL[class];
+            let pose = Pose { x: f64::from_bits(x), y: 0.5, yaw: -0.0 };
+            let sample = Sample {
+                allowed: Twist::new(f64::from_bits(mono), 0.1).into(),
+                asked: Asked::from(Twist::new(0.6, f64::from_bits(seq))),
+                battery: None,
+                limit_mps: 0.8,
+                pose,
+                source: Source::Skill,
+                twist: Twist::new(0.4, 0.1),
+            };
+            for entry in [
+                Entry::Link(Link { reason: Some(text.clone()), up: true }),
+                Entry::Gap(Gap { dropped: x, reason: text.clone() }),
+                Entry::Fact(Blob(text.clone().into_bytes())),
+                Entry::Sample(sample),
+                Entry::Link(Link { reason: None, up: false }),
+            ] {
+                let expected = Record::of_entry(&entry, class, seq, boot, stamp).unwrap();
+                let bytes = encode(&entry, class, seq, boot, stamp).unwrap();
+                prop_assert_eq!(&bytes, &expected.encode().unwrap());
+                prop_assert!(Head::read(&bytes).is_ok());
+            }
         }
 
         #[test]

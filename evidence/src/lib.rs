@@ -25,6 +25,7 @@ pub mod chain;
 pub mod checkpoint;
 pub mod cose;
 pub mod erase;
+mod hash;
 pub mod head;
 pub mod openings;
 pub mod proof;

@@ -4,12 +4,13 @@
 //! A pruned beginning of a journal leaves these roots behind, so that whoever kept a copy of
 //! what was pruned can show that it is what the journal held.
 
+use crate::hash;
 use nooterra_protocol::codec::Digest;
 
 /// Two neighbours one level up: SHA-256(0x01 ‖ left ‖ right).
 #[must_use]
 pub fn node(left: &Digest, right: &Digest) -> Digest {
-    Digest::of_parts(&[&[0x01], left.as_bytes(), right.as_bytes()])
+    hash::pair(0x01, left, right)
 }
 
 /// A growing tree.

@@ -9,6 +9,8 @@
 //! and signatures are over the bytes as they were stored or received, never over bytes that
 //! were encoded again. `#[serde(flatten)]` is banned: it loses the type of what it buffers.
 
+mod order;
+
 use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
@@ -18,6 +20,9 @@ pub use serde_cbor::Value;
 
 /// The deepest nesting that is accepted; the deepest of our own types needs 9.
 pub const MAX_DEPTH: usize = 32;
+
+/// Most of what is encoded is smaller.
+const ENCODED_BYTES: usize = 512;
 
 /// Why bytes are not an acceptable item, or a value cannot become one.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +49,13 @@ pub enum CodecError {
 /// # Errors
 /// [`CodecError::Encode`] when the value has no CBOR form.
 pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
-    // Through `Value`: its maps are ordered by encoded key, a struct's fields are not.
+    let mut bytes = Vec::with_capacity(ENCODED_BYTES);
+    let mut serializer = serde_cbor::Serializer::new(serde_cbor::ser::IoWrite::new(&mut bytes));
+    value.serialize(&mut serializer).map_err(CodecError::Encode)?;
+    if order::sort(&mut bytes).is_some() {
+        return Ok(bytes);
+    }
+    // Through `Value`, slowly: its maps are ordered by encoded key, whatever the keys are.
     let value = serde_cbor::value::to_value(value).map_err(CodecError::Encode)?;
     serde_cbor::to_vec(&value).map_err(CodecError::Encode)
 }

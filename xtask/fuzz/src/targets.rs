@@ -212,28 +212,38 @@ fn mended(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn salvage(bytes: &[u8]) {
-    let store = tempfile::tempdir().expect("a directory can be made");
+    // One folder for all inputs: to make and remove one takes most of a run.
+    thread_local! { static FOLDER: OnceCell<tempfile::TempDir> = const { OnceCell::new() }; }
+    FOLDER.with(|folder| {
+        let folder = folder.get_or_init(|| tempfile::tempdir().expect("a folder can be made"));
+        salvage_in(folder.path(), bytes);
+    });
+}
+
+fn salvage_in(store: &Path, bytes: &[u8]) {
     let mended: Vec<u8> = match bytes.windows(4).position(|four| four == b"NOOT") {
         Some(at) => [&bytes[..at], &mended(&bytes[at..])].concat(),
         None => bytes.to_vec(),
     };
     // As a segment of the log, and as sled's file.
     let name = if bytes.len().is_multiple_of(2) { log::name(1) } else { "db".to_owned() };
-    std::fs::write(store.path().join(name), &mended).expect("a file can be written");
-    let (found, files) = scan::scan(store.path()).expect("any file can be scanned");
+    let path = store.join(name);
+    std::fs::write(&path, &mended).expect("a file can be written");
+    let (found, files) = scan::scan(store).expect("any file can be scanned");
     for candidate in found.blocks.values().flatten() {
         // One that lies across the end cannot be read.
         if let Ok(block) = files.read(candidate) {
             assert!(!candidate.intact || Block::read(&block).is_ok());
         }
     }
-    let log = log::Log::open(store.path()).expect("any file can be read");
+    let log = log::Log::open(store).expect("any file can be read");
     let mut next = log.from(0);
     while let Some(first_seq) = next {
         let block = log.block(first_seq).expect("a block that was found can be read");
         assert!(block.is_some_and(|block| Block::read(&block).is_ok()));
         next = first_seq.checked_add(1).and_then(|after| log.from(after));
     }
+    std::fs::remove_file(&path).expect("a file that was written can be removed");
 }
 
 fn bundle(bytes: &[u8]) {

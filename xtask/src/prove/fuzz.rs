@@ -22,8 +22,11 @@ pub(crate) struct Options {
     /// How long, shared by the targets; each gets at least a second. 2 unless given.
     #[arg(long = "for", value_name = "MINUTES", value_parser = minutes)]
     patience: Option<Duration>,
+    /// So many inputs of each target instead, a seed for each million.
+    #[arg(long, value_name = "N", conflicts_with = "patience")]
+    runs: Option<u64>,
     /// Run one input and nothing else: what an earlier run found.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["patience", "seed"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["patience", "runs", "seed"])]
     input: Option<PathBuf>,
     /// Of libFuzzer's choices; the first that was never tried unless given.
     #[arg(long, value_name = "N")]
@@ -50,6 +53,12 @@ const HANG_S: u32 = 20;
 /// More memory than this for one input is a fault, MiB.
 const MEMORY_MIB: u32 = 2048;
 
+/// Inputs of one seed, where they are counted.
+const EACH: u64 = 1_000_000;
+
+/// For these: the slowest reader is given some hundred a second on a busy machine.
+const EACH_PATIENCE: Duration = Duration::from_secs(4 * 3600);
+
 /// libFuzzer looks at its clock now and then; after this it is cut off.
 const GRACE: Duration = Duration::from_secs(120);
 
@@ -72,7 +81,54 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         };
         return fuzzer.repeat(target, input);
     }
+    if let Some(runs) = options.runs {
+        let mut say = |part: f64, what: &str| println!("{:3.0} %  {what}", part * 100.0);
+        let all = fuzzer.runs(&named, runs, options.seed, &mut say)?;
+        for fuzzed in &all {
+            println!("{fuzzed}");
+            fuzzed.found.iter().for_each(|said| println!("{said}"));
+        }
+        return Ok(all.iter().all(|fuzzed| fuzzed.found.is_none()));
+    }
     fuzzer.go(&named, options.patience.unwrap_or(super::PATIENCE), options.seed)
+}
+
+/// So many inputs of each of these targets; `say` is told what part of it is done.
+pub(super) fn runs(
+    targets: &[&str],
+    runs: u64,
+    seed: Option<u64>,
+    say: &mut dyn FnMut(f64, &str),
+) -> Result<Vec<Fuzzed>> {
+    let fuzzer = Fuzzer::build()?;
+    let seed = seed.map(u32::try_from).transpose().context("libFuzzer's seeds have 32 bits")?;
+    let names: Vec<String> = targets.iter().map(|name| (*name).to_owned()).collect();
+    fuzzer.runs(&fuzzer.named(&names)?, runs, seed, say)
+}
+
+/// What came of one target.
+#[derive(Debug)]
+pub(super) struct Fuzzed {
+    edges: u64,
+    executions: u64,
+    /// What it said where it found something, and how to repeat that.
+    pub(super) found: Option<String>,
+    seeds: (u32, u32),
+    /// In all runs that the ledger knows.
+    so_far: u64,
+    target: String,
+}
+
+impl std::fmt::Display for Fuzzed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { edges, executions, found, seeds: (first, last), so_far, target } = self;
+        let found = if found.is_some() { "FAILED" } else { "nothing found" };
+        write!(
+            f,
+            "{target}: {executions} inputs, seeds {first} to {last}, {edges} edges reached, "
+        )?;
+        write!(f, "{found}; {so_far} inputs so far")
+    }
 }
 
 /// Every target, for so long; false when something was found.
@@ -143,8 +199,10 @@ impl Fuzzer {
             // libFuzzer takes 0 for a seed of its own choice.
             let next = || u32::try_from(ledger.next()).unwrap_or(1);
             let seed = seed.unwrap_or_else(next).max(1);
-            let found = self.one(target, share, seed)?;
+            let (stats, found) = self.one(target, Amount::Time(share), seed)?;
+            println!("{target}: {stats}, seed {seed}");
             ledger.note(u64::from(seed), &commit, found.is_none());
+            ledger.add_executions(stats.executions);
             ledger.store(&path)?;
             if let Some(said) = found {
                 holds = false;
@@ -154,8 +212,52 @@ impl Fuzzer {
         Ok(holds)
     }
 
+    /// So many inputs of each target, a seed for each [`EACH`] of them.
+    fn runs(
+        &self,
+        targets: &[&str],
+        runs: u64,
+        seed: Option<u32>,
+        say: &mut dyn FnMut(f64, &str),
+    ) -> Result<Vec<Fuzzed>> {
+        let (commit, mut all) = (commit(), Vec::new());
+        let rounds = runs.div_ceil(EACH).max(1);
+        for (nth, target) in targets.iter().enumerate() {
+            let path = self.folder.join(format!("{target}.json"));
+            let mut ledger = Ledger::load(&path)?;
+            let next = || u32::try_from(ledger.next()).unwrap_or(1);
+            let first = seed.unwrap_or_else(next).max(1);
+            let mut fuzzed = Fuzzed {
+                edges: 0,
+                executions: 0,
+                found: None,
+                seeds: (first, first),
+                so_far: 0,
+                target: (*target).to_owned(),
+            };
+            for (round, seed) in (0..rounds).zip(first..) {
+                let done = nth as f64 + round as f64 / rounds as f64;
+                say(done / targets.len() as f64, &format!("{target}, seed {seed}"));
+                let left = runs.saturating_sub(round * EACH).min(EACH);
+                let (stats, found) = self.one(target, Amount::Runs(left), seed)?;
+                ledger.note(u64::from(seed), &commit, found.is_none());
+                ledger.add_executions(stats.executions);
+                ledger.store(&path)?;
+                fuzzed.executions += stats.executions;
+                (fuzzed.edges, fuzzed.seeds.1) = (stats.edges, seed);
+                if found.is_some() {
+                    fuzzed.found = found;
+                    break;
+                }
+            }
+            fuzzed.so_far = ledger.executions();
+            all.push(fuzzed);
+        }
+        Ok(all)
+    }
+
     /// Fuzzes one target; what it said where it found something.
-    fn one(&self, target: &str, share: Duration, seed: u32) -> Result<Option<String>> {
+    fn one(&self, target: &str, amount: Amount, seed: u32) -> Result<(Stats, Option<String>)> {
         let [corpus, seeds, faults] = ["corpus", "seeds", "found"].map(|kind| {
             let folder = self.folder.join(kind).join(target);
             std::fs::create_dir_all(&folder)
@@ -167,16 +269,22 @@ impl Fuzzer {
         command
             .env("NOOTERRA_FUZZ_SEEDS", &seeds)
             .arg(format!("-seed={seed}"))
-            .arg(format!("-max_total_time={}", share.as_secs()))
+            .arg(match amount {
+                Amount::Runs(runs) => format!("-runs={runs}"),
+                Amount::Time(share) => format!("-max_total_time={}", share.as_secs()),
+            })
             .arg(format!("-artifact_prefix={}/", faults.display()))
             .args([format!("-timeout={HANG_S}"), format!("-rss_limit_mb={MEMORY_MIB}")])
             .args(["-print_final_stats=1", "-use_value_profile=1", "-max_len=65536"])
             .args([&corpus, &seeds]);
-        let (status, said) = process::output_within(&mut command, share + GRACE)?;
+        let patience = match amount {
+            Amount::Runs(_) => EACH_PATIENCE,
+            Amount::Time(share) => share + GRACE,
+        };
+        let (status, said) = process::output_within(&mut command, patience)?;
         let stats = Stats::read(&said);
-        println!("{target}: {stats}, seed {seed}");
         if status.is_some_and(|status| status.success()) {
-            return Ok(None);
+            return Ok((stats, None));
         }
         let file = said.lines().find_map(|line| line.split_once("Test unit written to "));
         let repeat = match file {
@@ -184,7 +292,7 @@ impl Fuzzer {
             None => format!("cargo xtask prove fuzz {target} --seed {seed}"),
         };
         let why = if status.is_some() { "FAILED" } else { "hangs, and was cut off" };
-        Ok(Some(format!("{said}\n{target}: {why}\nrepeat it: {repeat}")))
+        Ok((stats, Some(format!("{said}\n{target}: {why}\nrepeat it: {repeat}"))))
     }
 
     /// Runs one input.
@@ -209,6 +317,13 @@ impl Fuzzer {
         command.current_dir(&self.folder).env("NOOTERRA_FUZZ", target);
         command
     }
+}
+
+/// How much of one target.
+#[derive(Clone, Copy, Debug)]
+enum Amount {
+    Runs(u64),
+    Time(Duration),
 }
 
 /// What libFuzzer says of a run.

@@ -17,6 +17,9 @@ pub(crate) struct Ledger {
 #[serde(deny_unknown_fields)]
 struct Run {
     commit: String,
+    /// Of a fuzzer: inputs that were tried.
+    #[serde(default)]
+    executions: u64,
     first: u64,
     held: bool,
     last: u64,
@@ -55,9 +58,22 @@ impl Ledger {
         match self.runs.last_mut().filter(follows) {
             Some(run) => run.last = seed,
             None => {
-                self.runs.push(Run { commit: commit.to_owned(), first: seed, held, last: seed });
+                let commit = commit.to_owned();
+                self.runs.push(Run { commit, executions: 0, first: seed, held, last: seed });
             }
         }
+    }
+
+    /// Adds what a fuzzer tried with the seed that was noted last.
+    pub(crate) fn add_executions(&mut self, executions: u64) {
+        if let Some(run) = self.runs.last_mut() {
+            run.executions = run.executions.saturating_add(executions);
+        }
+    }
+
+    /// What a fuzzer has tried so far.
+    pub(crate) fn executions(&self) -> u64 {
+        self.runs.iter().map(|run| run.executions).fold(0, u64::saturating_add)
     }
 
     /// Seeds tried, repeated ones as often as they were.
@@ -102,7 +118,10 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.note(u64::MAX, "abc", true);
         ledger.note(0, "abc", false);
-        ledger.runs.push(Run { commit: String::new(), first: 9, held: true, last: 3 });
+        let commit = String::new();
+        ledger.runs.push(Run { commit, executions: u64::MAX, first: 9, held: true, last: 3 });
+        ledger.add_executions(7);
+        assert_eq!(ledger.executions(), u64::MAX);
         assert_eq!((ledger.next(), ledger.tried()), (u64::MAX, 3));
     }
 

@@ -7,10 +7,12 @@
 //! run is kept in `target/prove`, so that the next run goes on with seeds that were never
 //! tried, and a failure prints the one command that repeats it.
 //!
+//! [`blackbox`] shows what the journal promises, item by item, with all cases of its tests.
 //! [`fuzz`] is the part that is led by coverage, [`soak`] the one that takes long. [`million`]
 //! draws very many cases of the gate's laws; [`coverage`], [`miri`], [`mutants`] and [`no_panic`]
 //! ask how good the gate's tests and its code are.
 
+mod blackbox;
 mod coverage;
 pub(crate) mod fuzz;
 mod ledger;
@@ -55,6 +57,9 @@ pub(crate) struct Options {
 /// What has options of its own.
 #[derive(clap::Subcommand, Clone, Debug)]
 enum Only {
+    /// What the black box promises, item by item: power cuts, kills, flipped bits, forgeries,
+    /// fuzzing, the soak. With --for: its tests, seed after seed.
+    Blackbox(blackbox::Options),
     /// Which regions of the gate its tests run through; fails below 95 %.
     Coverage(coverage::Options),
     /// Bytes from outside, led on by what code they reach; needs a C++ compiler.
@@ -78,6 +83,12 @@ const CASE_PATIENCE: Duration = Duration::from_secs(300);
 /// Tries seed after seed; false when one failed.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     match &options.only {
+        Some(Only::Blackbox(options)) => {
+            return match options.patience {
+                Some(patience) => try_areas(&[Area::Blackbox], patience, options.seed, false),
+                None => blackbox::run(options),
+            };
+        }
         Some(Only::Coverage(options)) => return coverage::run(options),
         Some(Only::Fuzz(options)) => return fuzz::run(options),
         Some(Only::Miri(options)) => return miri::run(options),
@@ -93,7 +104,6 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         let laws = Area::Gate.suites().iter().find(|suite| suite.program == million::PROGRAM);
         return million::run(laws.map_or(&[], |suite| suite.tests), cases, options.seed);
     }
-    let folder = toolchain::root().join("target/prove");
     let all = Area::value_variants();
     let areas: &[Area] = if options.areas.is_empty() { all } else { &options.areas };
     let patience = match (options.patience, options.seed) {
@@ -101,7 +111,18 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         (None, Some(_)) => Duration::ZERO,
         (None, None) => PATIENCE,
     };
-    let fuzzes = options.areas.is_empty() && fuzz::has_compiler();
+    try_areas(areas, patience, options.seed, options.areas.is_empty())
+}
+
+/// Seed after seed of each area, and of the fuzzer.
+fn try_areas(
+    areas: &[Area],
+    patience: Duration,
+    seed: Option<u64>,
+    with_fuzzer: bool,
+) -> Result<bool> {
+    let folder = toolchain::root().join("target/prove");
+    let fuzzes = with_fuzzer && fuzz::has_compiler();
     let parts = areas.len().max(1) + usize::from(fuzzes);
     let share = patience / u32::try_from(parts).unwrap_or(u32::MAX);
     let commit = commit();
@@ -111,7 +132,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         let path = folder.join(format!("{}.json", area.name()));
         let mut ledger = Ledger::load(&path)?;
         let end = Instant::now() + share;
-        let first = options.seed.unwrap_or_else(|| ledger.next());
+        let first = seed.unwrap_or_else(|| ledger.next());
         let mut seed = first;
         loop {
             let failed = try_seed(&programs, seed)?;
@@ -120,7 +141,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             if let Some(said) = failed {
                 holds = false;
                 println!("{}: seed {seed} FAILED\n{said}", area.name());
-                println!("repeat it: cargo xtask prove {} --seed {seed}", area.name());
+                println!("repeat it: cargo xtask prove {}", area.repeat(seed));
             }
             if Instant::now() >= end {
                 break;
@@ -135,8 +156,8 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         );
     }
     if fuzzes {
-        holds &= fuzz::run_all(share, options.seed)?;
-    } else if options.areas.is_empty() {
+        holds &= fuzz::run_all(share, seed)?;
+    } else if with_fuzzer {
         println!("fuzz: skipped, there is no C++ compiler; apt-get install g++");
     }
     Ok(holds)
@@ -147,22 +168,22 @@ type Built = (PathBuf, &'static Suite);
 
 fn build(area: Area) -> Result<Vec<Built>> {
     toolchain::ensure_wasm_target()?;
-    area.suites()
-        .iter()
-        .map(|suite| {
-            let mut command = toolchain::cargo();
-            command.args(["test", "--no-run", "--package", suite.package]);
-            let name = if suite.program.is_empty() {
-                command.arg("--lib");
-                suite.package.replace('-', "_")
-            } else {
-                command.args(["--test", suite.program]);
-                suite.program.to_owned()
-            };
-            let built = toolchain::build(&mut command)?;
-            Ok((test_program(&built, &name)?, suite))
-        })
-        .collect()
+    let build = |suite: &'static Suite| Ok((build_suite(suite.package, suite.program)?, suite));
+    area.suites().iter().map(build).collect()
+}
+
+/// The test program of a package; of its unit tests where `program` is empty.
+fn build_suite(package: &str, program: &str) -> Result<PathBuf> {
+    let mut command = toolchain::cargo();
+    command.args(["test", "--no-run", "--package", package]);
+    let name = if program.is_empty() {
+        command.arg("--lib");
+        package.replace('-', "_")
+    } else {
+        command.args(["--test", program]);
+        program.to_owned()
+    };
+    test_program(&toolchain::build(&mut command)?, &name)
 }
 
 /// Cargo adds a hash to a test program's name.
@@ -250,6 +271,22 @@ fn shown(path: &Path) -> impl std::fmt::Display + '_ {
     path.display()
 }
 
+/// Whether a test of this full name is written in the program of a package.
+#[cfg(test)]
+fn is_in_sources(package: &str, program: &str, test: &str) -> bool {
+    let dir = package_dir(package);
+    let (module, name) = test.rsplit_once("::").unwrap_or(("", test));
+    let file = if program.is_empty() {
+        let module = module.strip_suffix("::tests").unwrap_or(module);
+        dir.join("src").join(module.replace("::", "/")).with_extension("rs")
+    } else {
+        dir.join("tests").join(program).with_extension("rs")
+    };
+    // Laws of the harness are named in a macro's call, one to a line.
+    let source = std::fs::read_to_string(file).unwrap_or_default();
+    source.contains(&format!("fn {name}(")) || source.contains(&format!("\n    {name}\n"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,24 +296,11 @@ mod tests {
         for area in Area::value_variants() {
             for suite in area.suites() {
                 for test in suite.tests {
-                    let name = test.rsplit("::").next().unwrap();
-                    assert!(is_in_sources(suite, test, name), "{}: {test}", suite.package);
+                    let there = is_in_sources(suite.package, suite.program, test);
+                    assert!(there, "{}: {test}", suite.package);
                 }
             }
         }
-    }
-
-    fn is_in_sources(suite: &Suite, test: &str, name: &str) -> bool {
-        let dir = package_dir(suite.package);
-        let file = if suite.program.is_empty() {
-            let module = test.split("::tests::").next().unwrap();
-            dir.join("src").join(module.replace("::", "/")).with_extension("rs")
-        } else {
-            dir.join("tests").join(suite.program).with_extension("rs")
-        };
-        // Laws of the harness are named in a macro's call, one to a line.
-        let source = std::fs::read_to_string(file).unwrap_or_default();
-        source.contains(&format!("fn {name}(")) || source.contains(&format!("\n    {name}\n"))
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! `cargo xtask prove soak [--minutes N]`: a robot's work for as long as one likes, with memory
 //! and disk watched and drawn.
 //!
-//! The program is `blackbox/examples/soak.rs`, in release. A leak shows as a second half that is
+//! The program is `blackbox/examples/soak.rs`, in release; its samples and the drawing stay in
+//! `target/prove/soak`. A leak shows as a second half that is
 //! larger than the first: what is compared is the largest of each, so that a plateau with teeth
 //! (segments of the store, dumps) is none.
 
 use super::minutes;
-use crate::process;
+use crate::progress::Progress;
 use crate::report::{esc, px};
 use crate::toolchain;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use std::fmt::Write as _;
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Of `cargo xtask prove soak`.
@@ -21,7 +24,19 @@ pub(crate) struct Options {
     /// How long. 60 unless given; below 10 the store's file has not come to its plateau.
     #[arg(long, value_name = "MINUTES", value_parser = minutes, default_value = "60")]
     minutes: Duration,
+    /// Judge and draw these samples of an earlier run instead: what the program printed.
+    #[arg(long, value_name = "FILE", conflicts_with = "minutes")]
+    samples: Option<PathBuf>,
 }
+
+/// The samples of the last run, in its folder.
+const SAMPLES: &str = "soak.jsonl";
+
+/// Shorter there are too few samples to judge.
+const LEAST: Duration = Duration::from_secs(30);
+
+/// Between two lines that stay, seconds.
+const NOTED_S: f64 = 300.0;
 
 /// What the second half may take beyond the first in memory: what the allocator and the store's
 /// cache move by.
@@ -57,9 +72,37 @@ type Number = fn(&Sample) -> u64;
 
 /// Works, watches, draws; false when it grew.
 pub(crate) fn run(options: &Options) -> Result<bool> {
-    let folder = toolchain::root().join("target/prove/soak");
+    let folder = folder();
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make {}", folder.display()))?;
+    let said = match &options.samples {
+        Some(samples) => std::fs::read_to_string(samples)
+            .with_context(|| format!("cannot read {}", samples.display()))?,
+        None => work(&folder, options.minutes.max(LEAST))?,
+    };
+    let samples = read(&said)?;
+    let kept = folder.join(SAMPLES);
+    std::fs::write(&kept, &said).with_context(|| format!("cannot write {}", kept.display()))?;
+    let drawn = folder.join("soak.svg");
+    std::fs::write(&drawn, svg(&samples))
+        .with_context(|| format!("cannot write {}", drawn.display()))?;
+    let verdict = judge(&samples)?;
+    println!("{}\nsoak: {}; drawn in {}", verdict.text, verdict.name(), drawn.display());
+    Ok(verdict.holds)
+}
+
+/// What the last soak that came to its end says; `None` before the first.
+pub(super) fn last() -> Result<Option<Judged>> {
+    match std::fs::read_to_string(folder().join(SAMPLES)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        said => Ok(Some(judge(&read(&said.context("cannot read the last soak")?)?)?)),
+    }
+}
+
+/// Builds the program and has it work for so long; its samples.
+fn work(folder: &Path, span: Duration) -> Result<String> {
+    let mut progress = Progress::new(2, false, false);
+    let step = progress.step("building the soak");
     let built = toolchain::build(toolchain::cargo().args([
         "build",
         "--release",
@@ -68,24 +111,52 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         "--example",
         "soak",
     ]))?;
-    let seconds = options.minutes.as_secs().max(30);
-    println!("soak: {seconds} s");
+    step.done("ready");
+    let seconds = span.as_secs();
     let mut command = Command::new(toolchain::named(&built, "soak")?);
-    command.arg("--dir").arg(&folder).arg("--seconds").arg(seconds.to_string());
-    let output = process::output(&mut command)?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    std::fs::write(folder.join("soak.jsonl"), said.as_bytes())
-        .context("cannot keep the samples")?;
-    if !output.status.success() {
-        bail!("the soak ended early: {}", String::from_utf8_lossy(&output.stderr));
+    command.arg("--dir").arg(folder).arg("--seconds").arg(seconds.to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let step = progress.step("a robot's work at full rate, pruning all the time");
+    // Its panics are the explanation, and stand on the terminal.
+    let mut child = command.spawn().context("cannot start the soak")?;
+    let out = child.stdout.take().context("the soak has no output")?;
+    let (mut said, mut noted) = (String::new(), 0.0);
+    for line in BufReader::new(out).lines() {
+        let line = line.context("cannot read what the soak says")?;
+        if let Ok(sample) = serde_json::from_str::<Sample>(&line) {
+            let looks = looks(&sample);
+            step.part(sample.t / seconds as f64, &looks);
+            if sample.t >= noted {
+                noted += NOTED_S;
+                step.note(&looks);
+            }
+        }
+        said.push_str(&line);
+        said.push('\n');
     }
-    let samples = read(&said)?;
-    let drawn = folder.join("soak.svg");
-    std::fs::write(&drawn, svg(&samples))
-        .with_context(|| format!("cannot write {}", drawn.display()))?;
-    let verdict = judge(&samples)?;
-    println!("{}\nsoak: drawn in {}", verdict.text, drawn.display());
-    Ok(verdict.holds)
+    let status = child.wait().context("cannot wait for the soak")?;
+    if !status.success() {
+        bail!("the soak ended early ({status}); what it said is above");
+    }
+    step.done("worked to its end, and its journal verifies");
+    Ok(said)
+}
+
+/// A sample for people.
+fn looks(sample: &Sample) -> String {
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    format!(
+        "{:.0} min: PSS {:.1} MiB, disk {:.1} MiB, {} records, {} of them pruned",
+        sample.t / 60.0,
+        mib(sample.pss),
+        mib(sample.disk),
+        sample.records,
+        sample.pruned
+    )
+}
+
+fn folder() -> PathBuf {
+    toolchain::root().join("target/prove/soak")
 }
 
 fn read(said: &str) -> Result<Vec<Sample>> {
@@ -95,9 +166,16 @@ fn read(said: &str) -> Result<Vec<Sample>> {
         .collect()
 }
 
-struct Judged {
-    holds: bool,
-    text: String,
+/// What the samples say.
+pub(super) struct Judged {
+    pub(super) holds: bool,
+    pub(super) text: String,
+}
+
+impl Judged {
+    const fn name(&self) -> &'static str {
+        if self.holds { "held" } else { "FAILED" }
+    }
 }
 
 fn judge(samples: &[Sample]) -> Result<Judged> {
@@ -109,7 +187,7 @@ fn judge(samples: &[Sample]) -> Result<Judged> {
     let most =
         |half: &[Sample], what: Number| half.iter().map(what).max().unwrap_or_default() as f64;
     let mib = |bytes: f64| bytes / f64::from(1 << 20);
-    let (mut holds, mut text) = (true, String::new());
+    let (mut holds, mut text) = (true, format!("soak: {:.0} minutes\n", last.t / 60.0));
     for (name, what) in [("PSS", (|s: &Sample| s.pss) as Number), ("RSS", |s| s.rss)] {
         let (before, after) = (most(first, what), most(second, what));
         let held = after <= before + MEMORY_SLACK;

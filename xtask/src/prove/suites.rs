@@ -41,6 +41,12 @@ impl Area {
         }
     }
 
+    /// What repeats a seed of it: `prove blackbox` by itself shows promises.
+    pub(super) fn repeat(self, seed: u64) -> String {
+        let only_it = if self == Self::Blackbox { " --for 0" } else { "" };
+        format!("{}{only_it} --seed {seed}", self.name())
+    }
+
     pub(super) const fn suites(self) -> &'static [Suite] {
         match self {
             Self::Blackbox => BLACKBOX,
