@@ -138,6 +138,8 @@ pub struct Authority {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Skills {
+    /// The most that compiled code may take on the disk, MiB, 0 to 1024; 0 keeps none.
+    pub compiled_mib: u32,
     /// The most that any skill is given; its manifest must ask for it too.
     pub grant: BTreeSet<Capability>,
     /// What the record of a skill's inputs may take, KiB in a second, 1 to 1024.
@@ -224,7 +226,12 @@ const fn trial_s() -> u32 {
 
 impl Default for Skills {
     fn default() -> Self {
-        Self { grant: BTreeSet::new(), input_kib_per_s: 64, trusted_keys_dir: "skill-keys".into() }
+        Self {
+            compiled_mib: 64,
+            grant: BTreeSet::new(),
+            input_kib_per_s: 64,
+            trusted_keys_dir: "skill-keys".into(),
+        }
     }
 }
 
@@ -325,6 +332,7 @@ impl Config {
         range(path, "control.realtime_priority", self.control.realtime_priority, 1, 99)?;
         self.blackbox.check(path)?;
         self.flight.check(path)?;
+        range(path, "skills.compiled_mib", self.skills.compiled_mib, 0, 1024)?;
         range(path, "skills.input_kib_per_s", self.skills.input_kib_per_s, 1, 1024)?;
         range(path, "policy.trial_s", self.policy.trial_s, 10, 86_400)?;
         range(path, "link.keep_alive_s", self.link.keep_alive_s, 5, 60)?;

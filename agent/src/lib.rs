@@ -6,6 +6,7 @@
 //! - [`identity`] — device key, certificate, enrolment.
 //! - [`control`] — the loop that alone moves the robot.
 //! - [`incident`] — what somebody will ask about.
+//! - [`installed`] — versions of skills: on trial, active, the one before, given up.
 //! - [`jobs`] — plans, skills, facts.
 //! - [`link`] — the channel; what goes up is read from the journal, what comes down is
 //!   verified, journalled and then acted on.
@@ -42,6 +43,7 @@ mod flight;
 pub mod http;
 pub mod identity;
 pub mod incident;
+pub mod installed;
 pub mod jobs;
 pub mod link;
 pub mod policy_file;

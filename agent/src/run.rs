@@ -30,6 +30,7 @@ use crate::flight::{self, Flight};
 use crate::http::{Client, HttpError};
 use crate::identity::{self, Identity, IdentityError};
 use crate::incident::Incidents;
+use crate::installed::Installed;
 use crate::jobs::{Facts, Jobs, Runner, RunnerParts, Shelf, SystemPace};
 use crate::link::{Channel, Downlink, DownlinkParts};
 use crate::start;
@@ -268,7 +269,7 @@ impl Daemon {
         });
         let view = Arc::new(View::default());
         runtime.spawn(place::follow(Arc::clone(authority), policy.clone(), Arc::clone(&view)));
-        let host = Arc::new(Host::new(HostOptions::default())?);
+        let host = Arc::new(host(config)?);
         let stamps: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);
         let facts = Facts::new(&config.robot.id, handle.clone(), identity.signer(), stamps)?;
         let recorded = flight::options(&config.flight, config.control.rate_hz);
@@ -513,6 +514,20 @@ fn keep_floor(clock: &SystemClock, journal: &JournalHandle) {
     if !matches!(kept, Ok(Ok(()))) {
         warn!("the latest trusted time is not kept");
     }
+}
+
+/// The sandbox, with its compiled code on the disk where there is a place for it.
+fn host(config: &Config) -> Result<Host, HostError> {
+    let host = Host::new(HostOptions::default())?;
+    let installed = Installed::new(config.state.skills_dir());
+    Ok(match installed.compiled_code(config.skills.compiled_mib) {
+        Ok(Some(code)) => host.with_disk(code),
+        Ok(None) => host,
+        Err(error) => {
+            warn!(%error, "compiled code is not kept; skills are compiled at each start");
+            host
+        }
+    })
 }
 
 fn shelf(

@@ -159,6 +159,7 @@ fn follow(
         | Entry::SkillLog(_)
         | Entry::SkillChecked(_)
         | Entry::SkillInput(_)
+        | Entry::SkillInstall(_)
         | Entry::SkillSensor(_)
         | Entry::SkillStep(_)
         | Entry::Sample(_)

@@ -28,19 +28,17 @@ pub enum DeltaError {
 
 /// Appends `row` as its difference from `before`.
 pub fn encode(before: &[u8], row: &[u8], into: &mut Vec<u8>) {
-    let difference = |at: usize| row[at] ^ before.get(at).copied().unwrap_or(0);
-    let unchanged_from = |at: usize| (at..row.len()).take_while(|at| difference(*at) == 0).count();
     put_count(row.len(), into);
     let mut at = 0;
     while at < row.len() {
-        let unchanged = unchanged_from(at);
+        let unchanged = unchanged_from(before, row, at);
         let begin = at + unchanged;
         let mut end = begin;
         loop {
-            while end < row.len() && difference(end) != 0 {
+            while end < row.len() && row[end] != before.get(end).copied().unwrap_or(0) {
                 end += 1;
             }
-            let gap = unchanged_from(end);
+            let gap = unchanged_from(before, row, end);
             if gap > BRIDGED || end + gap == row.len() {
                 break;
             }
@@ -48,9 +46,24 @@ pub fn encode(before: &[u8], row: &[u8], into: &mut Vec<u8>) {
         }
         put_count(unchanged, into);
         put_count(end - begin, into);
-        into.extend((begin..end).map(difference));
+        let known = end.min(before.len()).max(begin);
+        let old = before.get(begin..known).unwrap_or_default();
+        into.extend(row[begin..known].iter().zip(old).map(|(new, old)| new ^ old));
+        into.extend_from_slice(&row[known..end]);
         at = end;
     }
+}
+
+/// How many bytes from `at` on are as they were: eight at once, because most are.
+fn unchanged_from(before: &[u8], row: &[u8], at: usize) -> usize {
+    const WORD: usize = size_of::<u64>();
+    let (new, old) = (&row[at..], before.get(at..).unwrap_or_default());
+    let ((new_words, _), (old_words, _)) = (new.as_chunks::<WORD>(), old.as_chunks::<WORD>());
+    let same = new_words.iter().zip(old_words).take_while(|(new, old)| new == old).count() * WORD;
+    let rest = new[same..].iter().enumerate();
+    let same_byte =
+        |(nth, byte): &(usize, &u8)| **byte == old.get(same + *nth).copied().unwrap_or(0);
+    same + rest.take_while(same_byte).count()
 }
 
 /// Reads the row at `at` of `bytes`, moves `at` behind it, and leaves it in `row`, which holds

@@ -13,6 +13,7 @@ use crate::policy::Sensor;
 use crate::policy_part::PolicyPart;
 use crate::private::{Opening, Private, PrivateError, Salts, Sealer};
 use crate::shadow::Shadow;
+use crate::skill_install::SkillInstall;
 use crate::start::{AsideRemoved, Crash};
 use serde::{Deserialize, Serialize};
 
@@ -154,6 +155,8 @@ pub enum Entry {
     SkillChecked(SkillChecked),
     /// What entered the running skill.
     SkillInput(SkillInput),
+    /// A version of a skill was installed, activated or rolled back.
+    SkillInstall(SkillInstall),
     /// What the running skill is given of a sensor changed.
     SkillSensor(SkillSensor),
     /// What the running skill asked for and said, when either changed.
@@ -191,6 +194,7 @@ impl Entry {
             Self::SkillLog(_) => "skill_log",
             Self::SkillChecked(_) => "skill_checked",
             Self::SkillInput(_) => "skill_input",
+            Self::SkillInstall(_) => "skill_install",
             Self::SkillSensor(_) => "skill_sensor",
             Self::SkillStep(_) => "skill_step",
             Self::Sample(_) => "sample",
@@ -215,6 +219,7 @@ impl Entry {
             | Self::SensorGated(_)
             | Self::PolicyStep(_)
             | Self::SkillChecked(_)
+            | Self::SkillInstall(_)
             | Self::SkillSensor(_)
             | Self::Stop(_) => Class::Critical,
             Self::Checkpoint(_)
@@ -265,6 +270,7 @@ impl Entry {
             | Self::Shadow(_)
             | Self::SkillChecked(_)
             | Self::SkillInput(_)
+            | Self::SkillInstall(_)
             | Self::SkillSensor(_)
             | Self::Sample(_)
             | Self::Stop(_)
@@ -297,6 +303,7 @@ impl Entry {
             Self::SkillLog(body) => codec::to_value(body),
             Self::SkillChecked(body) => codec::to_value(body),
             Self::SkillInput(body) => codec::to_value(body),
+            Self::SkillInstall(body) => codec::to_value(body),
             Self::SkillSensor(body) => codec::to_value(body),
             Self::SkillStep(body) => codec::to_value(body),
             Self::Sample(body) => codec::to_value(body),
@@ -330,6 +337,7 @@ impl Entry {
             "skill_log" => Self::SkillLog(codec::from_value(body)?),
             "skill_checked" => Self::SkillChecked(codec::from_value(body)?),
             "skill_input" => Self::SkillInput(codec::from_value(body)?),
+            "skill_install" => Self::SkillInstall(codec::from_value(body)?),
             "skill_sensor" => Self::SkillSensor(codec::from_value(body)?),
             "skill_step" => Self::SkillStep(codec::from_value(body)?),
             "sample" => Self::Sample(codec::from_value(body)?),

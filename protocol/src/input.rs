@@ -113,7 +113,9 @@ impl InputDraft {
     /// How many steps there were, and their rows; the draft is empty then.
     pub fn take(&mut self) -> (u32, Blob) {
         self.before.clear();
-        (std::mem::take(&mut self.count), Blob(std::mem::take(&mut self.rows)))
+        // The next record will be about as large.
+        let next = Vec::with_capacity(self.rows.len());
+        (std::mem::take(&mut self.count), Blob(std::mem::replace(&mut self.rows, next)))
     }
 }
 
@@ -157,7 +159,7 @@ fn write(row: &mut Vec<u8>, at: MonoNanos, seen: &Observation) {
             | flag(charge.value.charging, CHARGING)
             | flag(scan.is_some(), SCAN),
     );
-    let mut u64 = |number: u64| row.extend(number.to_le_bytes());
+    let mut u64 = |number: u64| row.extend_from_slice(&number.to_le_bytes());
     let Timed { at: pose_at, value: Pose { x, y, yaw } } = pose;
     let Timed { at: twist_at, value: Twist { linear, angular } } = twist;
     for time in [at, *pose_at, *twist_at, charge.at] {
@@ -171,8 +173,11 @@ fn write(row: &mut Vec<u8>, at: MonoNanos, seen: &Observation) {
         for number in [angle_min, angle_step, range_max] {
             u64(number.to_bits());
         }
-        for range in ranges {
-            row.extend(range.to_bits().to_le_bytes());
+        let begin = row.len();
+        row.resize(begin + size_of_val(ranges.as_slice()), 0);
+        let (places, _) = row[begin..].as_chunks_mut();
+        for (place, range) in places.iter_mut().zip(ranges) {
+            *place = range.to_bits().to_le_bytes();
         }
     }
 }

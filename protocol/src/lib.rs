@@ -44,6 +44,7 @@ pub mod rule;
 pub mod schedule;
 pub mod shadow;
 pub mod skill;
+pub mod skill_install;
 pub mod start;
 pub mod time;
 pub mod topic;

@@ -16,6 +16,7 @@ use nooterra_protocol::job::{TRANSITIONS, signers};
 use nooterra_protocol::keys::{Ed25519Key, Es256Key};
 use nooterra_protocol::plan::{Param, Plan, PlanStep, SkillRef};
 use nooterra_protocol::policy::PolicyDocument;
+use nooterra_protocol::skill_install::{SkillInstall, SkillInstallStep};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 use nooterra_protocol::uplink::{Ack, Batch};
 use std::fmt::Write as _;
@@ -168,8 +169,16 @@ fn an_incident_and_a_sensor_that_a_skill_is_refused() {
         skill: "patrol".parse().unwrap(),
         step: StepId::new("s1").unwrap(),
     };
+    let install = SkillInstall {
+        bundle: Some(Digest::of(b"bundle")),
+        reason: "it crashed in its first steps".to_owned(),
+        skill: Some("patrol".parse().unwrap()),
+        step: SkillInstallStep::RolledBack,
+        version: Some("1.2.0".to_owned()),
+    };
     for (name, entry) in [
         ("incident.hex", Entry::Incident(incident)),
+        ("skill_install.hex", Entry::SkillInstall(install)),
         ("skill_sensor.hex", Entry::SkillSensor(sensor)),
     ] {
         assert_eq!(entry.class(), Class::Critical);
@@ -183,7 +192,8 @@ fn an_incident_and_a_sensor_that_a_skill_is_refused() {
             let value = without.remove(key).unwrap();
             if value != Value::Null {
                 let parsed = Entry::parse(entry.kind(), Value::Map(without.clone()));
-                let optional = matches!(&parsed, Ok(Some(Entry::Incident(_))));
+                let optional =
+                    matches!(&parsed, Ok(Some(Entry::Incident(_) | Entry::SkillInstall(_))));
                 assert!(parsed.is_err() || optional, "{name} without {key:?}");
             }
             without.insert(key.clone(), Value::Integer(7));

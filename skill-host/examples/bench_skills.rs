@@ -27,11 +27,14 @@ use nooterra_protocol::observation::{Observation, Scan, Timed};
 use nooterra_protocol::plan::Param;
 use nooterra_protocol::time::MonoNanos;
 use nooterra_skill_host::{
-    Bundle, Host, HostOptions, NoPorts, Ports, Running, Session, Status, TrustedKeys, keygen, pack,
-    sign,
+    Bundle, CompiledCode, Host, HostOptions, NoPorts, Ports, Running, Session, Status, TrustedKeys,
+    keygen, pack, sign,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Store};
 
@@ -66,6 +69,9 @@ fn main() {
     let recorded = ours.open_with(Box::<Recording>::default());
     let (step, call) = steps(recorded, &bare, 0, samples(4000));
     figure("skills.step_recorded", Unit::Micros, &step, (FLOOR, &call));
+    let recorded = ours.open_with(Box::<Recording>::default());
+    let (step, call) = noisy_steps(recorded, &bare, samples(4000));
+    figure("skills.step_recorded_with_scan", Unit::Micros, &step, (FLOOR, &call));
     fuel(&component, &bare);
     suspend(&ours, &bare);
     let (opening, bare_opening) = in_turns(
@@ -91,12 +97,18 @@ fn main() {
         || Host::new(HostOptions::default()).unwrap().prepare(&ours.bundle).unwrap(),
         || drop(black_box(Bare::new(&component, false))),
     );
+    let again = |version: &str| {
+        let manifest = manifest.replace(&ours.bundle.manifest().version, version);
+        let packed = pack(&manifest, &component).unwrap();
+        let signature = sign(&packed, &keys.secret, None, "bench").unwrap();
+        Bundle::verify(&packed, &signature, &trusted).unwrap()
+    };
+    load([again("9.9.8"), again("9.9.9")], &bare);
     let what = "bare wasmtime: engine, compile, link";
     figure("skills.compile", Unit::Millis, &preparing, (what, &compiling));
     let what = "SHA-256 of the same bytes";
     figure("skills.verify", Unit::Micros, &verifying, (what, &hashing));
     memory(&ours);
-    twenty(&ours);
 
     let points: Vec<Mark> = [45, 90, 180, 360, 720, 1440, 2880]
         .map(|beams| {
@@ -105,6 +117,32 @@ fn main() {
         })
         .into();
     curve("skills.step_by_beams", "beams of the range sensor", Unit::Micros, FLOOR, &points);
+    // Last: it keeps this process on one core.
+    twenty(&ours);
+}
+
+/// Compiled code from the disk, read, authenticated, loaded and linked. Two bundles of the same
+/// component take turns in a host that keeps one in memory.
+fn load(bundles: [Bundle; 2], bare: &Bare) {
+    let dir = tempfile::tempdir().unwrap();
+    let code = CompiledCode::new(dir.path().to_owned(), [1; 32], u64::MAX);
+    let host = Host::new(HostOptions { compiled: 1, ..HostOptions::default() }).unwrap();
+    let host = host.with_disk(code);
+    host.prepare(&bundles[0]).unwrap();
+    let serialised = bare.component.serialize().unwrap();
+    let mut turn = 0;
+    let (loading, deserialising) = in_turns(
+        samples(1000),
+        1,
+        || {
+            turn += 1;
+            host.prepare(&bundles[turn % 2]).unwrap();
+        },
+        || drop(black_box(bare.load(&serialised))),
+    );
+    assert!(host.take_recompiled().is_empty(), "it was compiled and not loaded");
+    let what = "bare wasmtime: deserialising the same code from memory, link";
+    figure("skills.load_compiled", Unit::Micros, &loading, (what, &deserialising));
 }
 
 fn steps(mut session: Session, bare: &Bare, beams: u16, rounds: usize) -> (Samples, Samples) {
@@ -126,6 +164,39 @@ fn steps(mut session: Session, bare: &Bare, beams: u16, rounds: usize) -> (Sampl
             same.pose.x += STRIDE_M;
             let (_, status) = black_box(skill.call_step(&mut store, black_box(&same)).unwrap());
             assert!(matches!(status, wit::Status::Running(_)), "the floor stopped: {status:?}");
+        },
+    )
+}
+
+/// The same with 360 beams of which each is another at each step, as a sensor's noise makes them:
+/// what is recorded is not the same again.
+fn noisy_steps(mut session: Session, bare: &Bare, rounds: usize) -> (Samples, Samples) {
+    const SCANS: usize = 16;
+    let (mut store, skill) = bare.open();
+    let mut noise = 1_u32;
+    let mut seen: Vec<Observation> = (0..SCANS).map(|_| observation(360)).collect();
+    for range in seen.iter_mut().flat_map(|seen| &mut seen.scan.as_mut().unwrap().value.ranges) {
+        // Numerical Recipes' generator; millimetres of noise at some metres.
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *range += f32::from(u16::try_from(noise >> 16).unwrap()) * 1e-7;
+    }
+    let mut same: Vec<_> = seen.iter().map(handed_over).collect();
+    let (mut ours, mut theirs) = (0_u64, 0_u64);
+    let x = |turn: u64| turn as f64 * STRIDE_M;
+    in_turns(
+        rounds,
+        EACH,
+        || {
+            ours += 1;
+            let seen = &mut seen[ours as usize % SCANS];
+            seen.pose.value.x = x(ours);
+            drop(black_box(session.step(MonoNanos(ours * PERIOD_NS), black_box(seen)).unwrap()));
+        },
+        || {
+            theirs += 1;
+            let same = &mut same[theirs as usize % SCANS];
+            (same.at_nanos, same.pose.x) = (theirs * PERIOD_NS, x(theirs));
+            drop(black_box(skill.call_step(&mut store, black_box(same)).unwrap()));
         },
     )
 }
@@ -187,9 +258,12 @@ fn memory(ours: &Ours) {
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// Twenty skills at 50 Hz: steps that did not come of those that were due.
+/// Twenty skills at 50 Hz on one core: steps that did not come of those that were due. Beside
+/// them, on the same core and woken in the same rounds, as many threads that only count: what
+/// these miss, the machine did not give to anybody.
 fn twenty(ours: &Ours) {
     const SKILLS: usize = 20;
+    one_core();
     let period = std::time::Duration::from_millis(20);
     let rounds: u64 = if quick() { 50 } else { 500 };
     let route = Param::Points(vec![Point::new(FAR_M, 0.0)]);
@@ -200,11 +274,13 @@ fn twenty(ours: &Ours) {
         ours.host.start(&ours.bundle, &granted, "patrol", &params, ports, &[]).unwrap()
     };
     let skills: Vec<Running> = (0..SKILLS).map(|_| start()).collect();
+    let counting: Vec<_> = (0..SKILLS).map(|_| Counting::start()).collect();
     let mut seen = observation(360);
     let begun = std::time::Instant::now();
     for round in 1..=rounds {
         seen.pose.value.x += STRIDE_M;
-        for skill in &skills {
+        for (skill, counting) in skills.iter().zip(&counting) {
+            counting.wake();
             skill.observe(MonoNanos(round * PERIOD_NS), &seen);
         }
         ours.host.epoch_tick();
@@ -212,13 +288,67 @@ fn twenty(ours: &Ours) {
         std::thread::sleep(due.saturating_sub(begun.elapsed()));
     }
     let done: u64 = skills.iter().filter_map(Running::latest).map(|latest| latest.step).sum();
+    let counted_up: u64 = counting.into_iter().map(Counting::end).sum();
     let due = rounds * SKILLS as u64;
     counted(
         "skills.twenty_missed",
         "steps",
-        (due - done) as f64,
-        ("steps that were due", due as f64),
+        due.saturating_sub(done) as f64,
+        ("threads that only count, in the same rounds", due.saturating_sub(counted_up) as f64),
     );
+}
+
+/// This thread, and those that it starts from now on.
+fn one_core() {
+    let (mut core, this) = (nix::sched::CpuSet::new(), nix::unistd::Pid::from_raw(0));
+    let allowed = nix::sched::sched_getaffinity(this).unwrap();
+    let first = (0..nix::sched::CpuSet::count()).find(|core| allowed.is_set(*core).unwrap());
+    core.set(first.unwrap()).unwrap();
+    nix::sched::sched_setaffinity(this, &core).unwrap();
+}
+
+/// A thread that is woken as a skill's is, by one slot in which a newer number replaces an older
+/// one, and counts what it finds there.
+struct Counting {
+    slot: Arc<Slot>,
+    thread: JoinHandle<u64>,
+}
+
+#[derive(Default)]
+struct Slot {
+    over: AtomicBool,
+    woken: AtomicBool,
+}
+
+impl Counting {
+    fn start() -> Self {
+        let slot = Arc::<Slot>::default();
+        let ours = Arc::clone(&slot);
+        let thread = std::thread::spawn(move || {
+            let mut found = 0;
+            loop {
+                if ours.woken.swap(false, Ordering::SeqCst) {
+                    found += 1;
+                } else if ours.over.load(Ordering::SeqCst) {
+                    return found;
+                } else {
+                    std::thread::park();
+                }
+            }
+        });
+        Self { slot, thread }
+    }
+
+    fn wake(&self) {
+        self.slot.woken.store(true, Ordering::SeqCst);
+        self.thread.thread().unpark();
+    }
+
+    fn end(self) -> u64 {
+        self.slot.over.store(true, Ordering::SeqCst);
+        self.thread.thread().unpark();
+        self.thread.join().unwrap()
+    }
 }
 
 /// Ports that record what the skill sees, as the agent does before its journal.
@@ -291,6 +421,13 @@ impl Bare {
 
     fn link(&self) -> SkillPre<()> {
         link(&self.engine, &self.component)
+    }
+
+    #[allow(unsafe_code)]
+    fn load(&self, serialised: &[u8]) -> SkillPre<()> {
+        // SAFETY: serialised in this process, by this engine.
+        let component = unsafe { Component::deserialize(&self.engine, serialised) }.unwrap();
+        link(&self.engine, &component)
     }
 
     fn open(&self) -> (Store<()>, Skill) {

@@ -1,13 +1,15 @@
 //! The engine that all skills of a robot share: its settings, its compiled code, its ticks.
 
 use crate::bundle::Bundle;
+use crate::compiled::{CompiledCode, Unusable};
 use crate::engine;
 use crate::imports::{self, Import};
-use crate::ports::Ports;
+use crate::ports::{NoPorts, Ports};
 use crate::run::Running;
-use crate::session::{Guest, Opening, Session, SkillError, capability_name};
+use crate::session::{self, Guest, Opening, Session, SkillError, capability_name};
 use crate::world::SkillPre;
 use nooterra_protocol::codec::Digest;
+use nooterra_protocol::ids::SkillId;
 use nooterra_protocol::plan::Param;
 use nooterra_protocol::skill::{COMPONENT_FILE, Capability};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,6 +23,9 @@ use wasmtime::component::{Component, Linker};
 /// The stack of a skill's thread, bytes: what its code may use, and as much again for the
 /// host's own calls. Small, because an agent that locks its memory has all of it resident.
 pub(crate) const THREAD_STACK_BYTES: usize = 1024 * 1024;
+
+/// So many notes of [`Host::take_recompiled`] wait at most.
+const MAX_RECOMPILED: usize = 64;
 
 /// How the engine is set up.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +56,19 @@ pub enum HostError {
     /// [`HostOptions::tick`] is zero.
     #[error("a tick of no length cannot count a deadline; 10 ms is usual")]
     Tick,
+}
+
+/// Compiled code that was on the disk, was not used, and was made anew.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Recompiled {
+    /// SHA-256 of the bundle file.
+    pub bundle: Digest,
+    /// Why, in one line.
+    pub reason: String,
+    /// Whose it was to be.
+    pub skill: SkillId,
+    /// As its manifest has it.
+    pub version: String,
 }
 
 /// Why a skill is not started.
@@ -122,10 +140,13 @@ pub enum StartError {
 /// skill's code, and passes all others on to whoever answered them before.
 pub struct Host {
     compiled: Mutex<VecDeque<(Digest, Arc<SkillPre<Guest>>)>>,
+    /// What is kept of that on the disk.
+    disk: Option<CompiledCode>,
     engine: Engine,
     /// Made when a skill needs it: counting slows down all code, so that it is another engine.
     fuelled: OnceLock<Engine>,
     options: HostOptions,
+    recompiled: Mutex<VecDeque<Recompiled>>,
 }
 
 impl fmt::Debug for Host {
@@ -144,7 +165,27 @@ impl Host {
             return Err(HostError::Tick);
         }
         let engine = Engine::new(&engine::config(false)).map_err(HostError::Engine)?;
-        Ok(Self { compiled: Mutex::default(), engine, fuelled: OnceLock::new(), options })
+        Ok(Self {
+            compiled: Mutex::default(),
+            disk: None,
+            engine,
+            fuelled: OnceLock::new(),
+            options,
+            recompiled: Mutex::default(),
+        })
+    }
+
+    /// The same, with compiled code kept on the disk.
+    #[must_use]
+    pub fn with_disk(self, disk: CompiledCode) -> Self {
+        Self { disk: Some(disk), ..self }
+    }
+
+    /// Compiled code that was on the disk and was not used, since this was last asked; for the
+    /// journal. Of more than 64 the oldest are left out.
+    #[must_use]
+    pub fn take_recompiled(&self) -> Vec<Recompiled> {
+        self.recompiled.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
     }
 
     /// Call this every [`HostOptions::tick`], from any thread. It never blocks.
@@ -204,6 +245,22 @@ impl Host {
         Ok(Session::open(&opening, ports, state, Arc::new(AtomicBool::new(false))))
     }
 
+    /// Makes an instance and drops it, without any call: whether a bundle could be started at all.
+    /// The outer result is about what can be known beforehand.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub fn try_out(
+        &self,
+        bundle: &Bundle,
+        granted: &BTreeSet<Capability>,
+    ) -> Result<Result<(), SkillError>, StartError> {
+        let action = bundle.manifest().actions.first().cloned().unwrap_or_default();
+        let opening = self.opening(bundle, granted, &action, &BTreeMap::new())?;
+        let stop = Arc::new(AtomicBool::new(false));
+        Ok(session::instance(&opening, Box::new(NoPorts), stop).map(drop))
+    }
+
     fn opening(
         &self,
         bundle: &Bundle,
@@ -244,7 +301,11 @@ impl Host {
         let skill = || bundle.manifest().id.to_string();
         let fault = |source| StartError::Component { skill: skill(), source };
         let engine = self.engine_for(bundle).map_err(fault)?;
-        let component = Component::from_binary(engine, bundle.component()).map_err(fault)?;
+        let component = match &self.disk {
+            Some(disk) => self.load_or_compile(disk, engine, bundle),
+            None => Component::from_binary(engine, bundle.component()),
+        };
+        let component = component.map_err(fault)?;
         let asked: BTreeSet<_> = bundle.manifest().capabilities.iter().copied().collect();
         for (import, _) in component.component_type().imports(engine) {
             match Import::of(import) {
@@ -267,6 +328,45 @@ impl Host {
         }
         compiled.push_back((bundle.digest(), Arc::clone(&pre)));
         Ok(pre)
+    }
+
+    /// The code from the disk, or else made from the component and put there.
+    fn load_or_compile(
+        &self,
+        disk: &CompiledCode,
+        engine: &Engine,
+        bundle: &Bundle,
+    ) -> wasmtime::Result<Component> {
+        // Which the bundle's signature covers.
+        let digest = bundle.manifest().component_sha256;
+        let fuel = self.fuel(bundle).is_some();
+        let why = match disk.load(engine, digest, fuel) {
+            Ok(component) => return Ok(component),
+            Err(why) => why,
+        };
+        if !matches!(why, Unusable::Absent) {
+            self.note_recompiled(bundle, format!("compiled code on the disk is not used: {why}"));
+        }
+        let component = Component::from_binary(engine, bundle.component())?;
+        if let Err(error) = disk.store(engine, digest, fuel, &component) {
+            // Nothing is lost but the time of the next start.
+            tracing::warn!(%error, "compiled code is not kept");
+        }
+        Ok(component)
+    }
+
+    fn note_recompiled(&self, bundle: &Bundle, reason: String) {
+        let manifest = bundle.manifest();
+        let mut recompiled = self.recompiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if recompiled.len() >= MAX_RECOMPILED {
+            recompiled.pop_front();
+        }
+        recompiled.push_back(Recompiled {
+            bundle: bundle.digest(),
+            reason,
+            skill: manifest.id.clone(),
+            version: manifest.version.clone(),
+        });
     }
 
     /// What each call of the skill may use, where that is counted.

@@ -34,13 +34,14 @@
 //! leaves its last request behind, which grows old and is then a stop.
 //!
 //! # What it never does
-//! It reads no clock, opens no file and no socket, and draws no randomness; only the
-//! developer's tools (feature `tools`) draw some, for keys. It gives a skill nothing of WASI.
-//! It accepts no compiled code from outside. It does not judge motion: numbers of a request
+//! It reads no clock, opens no socket and no file but those of its own compiled code
+//! ([`CompiledCode`]), and draws no randomness; only the developer's tools (feature `tools`) draw
+//! some, for keys. It gives a skill nothing of WASI. It accepts no compiled code from outside. It does not judge motion: numbers of a request
 //! that are not finite are passed on for the gate to refuse.
 
 mod allowance;
 mod bundle;
+mod compiled;
 mod engine;
 mod host;
 mod imports;
@@ -54,7 +55,8 @@ mod signature;
 mod world;
 
 pub use bundle::{Bundle, BundleError, MAX_MANIFEST_BYTES, parse_manifest};
-pub use host::{Host, HostError, HostOptions, StartError};
+pub use compiled::CompiledCode;
+pub use host::{Host, HostError, HostOptions, Recompiled, StartError};
 #[cfg(feature = "tools")]
 pub use pack::{Keys, PackError, keygen, pack, sign};
 pub use ports::{

@@ -80,6 +80,8 @@ pub struct Running {
 
 #[derive(Debug)]
 struct Shared {
+    /// An instance was initialised.
+    begun: AtomicBool,
     /// One slot; a newer observation replaces one that was not yet taken.
     inbox: ArrayQueue<(MonoNanos, Observation)>,
     outcome: Mutex<Outcome>,
@@ -101,6 +103,7 @@ impl Running {
     ) -> std::io::Result<Self> {
         let engine = opening.pre.engine().clone();
         let shared = Arc::new(Shared {
+            begun: AtomicBool::new(false),
             inbox: ArrayQueue::new(1),
             outcome: Mutex::new(Outcome { latest: None, state: RunState::Starting }),
             stop: Arc::default(),
@@ -149,6 +152,12 @@ impl Running {
         self.shared.outcome().state.clone()
     }
 
+    /// Whether `init` has ever returned without a complaint: what ended before that has not run.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.shared.begun.load(Ordering::SeqCst)
+    }
+
     /// Ends the run as soon as possible, in the middle of a step too. Does not wait: the
     /// state says when it has ended.
     pub fn stop(&self) {
@@ -194,6 +203,7 @@ impl Shared {
                 Ok(session) => session,
                 Err(error) => return error.into(),
             };
+            self.begun.store(true, Ordering::SeqCst);
             self.outcome().state = RunState::Running;
             let why = match self.steps(&mut session, &mut state, &mut stepped) {
                 Ok(end) => return end,

@@ -143,6 +143,8 @@ pub struct Session {
     over: bool,
     overran: bool,
     period: Duration,
+    /// As it was handed over; its buffers serve the next step too.
+    seen: world::wit::Observation,
     skill: Skill,
     store: Store<Guest>,
     tick: Duration,
@@ -176,27 +178,9 @@ impl Session {
         state: &[u8],
         stop: Arc<AtomicBool>,
     ) -> Result<Self, SkillError> {
-        let Opening { action, capabilities, fuel, memory_mib, params, period, pre, tick } = opening;
-        let budget = Budget::new(Call::Init, INIT_LIMIT, *tick);
-        let guest = Guest {
-            allowance: Allowance::new(),
-            budget,
-            dropped_lines: 0,
-            limits: Limits::new(*memory_mib),
-            ports,
-            stop,
-        };
-        let mut store = Store::new(pre.engine(), guest);
-        store.limiter(|guest| &mut guest.limits);
-        store.set_hostcall_fuel(MAX_HANDED_OVER_BYTES);
-        store.epoch_deadline_callback(on_tick);
-        // With epochs on, a new store is past its deadline: set it before any guest code,
-        // which instantiation may already run. The same holds of fuel.
-        begin(&mut store, budget, *fuel)?;
-        let skill = pre.instantiate(&mut store).map_err(|error| explain(&error, *fuel))?;
-        let refused = |reason| {
-            SkillError::Refused(world::plain(&world::cut(reason, world::MAX_REASON_BYTES)))
-        };
+        let Opening { action, capabilities, fuel, params, period, tick, .. } = opening;
+        let (mut store, skill) = instance(opening, ports, stop)?;
+        let refused = |reason| SkillError::Refused(world::tidy(reason, world::MAX_REASON_BYTES));
         skill
             .call_init(&mut store, action, &world::params(params))
             .map_err(|error| explain(&error, *fuel))?
@@ -214,6 +198,7 @@ impl Session {
             over: false,
             overran: false,
             period: *period,
+            seen: world::unseen(),
             skill,
             store,
             tick: *tick,
@@ -240,12 +225,12 @@ impl Session {
         let guest = self.store.data_mut();
         guest.allowance.pass(at);
         guest.ports.input(at, &seen).map_err(SkillError::Unrecorded)?;
-        let seen = &world::observation(at, &seen);
+        world::observe(&mut self.seen, at, &seen);
         let budget = Budget::new(Call::Step, self.period + STEP_PATIENCE, self.tick);
         begin(&mut self.store, budget, self.fuel)?;
         let (request, status) = self
             .skill
-            .call_step(&mut self.store, seen)
+            .call_step(&mut self.store, &self.seen)
             .map_err(|error| explain(&error, self.fuel))?;
         self.overran = self.store.data().budget.spent > ticks(self.period, self.tick);
         let (request, status) = (Request::from(request), Status::from(status));
@@ -307,6 +292,33 @@ impl Session {
     pub(crate) fn ports(&mut self) -> &mut (dyn Ports + Send) {
         self.store.data_mut().ports.as_mut()
     }
+}
+
+/// A new instance, before its first call.
+pub(crate) fn instance(
+    opening: &Opening,
+    ports: Box<dyn Ports + Send>,
+    stop: Arc<AtomicBool>,
+) -> Result<(Store<Guest>, Skill), SkillError> {
+    let Opening { fuel, memory_mib, pre, tick, .. } = opening;
+    let budget = Budget::new(Call::Init, INIT_LIMIT, *tick);
+    let guest = Guest {
+        allowance: Allowance::new(),
+        budget,
+        dropped_lines: 0,
+        limits: Limits::new(*memory_mib),
+        ports,
+        stop,
+    };
+    let mut store = Store::new(pre.engine(), guest);
+    store.limiter(|guest| &mut guest.limits);
+    store.set_hostcall_fuel(MAX_HANDED_OVER_BYTES);
+    store.epoch_deadline_callback(on_tick);
+    // With epochs on, a new store is past its deadline: set it before any guest code,
+    // which instantiation may already run. The same holds of fuel.
+    begin(&mut store, budget, *fuel)?;
+    let skill = pre.instantiate(&mut store).map_err(|error| explain(&error, *fuel))?;
+    Ok((store, skill))
 }
 
 /// Every call into the ports passes here: none after a stop, none beyond the budget.

@@ -95,8 +95,23 @@ pub(crate) fn visible(seen: &Observation, scan: bool) -> Cow<'_, Observation> {
     Cow::Owned(Observation { scan: None, ..seen.clone() })
 }
 
-pub(crate) fn observation(at: MonoNanos, seen: &Observation) -> wit::Observation {
+/// What a skill has seen before its first step, and the buffers for what it sees then.
+pub(crate) const fn unseen() -> wit::Observation {
     wit::Observation {
+        at_nanos: 0,
+        battery: None,
+        docked: false,
+        pose: wit::Pose { x: 0.0, y: 0.0, yaw: 0.0 },
+        scan: None,
+        twist: wit::Twist { angular: 0.0, linear: 0.0 },
+    }
+}
+
+/// Puts an observation into `into`, whose buffers are used again: a step allocates nothing for a
+/// scan as large as the one before.
+pub(crate) fn observe(into: &mut wit::Observation, at: MonoNanos, seen: &Observation) {
+    let buffer = into.scan.take().map(|scan| scan.ranges);
+    *into = wit::Observation {
         at_nanos: at.0,
         battery: seen.battery.map(|battery| wit::Battery {
             charging: battery.value.charging,
@@ -104,14 +119,18 @@ pub(crate) fn observation(at: MonoNanos, seen: &Observation) -> wit::Observation
         }),
         docked: seen.docked,
         pose: wit::Pose { x: seen.pose.value.x, y: seen.pose.value.y, yaw: seen.pose.value.yaw },
-        scan: seen.scan.as_ref().map(|scan| wit::Scan {
-            angle_min: scan.value.angle_min,
-            angle_step: scan.value.angle_step,
-            range_max: scan.value.range_max,
-            ranges: scan.value.ranges.clone(),
+        scan: seen.scan.as_ref().map(|scan| {
+            let mut ranges = buffer.unwrap_or_default();
+            ranges.clone_from(&scan.value.ranges);
+            wit::Scan {
+                angle_min: scan.value.angle_min,
+                angle_step: scan.value.angle_step,
+                range_max: scan.value.range_max,
+                ranges,
+            }
         }),
         twist: wit::Twist { angular: seen.twist.value.angular, linear: seen.twist.value.linear },
-    }
+    };
 }
 
 impl From<wit::Request> for Request {
@@ -131,9 +150,9 @@ impl From<wit::Status> for Status {
     fn from(status: wit::Status) -> Self {
         match status {
             wit::Status::Done => Self::Done,
-            wit::Status::Failed(reason) => Self::Failed(plain(&cut(reason, MAX_REASON_BYTES))),
+            wit::Status::Failed(reason) => Self::Failed(tidy(reason, MAX_REASON_BYTES)),
             wit::Status::Running(wit::Progress { fraction, note }) => Self::Running {
-                note: plain(&cut(note, MAX_NOTE_BYTES)),
+                note: tidy(note, MAX_NOTE_BYTES),
                 progress: if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) },
             },
         }
@@ -145,6 +164,13 @@ impl From<wit::Status> for Status {
 pub(crate) fn plain(text: &str) -> String {
     let turns = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().map(|c| if c.is_control() || turns(c) { ' ' } else { c }).collect()
+}
+
+/// `text` cut to `most` bytes and made [`plain`], which most texts are as they come.
+pub(crate) fn tidy(text: String, most: usize) -> String {
+    let text = cut(text, most);
+    let is_plain = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    if is_plain { text } else { plain(&text) }
 }
 
 /// `text` without what goes beyond `most` bytes; never in the middle of a character.
@@ -177,9 +203,11 @@ mod tests {
             scan: Some(Timed { at, value: Scan { ranges: vec![1.0], ..Scan::default() } }),
             twist: Timed { at, value: Twist::new(4.0, 5.0) },
         };
-        assert!(observation(at, &visible(&seen, false)).scan.is_none());
-        let passed = observation(at, &visible(&seen, true));
-        assert_eq!(passed.scan.map(|scan| scan.ranges), Some(vec![1.0]));
+        let mut passed = unseen();
+        observe(&mut passed, at, &visible(&seen, true));
+        assert_eq!(passed.scan.as_ref().map(|scan| scan.ranges.clone()), Some(vec![1.0]));
+        observe(&mut passed, at, &visible(&seen, false));
+        assert!(passed.scan.is_none(), "nor does the one before stay");
         assert_eq!((passed.at_nanos, passed.docked), (7, true));
         assert_eq!((passed.pose.yaw, passed.twist.linear, passed.twist.angular), (3.0, 4.0, 5.0));
     }

@@ -2,6 +2,7 @@
 
 #[cfg(all(feature = "sim", feature = "tools"))]
 mod inspect;
+mod install;
 #[cfg(all(feature = "sim", feature = "tools"))]
 mod live;
 #[cfg(feature = "tools")]
@@ -29,9 +30,15 @@ pub(super) enum Command {
     /// Say in words what a skill may do
     #[cfg(all(feature = "sim", feature = "tools"))]
     Inspect(inspect::Inspect),
+    /// Verify a bundle, try whether it can be started, and keep it on this robot, on trial
+    Install(install::Install),
+    /// Show which versions are active, on trial and given up on this robot
+    Installed,
     /// Begin a skill: a folder that builds and passes its tests
     #[cfg(feature = "tools")]
     New(new::New),
+    /// Give up a skill's version that is on trial, or else the active one, for the one before
+    Rollback(install::Rollback),
     /// Run an action at once, in the simulator
     #[cfg(all(feature = "sim", feature = "tools"))]
     Run(try_out::Run),
@@ -92,12 +99,15 @@ pub(super) fn answer(
         Command::Bench(bench) => bench.answer(),
         #[cfg(all(feature = "sim", feature = "tools"))]
         Command::Inspect(inspect) => inspect.answer(),
+        Command::Install(install) => install.answer(&load()?),
+        Command::Installed => install::installed(&load()?),
         #[cfg(feature = "tools")]
         Command::New(new) => new.answer(),
         #[cfg(all(feature = "sim", feature = "tools"))]
         Command::Run(run) => run.answer(as_json),
         #[cfg(all(feature = "sim", feature = "tools"))]
         Command::Test(test) => test.answer(),
+        Command::Rollback(rollback) => rollback.answer(&load()?),
         #[cfg(feature = "tools")]
         Command::Keygen { secret, public } => tools::keygen(&secret, &public),
         #[cfg(feature = "tools")]

@@ -10,11 +10,11 @@ mod inputs;
 mod memory;
 mod pace;
 mod ports;
+mod proving;
 mod runner;
 mod shelf;
 mod suspended;
 
-#[cfg(all(feature = "sim", feature = "tools"))]
 pub(crate) use epochs::Epochs;
 pub use facts::{Facts, FactsError};
 pub use pace::{Pace, SystemPace};

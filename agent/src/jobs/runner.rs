@@ -6,6 +6,7 @@ use super::inputs::{InputLog, Whose};
 use super::memory::{MAX_RESUMES, Memory, Progress};
 use super::pace::Pace;
 use super::ports::{self, Call};
+use super::proving::{Proving, record_installed};
 use super::shelf::Shelf;
 use super::suspended::{Slot, Suspended};
 use super::{Inbox, Jobs, Order, Shared};
@@ -49,6 +50,9 @@ const REST_WITHIN: Duration = Duration::from_secs(10);
 
 /// So begins what the agent writes into a skill's log; what a skill writes never does.
 const NOTE: &str = "[agent]";
+
+/// While nothing is under way, steps of installs are looked for after so many waits of 100 ms.
+const RECORD_EVERY: u32 = 50;
 
 /// Slower than this counts as rest, m/s and rad/s: above the odometry's noise.
 const REST_SPEED: f64 = 0.02;
@@ -161,18 +165,25 @@ impl Runner {
 
     /// Serves until [`Jobs::leave`].
     pub fn run(mut self) {
+        self.record_installed();
         if let Some(mut progress) = self.unfinished.take() {
             progress.resumes += 1;
             info!(job = %progress.job, step = progress.next_step, "taking up the job under way");
             self.carry_out(progress);
         }
+        let mut idle = 0;
         while !self.inbox.shared.leaving() {
             match self.inbox.orders.recv_timeout(Duration::from_millis(100)) {
                 Ok(Order { job, plan }) => {
                     let progress = Progress { job, next_step: 0, plan, resumes: 0, started: false };
                     self.carry_out(progress);
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    idle += 1;
+                    if idle % RECORD_EVERY == 0 {
+                        self.record_installed();
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -221,6 +232,10 @@ impl Runner {
             Err(error) => {
                 error!(%error, %job, "the end of the job is not recorded; it is taken up again after the next start")
             }
+        }
+        self.record_installed();
+        if let Err(error) = self.parts.shelf.installed().tidy() {
+            warn!(%error, "bundles that are needed no more stay on the disk");
         }
         self.parts.desk.set_job(None);
         self.inbox.shared.end();
@@ -274,9 +289,17 @@ impl Runner {
                 let leaves = self.inbox.shared.leaving();
                 if leaves { Halt::Leave } else { Halt::abort(error.to_string()) }
             })?;
+            let may_start = self.parts.shelf.installed().may_start(&bundle);
+            may_start.map_err(|error| Halt::abort(error.to_string()))?;
             bundles.insert(skill.bundle, bundle);
         }
         Ok(bundles)
+    }
+
+    /// What became of skills' versions, in the journal: also what people did by the command line.
+    fn record_installed(&self) {
+        let RunnerParts { host, journal, shelf, .. } = &self.parts;
+        record_installed(journal, shelf, host);
     }
 
     fn remember(&self, progress: &Progress) -> Result<(), Halt> {
@@ -344,7 +367,15 @@ impl<'r> StepRun<'r> {
         }
     }
 
-    fn run(mut self, bundle: &Bundle) -> Result<(), Halt> {
+    fn run(self, bundle: &Bundle) -> Result<(), Halt> {
+        let installed = self.parts.shelf.installed().clone();
+        let standing = installed.begin(bundle).map_err(|error| self.failed(&error.to_string()))?;
+        // On the disk before its first instance: a start that brings the agent down is counted.
+        record_installed(&self.parts.journal, &self.parts.shelf, &self.parts.host);
+        self.carry_out(bundle, Proving::new(&installed, bundle, standing))
+    }
+
+    fn carry_out(mut self, bundle: &Bundle, mut proving: Proving<'_>) -> Result<(), Halt> {
         let used = SkillUsed {
             bundle: bundle.digest(),
             skill: bundle.manifest().id.clone(),
@@ -371,7 +402,10 @@ impl<'r> StepRun<'r> {
             .parts
             .host
             .start(bundle, &granted, action, params, Box::new(ports), &state)
-            .map_err(|error| self.failed(&error.to_string()))?;
+            .map_err(|error| {
+                proving.not_started(&error);
+                self.failed(&error.to_string())
+            })?;
         let period = Duration::from_millis(u64::from(bundle.manifest().period_ms));
         let timeout = Duration::from_secs(u64::from(self.step.timeout_s));
         let mut next = self.parts.pace.now();
@@ -403,7 +437,19 @@ impl<'r> StepRun<'r> {
             let ended = self.follow(&running);
             // After the state was read: what a skill did in its last step is in the queue.
             for call in calls.try_iter() {
+                if let (Call::Restarted(why), true) = (&call, proving.is_on_trial()) {
+                    proving.failed(why);
+                    return Err(Halt::Over(Why::Crashed, self.in_step(why)));
+                }
                 self.take(call)?;
+            }
+            let was_on_trial = proving.is_on_trial();
+            match &ended {
+                Some(end) => proving.ended(end, running.has_begun()),
+                None => proving.stepped(self.stepped),
+            }
+            if was_on_trial && !proving.is_on_trial() {
+                record_installed(&self.parts.journal, &self.parts.shelf, &self.parts.host);
             }
             match ended {
                 None => {}

@@ -1,6 +1,6 @@
 //! Skill bundles on this robot: fetched once, kept by hash, verified at every use.
 
-use crate::files;
+use crate::installed::Installed;
 use nooterra_blackbox::JournalHandle;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::{Entry, SkillChecked};
@@ -69,15 +69,15 @@ pub type Fetch = Box<dyn Fn(Digest) -> Result<(Vec<u8>, String), String> + Send>
 
 /// The folder of bundles, with what is needed to fill it.
 pub struct Shelf {
-    dir: PathBuf,
     fetch: Fetch,
+    installed: Installed,
     journal: JournalHandle,
     keys_dir: PathBuf,
 }
 
 impl std::fmt::Debug for Shelf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shelf").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("Shelf").field("installed", &self.installed).finish_non_exhaustive()
     }
 }
 
@@ -85,7 +85,13 @@ impl Shelf {
     /// A shelf in `dir`.
     #[must_use]
     pub fn new(dir: PathBuf, keys_dir: PathBuf, journal: JournalHandle, fetch: Fetch) -> Self {
-        Self { dir, fetch, journal, keys_dir }
+        Self { fetch, installed: Installed::new(dir), journal, keys_dir }
+    }
+
+    /// Which versions have proven themselves, and which are on trial.
+    #[must_use]
+    pub const fn installed(&self) -> &Installed {
+        &self.installed
     }
 
     /// The bundle that a plan names, verified. Whether it was accepted or refused is in the
@@ -118,10 +124,7 @@ impl Shelf {
 
     fn look_up(&self, wanted: &SkillRef) -> Result<Bundle, ShelfError> {
         let keys = trusted_keys(&self.keys_dir)?;
-        let file = self.dir.join(format!("{}.noot", wanted.bundle));
-        let signature_file = self.dir.join(format!("{}.noot.minisig", wanted.bundle));
-        let stored = std::fs::read(&file).ok().zip(std::fs::read_to_string(&signature_file).ok());
-        if let Some((bytes, signature)) = stored {
+        if let Some((bytes, signature)) = self.installed.read(wanted.bundle) {
             match check(&bytes, &signature, wanted, &keys) {
                 Ok(bundle) => return Ok(bundle),
                 Err(error) => warn!(%error, "a stored bundle is no longer good; fetching it again"),
@@ -130,10 +133,7 @@ impl Shelf {
         let (bytes, signature) = (self.fetch)(wanted.bundle)
             .map_err(|what| ShelfError::Fetch { skill: wanted.id.to_string(), what })?;
         let bundle = check(&bytes, &signature, wanted, &keys)?;
-        let kept = files::private_dir(&self.dir)
-            .and_then(|()| files::write_whole(&file, &bytes, 0o600))
-            .and_then(|()| files::write_whole(&signature_file, signature.as_bytes(), 0o600));
-        if let Err(error) = kept {
+        if let Err(error) = self.installed.keep(&bundle, &signature) {
             warn!(%error, "the bundle is used but not kept; it is fetched again next time");
         }
         Ok(bundle)

@@ -33,7 +33,7 @@ const MAX_BEHIND: u32 = 1024;
 
 /// What is shown first, by kind: how many of the newest. Each kind that people look at is here,
 /// so that a page that was opened late says the same as one that was open all the time.
-const FIRST: [(&str, u32); 16] = [
+const FIRST: [(&str, u32); 17] = [
     ("boot", 1),
     ("checkpoint", 1),
     ("command_received", 20),
@@ -47,6 +47,7 @@ const FIRST: [(&str, u32); 16] = [
     ("sample", 600),
     ("sensor_gated", 1),
     ("skill_checked", 5),
+    ("skill_install", 5),
     ("skill_step", 10),
     ("stop", 10),
     ("verdict", 60),

@@ -1,0 +1,142 @@
+//! `skill install`, `skill installed` and `skill rollback`: the versions on this robot.
+
+use super::super::Answer;
+use super::super::exit::{Code, coded};
+use crate::config::Config;
+use crate::installed::{InstallError, Installed, Slots, Standing};
+use crate::jobs::{Epochs, trusted_keys};
+use anyhow::Context as _;
+use nooterra_protocol::ids::SkillId;
+use nooterra_skill_host::{Bundle, Host, HostOptions};
+use serde_json::json;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Of `skill install`.
+#[derive(clap::Args, Debug)]
+pub(in crate::cli) struct Install {
+    /// The bundle.
+    file: PathBuf,
+    /// Its signature; FILE.minisig unless named.
+    #[arg(long, value_name = "FILE")]
+    signature: Option<PathBuf>,
+}
+
+impl Install {
+    pub(super) fn answer(self, config: &Config) -> anyhow::Result<Answer> {
+        let signature = self.signature.unwrap_or_else(|| super::minisig(&self.file));
+        let keys = trusted_keys(&config.skills.trusted_keys_dir)
+            .map_err(|error| coded(Code::Configuration, error))?;
+        let bytes = std::fs::read(&self.file).with_context(|| self.file.display().to_string())?;
+        let signed = std::fs::read_to_string(&signature)
+            .with_context(|| format!("{}: the bundle's signature", signature.display()))
+            .map_err(|error| coded(Code::NotVerified, error))?;
+        let refused = |reason: String| {
+            let text = format!("{}: refused, nothing has changed: {reason}", self.file.display());
+            let json = json!({ "installed": false, "reason": reason });
+            Ok(Answer { code: Code::NotVerified, text, json })
+        };
+        let bundle = match Bundle::verify(&bytes, &signed, &keys) {
+            Ok(bundle) => bundle,
+            Err(error) => return refused(error.to_string()),
+        };
+        let installed = Installed::new(config.state.skills_dir());
+        if let Err(reason) = instantiates(config, &installed, &bundle)? {
+            return refused(reason);
+        }
+        let why = format!("by hand; signed by {}", bundle.signed_by());
+        let standing = installed.install(&bundle, &signed, &why)?;
+        let manifest = bundle.manifest();
+        let says = match standing {
+            Standing::OnTrial => "on trial: it is active once a job's first steps went well",
+            Standing::Proven => "has proven itself here before",
+        };
+        let text = format!("{} {}: {says}", manifest.id, manifest.version);
+        let json = json!({
+            "installed": true,
+            "skill": manifest.id,
+            "version": manifest.version,
+            "bundle": bundle.digest(),
+            "proven": standing == Standing::Proven,
+        });
+        Ok(Answer::done(text, json))
+    }
+}
+
+/// Compiles it, which leaves the code for the agent, and makes one instance. The inner error is
+/// the bundle's, in words.
+fn instantiates(
+    config: &Config,
+    installed: &Installed,
+    bundle: &Bundle,
+) -> anyhow::Result<Result<(), String>> {
+    let mut host = Host::new(HostOptions::default())?;
+    if let Some(code) = installed.compiled_code(config.skills.compiled_mib)? {
+        host = host.with_disk(code);
+    }
+    let host = Arc::new(host);
+    let _epochs = Epochs::count(&host);
+    Ok(match host.try_out(bundle, &config.skills.grant) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(error) => Err(error.to_string()),
+    })
+}
+
+/// Of `skill rollback`.
+#[derive(clap::Args, Debug)]
+pub(in crate::cli) struct Rollback {
+    /// The skill's id, as `skill installed` shows it.
+    skill: SkillId,
+}
+
+impl Rollback {
+    pub(super) fn answer(&self, config: &Config) -> anyhow::Result<Answer> {
+        let Self { skill } = self;
+        let installed = Installed::new(config.state.skills_dir());
+        let rolled_back = match installed.roll_back(skill, "by hand") {
+            Ok(rolled_back) => rolled_back,
+            Err(error @ InstallError::Nothing(_)) => {
+                let json = json!({ "rolled_back": false, "reason": error.to_string() });
+                return Ok(Answer { code: Code::Failed, text: error.to_string(), json });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut text = format!("{skill} {} is given up", rolled_back.from.version);
+        let _ = match &rolled_back.to {
+            Some(to) => write!(text, "; {} is active", to.version),
+            None => write!(text, "; no version has proven itself"),
+        };
+        let json = json!({ "rolled_back": true, "from": rolled_back.from, "to": rolled_back.to });
+        Ok(Answer::done(text, json))
+    }
+}
+
+/// What `skill installed` says.
+pub(super) fn installed(config: &Config) -> anyhow::Result<Answer> {
+    let skills = Installed::new(config.state.skills_dir()).status()?;
+    let mut text = String::new();
+    for (skill, Slots { active, before, given_up, trial, .. }) in &skills {
+        let _ = writeln!(text, "{skill}");
+        let mut line = |what: &str, version: &str, more: &str| {
+            let _ = writeln!(text, "  {what:<9} {version}{more}");
+        };
+        if let Some(active) = active {
+            line("active", &active.version, "");
+        }
+        if let Some(before) = before {
+            line("before", &before.version, "");
+        }
+        if let Some(trial) = trial {
+            line("on trial", &trial.of.version, &format!(", started {} times", trial.starts));
+        }
+        for given_up in given_up {
+            line("given up", &given_up.of.version, &format!(": {}", given_up.reason));
+        }
+    }
+    if text.is_empty() {
+        text = "no skill is installed; a job brings those of its plan".to_owned();
+    }
+    Ok(Answer::done(text.trim_end().to_owned(), json!({ "skills": skills })))
+}
