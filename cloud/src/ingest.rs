@@ -161,6 +161,7 @@ fn follow(
         | Entry::SkillInput(_)
         | Entry::SkillSensor(_)
         | Entry::SkillStep(_)
+        | Entry::SkillTrust(_)
         | Entry::Sample(_)
         | Entry::Shadow(_)
         | Entry::Stop(_) => Ok(()),

@@ -14,6 +14,7 @@ use crate::policy_part::PolicyPart;
 use crate::private::{Opening, Private, PrivateError, Salts, Sealer};
 use crate::shadow::Shadow;
 use crate::start::{AsideRemoved, Crash};
+use crate::trust::SkillTrust;
 use serde::{Deserialize, Serialize};
 
 pub use crate::rule::Rule;
@@ -158,6 +159,8 @@ pub enum Entry {
     SkillSensor(SkillSensor),
     /// What the running skill asked for and said, when either changed.
     SkillStep(SkillStep),
+    /// The trust in skills changed, or a change of it was refused.
+    SkillTrust(SkillTrust),
     /// A sample of the robot's state.
     Sample(Sample),
     /// What a candidate policy would have done.
@@ -193,6 +196,7 @@ impl Entry {
             Self::SkillInput(_) => "skill_input",
             Self::SkillSensor(_) => "skill_sensor",
             Self::SkillStep(_) => "skill_step",
+            Self::SkillTrust(_) => "skill_trust",
             Self::Sample(_) => "sample",
             Self::Shadow(_) => "shadow",
             Self::Stop(_) => "stop",
@@ -216,6 +220,7 @@ impl Entry {
             | Self::PolicyStep(_)
             | Self::SkillChecked(_)
             | Self::SkillSensor(_)
+            | Self::SkillTrust(_)
             | Self::Stop(_) => Class::Critical,
             Self::Checkpoint(_)
             | Self::Flight(_)
@@ -266,6 +271,7 @@ impl Entry {
             | Self::SkillChecked(_)
             | Self::SkillInput(_)
             | Self::SkillSensor(_)
+            | Self::SkillTrust(_)
             | Self::Sample(_)
             | Self::Stop(_)
             | Self::Verdict(_) => {}
@@ -299,6 +305,7 @@ impl Entry {
             Self::SkillInput(body) => codec::to_value(body),
             Self::SkillSensor(body) => codec::to_value(body),
             Self::SkillStep(body) => codec::to_value(body),
+            Self::SkillTrust(body) => codec::to_value(body),
             Self::Sample(body) => codec::to_value(body),
             Self::Shadow(body) => codec::to_value(body),
             Self::Stop(body) => codec::to_value(body),
@@ -332,6 +339,7 @@ impl Entry {
             "skill_input" => Self::SkillInput(codec::from_value(body)?),
             "skill_sensor" => Self::SkillSensor(codec::from_value(body)?),
             "skill_step" => Self::SkillStep(codec::from_value(body)?),
+            "skill_trust" => Self::SkillTrust(codec::from_value(body)?),
             "sample" => Self::Sample(codec::from_value(body)?),
             "shadow" => Self::Shadow(codec::from_value(body)?),
             "stop" => Self::Stop(codec::from_value(body)?),
