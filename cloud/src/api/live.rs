@@ -48,7 +48,6 @@ const FIRST: [(&str, u32); 16] = [
     ("sensor_gated", 1),
     ("skill_checked", 5),
     ("skill_step", 10),
-    ("skill_trust", 5),
     ("stop", 10),
     ("verdict", 60),
 ];
