@@ -138,12 +138,25 @@ pub struct Authority {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Skills {
+    /// Which clock says whether trust documents and revocation lists are fresh.
+    pub clock: SkillClock,
     /// The most that any skill is given; its manifest must ask for it too.
     pub grant: BTreeSet<Capability>,
     /// What the record of a skill's inputs may take, KiB in a second, 1 to 1024.
     pub input_kib_per_s: u32,
     /// A folder of minisign public keys (`*.pub`) whose signatures are believed.
     pub trusted_keys_dir: PathBuf,
+}
+
+/// When the wall clock is believed about a trust document's expiry.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum SkillClock {
+    /// Once the system says that it was set from the network.
+    #[default]
+    Network,
+    /// Always: something that the agent cannot see keeps it.
+    System,
 }
 
 /// `[state]`
@@ -224,7 +237,12 @@ const fn trial_s() -> u32 {
 
 impl Default for Skills {
     fn default() -> Self {
-        Self { grant: BTreeSet::new(), input_kib_per_s: 64, trusted_keys_dir: "skill-keys".into() }
+        Self {
+            clock: SkillClock::default(),
+            grant: BTreeSet::new(),
+            input_kib_per_s: 64,
+            trusted_keys_dir: "skill-keys".into(),
+        }
     }
 }
 

@@ -611,6 +611,8 @@ mod moment {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec;
+    use crate::entry::Entry;
 
     fn document() -> TrustDocument {
         serde_json::from_str(
@@ -732,6 +734,28 @@ mod tests {
         assert_eq!(marks.against(&patrol, "0.9.0"), Some("1.1.0"));
         assert!(marks.taken(&patrol, "1.2.0"));
         assert_eq!(marks.against(&patrol, "1.0.0"), Some("1.2.0"));
+    }
+
+    #[test]
+    fn a_change_of_the_trust_is_a_record_that_reads_back() {
+        for (step, name) in [
+            (SkillTrustStep::Lost, "lost"),
+            (SkillTrustStep::PutInForce, "put_in_force"),
+            (SkillTrustStep::Stale, "stale"),
+        ] {
+            let entry = Entry::SkillTrust(SkillTrust {
+                digest: Some(Digest::of(b"file")),
+                file: Some(TrustFile::List),
+                reason: "in force".to_owned(),
+                step,
+                version: Some(3),
+            });
+            let body = entry.body().unwrap();
+            let bytes = codec::to_vec(&body).unwrap();
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(text.contains(name) && text.contains("nooterra/skill-revocations"), "{text}");
+            assert_eq!(Entry::parse("skill_trust", body).unwrap(), Some(entry));
+        }
     }
 
     #[test]

@@ -297,6 +297,23 @@ fn a_revoked_certifier_no_longer_counts_towards_the_threshold() {
 }
 
 #[test]
+fn what_runs_is_asked_again_when_something_was_revoked() {
+    let (trust, field) = (trust(), bundle("field_cert", "1.0.0"));
+    let running = taken(&trust, &field, &["acme", "lab-1", "lab-2", "lab-3"]).unwrap();
+    let revoked = |more: Value| {
+        let mut revoked = list(2);
+        revoked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        revoking(&trust, &revoked).unwrap().still_takes(&running)
+    };
+    trust.still_takes(&running).unwrap();
+    let gone = |name| json!({ "key": id(name), "reason": "closed" });
+    revoked(json!({ "keys": [gone("lab-1")] })).unwrap();
+    refusal(revoked(json!({ "keys": [gone("lab-1"), gone("lab-3")] })), "2 of the certifiers");
+    let bundles = json!({ "bundles": [{ "bundle": Digest::of(&field), "reason": "spins" }] });
+    refusal(revoked(bundles), "spins");
+}
+
+#[test]
 fn a_robot_that_was_offline_for_two_months_works_on_and_takes_nothing_new() {
     let mut revoked = list(2);
     revoked["versions"] = json!([{ "skill": "patrol", "version": "0.9.0", "reason": "old" }]);

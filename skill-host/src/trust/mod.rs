@@ -285,28 +285,9 @@ impl Trust {
             return Err(BundleError::TooLarge(bytes.len()).into());
         }
         let signed = self.keys.check_all(bytes, signatures).map_err(BundleError::from)?;
-        let mut developers = self.some_developer(&signed)?;
-        let bundle = Bundle::read_signed(bytes, developers.clone())?;
+        let bundle = Bundle::read_signed(bytes, self.some_developer(&signed)?)?;
+        let signers = self.permits(&bundle, &signed)?;
         let manifest = bundle.manifest();
-        let tier = manifest.tier;
-        let TierSigners { certifiers, developers: named } =
-            self.document.tiers.of(tier).ok_or(DistrustError::NotAccepted(tier))?;
-        developers = self.enough(named, "developers", tier, &signed)?;
-        if let Some(certifiers) = certifiers {
-            developers.extend(self.enough(certifiers, "certifiers", tier, &signed)?);
-        }
-        if let Some(List { list, .. }) = &self.list {
-            if let Some(reason) = list.revoked_bundle(&bundle.digest()) {
-                return Err(DistrustError::RevokedBundle(reason.to_owned()));
-            }
-            if let Some(reason) = list.revoked_version(&manifest.id, &manifest.version) {
-                return Err(DistrustError::RevokedVersion {
-                    reason: reason.to_owned(),
-                    skill: manifest.id.clone(),
-                    version: manifest.version.clone(),
-                });
-            }
-        }
         if let Some(newest) = marks.against(&manifest.id, &manifest.version) {
             return Err(DistrustError::Older {
                 found: manifest.version.clone(),
@@ -318,7 +299,42 @@ impl Trust {
         if origin == Origin::New && standing != Standing::Fresh {
             return Err(DistrustError::Stale(standing));
         }
-        Ok(bundle.with_signers(developers))
+        Ok(bundle.with_signers(signers))
+    }
+
+    /// Whether a bundle that was taken may go on: whether its signers still suffice, and nothing
+    /// of it was revoked.
+    ///
+    /// # Errors
+    /// [`DistrustError`] with the first thing that is wrong.
+    pub fn still_takes(&self, bundle: &Bundle) -> Result<(), DistrustError> {
+        let good = bundle.signers().iter().copied().collect();
+        self.permits(bundle, &SignedBy { good, ..SignedBy::default() }).map(drop)
+    }
+
+    /// Enough of those whom its tier needs have signed, and nothing of it was revoked; who they
+    /// are, developers first.
+    fn permits(&self, bundle: &Bundle, signed: &SignedBy) -> Result<Vec<KeyId>, DistrustError> {
+        let manifest = bundle.manifest();
+        let tier = manifest.tier;
+        let TierSigners { certifiers, developers } =
+            self.document.tiers.of(tier).ok_or(DistrustError::NotAccepted(tier))?;
+        let mut signers = self.enough(developers, "developers", tier, signed)?;
+        if let Some(certifiers) = certifiers {
+            signers.extend(self.enough(certifiers, "certifiers", tier, signed)?);
+        }
+        let Some(List { list, .. }) = &self.list else { return Ok(signers) };
+        if let Some(reason) = list.revoked_bundle(&bundle.digest()) {
+            return Err(DistrustError::RevokedBundle(reason.to_owned()));
+        }
+        match list.revoked_version(&manifest.id, &manifest.version) {
+            None => Ok(signers),
+            Some(reason) => Err(DistrustError::RevokedVersion {
+                reason: reason.to_owned(),
+                skill: manifest.id.clone(),
+                version: manifest.version.clone(),
+            }),
+        }
     }
 
     /// Those who signed and are developers of any tier: before one of them has, a bundle is not
