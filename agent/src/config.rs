@@ -140,12 +140,25 @@ pub struct Authority {
 pub struct Skills {
     /// The most that compiled code may take on the disk, MiB, 0 to 1024; 0 keeps none.
     pub compiled_mib: u32,
+    /// Which clock says whether trust documents and revocation lists are fresh.
+    pub clock: SkillClock,
     /// The most that any skill is given; its manifest must ask for it too.
     pub grant: BTreeSet<Capability>,
     /// What the record of a skill's inputs may take, KiB in a second, 1 to 1024.
     pub input_kib_per_s: u32,
     /// A folder of minisign public keys (`*.pub`) whose signatures are believed.
     pub trusted_keys_dir: PathBuf,
+}
+
+/// When the wall clock is believed about a trust document's expiry.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum SkillClock {
+    /// Once the system says that it was set from the network.
+    #[default]
+    Network,
+    /// Always: something that the agent cannot see keeps it.
+    System,
 }
 
 /// `[state]`
@@ -228,6 +241,7 @@ impl Default for Skills {
     fn default() -> Self {
         Self {
             compiled_mib: 64,
+            clock: SkillClock::default(),
             grant: BTreeSet::new(),
             input_kib_per_s: 64,
             trusted_keys_dir: "skill-keys".into(),

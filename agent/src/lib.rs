@@ -12,6 +12,7 @@
 //!   verified, journalled and then acted on.
 //! - [`recording`] — what is kept of it all, how much, how long.
 //! - [`status`] — what the running agent says of itself.
+//! - [`trust`] — whose skills are taken, and what was revoked.
 //! - [`run`] — which threads there are and where they meet.
 //! - [`cli`] — the commands.
 //! - [`policy_file`] — an owner's policy before it is signed.
@@ -55,3 +56,4 @@ pub mod run;
 mod start;
 pub mod status;
 mod systemd;
+pub mod trust;

@@ -36,6 +36,7 @@ use crate::link::{Channel, Downlink, DownlinkParts};
 use crate::start;
 use crate::status;
 use crate::systemd::{self, Watchdog};
+use crate::trust::Judge;
 use nooterra_blackbox::{AppendError, Clock, Journal, JournalHandle, OpenError, Opened, Options};
 use nooterra_hal::stop_input::{GpioInput, StopInputError};
 use nooterra_policy::VerifiedPolicy;
@@ -73,6 +74,9 @@ const FLOOR_KEY: &str = "clock.floor";
 
 /// How often the latest trusted time is kept.
 const FLOOR_EVERY: Duration = Duration::from_secs(600);
+
+/// How often it is looked at what was installed and what has expired of the trust in skills.
+const TRUST_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the agent does not run, or no longer.
 #[derive(Debug, thiserror::Error)]
@@ -235,6 +239,7 @@ struct Daemon {
     /// Looks in a row at which a new policy could take effect.
     idle_looks: u32,
     jobs: Jobs,
+    judge: Arc<Judge>,
     runner: JoinHandle<()>,
     status: status::Sources,
     stop: watch::Sender<bool>,
@@ -279,6 +284,9 @@ impl Daemon {
         let triggers = flight.as_ref().map(|flight| flight.triggers.clone());
         let incidents = Incidents::new(handle.clone(), triggers);
         let (stop, stopped) = watch::channel(false);
+        let judge = Judge::remembering(config, Arc::clone(&clock), handle.clone());
+        let judge = Arc::new(judge);
+        judge.look();
         let (runner, jobs) = Runner::new(
             &config.state.dir,
             RunnerParts {
@@ -292,7 +300,7 @@ impl Daemon {
                 journal: handle.clone(),
                 pace: Box::new(SystemPace),
                 policy_hash: policy.digest(),
-                shelf: shelf(config, &handle, runtime.handle(), stopped.clone()),
+                shelf: shelf(config, &judge, &handle, runtime.handle(), stopped.clone()),
                 view: Arc::clone(&view),
             },
         );
@@ -367,6 +375,7 @@ impl Daemon {
             flight,
             idle_looks: 0,
             jobs,
+            judge,
             runner,
             status,
             stop,
@@ -412,7 +421,7 @@ impl Daemon {
         systemd::ready("the control loop ticks");
         info!("ready");
         let mut floor_due = tokio::time::Instant::now();
-        let mut status_due = floor_due;
+        let (mut status_due, mut trust_due) = (floor_due, floor_due + TRUST_EVERY);
         loop {
             tokio::select! {
                 _ = terminate.recv() => return Ok(()),
@@ -446,6 +455,10 @@ impl Daemon {
             if tokio::time::Instant::now() >= floor_due {
                 floor_due += FLOOR_EVERY;
                 keep_floor(&self.clock, journal);
+            }
+            if tokio::time::Instant::now() >= trust_due {
+                trust_due = tokio::time::Instant::now() + TRUST_EVERY;
+                self.judge.look();
             }
         }
     }
@@ -532,6 +545,7 @@ fn host(config: &Config) -> Result<Host, HostError> {
 
 fn shelf(
     config: &Config,
+    judge: &Arc<Judge>,
     journal: &JournalHandle,
     runtime: &tokio::runtime::Handle,
     stopped: watch::Receiver<bool>,
@@ -547,8 +561,7 @@ fn shelf(
             }
         })
     };
-    let keys = config.skills.trusted_keys_dir.clone();
-    Shelf::new(config.state.skills_dir(), keys, journal.clone(), Box::new(fetch))
+    Shelf::new(config.state.skills_dir(), Arc::clone(judge), journal.clone(), Box::new(fetch))
 }
 
 async fn fetch_patiently(

@@ -363,6 +363,7 @@ fn weigh(entry: &Entry) -> usize {
         Entry::SkillLog(body) => body.message.get().map_or(0, String::len),
         Entry::SkillChecked(body) => body.reason.len(),
         Entry::SkillInstall(body) => body.reason.len(),
+        Entry::SkillTrust(body) => body.reason.len(),
         Entry::SkillStep(body) => body.request.len() + body.status.get().map_or(0, String::len),
         Entry::Stop(body) => body.reason.len(),
         Entry::Boot(body) => body.agent_version.len(),

@@ -162,6 +162,7 @@ fn follow(
         | Entry::SkillInstall(_)
         | Entry::SkillSensor(_)
         | Entry::SkillStep(_)
+        | Entry::SkillTrust(_)
         | Entry::Sample(_)
         | Entry::Shadow(_)
         | Entry::Stop(_) => Ok(()),

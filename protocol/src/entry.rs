@@ -15,6 +15,7 @@ use crate::private::{Opening, Private, PrivateError, Salts, Sealer};
 use crate::shadow::Shadow;
 use crate::skill_install::SkillInstall;
 use crate::start::{AsideRemoved, Crash};
+use crate::trust::SkillTrust;
 use serde::{Deserialize, Serialize};
 
 pub use crate::rule::Rule;
@@ -161,6 +162,8 @@ pub enum Entry {
     SkillSensor(SkillSensor),
     /// What the running skill asked for and said, when either changed.
     SkillStep(SkillStep),
+    /// The trust in skills changed, or a change of it was refused.
+    SkillTrust(SkillTrust),
     /// A sample of the robot's state.
     Sample(Sample),
     /// What a candidate policy would have done.
@@ -197,6 +200,7 @@ impl Entry {
             Self::SkillInstall(_) => "skill_install",
             Self::SkillSensor(_) => "skill_sensor",
             Self::SkillStep(_) => "skill_step",
+            Self::SkillTrust(_) => "skill_trust",
             Self::Sample(_) => "sample",
             Self::Shadow(_) => "shadow",
             Self::Stop(_) => "stop",
@@ -221,6 +225,7 @@ impl Entry {
             | Self::SkillChecked(_)
             | Self::SkillInstall(_)
             | Self::SkillSensor(_)
+            | Self::SkillTrust(_)
             | Self::Stop(_) => Class::Critical,
             Self::Checkpoint(_)
             | Self::Flight(_)
@@ -272,6 +277,7 @@ impl Entry {
             | Self::SkillInput(_)
             | Self::SkillInstall(_)
             | Self::SkillSensor(_)
+            | Self::SkillTrust(_)
             | Self::Sample(_)
             | Self::Stop(_)
             | Self::Verdict(_) => {}
@@ -306,6 +312,7 @@ impl Entry {
             Self::SkillInstall(body) => codec::to_value(body),
             Self::SkillSensor(body) => codec::to_value(body),
             Self::SkillStep(body) => codec::to_value(body),
+            Self::SkillTrust(body) => codec::to_value(body),
             Self::Sample(body) => codec::to_value(body),
             Self::Shadow(body) => codec::to_value(body),
             Self::Stop(body) => codec::to_value(body),
@@ -340,6 +347,7 @@ impl Entry {
             "skill_install" => Self::SkillInstall(codec::from_value(body)?),
             "skill_sensor" => Self::SkillSensor(codec::from_value(body)?),
             "skill_step" => Self::SkillStep(codec::from_value(body)?),
+            "skill_trust" => Self::SkillTrust(codec::from_value(body)?),
             "sample" => Self::Sample(codec::from_value(body)?),
             "shadow" => Self::Shadow(codec::from_value(body)?),
             "stop" => Self::Stop(codec::from_value(body)?),

@@ -105,6 +105,8 @@ ids! {
     EventId,
     /// One signed envelope; what replay protection and idempotency count by.
     EnvelopeId,
+    /// The robots that trust the same signers of skills.
+    FleetId,
     /// A purchasable outcome.
     JobId,
     /// One life of a journal directory; new when the journal is created anew.

@@ -4,7 +4,7 @@
 //! plane geometry ([`geometry`]), what a robot is asked ([`command`]) and sees
 //! ([`observation`]), jobs and their one state table ([`job`]), plans ([`plan`]), the owner's
 //! policy document ([`policy`]) and the grids that it may name ([`grid`]), who may ask for what
-//! ([`grant`]), the skill manifest ([`skill`]), facts ([`event`]), what the
+//! ([`grant`]), the skill manifest ([`skill`]), whose skills are taken ([`trust`]), facts ([`event`]), what the
 //! journal holds ([`entry`]; the gate's [`rule`]s) and what of it is private ([`private`]), of the flight recorder
 //! ([`flight`]) and of what skills saw ([`input`], as differences: [`delta`]), what travels
 //! between robot and cloud ([`uplink`], [`topic`]),
@@ -48,6 +48,7 @@ pub mod skill_install;
 pub mod start;
 pub mod time;
 pub mod topic;
+pub mod trust;
 pub mod uplink;
 
 /// The protocol's major version: the `1` of every topic, and the `v` of every signed object.

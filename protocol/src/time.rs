@@ -29,6 +29,34 @@ impl WallMillis {
         u32::try_from(since.rem_euclid(i64::from(WEEK_MS))).unwrap_or_default()
     }
 
+    /// A moment as people write it: RFC 3339 in UTC, to the second, such as
+    /// `2026-11-20T08:30:00Z`.
+    #[must_use]
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let pattern = |(at, letter): (usize, char)| match at {
+            4 | 7 => letter == '-',
+            10 => letter == 'T',
+            13 | 16 => letter == ':',
+            19 => letter == 'Z',
+            _ => letter.is_ascii_digit(),
+        };
+        if text.len() != 20 || !text.char_indices().all(pattern) {
+            return None;
+        }
+        let number = |from: usize, to: usize| text[from..to].parse::<i64>().unwrap_or(-1);
+        let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
+        let (hour, minute, second) = (number(11, 13), number(14, 16), number(17, 19));
+        // Days from the civil date, after Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+        let shifted = if month > 2 { year } else { year - 1 };
+        let era = shifted.div_euclid(400);
+        let of_era = shifted.rem_euclid(400);
+        let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+        let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
+        let moment = Self(((days * 24 + hour) * 60 + minute) * 60_000 + second * 1_000);
+        // What no calendar has, such as the 31st of June, comes out as another day.
+        (moment.to_string().get(..19) == text.get(..19)).then_some(moment)
+    }
+
     /// Milliseconds from `earlier` to here; negative when `earlier` is later.
     #[must_use]
     pub fn millis_since(self, earlier: Self) -> i64 {
@@ -116,6 +144,17 @@ mod tests {
             (-1, "1969-12-31T23:59:59.999Z"),
         ] {
             assert_eq!(WallMillis(millis).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_was_printed_is_read_and_what_no_calendar_has_is_not() {
+        for millis in [0, 951_782_400_000, 1_795_219_199_000, -1_000] {
+            let text = WallMillis(millis).to_string().replace(".000Z", "Z");
+            assert_eq!(WallMillis::from_rfc3339(&text), Some(WallMillis(millis)), "{text}");
+        }
+        for text in ["", "2026-06-31T00:00:00Z", "2026-11-20T24:00:00Z", "2026-11-20T08:30:00+01"] {
+            assert_eq!(WallMillis::from_rfc3339(text), None, "{text}");
         }
     }
 

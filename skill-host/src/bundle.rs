@@ -27,7 +27,7 @@ pub struct Bundle {
     component: Range<usize>,
     digest: Digest,
     manifest: SkillManifest,
-    signed_by: KeyId,
+    signers: Vec<KeyId>,
 }
 
 /// Why a bundle is refused.
@@ -65,18 +65,22 @@ impl Bundle {
             return Err(BundleError::TooLarge(bytes.len()));
         }
         let signed_by = keys.check(bytes, minisig)?;
+        Self::read_signed(bytes, vec![signed_by])
+    }
+
+    /// What comes after the signatures, which the caller has checked: `signers`, at least one.
+    pub(crate) fn read_signed(bytes: &[u8], signers: Vec<KeyId>) -> Result<Self, BundleError> {
         let Contents { component, manifest } = read(bytes)?;
         let found = Digest::of(&bytes[component.clone()]);
         if found != manifest.component_sha256 {
             return Err(BundleError::ComponentDigest { claimed: manifest.component_sha256, found });
         }
-        Ok(Self {
-            bytes: bytes.to_vec(),
-            component,
-            digest: Digest::of(bytes),
-            manifest,
-            signed_by,
-        })
+        Ok(Self { bytes: bytes.to_vec(), component, digest: Digest::of(bytes), manifest, signers })
+    }
+
+    /// The same, with the signatures that its tier needs.
+    pub(crate) fn with_signers(self, signers: Vec<KeyId>) -> Self {
+        Self { signers, ..self }
     }
 
     /// What it says of itself.
@@ -91,10 +95,17 @@ impl Bundle {
         self.digest
     }
 
-    /// The key whose signature it bears.
+    /// The key of the developer whose signature it bears.
     #[must_use]
-    pub const fn signed_by(&self) -> KeyId {
-        self.signed_by
+    pub fn signed_by(&self) -> KeyId {
+        // Whoever made it had checked a signature.
+        self.signers[0]
+    }
+
+    /// The keys whose signatures counted: developers, then certifiers.
+    #[must_use]
+    pub fn signers(&self) -> &[KeyId] {
+        &self.signers
     }
 
     /// The component's bytes.
@@ -116,7 +127,7 @@ impl fmt::Debug for Bundle {
             .field("id", &self.manifest.id)
             .field("version", &self.manifest.version)
             .field("digest", &self.digest)
-            .field("signed_by", &self.signed_by)
+            .field("signers", &self.signers)
             .finish_non_exhaustive()
     }
 }

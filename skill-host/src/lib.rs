@@ -7,6 +7,8 @@
 //!
 //! - A [`Bundle`] is what is installed: manifest and component in one file, signed in the
 //!   minisign format by one of the [`TrustedKeys`].
+//! - A [`Trust`] says whose signatures make a bundle of which tier, and what was revoked: a
+//!   document and a list, signed by the fleet's own keys (`docs/skill-bundle.md`).
 //! - A *capability* is something that a skill may do beyond computing. In effect is what its
 //!   manifest asks for and the local configuration grants; a skill that is not granted all
 //!   that it asks for is not started.
@@ -52,6 +54,7 @@ mod ports;
 mod run;
 mod session;
 mod signature;
+mod trust;
 mod world;
 
 pub use bundle::{Bundle, BundleError, MAX_MANIFEST_BYTES, parse_manifest};
@@ -67,5 +70,8 @@ pub use run::{End, MAX_RESTARTS, RunState, Running, Stepped};
 pub use session::{
     INIT_LIMIT, MAX_STATE_BYTES, STEP_PATIENCE, Session, SkillError, Usage, capability_name,
 };
-pub use signature::{KeyError, KeyId, MAX_KEYS, SignatureError, TrustedKeys};
+pub use signature::{
+    KeyError, KeyId, MAX_KEYS, MAX_SIGNATURES, SignatureError, SignedBy, TrustedKeys,
+};
+pub use trust::{Back, DistrustError, Now, Origin, Standing, Trust, TrustError, without_document};
 pub use world::{MAX_NOTE_BYTES, MAX_REASON_BYTES, Request, Status};

@@ -2,11 +2,15 @@
 
 use base64::Engine as _;
 use minisign_verify::{PublicKey, Signature};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::str::FromStr;
 
 /// The most keys that are kept.
 pub const MAX_KEYS: usize = 64;
+
+/// The most signatures that are read of one file.
+pub const MAX_SIGNATURES: usize = 12;
 
 /// The id of a minisign key, printed as `minisign` prints it.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -22,6 +26,26 @@ impl fmt::Debug for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
+}
+
+impl FromStr for KeyId {
+    type Err = KeyError;
+
+    /// From the 16 hexadecimal digits that `minisign` prints.
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let is_id = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u64::from_str_radix(text, 16).ok().filter(|_| is_id);
+        number.map(|id| Self(id.to_le_bytes())).ok_or(KeyError::Malformed)
+    }
+}
+
+/// Whose signatures a file of signatures holds.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SignedBy {
+    /// Of these, whose keys are known, the signatures are good.
+    pub good: BTreeSet<KeyId>,
+    /// These are of keys that nobody knows here, and count for nothing.
+    pub unknown: BTreeSet<KeyId>,
 }
 
 /// The public keys whose signatures on bundles are accepted.
@@ -61,6 +85,15 @@ pub enum SignatureError {
     /// Empty, or not the content of a `.minisig` file.
     #[error("not signed: there is no minisign signature; sign with `minisign -Sm FILE`")]
     Malformed,
+    /// More than are read.
+    #[error(
+        "{0} lines of signatures; at most {MAX_SIGNATURES} `.minisig` files of four lines, one \
+         after the other, are read"
+    )]
+    TooMany(usize),
+    /// The same key twice.
+    #[error("it holds two signatures by {0}; leave out one of them")]
+    Twice(KeyId),
     /// By a key that nobody trusts here.
     #[error("signed by {0}, which is not among the trusted skill keys")]
     UnknownKey(KeyId),
@@ -130,6 +163,42 @@ impl TrustedKeys {
             _ => SignatureError::Broken(id),
         })
     }
+
+    /// Checks several detached signatures over `bytes`: the contents of `.minisig` files, one
+    /// after the other, as `cat` joins them. Those of unknown keys count for nothing; one by a
+    /// known key that is not over these bytes spoils all.
+    ///
+    /// # Errors
+    /// [`SignatureError`]
+    pub fn check_all(&self, bytes: &[u8], minisigs: &str) -> Result<SignedBy, SignatureError> {
+        let lines: Vec<&str> = minisigs.lines().filter(|line| !line.trim().is_empty()).collect();
+        if lines.is_empty() || !lines.len().is_multiple_of(4) {
+            return Err(SignatureError::Malformed);
+        }
+        if lines.len() > 4 * MAX_SIGNATURES {
+            return Err(SignatureError::TooMany(lines.len()));
+        }
+        let mut signed = SignedBy::default();
+        for four in lines.chunks(4) {
+            let id = key_id(four[1]).ok_or(SignatureError::Malformed)?;
+            if signed.good.contains(&id) || signed.unknown.contains(&id) {
+                return Err(SignatureError::Twice(id));
+            }
+            match self.check(bytes, &(four.join("\n") + "\n")) {
+                Ok(id) => signed.good.insert(id),
+                Err(SignatureError::UnknownKey(id)) => signed.unknown.insert(id),
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(signed)
+    }
+}
+
+/// What a public key is, without the id that its owner gave it: two ids for one key are one
+/// signer.
+pub(crate) fn key_material(line: &str) -> Option<[u8; 32]> {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(line.trim()).ok()?;
+    bytes.get(10..)?.try_into().ok()
 }
 
 /// Keys and signatures both begin with an algorithm of two bytes and the id of eight.
@@ -183,6 +252,41 @@ mod tests {
         assert_eq!(keys.ids().count(), 1);
         for text in ["", "untrusted comment: x", "RWQ", &format!("{KEY}\n{KEY}"), HASHED] {
             assert!(matches!(keys.add(text), Err(KeyError::Malformed)), "{text:?} was taken");
+        }
+    }
+
+    #[test]
+    fn several_signatures_are_read_as_cat_joins_them() {
+        let keys = TrustedKeys::from_texts([KEY]).unwrap();
+        let id: KeyId = "E7620F1842B4E81F".parse().unwrap();
+        assert_eq!(keys.check_all(b"test", HASHED).unwrap().good, BTreeSet::from([id]));
+        // The same signature by a key with another id: nobody knows it, so it does not count.
+        let line = HASHED.lines().nth(1).unwrap();
+        let foreign = HASHED.replace(line, &line.replace("RUQf6LRC", "RUQf6LRD"));
+        for both in [format!("{HASHED}\n{foreign}"), format!("{foreign}\n\n{HASHED}\n")] {
+            let signed = keys.check_all(b"test", &both).unwrap();
+            assert_eq!((signed.good.len(), signed.unknown.len()), (1, 1));
+        }
+        let twice = format!("{HASHED}\n{HASHED}\n");
+        assert!(matches!(keys.check_all(b"test", &twice), Err(SignatureError::Twice(_))));
+        let many = format!("{HASHED}\n").repeat(MAX_SIGNATURES + 1);
+        assert!(matches!(keys.check_all(b"test", &many), Err(SignatureError::TooMany(_))));
+        let spoiled = keys.check_all(b"tess", &format!("{foreign}\n{HASHED}"));
+        assert!(matches!(spoiled, Err(SignatureError::Broken(_))), "{spoiled:?}");
+        for text in ["", "\n", &HASHED[..120], &format!("{HASHED}\nx")] {
+            let refused = keys.check_all(b"test", text);
+            assert!(matches!(refused, Err(SignatureError::Malformed)), "{text:?}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_id_is_read_as_it_is_printed() {
+        let id: KeyId = "E7620F1842B4E81F".parse().unwrap();
+        assert_eq!(id.to_string(), "E7620F1842B4E81F");
+        for text in
+            ["", "E7620F1842B4E81", "+7620F1842B4E81F", "E7620F1842B4E81Ff", "Ü620F1842B4E81"]
+        {
+            assert!(text.parse::<KeyId>().is_err(), "{text}");
         }
     }
 

@@ -305,30 +305,8 @@ fn named<T: Clone + Send + Sync + 'static>(
 
 /// A moment as people write it: RFC 3339 in UTC, to the second.
 fn moment(text: &str) -> Result<WallMillis, String> {
-    let wrong = || format!("`{text}` is no moment; write as in 2026-11-20T08:30:00Z");
-    let pattern = |(at, letter): (usize, char)| match at {
-        4 | 7 => letter == '-',
-        10 => letter == 'T',
-        13 | 16 => letter == ':',
-        19 => letter == 'Z',
-        _ => letter.is_ascii_digit(),
-    };
-    if text.len() != 20 || !text.char_indices().all(pattern) {
-        return Err(wrong());
-    }
-    let number = |from: usize, to: usize| text[from..to].parse::<i64>().unwrap_or(-1);
-    let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
-    let (hour, minute, second) = (number(11, 13), number(14, 16), number(17, 19));
-    // Days from the civil date, after Hinnant, "chrono-Compatible Low-Level Date Algorithms".
-    let shifted = if month > 2 { year } else { year - 1 };
-    let era = shifted.div_euclid(400);
-    let of_era = shifted.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
-    let millis = ((days * 24 + hour) * 60 + minute) * 60_000 + second * 1_000;
-    let moment = WallMillis(millis);
-    // What no calendar has, such as the 31st of June, comes out as another day.
-    if moment.to_string().get(..19) == text.get(..19) { Ok(moment) } else { Err(wrong()) }
+    WallMillis::from_rfc3339(text)
+        .ok_or_else(|| format!("`{text}` is no moment; write as in 2026-11-20T08:30:00Z"))
 }
 
 #[cfg(feature = "tools")]

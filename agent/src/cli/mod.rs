@@ -18,6 +18,7 @@ mod review;
 mod shadow;
 mod skill;
 mod status;
+mod trust;
 
 pub use exit::Code;
 
@@ -105,6 +106,9 @@ enum Command {
     /// Begin, try out, pack, sign and verify skills
     #[command(subcommand)]
     Skill(skill::Command),
+    /// Say whose skills this robot takes, and install trust documents and revocation lists
+    #[command(subcommand)]
+    Trust(trust::Command),
     /// Say how the agent of this robot stands, and what the black box takes of its bound
     Status,
 }
@@ -188,6 +192,7 @@ fn answer(cli: Cli) -> anyhow::Result<Answer> {
         }
         Command::Skill(command) => skill::answer(command, load, cli.json),
         Command::Status => status::answer(&load()?),
+        Command::Trust(command) => trust::answer(command, load),
     }
 }
 
@@ -198,6 +203,7 @@ fn check(config: &Config) -> anyhow::Result<Answer> {
         .map_err(|error| coded(Code::Configuration, error))?
         .ids()
         .count();
+    let trust = trust::in_short(config)?;
     let robot = crate::driver::open(config, &SimOptions::default())?;
     let shadow = crate::envelope::load_shadow(config)?;
     let shadow = shadow.as_ref().map(VerifiedPolicy::document);
@@ -207,7 +213,7 @@ fn check(config: &Config) -> anyhow::Result<Answer> {
     let document = policy.document();
     let text = format!(
         "configuration of {} is in order: {}, policy {} version {} ({} zones, {} masks), {}, \
-         {keys} skill keys{}{}",
+         {}{}{}",
         config.robot.id,
         robot.capabilities().model,
         document.id,
@@ -215,6 +221,7 @@ fn check(config: &Config) -> anyhow::Result<Answer> {
         document.zones.len(),
         document.masks.len(),
         in_force.name(),
+        trust.clone().unwrap_or_else(|| format!("{keys} skill keys")),
         shadow.map_or(String::new(), |candidate| {
             format!(", shadow {} version {}", candidate.id, candidate.version)
         }),
@@ -229,6 +236,7 @@ fn check(config: &Config) -> anyhow::Result<Answer> {
             "authority": { "rules": in_force.name(), "hash": in_force.hash },
             "shadow": shadow.map(|candidate| json!({ "id": candidate.id, "version": candidate.version })),
             "skill_keys": keys,
+            "skill_trust": trust,
             "stop_input": line.map(|line| json!({ "chip": line.chip, "line": line.line })),
         }),
     ))

@@ -15,10 +15,10 @@ mod try_out;
 use super::Answer;
 use super::exit::{Code, coded};
 use crate::config::Config;
-use crate::jobs::trusted_keys;
+use crate::trust::{Judge, JudgeError};
 use anyhow::Context as _;
 use clap::Subcommand;
-use nooterra_skill_host::Bundle;
+use nooterra_skill_host::{Bundle, Origin};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -120,14 +120,12 @@ pub(super) fn answer(
 
 fn verify(config: &Config, file: &Path, signature: Option<PathBuf>) -> anyhow::Result<Answer> {
     let signature = signature.unwrap_or_else(|| minisig(file));
-    let keys = trusted_keys(&config.skills.trusted_keys_dir)
-        .map_err(|error| coded(Code::Configuration, error))?;
     let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
     let text = std::fs::read_to_string(&signature).with_context(|| {
         format!("{}: a bundle without a signature is never run", signature.display())
     });
     let text = text.map_err(|error| coded(Code::NotVerified, error))?;
-    match Bundle::verify(&bytes, &text, &keys) {
+    match Judge::of(config).bundle(&bytes, &text, Origin::New) {
         Ok(bundle) => {
             let manifest = bundle.manifest();
             let text = format!(
@@ -136,16 +134,18 @@ fn verify(config: &Config, file: &Path, signature: Option<PathBuf>) -> anyhow::R
                 manifest.id,
                 manifest.version,
                 manifest.developer,
-                bundle.signed_by()
+                signers(&bundle)
             );
             let json = json!({
                 "accepted": true,
                 "digest": bundle.digest(),
                 "signed_by": bundle.signed_by().to_string(),
+                "signers": bundle.signers().iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "manifest": manifest,
             });
             Ok(Answer::done(text, json))
         }
+        Err(JudgeError::Keys(error)) => Err(coded(Code::Configuration, *error)),
         Err(error) => {
             let reason = error.to_string();
             Ok(Answer {
@@ -155,6 +155,10 @@ fn verify(config: &Config, file: &Path, signature: Option<PathBuf>) -> anyhow::R
             })
         }
     }
+}
+
+fn signers(bundle: &Bundle) -> String {
+    bundle.signers().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn minisig(file: &Path) -> PathBuf {

@@ -410,6 +410,7 @@ impl<'r> StepRun<'r> {
         let timeout = Duration::from_secs(u64::from(self.step.timeout_s));
         let mut next = self.parts.pace.now();
         let give_up = next.plus(timeout);
+        let mut asked = 0;
         loop {
             if self.shared.leaving() {
                 self.suspended.keep(&kept, None, self.job, place, digest);
@@ -421,6 +422,9 @@ impl<'r> StepRun<'r> {
             if drives {
                 self.parts.authority.skill_drives().map_err(|why| self.failed(&why.to_string()))?;
             }
+            // What is revoked while it runs ends: a stop needs no fresh list.
+            let goes_on = self.parts.shelf.may_go_on(bundle, &mut asked);
+            goes_on.map_err(|why| self.failed(&why.to_string()))?;
             let now = self.parts.pace.now();
             if now >= give_up {
                 return Err(self.failed(&format!("not done within {} s", self.step.timeout_s)));

@@ -1,12 +1,14 @@
 //! Skill bundles on this robot: fetched once, kept by hash, verified at every use.
 
 use crate::installed::Installed;
+use crate::trust::{Judge, JudgeError};
 use nooterra_blackbox::JournalHandle;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::{Entry, SkillChecked};
 use nooterra_protocol::plan::SkillRef;
-use nooterra_skill_host::{Bundle, BundleError, KeyError, TrustedKeys};
+use nooterra_skill_host::{Bundle, DistrustError, KeyError, Origin, TrustedKeys};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tracing::{info, warn};
 
 /// Why a skill cannot be used.
@@ -18,7 +20,7 @@ pub enum ShelfError {
         /// As the plan names it.
         skill: String,
         /// Why.
-        source: BundleError,
+        source: JudgeError,
     },
     /// The cloud gave another file than the plan names.
     #[error("skill {skill} is refused: the file has SHA-256 {found}, the plan says {wanted}")]
@@ -72,7 +74,7 @@ pub struct Shelf {
     fetch: Fetch,
     installed: Installed,
     journal: JournalHandle,
-    keys_dir: PathBuf,
+    judge: Arc<Judge>,
 }
 
 impl std::fmt::Debug for Shelf {
@@ -84,8 +86,8 @@ impl std::fmt::Debug for Shelf {
 impl Shelf {
     /// A shelf in `dir`.
     #[must_use]
-    pub fn new(dir: PathBuf, keys_dir: PathBuf, journal: JournalHandle, fetch: Fetch) -> Self {
-        Self { fetch, installed: Installed::new(dir), journal, keys_dir }
+    pub fn new(dir: PathBuf, judge: Arc<Judge>, journal: JournalHandle, fetch: Fetch) -> Self {
+        Self { fetch, installed: Installed::new(dir), journal, judge }
     }
 
     /// Which versions have proven themselves, and which are on trial.
@@ -102,7 +104,11 @@ impl Shelf {
     pub fn bundle(&self, wanted: &SkillRef) -> Result<Bundle, ShelfError> {
         let result = self.look_up(wanted);
         let (accepted, reason) = match &result {
-            Ok(bundle) => (true, format!("signed by {}", bundle.signed_by())),
+            Ok(bundle) => {
+                let signers: Vec<String> =
+                    bundle.signers().iter().map(ToString::to_string).collect();
+                (true, format!("signed by {}", signers.join(", ")))
+            }
             Err(error) => (false, error.to_string()),
         };
         let entry = Entry::SkillChecked(SkillChecked {
@@ -122,45 +128,87 @@ impl Shelf {
         result
     }
 
+    /// Whether a bundle that runs may go on, where something was revoked since `asked`.
+    ///
+    /// # Errors
+    /// [`ShelfError::Bundle`]: it may not.
+    pub fn may_go_on(&self, bundle: &Bundle, asked: &mut u64) -> Result<(), ShelfError> {
+        self.judge.may_go_on(bundle, asked).map_err(|source| ShelfError::Bundle {
+            skill: bundle.manifest().id.to_string(),
+            source: source.into(),
+        })
+    }
+
     fn look_up(&self, wanted: &SkillRef) -> Result<Bundle, ShelfError> {
-        let keys = trusted_keys(&self.keys_dir)?;
+        let mut no_longer = None;
         if let Some((bytes, signature)) = self.installed.read(wanted.bundle) {
-            match check(&bytes, &signature, wanted, &keys) {
-                Ok(bundle) => return Ok(bundle),
-                Err(error) => warn!(%error, "a stored bundle is no longer good; fetching it again"),
+            match self.check(&bytes, &signature, wanted, Origin::Kept) {
+                Ok(bundle) => {
+                    if let Err(error) = self.judge.taken(&bundle) {
+                        warn!(%error, "that this version runs is not remembered");
+                    }
+                    return Ok(bundle);
+                }
+                Err(error) if is_final(&error) => return Err(error),
+                Err(error) => {
+                    warn!(%error, "a stored bundle is no longer good; fetching it again");
+                    no_longer = Some(error);
+                }
             }
         }
-        let (bytes, signature) = (self.fetch)(wanted.bundle)
-            .map_err(|what| ShelfError::Fetch { skill: wanted.id.to_string(), what })?;
-        let bundle = check(&bytes, &signature, wanted, &keys)?;
+        let (bytes, signature) = (self.fetch)(wanted.bundle).map_err(|what| {
+            no_longer.unwrap_or(ShelfError::Fetch { skill: wanted.id.to_string(), what })
+        })?;
+        let bundle = self.check(&bytes, &signature, wanted, Origin::New)?;
         if let Err(error) = self.installed.keep(&bundle, &signature) {
             warn!(%error, "the bundle is used but not kept; it is fetched again next time");
+        }
+        let taken = self.judge.taken(&bundle);
+        taken.map_err(|source| ShelfError::Bundle { skill: wanted.id.to_string(), source })?;
+        Ok(bundle)
+    }
+
+    fn check(
+        &self,
+        bytes: &[u8],
+        signature: &str,
+        wanted: &SkillRef,
+        origin: Origin,
+    ) -> Result<Bundle, ShelfError> {
+        let skill = || wanted.id.to_string();
+        let bundle = self
+            .judge
+            .bundle(bytes, signature, origin)
+            .map_err(|source| ShelfError::Bundle { skill: skill(), source })?;
+        if bundle.digest() != wanted.bundle {
+            let found = bundle.digest();
+            return Err(ShelfError::Digest { found, skill: skill(), wanted: wanted.bundle });
+        }
+        let manifest = bundle.manifest();
+        if manifest.id != wanted.id || manifest.version != wanted.version {
+            return Err(ShelfError::Name {
+                found: format!("{} {}", manifest.id, manifest.version),
+                wanted: format!("{} {}", wanted.id, wanted.version),
+            });
         }
         Ok(bundle)
     }
 }
 
-fn check(
-    bytes: &[u8],
-    signature: &str,
-    wanted: &SkillRef,
-    keys: &TrustedKeys,
-) -> Result<Bundle, ShelfError> {
-    let skill = || wanted.id.to_string();
-    let bundle = Bundle::verify(bytes, signature, keys)
-        .map_err(|source| ShelfError::Bundle { skill: skill(), source })?;
-    if bundle.digest() != wanted.bundle {
-        let found = bundle.digest();
-        return Err(ShelfError::Digest { found, skill: skill(), wanted: wanted.bundle });
-    }
-    let manifest = bundle.manifest();
-    if manifest.id != wanted.id || manifest.version != wanted.version {
-        return Err(ShelfError::Name {
-            found: format!("{} {}", manifest.id, manifest.version),
-            wanted: format!("{} {}", wanted.id, wanted.version),
-        });
-    }
-    Ok(bundle)
+/// No other signature would make a difference, so it need not be asked for.
+const fn is_final(error: &ShelfError) -> bool {
+    let ShelfError::Bundle { source, .. } = error else { return false };
+    matches!(
+        source,
+        JudgeError::Lost(_)
+            | JudgeError::Distrust(
+                DistrustError::NoDocument(_)
+                    | DistrustError::NotAccepted(_)
+                    | DistrustError::Older { .. }
+                    | DistrustError::RevokedBundle(_)
+                    | DistrustError::RevokedVersion { .. }
+            )
+    )
 }
 
 /// The keys of a folder: every file that ends in `.pub`.
