@@ -8,7 +8,7 @@
 //! tried, and a failure prints the one command that repeats it.
 //!
 //! [`fuzz`] is the part that is led by coverage, [`soak`] the one that takes long. [`million`]
-//! draws very many cases of the gate's laws; [`coverage`], [`miri`], [`mutants`] and [`no_panic`]
+//! draws very many cases of the gate's laws and steps of the cloud's model; [`coverage`], [`miri`], [`mutants`] and [`no_panic`]
 //! ask how good the gate's tests and its code are.
 
 mod coverage;
@@ -37,7 +37,8 @@ use suites::{Area, Suite};
 pub(crate) struct Options {
     #[command(subcommand)]
     only: Option<Only>,
-    /// So many cases of each law of the gate, such as 1000000, in a release build; nothing else.
+    /// So many cases of each law of the gate, or steps of the cloud's model, such as 1000000, in
+    /// a release build; nothing else.
     #[arg(long, value_name = "N", conflicts_with = "patience", requires = "areas")]
     cases: Option<u64>,
     /// What to try; everything unless given, fuzzing too where there is a C++ compiler.
@@ -87,11 +88,13 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         None => {}
     }
     if let Some(cases) = options.cases {
-        if options.areas != [Area::Gate] {
-            bail!("only the gate has laws: cargo xtask prove gate --cases {cases}");
-        }
-        let laws = Area::Gate.suites().iter().find(|suite| suite.program == million::PROGRAM);
-        return million::run(laws.map_or(&[], |suite| suite.tests), cases, options.seed);
+        let [area] = options.areas[..] else {
+            bail!("name one area: cargo xtask prove gate --cases {cases}");
+        };
+        let Some(laws) = million::Laws::of(area) else {
+            bail!("only the gate and the cloud have laws: cargo xtask prove gate --cases {cases}");
+        };
+        return million::run(&laws, cases, options.seed);
     }
     let folder = toolchain::root().join("target/prove");
     let all = Area::value_variants();
@@ -270,7 +273,9 @@ mod tests {
         let dir = package_dir(suite.package);
         let file = if suite.program.is_empty() {
             let module = test.split("::tests::").next().unwrap();
-            dir.join("src").join(module.replace("::", "/")).with_extension("rs")
+            let module = dir.join("src").join(module.replace("::", "/"));
+            let apart = module.join("tests.rs");
+            if apart.exists() { apart } else { module.with_extension("rs") }
         } else {
             dir.join("tests").join(suite.program).with_extension("rs")
         };
