@@ -3,6 +3,7 @@
 //!
 //! It knows no database and no clock: a job is a function of its facts and of when they came.
 
+use crate::guard::Guard;
 use crate::store::jobs::JobRow;
 use nooterra_protocol::codec::{self, CodecError, Digest};
 use nooterra_protocol::event::{EventType, Fact, Heartbeat};
@@ -94,12 +95,13 @@ pub(crate) fn next(
 }
 
 fn heartbeat(job: &mut JobRow, fact: &Fact, at: WallMillis) {
-    if fact.kind != EventType::Heartbeat || job.state.is_over() {
+    let over = job.state.is_over() && Guard::HeartbeatAfterEnd.on();
+    if fact.kind != EventType::Heartbeat || over {
         return;
     }
     // A heartbeat of a later release may say more than this one reads.
     let Ok(heartbeat) = payload::<Heartbeat>(fact) else { return };
-    if (0.0..=1.0).contains(&heartbeat.progress) {
+    if (0.0..=1.0).contains(&heartbeat.progress) || !Guard::HeartbeatRange.on() {
         job.progress = heartbeat.progress;
         job.stage = heartbeat.stage;
         job.updated_at = at;

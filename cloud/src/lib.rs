@@ -57,11 +57,14 @@ mod endpoint;
 mod fair;
 mod files;
 mod fold;
+mod guard;
 mod ingest;
 mod jobs;
 #[cfg(feature = "measure")]
 #[doc(hidden)]
 pub mod measure;
+#[cfg(test)]
+mod model;
 mod replay;
 mod standing;
 mod store;

@@ -9,6 +9,7 @@
 //! a revoked robot comes back with another key and a new claim code.
 
 use crate::commands;
+use crate::guard::Guard;
 use crate::jobs::{JobError, Server};
 use crate::store::commands::unanswered;
 use crate::store::standings::{self, StandingRow};
@@ -127,7 +128,7 @@ pub(crate) fn permit(
     ask: &Ask,
 ) -> Result<Result<(), Barred>, crate::store::StoreError> {
     let Some(row) = standings::of(tx, robot)? else { return Ok(Ok(())) };
-    if row.standing.permits(ask) {
+    if row.standing.permits(ask) || !Guard::Standing.on() {
         return Ok(Ok(()));
     }
     let what = format!("`{}` is not signed for it", ask.name());
@@ -158,7 +159,9 @@ impl Server {
         if from == to {
             return Ok(());
         }
-        if let (Standing::Revoked, Some(before)) = (from, before) {
+        if let (Standing::Revoked, Some(before)) = (from, before)
+            && Guard::RevokedForGood.on()
+        {
             return Err(JobError::Barred(Barred {
                 reason: before.reason,
                 robot: robot.clone(),
@@ -171,8 +174,10 @@ impl Server {
             robots::end_connections(tx, robot, News::Revoked)?;
         }
         self.note_standing(tx, robot, to, reason)?;
-        self.withdraw(tx, robot, to, reason)?;
-        if to == Standing::Quarantined {
+        if Guard::Withdrawal.on() {
+            self.withdraw(tx, robot, to, reason)?;
+        }
+        if to == Standing::Quarantined && Guard::QuarantineRecalls.on() {
             for job in standings::under_way(tx, robot)? {
                 self.cancel(tx, &job, &format!("the robot was quarantined: {reason}"), CANCEL_TTL)?;
             }

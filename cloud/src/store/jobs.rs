@@ -1,6 +1,7 @@
 //! Jobs as projected from their streams, and the streams themselves.
 
 use super::{Connection, OptionalExtension as _, Row, StoreError, digest, typed};
+use crate::guard::Guard;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::event::{EventType, Place};
 use nooterra_protocol::ids::{ActorId, EnvelopeId, EventId, JobId, RobotId, StepId, StreamId};
@@ -166,6 +167,7 @@ pub(crate) fn append(
         .query_row([fact.stream.as_str()], |row| Ok((row.get::<i64>(0)?, digest(row, 1)?)))
         .optional()?;
     let (last, prev_hash) = head.unwrap_or((0, Digest::ZERO));
+    let prev_hash = if Guard::Chain.on() { prev_hash } else { Digest::ZERO };
     let place = Place {
         hash: Place::hash_of(&prev_hash, fact.signed),
         late: fact.late,

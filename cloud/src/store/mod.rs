@@ -27,6 +27,8 @@ mod writer;
 
 pub(crate) use news::News;
 pub(crate) use sql::{Connection, OptionalExtension, Row};
+#[cfg(test)]
+pub(crate) use sqlite::in_memory;
 
 use self::listener::Listener;
 use self::postgres::Server;

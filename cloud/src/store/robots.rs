@@ -62,6 +62,13 @@ pub(crate) fn keys(tx: &Connection, robot: &RobotId) -> Result<Vec<VerifyingKey>
     Ok(keys)
 }
 
+/// Every key that anybody ever enrolled.
+#[cfg(test)]
+pub(crate) fn every_key(tx: &Connection) -> Result<Vec<VerifyingKey>, StoreError> {
+    let mut find = tx.prepare_cached("SELECT key FROM device_keys")?;
+    find.query_map([], |row| typed(row, 0))?.collect()
+}
+
 /// Keeps a new claim code; only the hash of its secret.
 pub(crate) fn add_claim_code(
     tx: &Connection,

@@ -41,7 +41,19 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, StoreError> {
 
 /// Brings the file to this release's version.
 pub(super) fn migrate(path: &Path) -> Result<(), StoreError> {
-    let mut connection = writing(path)?;
+    bring(&mut writing(path)?)
+}
+
+/// A database that is gone with the connection, for tests of very many steps.
+#[cfg(test)]
+pub(crate) fn in_memory() -> Result<Connection, StoreError> {
+    let mut connection = rusqlite::Connection::open_in_memory()?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    bring(&mut connection)?;
+    Ok(Connection::new(Sqlite(connection)))
+}
+
+fn bring(connection: &mut rusqlite::Connection) -> Result<(), StoreError> {
     let found: usize = connection.pragma_query_value(None, "user_version", |row| {
         let version: u32 = row.get(0)?;
         usize::try_from(version).map_err(|_| rusqlite::Error::InvalidQuery)

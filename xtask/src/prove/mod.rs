@@ -9,8 +9,8 @@
 //!
 //! [`blackbox`] shows what the journal promises, item by item, with all cases of its tests.
 //! [`fuzz`] is the part that is led by coverage, [`soak`] the one that takes long. [`million`]
-//! draws very many cases of the gate's laws; [`coverage`], [`miri`], [`mutants`] and [`no_panic`]
-//! ask how good the gate's tests and its code are.
+//! draws very many cases of the gate's laws and steps of the cloud's model; [`coverage`],
+//! [`miri`], [`mutants`] and [`no_panic`] ask how good the gate's tests and its code are.
 
 mod blackbox;
 mod coverage;
@@ -39,7 +39,8 @@ use suites::{Area, Suite};
 pub(crate) struct Options {
     #[command(subcommand)]
     only: Option<Only>,
-    /// So many cases of each law of the gate, such as 1000000, in a release build; nothing else.
+    /// So many cases of each law of the gate, or steps of the cloud's model, such as 1000000, in
+    /// a release build; nothing else.
     #[arg(long, value_name = "N", conflicts_with = "patience", requires = "areas")]
     cases: Option<u64>,
     /// What to try; everything unless given, fuzzing too where there is a C++ compiler.
@@ -98,11 +99,13 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         None => {}
     }
     if let Some(cases) = options.cases {
-        if options.areas != [Area::Gate] {
-            bail!("only the gate has laws: cargo xtask prove gate --cases {cases}");
-        }
-        let laws = Area::Gate.suites().iter().find(|suite| suite.program == million::PROGRAM);
-        return million::run(laws.map_or(&[], |suite| suite.tests), cases, options.seed);
+        let [area] = options.areas[..] else {
+            bail!("name one area: cargo xtask prove gate --cases {cases}");
+        };
+        let Some(laws) = million::Laws::of(area) else {
+            bail!("only the gate and the cloud have laws: cargo xtask prove gate --cases {cases}");
+        };
+        return million::run(&laws, cases, options.seed);
     }
     let all = Area::value_variants();
     let areas: &[Area] = if options.areas.is_empty() { all } else { &options.areas };
@@ -278,7 +281,9 @@ fn is_in_sources(package: &str, program: &str, test: &str) -> bool {
     let (module, name) = test.rsplit_once("::").unwrap_or(("", test));
     let file = if program.is_empty() {
         let module = module.strip_suffix("::tests").unwrap_or(module);
-        dir.join("src").join(module.replace("::", "/")).with_extension("rs")
+        let module = dir.join("src").join(module.replace("::", "/"));
+        let apart = module.join("tests.rs");
+        if apart.exists() { apart } else { module.with_extension("rs") }
     } else {
         dir.join("tests").join(program).with_extension("rs")
     };

@@ -1,0 +1,454 @@
+//! What should be: jobs, robots and commands as plain values, written a second time and from the
+//! vocabulary alone. Nothing here is shared with the code that it judges.
+
+use std::collections::BTreeSet;
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Life {
+    Created,
+    Quoted,
+    Booked,
+    Matched,
+    Reserved,
+    EnRoute,
+    AccessGranted,
+    Executing,
+    Assisted,
+    Stalled,
+    SafeExit,
+    Completed,
+    Aborted,
+    Settled,
+}
+
+/// What an event does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Step {
+    Beside,
+    Refused,
+    To(Life),
+}
+
+/// Events that move jobs.
+const MOVES: [&str; 18] = [
+    "QUOTE_PROPOSED",
+    "BOOKED",
+    "MATCHED",
+    "RESERVED",
+    "EN_ROUTE",
+    "ACCESS_GRANTED",
+    "EXECUTION_STARTED",
+    "ASSIST_STARTED",
+    "ASSIST_ENDED",
+    "EXECUTION_STALLED",
+    "EXECUTION_RESUMED",
+    "EXECUTION_COMPLETED",
+    "EXECUTION_ABORTED",
+    "RESCHEDULED",
+    "CANCELLED",
+    "ACCESS_REVOKED",
+    "ACCESS_EXPIRED",
+    "SETTLED",
+];
+
+/// Events that a robot may sign.
+const BY_ROBOTS: [&str; 14] = [
+    "EN_ROUTE",
+    "EXECUTION_STARTED",
+    "EXECUTION_COMPLETED",
+    "CHECKPOINT_REACHED",
+    "HEARTBEAT",
+    "INCIDENT_DETECTED",
+    "ASSIST_REQUESTED",
+    "ENTERED_SPACE",
+    "LEFT_SPACE",
+    "ACCESS_GRANTED",
+    "ACCESS_DENIED",
+    "SKILL_USED",
+    "EVIDENCE_CAPTURED",
+    "EXECUTION_ABORTED",
+];
+
+impl Life {
+    /// As people write it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Created => "CREATED",
+            Self::Quoted => "QUOTED",
+            Self::Booked => "BOOKED",
+            Self::Matched => "MATCHED",
+            Self::Reserved => "RESERVED",
+            Self::EnRoute => "EN_ROUTE",
+            Self::AccessGranted => "ACCESS_GRANTED",
+            Self::Executing => "EXECUTING",
+            Self::Assisted => "ASSISTED",
+            Self::Stalled => "STALLED",
+            Self::SafeExit => "ABORTING_SAFE_EXIT",
+            Self::Completed => "COMPLETED",
+            Self::Aborted => "ABORTED",
+            Self::Settled => "SETTLED",
+        }
+    }
+
+    /// What `event` does to a job that stands here.
+    pub(super) fn step(self, event: &str) -> Step {
+        use Life::{
+            Aborted, AccessGranted, Assisted, Booked, Completed, Created, EnRoute, Executing,
+            Matched, Quoted, Reserved, SafeExit, Settled, Stalled,
+        };
+        Step::To(match (event, self) {
+            ("QUOTE_PROPOSED", Created) => Quoted,
+            ("BOOKED", Quoted) | ("RESCHEDULED", Booked | Matched | Reserved) => Booked,
+            ("MATCHED", Booked) => Matched,
+            ("RESERVED", Matched) => Reserved,
+            ("EN_ROUTE", Reserved) => EnRoute,
+            ("ACCESS_GRANTED", EnRoute) => AccessGranted,
+            ("EXECUTION_STARTED", AccessGranted)
+            | ("ASSIST_ENDED", Assisted)
+            | ("EXECUTION_RESUMED", Stalled) => Executing,
+            ("ASSIST_STARTED", Executing) => Assisted,
+            ("EXECUTION_STALLED", Executing | Assisted) => Stalled,
+            ("EXECUTION_COMPLETED", Executing | Assisted | Stalled) => Completed,
+            ("EXECUTION_ABORTED", Executing | Assisted | Stalled | SafeExit)
+            | (
+                "CANCELLED" | "ACCESS_REVOKED" | "ACCESS_EXPIRED",
+                Created | Quoted | Booked | Matched | Reserved,
+            ) => Aborted,
+            (
+                "CANCELLED" | "ACCESS_REVOKED" | "ACCESS_EXPIRED",
+                EnRoute | AccessGranted | Executing | Assisted | Stalled,
+            ) => SafeExit,
+            ("SETTLED", Completed | Aborted) => Settled,
+            _ if MOVES.contains(&event) => return Step::Refused,
+            _ => return Step::Beside,
+        })
+    }
+
+    /// The robot has begun and not ended.
+    const fn is_under_way(self) -> bool {
+        matches!(
+            self,
+            Self::EnRoute | Self::AccessGranted | Self::Executing | Self::Assisted | Self::Stalled
+        )
+    }
+
+    const fn is_over(self) -> bool {
+        matches!(self, Self::Completed | Self::Aborted | Self::Settled)
+    }
+}
+
+/// How a robot stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Trust {
+    InService,
+    Maintenance,
+    Quarantined,
+    Revoked,
+}
+
+impl Trust {
+    fn permits(self, ask: &str) -> bool {
+        match self {
+            Self::InService => true,
+            Self::Maintenance => ask != "start_job",
+            Self::Quarantined => ask == "cancel_job",
+            Self::Revoked => false,
+        }
+    }
+
+    const fn event(self) -> &'static str {
+        match self {
+            Self::InService => "ROBOT_RESTORED",
+            Self::Maintenance => "ROBOT_IN_MAINTENANCE",
+            Self::Quarantined => "ROBOT_QUARANTINED",
+            Self::Revoked => "ROBOT_REVOKED",
+        }
+    }
+}
+
+/// A fact in its place: its type, whether it came late, and its name where a robot gave it one.
+pub(super) type Placed = (String, bool, Option<String>);
+
+/// A job.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    pub(super) facts: Vec<Placed>,
+    pub(super) life: Life,
+    pub(super) progress: f64,
+    pub(super) robot: usize,
+    pub(super) stage: bool,
+    /// The command that started it last.
+    pub(super) start: Option<usize>,
+}
+
+/// A robot.
+#[derive(Clone, Debug)]
+pub(super) struct Robot {
+    /// Facts of no job of its own.
+    pub(super) facts: Vec<Placed>,
+    /// For each of its lives, whether its key was revoked.
+    pub(super) lives: Vec<bool>,
+    pub(super) trust: Trust,
+}
+
+/// What became of a command.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Fate {
+    Accepted,
+    Refused,
+    Sent,
+}
+
+/// A command.
+#[derive(Clone, Debug)]
+pub(super) struct Command {
+    pub(super) ask: &'static str,
+    expires_at: i64,
+    pub(super) fate: Fate,
+    pub(super) job: usize,
+    pub(super) robot: usize,
+}
+
+/// Why something is not done.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Refusal {
+    Barred,
+    Skill,
+    State,
+}
+
+/// What a record of a robot's journal says.
+#[derive(Clone, Debug)]
+pub(super) enum Word {
+    /// It took this command.
+    Accepted(usize),
+    Fact(Said),
+    /// It refused this command.
+    Refused(usize),
+}
+
+/// What a heartbeat says: the progress, and whether it names a step.
+pub(super) type Beat = (f64, bool);
+
+/// A fact on its way.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub(super) beat: Option<Beat>,
+    /// Signed by a key of the robot whose journal it is in, in that robot's name, whole.
+    pub(super) genuine: bool,
+    pub(super) job: Option<usize>,
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+}
+
+/// All that there is.
+#[derive(Clone, Debug)]
+pub(super) struct Spec {
+    pub(super) commands: Vec<Command>,
+    pub(super) jobs: Vec<Job>,
+    pub(super) now: i64,
+    placed: BTreeSet<String>,
+    pub(super) robots: Vec<Robot>,
+}
+
+/// How long the commands of a run may be taken.
+pub(super) const TTL_MS: i64 = 60_000;
+
+/// How long a robot may be told that a job was taken from it.
+const RECALL_MS: i64 = 600_000;
+
+impl Spec {
+    pub(super) fn new(robots: usize, now: i64) -> Self {
+        let robot = Robot { facts: Vec::new(), lives: vec![false], trust: Trust::InService };
+        Self {
+            commands: Vec::new(),
+            jobs: Vec::new(),
+            now,
+            placed: BTreeSet::new(),
+            robots: vec![robot; robots],
+        }
+    }
+
+    pub(super) fn create(&mut self, robot: usize, published: bool) -> Result<(), Refusal> {
+        if !published {
+            return Err(Refusal::Skill);
+        }
+        self.jobs.push(Job {
+            facts: vec![("JOB_CREATED".to_owned(), false, None)],
+            life: Life::Created,
+            progress: 0.0,
+            robot,
+            stage: false,
+            start: None,
+        });
+        Ok(())
+    }
+
+    /// The server states an event that may move the job.
+    pub(super) fn state(&mut self, job: usize, event: &'static str) -> Result<(), Refusal> {
+        let it = &mut self.jobs[job];
+        match it.life.step(event) {
+            Step::Refused => return Err(Refusal::State),
+            Step::Beside => {}
+            Step::To(life) => it.moves(life),
+        }
+        it.facts.push((event.to_owned(), false, None));
+        Ok(())
+    }
+
+    pub(super) fn dispatch(&mut self, job: usize) -> Result<(), Refusal> {
+        let robot = self.jobs[job].robot;
+        if !self.robots[robot].trust.permits("start_job") {
+            return Err(Refusal::Barred);
+        }
+        for event in ["MATCHED", "SKILL_LICENSED", "RESERVED"] {
+            self.state(job, event)?;
+        }
+        self.jobs[job].start = Some(self.commands.len());
+        self.tell(robot, job, "start_job", TTL_MS);
+        Ok(())
+    }
+
+    pub(super) fn cancel(&mut self, job: usize, ttl: i64) -> Result<(), Refusal> {
+        self.state(job, "CANCELLED")?;
+        let robot = self.jobs[job].robot;
+        if self.jobs[job].start.is_some() && self.robots[robot].trust.permits("cancel_job") {
+            self.tell(robot, job, "cancel_job", ttl);
+        }
+        Ok(())
+    }
+
+    pub(super) fn stand(&mut self, robot: usize, to: Trust) -> Result<(), Refusal> {
+        let it = &mut self.robots[robot];
+        if it.trust == to {
+            return Ok(());
+        }
+        if it.trust == Trust::Revoked {
+            return Err(Refusal::Barred);
+        }
+        if to == Trust::Revoked
+            && let Some(last) = it.lives.last_mut()
+        {
+            *last = true;
+        }
+        it.trust = to;
+        it.facts.push((to.event().to_owned(), false, None));
+        for at in 0..self.commands.len() {
+            let Command { ask, expires_at, fate, job, robot: of } = self.commands[at];
+            let waits = of == robot && fate == Fate::Sent && expires_at > self.now;
+            if !waits || to.permits(ask) {
+                continue;
+            }
+            self.commands[at].fate = Fate::Refused;
+            if ask != "start_job" || self.jobs[job].life != Life::Reserved {
+                continue;
+            }
+            self.start_refused(at);
+            if to.permits("cancel_job") {
+                self.tell(robot, job, "cancel_job", RECALL_MS);
+            }
+        }
+        if to == Trust::Quarantined {
+            for job in 0..self.jobs.len() {
+                if self.jobs[job].robot == robot && self.jobs[job].life.is_under_way() {
+                    self.cancel(job, RECALL_MS)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn enrol(&mut self, robot: usize) {
+        let it = &mut self.robots[robot];
+        it.lives.push(false);
+        if it.trust == Trust::Revoked {
+            it.trust = Trust::InService;
+            it.facts.push(("ROBOT_RESTORED".to_owned(), false, None));
+        }
+    }
+
+    /// Whether a robot is let in by the key of one of its lives.
+    pub(super) fn admits(&self, robot: usize, life: usize) -> bool {
+        let it = &self.robots[robot];
+        it.trust != Trust::Revoked && life + 1 == it.lives.len() && !it.lives[life]
+    }
+
+    /// A record of a robot's journal comes for the first time.
+    pub(super) fn take(&mut self, robot: usize, word: &Word) {
+        match word {
+            Word::Accepted(command) => {
+                if self.commands[*command].robot == robot {
+                    self.commands[*command].fate = Fate::Accepted;
+                }
+            }
+            Word::Refused(command) => {
+                let it = &mut self.commands[*command];
+                if it.robot != robot {
+                    return;
+                }
+                if it.fate == Fate::Sent {
+                    it.fate = Fate::Refused;
+                }
+                self.start_refused(*command);
+            }
+            Word::Fact(said) => self.take_fact(robot, said),
+        }
+    }
+
+    fn take_fact(&mut self, robot: usize, said: &Said) {
+        let Said { beat, genuine, job, kind, name } = said;
+        let may = BY_ROBOTS.contains(kind) || *kind == "EXECUTION_RESUMED";
+        if !genuine || !may || self.placed.contains(name) {
+            return;
+        }
+        self.placed.insert(name.clone());
+        let job = job.filter(|job| self.jobs[*job].robot == robot);
+        let Some(job) = job else {
+            self.robots[robot].facts.push(((*kind).to_owned(), false, Some(name.clone())));
+            return;
+        };
+        let it = &mut self.jobs[job];
+        let step = it.life.step(kind);
+        match step {
+            Step::To(life) => it.moves(life),
+            Step::Beside => {
+                if let Some((progress, stage)) = beat
+                    && (0.0..=1.0).contains(progress)
+                    && !it.life.is_over()
+                {
+                    (it.progress, it.stage) = (*progress, *stage);
+                }
+            }
+            Step::Refused => {}
+        }
+        it.facts.push(((*kind).to_owned(), step == Step::Refused, Some(name.clone())));
+    }
+
+    /// What follows from a start that the robot will not make.
+    fn start_refused(&mut self, command: usize) {
+        let Command { fate, job, .. } = self.commands[command];
+        let it = &self.jobs[job];
+        if fate == Fate::Refused && it.life == Life::Reserved && it.start == Some(command) {
+            // The table takes it: the job waits.
+            let _ = self.state(job, "RESCHEDULED");
+        }
+    }
+
+    fn tell(&mut self, robot: usize, job: usize, ask: &'static str, ttl: i64) {
+        let expires_at = self.now + ttl;
+        self.commands.push(Command { ask, expires_at, fate: Fate::Sent, job, robot });
+    }
+}
+
+impl Job {
+    fn moves(&mut self, life: Life) {
+        self.life = life;
+        if life == Life::Completed {
+            self.progress = 1.0;
+        }
+        if life.is_over() && life != Life::Settled {
+            self.stage = false;
+        }
+    }
+}
