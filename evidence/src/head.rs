@@ -1,6 +1,8 @@
 //! What stands around a record's body, read without making the body: all that the chain and the
 //! verifier need, and the strict form of it.
 
+mod quick;
+
 use crate::record::{MAX_RECORD_BYTES, RecordError, VERSION};
 use nooterra_protocol::codec;
 use nooterra_protocol::entry::{Class, Entry};
@@ -33,6 +35,14 @@ impl<'a> Head<'a> {
         if bytes.len() > MAX_RECORD_BYTES {
             return Err(RecordError::TooLarge(bytes.len()));
         }
+        match quick::read(bytes) {
+            Some(head) => Ok(head),
+            None => Self::read_slowly(bytes),
+        }
+    }
+
+    /// As [`Self::read`], and knows what is wrong.
+    fn read_slowly(bytes: &'a [u8]) -> Result<Self, RecordError> {
         codec::validate(bytes)?;
         let mut fields = Fields { at: 0, bytes };
         let keys = fields.map()?;
@@ -264,6 +274,28 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_taken_quickly_that_is_not_taken_slowly() {
+        let mut deep = record("link", 1, -7);
+        for _ in 0..codec::MAX_DEPTH + 2 {
+            let bytes = codec::to_vec(&deep).unwrap();
+            assert_eq!(quick::read(&bytes), Head::read_slowly(&bytes).ok());
+            deep.body = Value::Array(vec![deep.body]);
+        }
+        // Every byte replaced by every other, and every cut.
+        let bytes = record("link", 300, -70_000).encode().unwrap();
+        for at in 0..bytes.len() {
+            assert_eq!(quick::read(&bytes[..at]), None);
+            for to in 0..=255 {
+                let mut bytes = bytes.clone();
+                bytes[at] = to;
+                if let Some(head) = quick::read(&bytes) {
+                    assert_eq!(Head::read_slowly(&bytes).unwrap(), head, "{at} {to}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn an_array_in_place_of_the_map_is_no_record() {
         // What serde would read just as well.
         let record = record("link", 1, 0);
@@ -288,7 +320,8 @@ mod tests {
         ) {
             let record = record(&kind, seq, wall);
             let bytes = record.encode().unwrap();
-            let head = Head::read(&bytes).unwrap();
+            let head = quick::read(&bytes).unwrap();
+            prop_assert_eq!(Head::read_slowly(&bytes).unwrap(), head);
             prop_assert_eq!((head.seq, head.boot, head.class), (seq, 3, Class::Bulk));
             prop_assert_eq!((head.kind, head.stamp), (kind.as_str(), record.stamp));
             prop_assert_eq!(codec::from_slice::<Value>(head.body).unwrap(), record.body);
@@ -336,6 +369,9 @@ mod tests {
                 bytes.insert(at, to);
             } else {
                 bytes[at] = to;
+            }
+            if let Some(head) = quick::read(&bytes) {
+                prop_assert_eq!(Head::read_slowly(&bytes).unwrap(), head);
             }
             if let Ok(read) = Record::decode(&bytes) {
                 prop_assert_eq!(read.encode().unwrap(), bytes);

@@ -107,6 +107,15 @@ pub fn end_of_item(bytes: &[u8], at: usize) -> Result<usize, CodecError> {
     Checker { bytes }.item(at, 0)
 }
 
+/// Where the item that begins at `at` ends, checked as [`validate`] would as a part of a larger
+/// one, inside `depth` others: for who reads what stands around it by itself.
+///
+/// # Errors
+/// [`CodecError::NotCanonical`].
+pub fn validate_part(bytes: &[u8], at: usize, depth: usize) -> Result<usize, CodecError> {
+    Checker { bytes }.item(at, depth)
+}
+
 struct Checker<'a> {
     bytes: &'a [u8],
 }

@@ -33,17 +33,7 @@ pub fn encode(before: &[u8], row: &[u8], into: &mut Vec<u8>) {
     while at < row.len() {
         let unchanged = unchanged_from(before, row, at);
         let begin = at + unchanged;
-        let mut end = begin;
-        loop {
-            while end < row.len() && row[end] != before.get(end).copied().unwrap_or(0) {
-                end += 1;
-            }
-            let gap = unchanged_from(before, row, end);
-            if gap > BRIDGED || end + gap == row.len() {
-                break;
-            }
-            end += gap;
-        }
+        let end = changed_to(before, row, begin);
         put_count(unchanged, into);
         put_count(end - begin, into);
         let known = end.min(before.len()).max(begin);
@@ -64,6 +54,50 @@ fn unchanged_from(before: &[u8], row: &[u8], at: usize) -> usize {
     let same_byte =
         |(nth, byte): &(usize, &u8)| **byte == old.get(same + *nth).copied().unwrap_or(0);
     same + rest.take_while(same_byte).count()
+}
+
+/// Where the run of changes ends that begins at `begin`: before the first gap of more than
+/// [`BRIDGED`] bytes that did not change, or before those at the end of the row.
+fn changed_to(before: &[u8], row: &[u8], begin: usize) -> usize {
+    const WORD: usize = size_of::<u64>();
+    let (new, old) = (&row[begin..], before.get(begin..).unwrap_or_default());
+    let (new_words, old_words) = (new.as_chunks::<WORD>().0, old.as_chunks::<WORD>().0);
+    // Bytes looked at, how many of the last of them did not change, where the last one did.
+    let (mut at, mut gap, mut end) = (0, 0, 0);
+    for (new, old) in new_words.iter().zip(old_words) {
+        let same = same_bytes(u64::from_le_bytes(*new) ^ u64::from_le_bytes(*old));
+        // The last two bytes before the word stand in front of it: a gap may begin there.
+        let bits = u32::from(same) << BRIDGED | ((1 << gap) - 1) << (BRIDGED - gap);
+        let gaps = bits & bits >> 1 & bits >> 2;
+        if gaps != 0 {
+            return begin + at + gaps.trailing_zeros() as usize - BRIDGED;
+        }
+        gap = (same.leading_ones() as usize).min(BRIDGED);
+        at += WORD;
+        end = at - gap;
+    }
+    for (nth, byte) in new.iter().enumerate().skip(at) {
+        if *byte != old.get(nth).copied().unwrap_or(0) {
+            (gap, end) = (0, nth + 1);
+        } else {
+            gap += 1;
+            if gap > BRIDGED {
+                break;
+            }
+        }
+    }
+    begin + end
+}
+
+/// A bit for each byte of a word that is zero, the lowest for the lowest.
+// The product's highest byte.
+#[allow(clippy::cast_possible_truncation)]
+const fn same_bytes(difference: u64) -> u8 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    // The highest bit of each byte is set where the byte is zero, and no other bit is.
+    let zero = !(((difference & LOW) + LOW) | difference | LOW);
+    // Gathers these bits: each is shifted to another place of the highest byte.
+    ((zero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
 }
 
 /// Reads the row at `at` of `bytes`, moves `at` behind it, and leaves it in `row`, which holds
@@ -148,7 +182,54 @@ mod tests {
         assert!(bytes.len() <= 5, "{bytes:?}");
     }
 
+    /// The same, said byte by byte.
+    fn plainly(before: &[u8], row: &[u8]) -> Vec<u8> {
+        let same = |at: usize| row[at] == before.get(at).copied().unwrap_or(0);
+        let gap = |at: usize| (at..row.len()).take_while(|at| same(*at)).count();
+        let (mut bytes, mut at) = (Vec::new(), 0);
+        put_count(row.len(), &mut bytes);
+        while at < row.len() {
+            let (unchanged, begin) = (gap(at), at + gap(at));
+            let mut end = begin;
+            while end < row.len() && gap(end) <= BRIDGED && end + gap(end) < row.len() {
+                end += gap(end) + 1;
+            }
+            put_count(unchanged, &mut bytes);
+            put_count(end - begin, &mut bytes);
+            let differences = (begin..end).map(|at| row[at] ^ before.get(at).unwrap_or(&0));
+            bytes.extend(differences);
+            at = end;
+        }
+        bytes
+    }
+
     proptest! {
+        #[test]
+        fn eight_bytes_at_once_say_the_same_as_one(
+            before in vec(0_u8..3, 0..90),
+            row in vec(0_u8..3, 0..90),
+            common in 0_usize..90,
+        ) {
+            // Much alike, as rows are.
+            let mut alike = row.clone();
+            let common = common.min(before.len()).min(row.len());
+            alike[..common].copy_from_slice(&before[..common]);
+            for row in [row, alike] {
+                let mut bytes = Vec::new();
+                encode(&before, &row, &mut bytes);
+                prop_assert_eq!(bytes, plainly(&before, &row));
+            }
+        }
+
+        #[test]
+        fn each_byte_that_is_zero_has_its_bit(word in vec(0_u8..3, 8)) {
+            let bytes: [u8; 8] = word.try_into().unwrap();
+            let bits = same_bytes(u64::from_le_bytes(bytes));
+            for (nth, byte) in bytes.into_iter().enumerate() {
+                prop_assert_eq!(bits >> nth & 1 == 1, byte == 0);
+            }
+        }
+
         #[test]
         fn rows_are_read_back_bit_for_bit(
             rows in vec(vec(0_u8..4, 0..200), 1..20),

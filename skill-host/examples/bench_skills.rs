@@ -181,8 +181,9 @@ fn noisy_steps(mut session: Session, bare: &Bare, rounds: usize) -> (Samples, Sa
         *range += f32::from(u16::try_from(noise >> 16).unwrap()) * 1e-7;
     }
     let mut same: Vec<_> = seen.iter().map(handed_over).collect();
-    let (mut ours, mut theirs) = (0_u64, 0_u64);
-    let x = |turn: u64| turn as f64 * STRIDE_M;
+    let (mut ours, mut theirs) = (0_u32, 0_u32);
+    let x = |turn: u32| f64::from(turn) * STRIDE_M;
+    let at = |turn: u32| u64::from(turn) * PERIOD_NS;
     in_turns(
         rounds,
         EACH,
@@ -190,12 +191,12 @@ fn noisy_steps(mut session: Session, bare: &Bare, rounds: usize) -> (Samples, Sa
             ours += 1;
             let seen = &mut seen[ours as usize % SCANS];
             seen.pose.value.x = x(ours);
-            drop(black_box(session.step(MonoNanos(ours * PERIOD_NS), black_box(seen)).unwrap()));
+            drop(black_box(session.step(MonoNanos(at(ours)), black_box(seen)).unwrap()));
         },
         || {
             theirs += 1;
             let same = &mut same[theirs as usize % SCANS];
-            (same.at_nanos, same.pose.x) = (theirs * PERIOD_NS, x(theirs));
+            (same.at_nanos, same.pose.x) = (at(theirs), x(theirs));
             drop(black_box(skill.call_step(&mut store, black_box(same)).unwrap()));
         },
     )
@@ -351,6 +352,9 @@ impl Counting {
     }
 }
 
+/// The agent closes a record at this size, or after half a second.
+const RECORD_BYTES: usize = 16 * 1024;
+
 /// Ports that record what the skill sees, as the agent does before its journal.
 #[derive(Default)]
 struct Recording(InputDraft);
@@ -361,7 +365,7 @@ impl Ports for Recording {
     fn evidence(&mut self, _name: &str, _media_type: &str, _bytes: &[u8]) {}
     fn input(&mut self, at: MonoNanos, seen: &Observation) -> Result<(), String> {
         self.0.push(at, seen);
-        if self.0.count() >= 50 {
+        if self.0.count() >= 50 || self.0.bytes() >= RECORD_BYTES {
             drop(black_box(self.0.take()));
         }
         Ok(())
