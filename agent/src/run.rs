@@ -36,7 +36,7 @@ use crate::link::{Channel, Downlink, DownlinkParts};
 use crate::start;
 use crate::status;
 use crate::systemd::{self, Watchdog};
-use crate::trust::Judge;
+use crate::trust::{Judge, News};
 use nooterra_blackbox::{AppendError, Clock, Journal, JournalHandle, OpenError, Opened, Options};
 use nooterra_hal::stop_input::{GpioInput, StopInputError};
 use nooterra_policy::VerifiedPolicy;
@@ -287,6 +287,8 @@ impl Daemon {
         let judge = Judge::remembering(config, Arc::clone(&clock), handle.clone());
         let judge = Arc::new(judge);
         judge.look();
+        let (dir, id) = (config.state.identity_dir(), config.robot.id.clone());
+        runtime.spawn(News::new(dir, id, Arc::clone(&judge)).follow());
         let (runner, jobs) = Runner::new(
             &config.state.dir,
             RunnerParts {

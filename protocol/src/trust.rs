@@ -221,6 +221,16 @@ pub struct Carried {
     pub signatures: String,
 }
 
+/// What the cloud has for a robot.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustNews {
+    /// Documents after the one that the robot has, in their order.
+    pub documents: Vec<Carried>,
+    /// The newest list.
+    pub list: Option<Carried>,
+}
+
 /// Which versions of skills a robot has taken.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(transparent)]

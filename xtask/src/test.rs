@@ -24,6 +24,11 @@ const PACKAGES: &[Package] = &[
         why: "the letters of what the console shows",
     },
     Package {
+        name: "minisign",
+        path: "/usr/bin/minisign",
+        why: "signs skills, trust documents and revocation lists as anybody would",
+    },
+    Package {
         name: "mosquitto",
         path: "/usr/sbin/mosquitto",
         why: "the cloud's link is tested over a real broker",

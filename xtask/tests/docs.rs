@@ -9,6 +9,7 @@ use nooterra_protocol::entry::{Entry, Link, Rule, Sample, Stop};
 use nooterra_protocol::geometry::{Pose, Twist};
 use nooterra_protocol::keys::{Es256Key, Signer as _};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -145,6 +146,34 @@ fn the_reference_of_policies_is_in_order_and_its_questions_are_answered() {
         "allows more than the old one",
     ] {
         assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn a_bundle_packed_and_signed_by_hand_installs_and_runs() {
+    if Command::new("minisign").arg("-v").output().is_err() {
+        let name = "a_bundle_packed_and_signed_by_hand_installs_and_runs";
+        let said = format!("\nSKIPPED: {name}: no minisign; apt install minisign\n");
+        let _ = std::io::stdout().write_all(said.as_bytes());
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (said, success) = follow("docs/skill-bundle.md", dir.path(), &["examples/skills"]);
+    let log = std::fs::read_to_string(dir.path().join("play-bundle/agent.log")).unwrap_or_default();
+    assert!(success, "{said}\n{log}");
+    for part in [
+        "Signature and comment signature verified",
+        "for the first one name its hash",
+        "trust document version 1 is in force",
+        "there is no revocation list by the revokers",
+        "revocation list version 1 is in force",
+        "new skills are taken",
+        "tier field_cert needs 2 of the certifiers, 1 signed",
+        "was revoked: stolen on Friday",
+        "needs the signatures of 2 roots of the document in force, 1 signed",
+        "trust document version 2 is in force",
+    ] {
+        assert!(said.contains(part), "{part}: {said}\n{log}");
     }
 }
 

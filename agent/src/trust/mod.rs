@@ -11,8 +11,10 @@
 //! It never believes a first document that nobody named by its hash.
 
 mod folder;
+mod news;
 
 pub use folder::{Folder, FolderError, InFolder, PutInForce, carried};
+pub use news::News;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, SkillClock};

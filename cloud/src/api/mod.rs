@@ -113,6 +113,11 @@
 //! GET  /v1/skills/{digest}/bundle     admin|robot  -> 200 application/octet-stream
 //! GET  /v1/skills/{digest}/signature  admin|robot  -> 200 text/plain
 //!
+//! POST /v1/skill-trust          admin  {"bytes": base64,"signatures"}  (texts of .minisig files)
+//!                                        -> 201, or 200 if known, {"digest","type","version"}
+//! GET  /v1/skill-trust          admin|robot  ?after=VERSION  of the document in force
+//!                                        -> 200 {"documents":[{"bytes","signatures"}],"list"}
+//!
 //! POST /v1/jobs                 admin  {"robot","plan": plan::Plan,"requester"?}
 //!                                        -> 201 Job                         (CREATED)
 //! POST /v1/jobs/{id}/quote      admin  {"amount_minor"?,"currency"?} or no body
@@ -160,6 +165,7 @@ mod observe;
 mod reported;
 mod robots;
 mod serve;
+mod skill_trust;
 mod skills;
 mod standing;
 
@@ -222,6 +228,10 @@ fn routes() -> OpenApiRouter<Arc<Core>> {
         .routes(routes!(skills::publish, skills::list))
         .layer(DefaultBodyLimit::max(skills::MAX_BODY_BYTES))
         .layer(Extension(BodyLimit(skills::MAX_BODY_BYTES)));
+    let trust = OpenApiRouter::new()
+        .routes(routes!(skill_trust::publish, skill_trust::news))
+        .layer(DefaultBodyLimit::max(skill_trust::MAX_BODY_BYTES))
+        .layer(Extension(BodyLimit(skill_trust::MAX_BODY_BYTES)));
     let calls = OpenApiRouter::new()
         .routes(routes!(commands::send, commands::list))
         .routes(routes!(jobs::create, jobs::list))
@@ -260,6 +270,7 @@ fn routes() -> OpenApiRouter<Arc<Core>> {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(Extension(BodyLimit(MAX_BODY_BYTES)))
         .merge(skills)
+        .merge(trust)
 }
 
 fn document(paths: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {

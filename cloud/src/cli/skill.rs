@@ -18,6 +18,14 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         signature: Option<PathBuf>,
     },
+    /// Publish a trust document or a revocation list; robots ask for it every 15 minutes.
+    Trust {
+        /// The document or list, JSON.
+        file: PathBuf,
+        /// Its signatures; the file's path with `.minisig` unless given.
+        #[arg(long, value_name = "FILE")]
+        signature: Option<PathBuf>,
+    },
 }
 
 pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientError> {
@@ -27,17 +35,7 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
             cloud.print(&answer, |answer| list(items(answer, "skills")))
         }
         Command::Publish { bundle, signature } => {
-            let signature = signature.unwrap_or_else(|| {
-                let mut path = bundle.clone().into_os_string();
-                path.push(".minisig");
-                path.into()
-            });
-            let file = |path: &Path| {
-                let path = path.to_owned();
-                move |source| ClientError::File { option: "signature", path, source }
-            };
-            let bytes = std::fs::read(&bundle).map_err(file(&bundle))?;
-            let text = std::fs::read_to_string(&signature).map_err(file(&signature))?;
+            let (bytes, text) = signed(&bundle, signature)?;
             let body = json!({ "bundle_base64": STANDARD.encode(bytes), "signature": text });
             let answer = cloud.client.post("/v1/skills", &body)?;
             let skill = json!({
@@ -45,7 +43,32 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
             });
             cloud.print(&skill, |skill| format!("{skill}\n"))
         }
+        Command::Trust { file, signature } => {
+            let (bytes, text) = signed(&file, signature)?;
+            let body = json!({ "bytes": STANDARD.encode(bytes), "signatures": text });
+            let answer = cloud.client.post("/v1/skill-trust", &body)?;
+            cloud.print(&answer, |answer| {
+                let (kind, version) = (show::text(answer, "type"), &answer["version"]);
+                format!("{kind} version {version} is published\n")
+            })
+        }
     }
+}
+
+/// A file and its signatures, which lie beside it unless they are named.
+fn signed(file: &Path, signature: Option<PathBuf>) -> Result<(Vec<u8>, String), ClientError> {
+    let signature = signature.unwrap_or_else(|| {
+        let mut path = file.to_owned().into_os_string();
+        path.push(".minisig");
+        path.into()
+    });
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ClientError::File { option: "signature", path, source }
+    };
+    let bytes = std::fs::read(file).map_err(failed(file))?;
+    let text = std::fs::read_to_string(&signature).map_err(failed(&signature))?;
+    Ok((bytes, text))
 }
 
 fn list(skills: &[Value]) -> String {

@@ -14,6 +14,7 @@ pub(crate) mod live;
 pub(crate) mod readers;
 pub(crate) mod records;
 pub(crate) mod robots;
+pub(crate) mod skill_trust;
 pub(crate) mod skills;
 pub(crate) mod standings;
 

@@ -23,4 +23,5 @@ mod replay;
 mod rig;
 mod server;
 mod several;
+mod skill_trust;
 mod streams;
