@@ -108,6 +108,26 @@ fn a_new_version_that_crashes_in_its_first_steps_is_rolled_back_and_the_old_one_
 }
 
 #[test]
+fn several_skills_in_one_job_each_prove_themselves() {
+    let site = Site::new();
+    let cloud = CloudRig::start(&site, |_| {});
+    let keys = keys(&site);
+    let patrol = publish(&cloud, &bundle("1.0.0", "patrol"), &keys);
+    let other = pack(&guests::template("misbehave"), &guests::component("misbehave")).unwrap();
+    let other = publish(&cloud, &other, &keys);
+    enroll(&site, &cloud);
+    let agent = Agent::online(&site, &cloud);
+    let plan = [step(&other, "done", json!({})), step(&patrol, "undock", json!({}))];
+    let job = dispatch(&cloud, &plan);
+    cloud.wait_for_state(&job, "COMPLETED");
+    let shown = answer(&skill(&site, &["installed"]));
+    for name in ["misbehave", "patrol"] {
+        assert!(shown["skills"][name]["active"].is_object(), "{name}: {shown:#}");
+    }
+    assert!(agent.terminate().success());
+}
+
+#[test]
 fn a_skill_is_installed_from_a_file_and_rolled_back_by_hand() {
     let site = Site::new();
     let keys = keys(&site);
