@@ -219,7 +219,25 @@ fn pruning(work: &mut Work<'_>) {
     }
 }
 
-const WORKS: [fn(&mut Work<'_>); 5] = [creation, erasing, pruning, rotation, steady];
+/// More at once than a block holds, so that blocks are synced while the next are made.
+fn burst(work: &mut Work<'_>) {
+    for _ in 0..2 {
+        let (opened, handle) = work.open();
+        for _ in 0..4 {
+            // One of them is waited for in the middle of the blocks.
+            for nth in 0..200 {
+                if nth == 120 {
+                    work.fact(&handle);
+                }
+                handle.append(log("b", 700)).unwrap();
+            }
+            work.fact(&handle);
+        }
+        drop(opened.journal);
+    }
+}
+
+const WORKS: [fn(&mut Work<'_>); 6] = [burst, creation, erasing, pruning, rotation, steady];
 
 /// A bench for a work.
 fn bench_for(work: fn(&mut Work<'_>)) -> Bench {
@@ -502,6 +520,7 @@ fn child_that_is_killed_in_the_middle_of_a_change() {
     let mut work = Work { bench: &bench, dice: Dice(1), promises: Vec::new() };
     creation(&mut work);
     steady(&mut work);
+    burst(&mut work);
     println!("CHANGES {}", tape::changes());
     std::io::stdout().flush().unwrap();
     std::process::exit(0);
