@@ -148,6 +148,64 @@ fn a_cancelled_job_ends_in_a_safe_exit() {
 }
 
 #[test]
+fn a_paused_job_rests_over_a_restart_and_goes_on_where_it_was() {
+    let site = Site::new();
+    let cloud = CloudRig::start(&site, |_| {});
+    let skill = publish_patrol(&cloud, Some(&site));
+    enroll(&site, &cloud);
+    let agent = Agent::online(&site, &cloud);
+    let waypoints = json!([{ "x": 5.0, "y": 1.2 }]);
+    let job = dispatch(&cloud, &[step(&skill, "patrol", json!({ "waypoints": waypoints }))]);
+    cloud.wait_for_state(&job, "EXECUTING");
+    let held = cloud.post(&format!("/v1/jobs/{job}/pause"), json!({ "reason": "a child" }));
+    assert_eq!(held["state"], "STALLED");
+    agent.says("the job is held");
+    agent.kill();
+    let agent = Agent::run(&site);
+    agent.says("taking up the job under way");
+    wait_for("the robot to rest", || {
+        let used = |(kind, _): &(String, _)| kind == "SKILL_USED";
+        (cloud.events(&job).iter().filter(|event| used(event)).count() == 2).then_some(())
+    });
+    assert_eq!(cloud.get(&format!("/v1/jobs/{job}"))["state"], "STALLED");
+    cloud.post(&format!("/v1/jobs/{job}/resume"), json!({}));
+    cloud.wait_for_state(&job, "COMPLETED");
+    let kinds: Vec<_> = cloud.events(&job).into_iter().map(|(kind, _)| kind).collect();
+    let at = |name: &str| kinds.iter().position(|kind| kind == name);
+    assert!(at("EXECUTION_STALLED") < at("EXECUTION_RESUMED"), "{kinds:?}");
+    assert!(at("EXECUTION_RESUMED") < at("EXECUTION_COMPLETED"), "{kinds:?}");
+    assert!(agent.terminate().success());
+}
+
+#[test]
+fn access_that_is_revoked_under_way_ends_in_a_safe_exit() {
+    let site = Site::new();
+    let cloud = CloudRig::start(&site, |_| {});
+    let skill = publish_patrol(&cloud, Some(&site));
+    enroll(&site, &cloud);
+    let agent = Agent::online(&site, &cloud);
+    let waypoints = json!([{ "x": 9.0, "y": 1.2 }]);
+    let plan = json!({ "steps": [step(&skill, "patrol", json!({ "waypoints": waypoints }))] });
+    let job = cloud.post("/v1/jobs", json!({ "robot": "amr-1", "plan": plan }));
+    let job = job["id"].as_str().unwrap();
+    let window = json!({ "method": "DOCKED_IN_BUILDING", "valid_from": 0,
+        "valid_to": 4_000_000_000_000_i64 });
+    cloud.post(&format!("/v1/jobs/{job}/access"), window);
+    for action in ["quote", "book", "dispatch"] {
+        cloud.post(&format!("/v1/jobs/{job}/{action}"), json!({}));
+    }
+    cloud.wait_for_state(job, "EXECUTING");
+    let revoked =
+        cloud.post(&format!("/v1/jobs/{job}/access/revoke"), json!({ "reason": "a guest" }));
+    assert_eq!(revoked["state"], "ABORTING_SAFE_EXIT");
+    cloud.wait_for_state(job, "ABORTED");
+    let (kind, aborted) = cloud.events(job).pop().unwrap();
+    assert_eq!(kind, "EXECUTION_ABORTED");
+    assert_eq!(aborted["reason"], "cancelled: access was revoked: a guest");
+    assert!(agent.terminate().success());
+}
+
+#[test]
 fn a_certificate_of_another_cloud_is_refused_and_the_robot_goes_on_by_itself() {
     let (site, elsewhere) = (Site::new(), Site::new());
     let cloud = CloudRig::start(&site, |_| {});

@@ -45,7 +45,7 @@ fn open(site: &Site) -> Door {
 fn open_with(site: &Site, rules: Rules, situation: Situation) -> Door {
     let (journal, handle) = site.journal();
     let desk = Arc::new(Desk::new(handle.clone(), &site.policy()));
-    let (jobs, inbox) = Jobs::new();
+    let (jobs, inbox) = Jobs::new(&site.path("state"));
     let now = || Now { mono: mono(), wall: wall() };
     let authority = Arc::new(Authority::new(robot(), rules, situation, Box::new(now)));
     let downlink = Downlink::new(DownlinkParts {

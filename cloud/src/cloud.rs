@@ -9,6 +9,7 @@ use crate::files;
 use crate::jobs::{Server, new_id};
 use crate::store::{Address, News, Store, StoreError, robots};
 use crate::tls::{self, ClientAuth, ServerCertificate};
+use crate::watch::{self as jobs_watch, Attention};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::{ActorId, JournalId};
 use nooterra_protocol::keys::{Ed25519Key, Signer as _};
@@ -166,6 +167,8 @@ impl Cloud {
             tasks.spawn(endpoint::broker::keep(core.clone(), broker, stopped.clone()));
         }
         tasks.spawn(hear(core.clone(), news, stopped.clone()));
+        let attention = Attention::new(config.heartbeat_interval, config.escalate_after, now);
+        tasks.spawn(jobs_watch::keep(core.clone(), attention, stopped.clone()));
         tasks.spawn(renew(core, certificate, hosts, stopped));
         tracing::info!(%http_addr, %mqtt_addr, root_sha256 = %root_sha256, "cloud started");
         Ok(Self {

@@ -98,9 +98,11 @@ fn check(ask: &Ask) -> Result<(), CommandError> {
         | Ask::EmergencyStop { .. }
         | Ask::LiftVeto
         | Ask::MarkIncident { .. }
+        | Ask::PauseJob { .. }
         | Ask::PlanAccess { .. }
         | Ask::Reconnect
         | Ask::ReleaseStop
+        | Ask::ResumeJob { .. }
         | Ask::ReviewJob { .. }
         | Ask::SetLimits { .. }
         | Ask::SetMode { .. }

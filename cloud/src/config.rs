@@ -27,6 +27,11 @@ pub struct Config {
     pub clock: Arc<dyn Clock>,
     /// Everything that outlives the process. One process at a time may use it.
     pub data_dir: PathBuf,
+    /// A stall that lasts so long calls a person: an incident is reported in the job's stream.
+    pub escalate_after: Duration,
+    /// A robot at work is expected to be heard of at least so often; three times that without a
+    /// word is a stall. 30 seconds suits homes, a minute places that are looked after.
+    pub heartbeat_interval: Duration,
     /// Names and addresses by which robots reach this cloud; the server certificate carries
     /// them, and the first is what robots are told to connect to.
     pub hosts: Vec<String>,
@@ -93,6 +98,8 @@ impl Config {
             claim_code_lifetime: Duration::from_secs(15 * 60),
             clock: Arc::new(SystemClock::default()),
             data_dir: data_dir.into(),
+            escalate_after: Duration::from_secs(5 * 60),
+            heartbeat_interval: Duration::from_secs(30),
             hosts: Vec::new(),
             http: local(DEFAULT_HTTP_PORT),
             mqtt: local(DEFAULT_MQTT_PORT),

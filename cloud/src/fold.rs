@@ -3,12 +3,14 @@
 //!
 //! It knows no database and no clock: a job is a function of its facts and of when they came.
 
+use crate::care::Care;
 use crate::guard::Guard;
 use crate::store::jobs::JobRow;
 use nooterra_protocol::codec::{self, CodecError, Digest};
 use nooterra_protocol::event::{EventType, Fact, Heartbeat};
 use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, RobotId};
 use nooterra_protocol::job::{JobState, NotPossible, Step, step};
+use nooterra_protocol::oversight::Rescheduled;
 use nooterra_protocol::plan::Plan;
 use nooterra_protocol::time::WallMillis;
 use serde::{Deserialize, Serialize};
@@ -49,6 +51,7 @@ pub(crate) fn first(
     }
     let Created { plan, requester, robot } = payload(fact)?;
     Ok(JobRow {
+        care: Care::default(),
         command: None,
         created_at: at,
         events: 1,
@@ -77,6 +80,13 @@ pub(crate) fn next(
         if fact.kind == EventType::Reserved {
             job.command = Some(payload::<Reserved>(fact)?.command);
         }
+        if fact.kind == EventType::Rescheduled {
+            // Dispatch starts over: nobody has a start of it any more.
+            job.command = None;
+            if let Some(robot) = payload::<Rescheduled>(fact)?.robot {
+                job.robot = robot;
+            }
+        }
         job.state = to;
         job.updated_at = at;
         // A completed job is wholly done, whatever its last heartbeat said.
@@ -88,6 +98,9 @@ pub(crate) fn next(
         }
     } else if step.is_ok() {
         heartbeat(job, fact, at);
+    }
+    if step.is_ok() {
+        job.care.note(job.state, fact, at);
     }
     job.events += 1;
     job.head = head;

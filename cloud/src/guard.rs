@@ -15,22 +15,36 @@ pub(crate) enum Guard {
     CancelReachesRobot,
     /// Each place names the hash of the one before.
     Chain,
+    /// A job whose access is over is not sent.
+    DispatchInWindow,
+    /// A stall calls a person once.
+    EscalateOnce,
     /// A heartbeat changes nothing of a job that is over.
     HeartbeatAfterEnd,
     /// A heartbeat's progress is a share.
     HeartbeatRange,
     /// What the state does not take is marked late.
     LateMark,
+    /// Only a heartbeat that was stated after all others ends a silence.
+    LaterBeat,
     /// An event has one place, however often it comes.
     OnePlace,
     /// A robot speaks in its own name only.
     OwnName,
     /// A robot moves its own jobs only.
     OwnJob,
+    /// No heartbeat ends what a person holds.
+    PauseHolds,
     /// A quarantined robot is called back from what it has begun.
     QuarantineRecalls,
     /// Only the refusal of the start that a job waits for moves the job.
     RefusalOfThisStart,
+    /// A start that was scheduled anew is withdrawn, and its robot called back.
+    RescheduleWithdraws,
+    /// Only what somebody holds is asked to go on.
+    ResumeOfPaused,
+    /// Access that was not given as revocable is not revoked.
+    Revocable,
     /// A revoked robot comes back by another key only.
     RevokedForGood,
     /// What a fact makes of a job is shown.
@@ -43,6 +57,8 @@ pub(crate) enum Guard {
     SignerPolicy,
     /// A plan names skills that are published.
     SkillsPublished,
+    /// Only silence for as long as it is said is a stall.
+    StallAfterSilence,
     /// What a robot's standing bars is not signed.
     Standing,
     /// The server states what the table of transitions takes.
@@ -77,19 +93,27 @@ mod switch {
             Self::Admission,
             Self::CancelReachesRobot,
             Self::Chain,
+            Self::DispatchInWindow,
+            Self::EscalateOnce,
             Self::HeartbeatAfterEnd,
             Self::HeartbeatRange,
             Self::LateMark,
+            Self::LaterBeat,
             Self::OnePlace,
             Self::OwnName,
             Self::OwnJob,
+            Self::PauseHolds,
             Self::QuarantineRecalls,
             Self::RefusalOfThisStart,
+            Self::RescheduleWithdraws,
+            Self::ResumeOfPaused,
+            Self::Revocable,
             Self::RevokedForGood,
             Self::Shown,
             Self::Signature,
             Self::SignerPolicy,
             Self::SkillsPublished,
+            Self::StallAfterSilence,
             Self::Standing,
             Self::Table,
             Self::Withdrawal,

@@ -133,7 +133,7 @@ fn follow(
                 None => Ok(()),
             }
         }
-        Entry::Fact(signed) => match take_from_robot(tx, robot, &signed.0, now)? {
+        Entry::Fact(signed) => match take_from_robot(server, tx, robot, &signed.0, now)? {
             Some(note) => {
                 tracing::warn!(%robot, seq = record.seq, note);
                 records::note(tx, cursor, &note)

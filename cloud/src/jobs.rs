@@ -3,6 +3,7 @@
 //! A job is its stream. Each fact that gets a place steps the state by the one table of
 //! `nooterra_protocol::job`; the row in `jobs` is that fold, kept in the same transaction.
 
+use crate::access_plan::AccessError;
 use crate::clock::Clock;
 use crate::commands::{self, CommandError};
 use crate::fold::{self, Created, FoldError, Reserved};
@@ -17,6 +18,7 @@ use nooterra_protocol::event::{Actor, ActorKind, EventType, Fact, Statement};
 use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, JournalId, RobotId, StreamId};
 use nooterra_protocol::job::{JobState, NotPossible, step};
 use nooterra_protocol::keys::{Ed25519Key, Signer as _, VerifyingKey};
+use nooterra_protocol::oversight::Rescheduled;
 use nooterra_protocol::plan::{Plan, PlanError, SkillRef};
 use nooterra_protocol::time::WallMillis;
 use serde::Serialize;
@@ -26,6 +28,8 @@ use std::time::Duration;
 /// Why a job does not move.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JobError {
+    #[error(transparent)]
+    Access(#[from] AccessError),
     #[error("skill {0} has no action `{1}`")]
     Action(String, String),
     #[error(transparent)]
@@ -129,7 +133,7 @@ impl Server {
     }
 
     /// States `kind` in the job's stream and steps the job; refused where the table says so.
-    fn advance<P: Serialize>(
+    pub(crate) fn advance<P: Serialize>(
         &self,
         tx: &Connection,
         job: &JobId,
@@ -211,7 +215,9 @@ impl Server {
         struct Matched<'a> {
             robot: &'a RobotId,
         }
-        let JobRow { robot, plan, .. } = load(tx, job)?;
+        let row = load(tx, job)?;
+        self.check_window(&row)?;
+        let JobRow { robot, plan, .. } = row;
         // Before anything is stated: the reason is the robot's, not the job's.
         let ask = Ask::StartJob { job: job.clone(), plan: plan.clone() };
         standing::permit(tx, &robot, &ask)??;
@@ -219,6 +225,8 @@ impl Server {
         for skill in plan.skills() {
             self.advance(tx, job, EventType::SkillLicensed, skill)?;
         }
+        // The window first: a robot that does not know it would begin outside of it.
+        self.tell_window(tx, &load(tx, job)?)?;
         let command = commands::issue(tx, self, &robot, &ask, ttl, Some(job))?;
         self.advance(tx, job, EventType::Reserved, &Reserved { command, robot })
     }
@@ -237,13 +245,7 @@ impl Server {
         }
         let before = load(tx, job)?;
         let after = self.advance(tx, job, EventType::Cancelled, &Cancelled { reason })?;
-        if before.command.is_some() && Guard::CancelReachesRobot.on() {
-            let ask = Ask::CancelJob { job: job.clone(), reason: reason.to_owned() };
-            // A revoked robot is told nothing more; the job ends here all the same.
-            if standing::permit(tx, &before.robot, &ask)?.is_ok() {
-                commands::issue(tx, self, &before.robot, &ask, ttl, Some(job))?;
-            }
-        }
+        self.recall(tx, &before, reason, ttl)?;
         Ok(after)
     }
 }
@@ -258,11 +260,6 @@ impl Server {
         command: &EnvelopeId,
         reason: &str,
     ) -> Result<(), JobError> {
-        #[derive(Serialize)]
-        struct Rescheduled<'a> {
-            command: &'a EnvelopeId,
-            reason: &'a str,
-        }
         let Some(row) = crate::store::commands::find(tx, robot, command)? else { return Ok(()) };
         let (Some(job), "refused") = (row.job, row.state.as_str()) else { return Ok(()) };
         let before = load(tx, &job)?;
@@ -271,7 +268,8 @@ impl Server {
         if !waits && Guard::RefusalOfThisStart.on() {
             return Ok(());
         }
-        let payload = Rescheduled { command, reason };
+        let payload =
+            Rescheduled { command: Some(command.clone()), reason: reason.to_owned(), robot: None };
         self.advance(tx, &job, EventType::Rescheduled, &payload)?;
         Ok(())
     }
@@ -281,6 +279,7 @@ impl Server {
 /// marked late where the state could not take it, or in the robot's own stream. What is not
 /// genuine is described in a line for the record that carries it.
 pub(crate) fn take_from_robot(
+    server: &Server,
     tx: &Connection,
     robot: &RobotId,
     bytes: &[u8],
@@ -317,12 +316,20 @@ pub(crate) fn take_from_robot(
     };
     let late = step(job.state, fact.kind).is_err() && Guard::LateMark.on();
     let head = place(tx, &stream_of(&job.id)?, &signed, late, now)?;
+    let heard = job.care.ends_silence(job.state, fact);
     let folded = fold::next(&mut job, fact, head, now);
     match folded.map_err(|e| StoreError::damaged("a job", e))? {
         Ok(()) if Guard::Shown.on() => jobs::keep(tx, &job)?,
         Ok(()) => {}
         Err(reason) => {
             tracing::info!(%robot, job = %job.id, %reason, "a late fact was kept and marked");
+        }
+    }
+    if let Some(heartbeat) = heard {
+        match server.heard_again(tx, &job.id, heartbeat) {
+            Ok(()) => {}
+            Err(JobError::Store(error)) => return Err(error),
+            Err(error) => tracing::error!(%robot, job = %job.id, %error, "a job stays stalled"),
         }
     }
     Ok(None)
@@ -350,7 +357,7 @@ pub(crate) fn new_id(prefix: &str) -> Result<String, getrandom::Error> {
     Ok(nooterra_protocol::ids::from_entropy(prefix, entropy))
 }
 
-fn load(tx: &Connection, job: &JobId) -> Result<JobRow, JobError> {
+pub(crate) fn load(tx: &Connection, job: &JobId) -> Result<JobRow, JobError> {
     jobs::find(tx, job)?.ok_or_else(|| JobError::UnknownJob(job.clone()))
 }
 

@@ -18,6 +18,8 @@
 //! - `console`: the page for people, of the same API as anybody's.
 //! - `jobs`: event-sourced jobs. A stream of signed facts per job, hash-chained; the state is
 //!   a fold (`fold`) with the one transition table of `nooterra_protocol::job`.
+//! - `watch`: what follows from time alone: stalls after silence, escalation, the end of access.
+//!   `access_plan` and `course` are what people change about a job on its way.
 //! - [`replay()`]: reads the streams again, and compares what they say with what is shown.
 //! - [`backup()`], [`restore()`]: all of a cloud in one file, and a cloud from it.
 //! - `ingest`: what robots send: journal records, kept as they are, and what follows from them.
@@ -44,15 +46,18 @@
 
 pub mod api;
 
+mod access_plan;
 mod backup;
 mod broker_files;
 mod ca;
+mod care;
 mod clock;
 mod cloud;
 mod commands;
 mod config;
 mod console;
 mod core;
+mod course;
 mod endpoint;
 mod fair;
 mod files;
@@ -69,6 +74,7 @@ mod replay;
 mod standing;
 mod store;
 mod tls;
+mod watch;
 
 pub use backup::{BackupError, backup, restore};
 pub use broker_files::{BrokerFilesError, broker_files};

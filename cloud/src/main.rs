@@ -168,6 +168,13 @@ struct Serve {
     /// Everything that outlives the process.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// A stalled job calls a person when it has stood for so long, seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    escalate_after: u32,
+    /// A robot at work is heard of at least so often, seconds; three times that without a word
+    /// is a stall. 30 suits homes, 60 places that are looked after; robots beat every 10.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    heartbeat_interval: u32,
     /// A name or address by which robots reach this cloud; may be given several times. The
     /// server's certificate carries them all, and robots are told to connect to the first.
     #[arg(long, value_name = "NAME")]
@@ -314,6 +321,8 @@ async fn run(serve: Serve) -> ExitCode {
     config.store = serve.store.url;
     config.robot_certificate_lifetime =
         Duration::from_secs(u64::from(serve.certificate_hours) * 3600);
+    config.escalate_after = Duration::from_secs(u64::from(serve.escalate_after));
+    config.heartbeat_interval = Duration::from_secs(u64::from(serve.heartbeat_interval));
     let cloud = match Cloud::start(config).await {
         Ok(cloud) => cloud,
         Err(error) => {

@@ -6,18 +6,19 @@
 
 use crate::fold::{self, FoldError};
 use crate::store::jobs::{self, FactRow, Feed, JobRow};
-use crate::store::{Address, Connection, StoreError, robots};
+use crate::store::{Address, Connection, StoreError, robots, watched};
+use nooterra_evidence::cose::danger_unverified;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::event::{ActorKind, Fact, Place};
-use nooterra_protocol::ids::{JobId, RobotId};
+use nooterra_protocol::ids::JobId;
 use nooterra_protocol::keys::{Ed25519Key, Signer as _, VerifyingKey};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Facts that are read at once.
-const PAGE: u32 = 512;
+const PAGE: u32 = 4096;
 
 /// Differences that are described; more are only counted.
 const DESCRIBED: usize = 100;
@@ -164,25 +165,66 @@ fn rebuild(tx: &Connection, server: Option<&VerifyingKey>) -> Result<Replay, Sto
     Ok(replay)
 }
 
+/// Makes the projections whole that an older release left: it kept less of each job than this
+/// one does.
+pub(crate) fn complete(tx: &Connection) -> Result<(), StoreError> {
+    for id in watched::incomplete(tx)? {
+        let mut job = None;
+        for row in jobs::facts(tx, &jobs::stream_of(&id)?, 0, u32::MAX)? {
+            let FactRow { place, received_at: at, signed, .. } = row;
+            let (_, fact) = crate::api::unverified(&signed)
+                .map_err(|error| StoreError::damaged("a fact", error))?;
+            match &mut job {
+                None => job = fold::first(&id, &fact, place.hash, at).ok(),
+                // What came too late is none of the projection's.
+                Some(job) => drop(fold::next(job, &fact, place.hash, at)),
+            }
+        }
+        // A stream that makes no job is for `replay` to name.
+        if let Some(job) = job {
+            jobs::keep(tx, &job)?;
+        }
+    }
+    Ok(())
+}
+
 /// Reads all, and compares; the jobs as folded, each with the position of its first fact.
 pub(crate) fn compare(
     tx: &Connection,
     server: Option<&VerifyingKey>,
 ) -> Result<(Replay, Vec<(i64, JobRow)>), StoreError> {
-    let mut reading = Reading { keys: BTreeMap::new(), replay: Replay::default(), server };
+    let keys = Keys { robots: robots::all_keys(tx)?, server };
+    let mut replay = Replay::default();
     let mut streams: BTreeMap<String, Head> = BTreeMap::new();
-    let mut after = 0;
-    loop {
-        let page = jobs::feed(tx, &Feed { after, kind: None, limit: PAGE, stream: None })?;
-        let Some(last) = page.last() else { break };
-        after = last.position;
-        for row in &page {
-            let name = row.place.stream.as_str().to_owned();
-            let head = streams.entry(name).or_insert_with(|| Head::at(row.position));
-            reading.fact(tx, head, row)?;
+    let page_after = |after| jobs::feed(tx, &Feed { after, kind: None, limit: PAGE, stream: None });
+    let mut page = page_after(0)?;
+    while let Some(last) = page.last().map(|row| row.position) {
+        // What needs no order is done on every core, and the next page is read meanwhile.
+        let (examined, next) = std::thread::scope(|scope| {
+            let parts = page.chunks(part(page.len()));
+            let parts: Vec<_> = parts
+                .map(|part| scope.spawn(|| part.iter().map(|row| keys.examine(row)).collect()))
+                .collect();
+            let next = page_after(last);
+            let examined = parts.into_iter().map(|part| part.join().unwrap_or_default());
+            (examined.collect::<Vec<Vec<Examined>>>().concat(), next)
+        });
+        if examined.len() != page.len() {
+            return Err(StoreError::Panicked);
         }
+        for (row, examined) in page.iter().zip(examined) {
+            let name = row.place.stream.as_str();
+            match streams.get_mut(name) {
+                Some(head) => replay.fact(head, row, examined),
+                None => {
+                    let mut head = Head::at(row.position);
+                    replay.fact(&mut head, row, examined);
+                    streams.insert(name.to_owned(), head);
+                }
+            }
+        }
+        page = next?;
     }
-    let Reading { mut replay, .. } = reading;
     replay.streams = streams.len() as u64;
     let mut shown: BTreeMap<JobId, JobRow> =
         jobs::every(tx)?.into_iter().map(|job| (job.id.clone(), job)).collect();
@@ -223,53 +265,89 @@ impl Head {
     }
 }
 
-struct Reading<'a> {
-    keys: BTreeMap<RobotId, Vec<VerifyingKey>>,
-    replay: Replay,
+/// So many facts of a page for each core.
+fn part(page: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    page.div_ceil(cores).max(1)
+}
+
+/// What can be said of a fact by itself.
+#[derive(Clone)]
+struct Examined {
+    /// The fact, if it is genuine.
+    fact: Result<Fact, String>,
+    /// Of its place: the hash is of its bytes.
+    hash_fits: bool,
+}
+
+/// By what signatures are checked.
+struct Keys<'a> {
+    robots: BTreeMap<String, Vec<VerifyingKey>>,
+    /// None where signatures are left unchecked.
     server: Option<&'a VerifyingKey>,
 }
 
-impl Reading<'_> {
-    fn fact(&mut self, tx: &Connection, head: &mut Head, row: &FactRow) -> Result<(), StoreError> {
+impl Keys<'_> {
+    fn examine(&self, row: &FactRow) -> Examined {
         let FactRow { place, signed, .. } = row;
+        let hash_fits = place.hash == Place::hash_of(&place.prev_hash, signed);
+        Examined { fact: self.read(signed), hash_fits }
+    }
+
+    fn read(&self, bytes: &[u8]) -> Result<Fact, String> {
+        let fact: Fact = danger_unverified(bytes)
+            .map_err(|error| StoreError::damaged("a fact", error).to_string())?;
+        fact.check().map_err(|error| error.to_string())?;
+        let Some(server) = self.server else { return Ok(fact) };
+        let keys = match fact.actor.kind {
+            ActorKind::Server => std::slice::from_ref(server),
+            _ => self.robots.get(fact.actor.id.as_str()).map_or(&[][..], Vec::as_slice),
+        };
+        let verified = Signed::<Fact>::verify(bytes, |id| keys.iter().find(|k| k.key_id() == id));
+        verified.map(|_| fact).map_err(|error| error.to_string())
+    }
+}
+
+impl Replay {
+    /// The next fact of all.
+    fn fact(&mut self, head: &mut Head, row: &FactRow, examined: Examined) {
+        let place = &row.place;
         let stream = place.stream.as_str();
-        let mut differs = |what: String| self.replay.differs(stream, Some(place.seq), what);
+        let mut differs = |what: String| self.differs(stream, Some(place.seq), what);
         if place.seq != head.seq + 1 {
             differs(format!("follows {}: facts are missing", head.seq));
         }
         if place.prev_hash != head.hash {
             differs("names another fact as the one before".to_owned());
         }
-        if place.hash != Place::hash_of(&place.prev_hash, signed) {
+        if !examined.hash_fits {
             differs("its hash is not of its bytes".to_owned());
         }
         (head.seq, head.hash) = (place.seq, place.hash);
-        self.replay.facts += 1;
-        self.replay.late += u64::from(place.late);
-        let fact = match self.read(tx, signed)? {
+        self.facts += 1;
+        self.late += u64::from(place.late);
+        let mut differs = |what: String| self.differs(stream, Some(place.seq), what);
+        let fact = match examined.fact {
             Ok(fact) => fact,
-            Err(why) => {
-                self.replay.differs(stream, Some(place.seq), why);
-                return Ok(());
-            }
+            Err(why) => return differs(why),
         };
-        let mut differs = |what: String| self.replay.differs(stream, Some(place.seq), what);
         if fact.id.as_str() != row.event || fact.kind.name() != row.kind {
             differs(format!(
                 "is filed as {} {}, and says {} {}",
                 row.kind, row.event, fact.kind, fact.id
             ));
         }
-        let Some(id) = stream.strip_prefix("job.").and_then(|id| JobId::new(id).ok()) else {
-            return Ok(());
-        };
+        let Some(id) = stream.strip_prefix("job.") else { return };
         let at = row.received_at;
         let late = match &mut head.job {
             Some(job) => fold::next(job, &fact, place.hash, at).map(|step| step.is_err()),
-            None => fold::first(&id, &fact, place.hash, at).map(|job| {
-                head.job = Some(job);
-                false
-            }),
+            None => {
+                let Ok(id) = JobId::new(id) else { return };
+                fold::first(&id, &fact, place.hash, at).map(|job| {
+                    head.job = Some(job);
+                    false
+                })
+            }
         };
         match late {
             Ok(late) if late != place.late => differs(format!(
@@ -282,38 +360,8 @@ impl Reading<'_> {
                 differs(error.to_string());
             }
         }
-        Ok(())
     }
 
-    /// The fact, if it is genuine.
-    fn read(&mut self, tx: &Connection, bytes: &[u8]) -> Result<Result<Fact, String>, StoreError> {
-        let fact = match crate::api::unverified(bytes) {
-            Ok((_, fact)) => fact,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        if let Err(error) = fact.check() {
-            return Ok(Err(error.to_string()));
-        }
-        let Some(server) = self.server else { return Ok(Ok(fact)) };
-        let keys = match fact.actor.kind {
-            ActorKind::Server => std::slice::from_ref(server),
-            _ => self.keys_of(tx, fact.actor.id.as_str())?,
-        };
-        let verified = Signed::<Fact>::verify(bytes, |id| keys.iter().find(|k| k.key_id() == id));
-        Ok(verified.map(|_| fact).map_err(|error| error.to_string()))
-    }
-
-    fn keys_of(&mut self, tx: &Connection, actor: &str) -> Result<&[VerifyingKey], StoreError> {
-        let Ok(robot) = RobotId::new(actor) else { return Ok(&[]) };
-        if !self.keys.contains_key(&robot) {
-            let keys = robots::keys(tx, &robot)?;
-            self.keys.insert(robot.clone(), keys);
-        }
-        Ok(self.keys.get(&robot).map_or(&[], Vec::as_slice))
-    }
-}
-
-impl Replay {
     fn differs(&mut self, stream: &str, seq: Option<u64>, what: impl Into<String>) {
         self.differing += 1;
         if self.differences.len() < DESCRIBED {
@@ -326,27 +374,23 @@ impl Replay {
 /// The fields in which a job is shown otherwise than its stream says.
 fn fields(shown: &JobRow, folded: &JobRow) -> Vec<String> {
     let mut found = Vec::new();
-    let mut field = |name: &str, same: bool, shown: String, folded: String| {
-        if !same {
-            found.push(format!("{name} is shown as {shown}, its stream says {folded}"));
-        }
+    let mut differs = |name: &str, shown: String, folded: String| {
+        found.push(format!("{name} is shown as {shown}, its stream says {folded}"));
     };
+    // In words only where they differ: words take longer than the comparison.
     macro_rules! compare {
         ($($name:ident),*) => { $(
-            field(
-                stringify!($name),
-                shown.$name == folded.$name,
-                format!("{:?}", shown.$name),
-                format!("{:?}", folded.$name),
-            );
+            if shown.$name != folded.$name {
+                let words = |job: &JobRow| format!("{:?}", job.$name);
+                differs(stringify!($name), words(shown), words(folded));
+            }
         )* };
     }
-    compare!(command, created_at, events, head, plan, requester, robot, stage, state, updated_at);
-    field(
-        "progress",
-        shown.progress.to_bits() == folded.progress.to_bits(),
-        shown.progress.to_string(),
-        folded.progress.to_string(),
+    compare!(
+        care, command, created_at, events, head, plan, requester, robot, stage, state, updated_at
     );
+    if shown.progress.to_bits() != folded.progress.to_bits() {
+        differs("progress", shown.progress.to_string(), folded.progress.to_string());
+    }
     found
 }

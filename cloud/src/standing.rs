@@ -61,7 +61,13 @@ impl Standing {
             Self::InService => true,
             Self::Maintenance => !matches!(ask, Ask::StartJob { .. }),
             Self::Quarantined => {
-                matches!(ask, Ask::CancelJob { .. } | Ask::EmergencyStop { .. } | Ask::Veto { .. })
+                matches!(
+                    ask,
+                    Ask::CancelJob { .. }
+                        | Ask::EmergencyStop { .. }
+                        | Ask::PauseJob { .. }
+                        | Ask::Veto { .. }
+                )
             }
             Self::Revoked => false,
         }

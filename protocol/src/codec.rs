@@ -60,6 +60,14 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
     serde_cbor::to_vec(&value).map_err(CodecError::Encode)
 }
 
+/// Encodes a tree as it stands. A tree's maps are in order already; [`to_vec`] would copy it first.
+///
+/// # Errors
+/// [`CodecError::Encode`] when it has no canonical form.
+pub fn value_to_vec(value: &Value) -> Result<Vec<u8>, CodecError> {
+    serde_cbor::to_vec(value).map_err(CodecError::Encode)
+}
+
 /// Decodes one canonical item and nothing else.
 ///
 /// # Errors

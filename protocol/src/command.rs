@@ -336,6 +336,13 @@ pub enum Ask {
         /// For the record.
         reason: String,
     },
+    /// Come to rest and keep the job, until [`Ask::ResumeJob`].
+    PauseJob {
+        /// The job.
+        job: JobId,
+        /// For the record.
+        reason: String,
+    },
     /// State what is known of a job beyond its plan; it replaces what was stated before.
     PlanAccess {
         /// Not before.
@@ -353,6 +360,11 @@ pub enum Ask {
     Reconnect,
     /// Lift a software emergency stop. The robot does not move by this alone.
     ReleaseStop,
+    /// Go on with a job that was paused.
+    ResumeJob {
+        /// The job.
+        job: JobId,
+    },
     /// Approve a job with the plan that was looked at, and no other.
     ReviewJob {
         /// The job.
@@ -396,9 +408,11 @@ impl Ask {
             Self::EmergencyStop { .. } => "emergency_stop",
             Self::LiftVeto => "lift_veto",
             Self::MarkIncident { .. } => "mark_incident",
+            Self::PauseJob { .. } => "pause_job",
             Self::PlanAccess { .. } => "plan_access",
             Self::Reconnect => "reconnect",
             Self::ReleaseStop => "release_stop",
+            Self::ResumeJob { .. } => "resume_job",
             Self::ReviewJob { .. } => "review_job",
             Self::SetLimits { .. } => "set_limits",
             Self::SetMode { .. } => "set_mode",

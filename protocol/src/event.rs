@@ -191,7 +191,7 @@ impl Fact {
         if self.v != crate::VERSION {
             return Err(FactError::Version(self.v));
         }
-        if Digest::of(&codec::to_vec(&self.payload)?) != self.payload_hash {
+        if Digest::of(&codec::value_to_vec(&self.payload)?) != self.payload_hash {
             return Err(FactError::PayloadHash);
         }
         if EventId::derive(&self.actor.id, self.actor_seq, &self.journal) != self.id {

@@ -4,7 +4,9 @@
 //! plane geometry ([`geometry`]), what a robot is asked ([`command`]) and sees
 //! ([`observation`]), jobs and their one state table ([`job`]), plans ([`plan`]), the owner's
 //! policy document ([`policy`]) and the grids that it may name ([`grid`]), who may ask for what
-//! ([`grant`]), the skill manifest ([`skill`]), whose skills are taken ([`trust`]), facts ([`event`]), what the
+//! ([`grant`]), when a robot may be let in ([`access`]), what the cloud says of a job under way
+//! ([`oversight`]), the skill manifest ([`skill`]), whose skills are taken ([`trust`]), facts
+//! ([`event`]), what the
 //! journal holds ([`entry`]; the gate's [`rule`]s) and what of it is private ([`private`]), of the flight recorder
 //! ([`flight`]) and of what skills saw ([`input`], as differences: [`delta`]), what travels
 //! between robot and cloud ([`uplink`], [`topic`]),
@@ -21,6 +23,7 @@
 //! frame is x east, y north, yaw counter-clockwise from x (REP 103); a body twist is linear
 //! along the robot's x axis (forward) and angular about z.
 
+pub mod access;
 pub mod codec;
 pub mod command;
 pub mod delta;
@@ -36,6 +39,7 @@ pub mod input;
 pub mod job;
 pub mod keys;
 pub mod observation;
+pub mod oversight;
 pub mod plan;
 pub mod policy;
 pub mod policy_part;

@@ -203,7 +203,7 @@ impl Robot {
         let handle = journal.handle();
         let (desk, view) =
             (Arc::new(Desk::new(handle.clone(), &policy)), Arc::new(View::default()));
-        let (jobs, inbox) = Jobs::new();
+        let (jobs, inbox) = Jobs::new(&rig.path("amr-1"));
         let (sender, motions) = channel();
         let robot = Standing { id: config.robot.id.clone(), motion: Motion::Still, sender };
         let capabilities = nooterra_hal::Robot::capabilities(&robot);

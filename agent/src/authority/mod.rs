@@ -132,7 +132,9 @@ impl Authority {
                 | Ask::Drive { .. }
                 | Ask::DriveTo { .. }
                 | Ask::EmergencyStop { .. }
+                | Ask::PauseJob { .. }
                 | Ask::ReleaseStop
+                | Ask::ResumeJob { .. }
                 | Ask::StartJob { .. }
         );
         if says_more || self.lock().situation.operator.as_ref() != Some(operator) {
@@ -390,9 +392,12 @@ fn about(ask: &Ask) -> Option<(Action, About)> {
         Ask::EmergencyStop { .. } => None,
         Ask::LiftVeto => Some((Action::LiftVeto, About::Robot)),
         Ask::MarkIncident { .. } => Some((Action::MarkIncident, About::Robot)),
+        // Who may end a job may hold it, and who may begin one may let it go on.
+        Ask::PauseJob { job, .. } => Some((Action::CancelJob, About::Job(job.clone()))),
         Ask::PlanAccess { job, .. } => Some((Action::PlanAccess, About::Job(job.clone()))),
         Ask::Reconnect => Some((Action::Reconnect, About::Robot)),
         Ask::ReleaseStop => Some((Action::ReleaseStop, About::Robot)),
+        Ask::ResumeJob { job } => Some((Action::StartJob, About::Job(job.clone()))),
         Ask::ReviewJob { job, .. } => Some((Action::ReviewJob, About::Job(job.clone()))),
         Ask::SetLimits { .. } => Some((Action::SetLimits, About::Robot)),
         Ask::SetMode { mode } => Some((Action::SetMode, About::Mode(*mode))),
@@ -447,7 +452,9 @@ fn note_ask(situation: &mut Situation, operator: &ActorId, ask: &Ask) {
         | Ask::DriveTo { .. }
         | Ask::EmergencyStop { .. }
         | Ask::MarkIncident { .. }
+        | Ask::PauseJob { .. }
         | Ask::ReleaseStop
+        | Ask::ResumeJob { .. }
         | Ask::StartJob { .. } => {}
     }
 }

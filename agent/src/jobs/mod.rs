@@ -6,6 +6,7 @@
 
 mod epochs;
 mod facts;
+mod held;
 mod inputs;
 mod memory;
 mod pace;
@@ -23,15 +24,17 @@ pub use runner::{Runner, RunnerParts};
 pub(crate) use runner::{in_words, lease};
 pub use shelf::{Fetch, Shelf, ShelfError, trusted_keys};
 
+use held::Held;
 use nooterra_protocol::ids::{JobId, StepId};
 use nooterra_protocol::plan::Plan;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tracing::error;
+use tracing::{error, warn};
 
 /// The job that was under way when the agent ended, and the step that it was at.
-pub(crate) fn under_way(state_dir: &std::path::Path) -> Option<(JobId, Option<StepId>)> {
+pub(crate) fn under_way(state_dir: &Path) -> Option<(JobId, Option<StepId>)> {
     let progress = memory::Memory::new(state_dir).load()?;
     let step = progress.plan.steps.get(progress.next_step as usize).map(|step| step.id.clone());
     Some((progress.job, step))
@@ -47,12 +50,15 @@ struct Order {
 #[derive(Debug)]
 struct Current {
     cancelled: Option<String>,
+    /// Somebody holds it: the robot rests, and the job stays.
+    held: bool,
     job: JobId,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     current: Mutex<Option<Current>>,
+    held: Held,
     leaving: AtomicBool,
 }
 
@@ -65,15 +71,21 @@ impl Shared {
         self.current().as_ref().and_then(|current| current.cancelled.clone())
     }
 
+    fn is_held(&self) -> bool {
+        self.current().as_ref().is_some_and(|current| current.held)
+    }
+
     fn leaving(&self) -> bool {
         self.leaving.load(Ordering::Relaxed)
     }
 
     fn begin(&self, job: &JobId) {
-        *self.current() = Some(Current { cancelled: None, job: job.clone() });
+        let held = self.held.holds(job);
+        *self.current() = Some(Current { cancelled: None, held, job: job.clone() });
     }
 
     fn end(&self) {
+        self.held.let_go();
         *self.current() = None;
     }
 }
@@ -93,11 +105,16 @@ pub struct Inbox {
 }
 
 impl Jobs {
-    /// A door and its other end. One order fits in between; a robot has one job at a time.
+    /// A door and its other end. One order fits in between; a robot has one job at a time. That
+    /// a job is held is kept in `state_dir`.
     #[must_use]
-    pub fn new() -> (Self, Inbox) {
+    pub fn new(state_dir: &Path) -> (Self, Inbox) {
         let (sender, orders) = sync_channel(1);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            current: Mutex::default(),
+            held: Held::new(state_dir),
+            leaving: AtomicBool::default(),
+        });
         (Self { orders: sender, shared: Arc::clone(&shared) }, Inbox { orders, shared })
     }
 
@@ -143,6 +160,32 @@ impl Jobs {
         }
     }
 
+    /// Whether there is such a job that is held.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn can_resume(&self, job: &JobId) -> Result<(), String> {
+        self.can_cancel(job)?;
+        if self.shared.is_held() { Ok(()) } else { Err(format!("job {job} is not held")) }
+    }
+
+    /// Holds a job: the skill's wishes end, the robot comes to rest, and the job stays.
+    pub fn pause(&self, job: &JobId, reason: &str) {
+        if let Some(current) = self.shared.current().as_mut().filter(|c| c.job == *job) {
+            warn!(%job, reason, "the job is held");
+            self.shared.held.hold(job);
+            current.held = true;
+        }
+    }
+
+    /// Lets a job go on that is held.
+    pub fn resume(&self, job: &JobId) {
+        if let Some(current) = self.shared.current().as_mut().filter(|c| c.job == *job) {
+            self.shared.held.let_go();
+            current.held = false;
+        }
+    }
+
     /// Lets the runner's thread end; a job under way goes on after the next start.
     pub fn leave(&self) {
         self.shared.leaving.store(true, Ordering::Relaxed);
@@ -155,12 +198,33 @@ mod tests {
 
     #[test]
     fn a_robot_has_one_job_at_a_time_and_says_which() {
-        let (jobs, _inbox) = Jobs::new();
+        let dir = tempfile::tempdir().unwrap();
+        let (jobs, _inbox) = Jobs::new(dir.path());
         let (first, second) = (JobId::new("job-1").unwrap(), JobId::new("job-2").unwrap());
         assert!(jobs.can_start(&first).is_ok());
         jobs.start(first.clone(), Plan { steps: vec![] });
         assert!(jobs.can_start(&second).unwrap_err().contains("job-1 is under way"));
         assert!(jobs.can_cancel(&second).is_err());
         assert!(jobs.can_cancel(&first).is_ok());
+    }
+
+    #[test]
+    fn a_held_job_is_held_after_a_restart_and_until_it_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let job = JobId::new("job-1").unwrap();
+        let (jobs, inbox) = Jobs::new(dir.path());
+        jobs.start(job.clone(), Plan { steps: vec![] });
+        assert!(jobs.can_resume(&job).is_err() && !inbox.shared.is_held());
+        jobs.pause(&job, "a child is in the way");
+        assert!(inbox.shared.is_held());
+        let (jobs, inbox) = Jobs::new(dir.path());
+        inbox.shared.begin(&job);
+        assert!(inbox.shared.is_held() && jobs.can_resume(&job).is_ok());
+        jobs.resume(&job);
+        assert!(!inbox.shared.is_held());
+        jobs.pause(&job, "again");
+        inbox.shared.end();
+        inbox.shared.begin(&job);
+        assert!(!inbox.shared.is_held(), "what holds a job ends with it");
     }
 }

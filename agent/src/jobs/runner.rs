@@ -24,6 +24,7 @@ use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::grant::Sensor;
 use nooterra_protocol::ids::{JobId, SkillId};
 use nooterra_protocol::observation::Observation;
+use nooterra_protocol::oversight::Resumed;
 use nooterra_protocol::plan::{Plan, PlanStep};
 use nooterra_protocol::skill::Capability;
 use nooterra_protocol::time::MonoNanos;
@@ -153,7 +154,7 @@ impl Runner {
     /// A runner with the door to it. A job that was under way is taken up by [`Self::run`].
     #[must_use]
     pub fn new(state_dir: &Path, parts: RunnerParts) -> (Self, Jobs) {
-        let (jobs, inbox) = Jobs::new();
+        let (jobs, inbox) = Jobs::new(state_dir);
         let memory = Memory::new(state_dir);
         let unfinished = memory.load();
         if let Some(progress) = &unfinished {
@@ -409,8 +410,9 @@ impl<'r> StepRun<'r> {
         let period = Duration::from_millis(u64::from(bundle.manifest().period_ms));
         let timeout = Duration::from_secs(u64::from(self.step.timeout_s));
         let mut next = self.parts.pace.now();
-        let give_up = next.plus(timeout);
         let mut asked = 0;
+        let mut give_up = next.plus(timeout);
+        let mut held_since = None;
         loop {
             if self.shared.leaving() {
                 self.suspended.keep(&kept, None, self.job, place, digest);
@@ -426,6 +428,23 @@ impl<'r> StepRun<'r> {
             let goes_on = self.parts.shelf.may_go_on(bundle, &mut asked);
             goes_on.map_err(|why| self.failed(&why.to_string()))?;
             let now = self.parts.pace.now();
+            if self.shared.is_held() {
+                if held_since.is_none() {
+                    held_since = Some(now);
+                    self.parts.desk.set_skill(None);
+                    self.note("the job is held: the skill sees and asks for nothing");
+                }
+                self.heartbeat(now, &running)?;
+                self.parts.pace.sleep(Duration::from_millis(10).min(period));
+                continue;
+            }
+            if let Some(since) = held_since.take() {
+                // What was waited is not the skill's.
+                give_up = give_up.plus(now.since(since).unwrap_or_default());
+                let resumed = Resumed { heartbeat: None };
+                self.parts.facts.state(self.job, EventType::ExecutionResumed, &resumed)?;
+                self.note("the job goes on");
+            }
             if now >= give_up {
                 return Err(self.failed(&format!("not done within {} s", self.step.timeout_s)));
             }

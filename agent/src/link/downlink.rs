@@ -245,7 +245,10 @@ impl Downlink {
                 }
                 if to.is_finite() { Ok(()) } else { Err(Refused::NotFinite("to")) }
             }
-            Ask::CancelJob { job, .. } => self.parts.jobs.can_cancel(job).map_err(Refused::Job),
+            Ask::CancelJob { job, .. } | Ask::PauseJob { job, .. } => {
+                self.parts.jobs.can_cancel(job).map_err(Refused::Job)
+            }
+            Ask::ResumeJob { job } => self.parts.jobs.can_resume(job).map_err(Refused::Job),
             Ask::StartJob { job, plan } => {
                 plan.check()?;
                 self.parts.jobs.can_start(job).map_err(Refused::Job)
@@ -300,6 +303,8 @@ impl Downlink {
                 let Downlink { parts: DownlinkParts { desk, incidents, .. }, .. } = self;
                 incidents.report(now, IncidentCause::Marked, (desk.job(), None), Some(&command.id));
             }
+            Ask::PauseJob { job, reason } => self.parts.jobs.pause(job, reason),
+            Ask::ResumeJob { job } => self.parts.jobs.resume(job),
             // What they say about the situation holds by now.
             Ask::Disconnect { .. }
             | Ask::LiftVeto

@@ -161,7 +161,10 @@ fn job_of(entry: &Entry) -> Option<JobId> {
             let Blob(signed) = received.signed.get()?;
             let command: RemoteCommand = cose::danger_unverified(signed).ok()?;
             match command.body {
-                Ask::CancelJob { job, .. } | Ask::StartJob { job, .. } => Some(job),
+                Ask::CancelJob { job, .. }
+                | Ask::PauseJob { job, .. }
+                | Ask::ResumeJob { job }
+                | Ask::StartJob { job, .. } => Some(job),
                 _ => None,
             }
         }

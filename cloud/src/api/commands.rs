@@ -174,7 +174,10 @@ pub(crate) async fn show(
 /// Jobs are started and cancelled through their own paths, which keep their streams.
 fn fit(ask: &Ask) -> Result<(), ApiError> {
     match ask {
-        Ask::StartJob { .. } | Ask::CancelJob { .. } => Err(ApiError::unfit(
+        Ask::CancelJob { .. }
+        | Ask::PauseJob { .. }
+        | Ask::ResumeJob { .. }
+        | Ask::StartJob { .. } => Err(ApiError::unfit(
             "use_jobs",
             format!("`{}` is not sent from here", ask.name()),
             "POST /v1/jobs/{id}/dispatch and /cancel send it and keep the job's stream",

@@ -179,6 +179,32 @@ impl From<JobError> for ApiError {
     fn from(error: JobError) -> Self {
         let message = error.to_string();
         match error {
+            JobError::Access(error) => {
+                use crate::access_plan::AccessError;
+                match error {
+                    AccessError::NoPlan => Self::new(
+                        StatusCode::CONFLICT,
+                        "no_access_plan",
+                        message,
+                        "issue one first, or cancel the job",
+                    ),
+                    AccessError::NotRevocable => Self::new(
+                        StatusCode::CONFLICT,
+                        "not_revocable",
+                        message,
+                        "cancel the job, which ends it too",
+                    ),
+                    AccessError::Over => Self::new(
+                        StatusCode::CONFLICT,
+                        "access_over",
+                        message,
+                        "issue an access plan whose time is to come",
+                    ),
+                    AccessError::Plan(_) => {
+                        Self::unfit("bad_access_plan", message, "correct that field")
+                    }
+                }
+            }
             JobError::Action(..) => {
                 Self::unfit("unknown_action", message, "the skill's manifest lists its actions")
             }

@@ -6,6 +6,7 @@ use super::error::{ApiError, Problem};
 use super::extract::{Body, OptionalBody, Params, job_id};
 use super::json::EventJson;
 use super::robots::{EVENTS, EventList, EventQuery};
+use crate::care::{Care, Stall};
 use crate::commands::MAX_REASON_BYTES;
 use crate::core::Core;
 use crate::jobs::{JobError, Server};
@@ -15,9 +16,11 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use nooterra_protocol::access::AccessPlan;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, RobotId, StepId};
 use nooterra_protocol::job::JobState;
+use nooterra_protocol::oversight::StallCause;
 use nooterra_protocol::plan::Plan;
 use nooterra_protocol::time::WallMillis;
 use serde::{Deserialize, Serialize};
@@ -26,7 +29,7 @@ use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 
 /// A start or cancel envelope is valid for so long unless asked otherwise: ten minutes.
-const TTL: Duration = Duration::from_secs(600);
+pub(super) const TTL: Duration = Duration::from_secs(600);
 
 /// Jobs in one page, unless asked otherwise.
 const JOBS: u32 = 200;
@@ -79,6 +82,9 @@ pub(crate) struct CancelRequest {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Job)]
 pub(crate) struct JobJson {
+    /// How and when its robot may be let in.
+    #[schema(value_type = Option<Object>)]
+    access: Option<AccessPlan>,
     /// The envelope that started it.
     #[schema(value_type = Option<String>)]
     command: Option<EnvelopeId>,
@@ -90,6 +96,9 @@ pub(crate) struct JobJson {
     /// Hash of the last fact's place, which the `ETag` names too.
     #[schema(value_type = String)]
     head: Digest,
+    /// When its robot was last heard of about it, milliseconds since 1970.
+    #[schema(value_type = Option<i64>)]
+    heard_at: Option<WallMillis>,
     /// Its id.
     #[schema(value_type = String)]
     id: JobId,
@@ -110,12 +119,31 @@ pub(crate) struct JobJson {
     /// The step under way, as the robot last said.
     #[schema(value_type = Option<String>)]
     stage: Option<StepId>,
+    /// Why it stands still, while it does.
+    stall: Option<StallJson>,
     /// Such as `EXECUTING`.
     #[schema(value_type = String)]
     state: JobState,
     /// Milliseconds since 1970.
     #[schema(value_type = i64)]
     updated_at: WallMillis,
+}
+
+/// A job that stands still.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Stall)]
+pub(crate) struct StallJson {
+    /// `silence`: nothing is heard of the robot. `paused`: somebody holds the job.
+    #[schema(value_type = String)]
+    cause: StallCause,
+    /// When a person was called, milliseconds since 1970.
+    #[schema(value_type = Option<i64>)]
+    escalated_at: Option<WallMillis>,
+    /// In the words of whoever paused it.
+    reason: Option<String>,
+    /// Milliseconds since 1970.
+    #[schema(value_type = i64)]
+    since: WallMillis,
 }
 
 /// Jobs, newest first.
@@ -273,12 +301,18 @@ pub(crate) async fn cancel(
     OptionalBody(request): OptionalBody<CancelRequest>,
 ) -> Result<Answer, ApiError> {
     let id = job_id(&id)?;
-    let reason = request.reason.unwrap_or_else(|| "cancelled by the operator".to_owned());
+    let reason = reason(request.reason, "cancelled by the operator")?;
+    change(&core, call, id, move |server, tx, id| server.cancel(tx, id, &reason, TTL)).await
+}
+
+/// What somebody says about why, or `otherwise`.
+pub(super) fn reason(said: Option<String>, otherwise: &str) -> Result<String, ApiError> {
+    let reason = said.unwrap_or_else(|| otherwise.to_owned());
     if reason.len() > MAX_REASON_BYTES {
         let message = format!("a reason has at most {MAX_REASON_BYTES} bytes");
         return Err(ApiError::unfit("reason_too_long", message, "shorten it"));
     }
-    change(&core, call, id, move |server, tx, id| server.cancel(tx, id, &reason, TTL)).await
+    Ok(reason)
 }
 
 /// The facts of a job, in their places.
@@ -308,7 +342,12 @@ pub(crate) async fn events(
 }
 
 /// Moves a job that is there.
-async fn change<F>(core: &Core, call: Call, id: JobId, work: F) -> Result<Answer, ApiError>
+pub(super) async fn change<F>(
+    core: &Core,
+    call: Call,
+    id: JobId,
+    work: F,
+) -> Result<Answer, ApiError>
 where
     F: FnOnce(&Server, &Connection, &JobId) -> Result<JobRow, JobError> + Send + 'static,
 {
@@ -343,7 +382,15 @@ where
 }
 
 fn job(row: JobRow) -> JobJson {
+    let Care { access, heard_at, stall, .. } = row.care;
+    let stall = stall.map(|stall| {
+        let Stall { cause, escalated_at, reason, since } = stall;
+        StallJson { cause, escalated_at, reason, since }
+    });
     JobJson {
+        access,
+        heard_at,
+        stall,
         command: row.command,
         created_at: row.created_at,
         events: row.events,

@@ -128,11 +128,23 @@
 //!                                                      `command` names the StartJob envelope)
 //! POST /v1/jobs/{id}/cancel     admin  {"reason"?} or no body
 //!                                        -> 200 Job   (ABORTED or ABORTING_SAFE_EXIT)
+//! POST /v1/jobs/{id}/pause      admin  {"reason"?} or no body
+//!                                        -> 200 Job   (STALLED; its robot is told to rest)
+//! POST /v1/jobs/{id}/resume     admin    -> 200 Job   (EXECUTING once its robot says so)
+//! POST /v1/jobs/{id}/reschedule admin  {"robot"?,"reason"?} or no body
+//!                                        -> 200 Job   (BOOKED; the start that was sent is void)
+//! POST /v1/jobs/{id}/access     admin  access::AccessPlan
+//!                                        -> 200 Job   (a robot that has the job is told)
+//! POST /v1/jobs/{id}/access/revoke
+//!                               admin  {"reason"} -> 200 Job  (ABORTED or ABORTING_SAFE_EXIT)
 //! GET  /v1/jobs                 admin  ?after=CURSOR&limit=N(<=1000, 200)
 //!                                        -> 200 {"jobs":[Job],"next":CURSOR|null}     newest first
 //! GET  /v1/jobs/{id}            admin    -> 200 Job
 //!      Job = {"id","robot","requester","state","plan","progress"(0..1),"stage"|null,
-//!             "created_at","updated_at","command"|null,"events"(count),"head"(digest)}
+//!             "created_at","updated_at","command"|null,"events"(count),"head"(digest),
+//!             "access"|null,"heard_at"|null,"stall"|null}
+//!      A job of which nothing is heard for three intervals is STALLED by the cloud, EXECUTING
+//!      again with the next heartbeat; a stall that lasts is an incident. Access ends by itself.
 //! GET  /v1/jobs/{id}/events     admin  ?after=SEQ
 //!                                        -> 200 {"events":[Event]}          ascending
 //!      Event = {"stream","seq","prev_hash","hash","late","id","type",
@@ -154,6 +166,7 @@
 mod auth;
 mod call;
 mod commands;
+mod course;
 mod enrol;
 mod error;
 mod extract;
@@ -239,6 +252,11 @@ fn routes() -> OpenApiRouter<Arc<Core>> {
         .routes(routes!(jobs::book))
         .routes(routes!(jobs::dispatch))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(course::pause))
+        .routes(routes!(course::resume))
+        .routes(routes!(course::reschedule))
+        .routes(routes!(course::issue_access))
+        .routes(routes!(course::revoke_access))
         .layer(middleware::from_fn(call::mark));
     OpenApiRouter::new()
         .merge(calls)

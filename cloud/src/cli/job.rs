@@ -8,6 +8,14 @@ use std::time::Duration;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    /// Say how and when a job's robot may be let in, from a file: `{ "method": ..., "valid_from":
+    /// ..., "valid_to": ... }`.
+    Access {
+        /// The job.
+        id: String,
+        /// The file; `-` for standard input.
+        file: PathBuf,
+    },
     /// Accept a job's price: QUOTED to BOOKED.
     Book {
         /// The job.
@@ -41,6 +49,14 @@ pub(crate) enum Command {
     },
     /// All jobs, newest first.
     List(Limit),
+    /// Hold a job that is under way: its robot comes to rest and keeps it.
+    Pause {
+        /// The job.
+        id: String,
+        /// For the record.
+        #[arg(long)]
+        reason: Option<String>,
+    },
     /// Propose a price: CREATED to QUOTED.
     Quote {
         /// The job.
@@ -51,6 +67,30 @@ pub(crate) enum Command {
         /// ISO 4217.
         #[arg(long, default_value = "EUR")]
         currency: String,
+    },
+    /// Start the dispatch of a job that has not begun over: back to BOOKED.
+    Reschedule {
+        /// The job.
+        id: String,
+        /// For the record.
+        #[arg(long)]
+        reason: Option<String>,
+        /// By this robot from now on.
+        #[arg(long)]
+        robot: Option<String>,
+    },
+    /// Ask the robot of a job that was paused to go on.
+    Resume {
+        /// The job.
+        id: String,
+    },
+    /// Take access back: the job ends, through a safe exit where the robot is under way.
+    RevokeAccess {
+        /// The job.
+        id: String,
+        /// For the record.
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Make a job, quote it at no price, book it, dispatch it, and watch it to its end.
     Run {
@@ -92,6 +132,7 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
         cloud.print(&job, one)
     };
     match command {
+        Command::Access { id, file } => step(&id, "access", read(&file)?),
         Command::Book { id } => step(&id, "book", json!({})),
         Command::Cancel { id, reason } => step(&id, "cancel", json!({ "reason": reason })),
         Command::Create { file } => {
@@ -118,8 +159,16 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
             }
         }
         Command::List(limit) => JOBS.print(cloud, limit),
+        Command::Pause { id, reason } => step(&id, "pause", json!({ "reason": reason })),
         Command::Quote { id, amount, currency } => {
             step(&id, "quote", json!({ "amount_minor": amount, "currency": currency }))
+        }
+        Command::Reschedule { id, reason, robot } => {
+            step(&id, "reschedule", json!({ "reason": reason, "robot": robot }))
+        }
+        Command::Resume { id } => step(&id, "resume", json!({})),
+        Command::RevokeAccess { id, reason } => {
+            step(&id, "access/revoke", json!({ "reason": reason }))
         }
         Command::Run { file } => {
             let job = cloud.client.post("/v1/jobs", &read(&file)?)?;
@@ -192,6 +241,7 @@ fn one(job: &Value) -> String {
     let rows = [
         ("job", show::text(job, "id")),
         ("state", show::text(job, "state")),
+        ("stalled", show::text(&job["stall"], "cause")),
         ("done", show::percent(&job["progress"])),
         ("stage", show::text(job, "stage")),
         ("robot", show::text(job, "robot")),

@@ -9,6 +9,12 @@ use proptest::sample::select;
 /// One step. Numbers choose among what there is, whatever they are.
 #[derive(Clone, Debug)]
 pub(super) enum Act {
+    /// An access plan that ends so much later.
+    Access {
+        job: u8,
+        millis: u32,
+        revocable: bool,
+    },
     /// A robot writes down that it took or refused a command.
     Answer {
         accepts: bool,
@@ -49,7 +55,13 @@ pub(super) enum Act {
         choice: u8,
         job: u8,
     },
+    Pause(u8),
     Quote(u8),
+    /// To the same robot, or to another.
+    Reschedule {
+        job: u8,
+        robot: u8,
+    },
     /// A robot writes down a fact, and nobody hears of it yet.
     Report {
         choice: u8,
@@ -57,6 +69,8 @@ pub(super) enum Act {
         kind: EventType,
         robot: u8,
     },
+    Resume(u8),
+    Revoke(u8),
     Stand {
         robot: u8,
         to: Standing,
@@ -64,6 +78,8 @@ pub(super) enum Act {
     Wait {
         millis: u32,
     },
+    /// The cloud looks whether something is due.
+    Watch,
 }
 
 /// How a fact is not genuine.
@@ -117,6 +133,8 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         2 => (any::<bool>(), number(), number())
             .prop_map(|(accepts, command, robot)| Act::Answer { accepts, command, robot }),
+        1 => (number(), 1_u32..200_000, 0_u8..4)
+            .prop_map(|(job, millis, luck)| Act::Access { job, millis, revocable: luck > 0 }),
         1 => number().prop_map(Act::Book),
         1 => number().prop_map(Act::Cancel),
         2 => (0_u8..10, number())
@@ -129,11 +147,16 @@ fn act() -> impl Strategy<Value = Act> {
             .prop_map(|(how, job, kind, robot)| Act::Forge { how, job, kind, robot }),
         1 => (number(), number()).prop_map(|(life, robot)| Act::Knock { life, robot }),
         14 => (number(), number()).prop_map(|(choice, job)| Act::Next { choice, job }),
+        1 => number().prop_map(Act::Pause),
+        1 => number().prop_map(Act::Resume),
         1 => number().prop_map(Act::Quote),
+        1 => (number(), number()).prop_map(|(job, robot)| Act::Reschedule { job, robot }),
+        1 => number().prop_map(Act::Revoke),
         5 => (number(), number(), kinds(), number())
             .prop_map(|(choice, job, kind, robot)| Act::Report { choice, job, kind, robot }),
         2 => (number(), standings).prop_map(|(robot, to)| Act::Stand { robot, to }),
-        1 => (1_u32..40_000).prop_map(|millis| Act::Wait { millis }),
+        3 => (1_u32..40_000).prop_map(|millis| Act::Wait { millis }),
+        4 => Just(Act::Watch),
     ]
 }
 

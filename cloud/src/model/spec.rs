@@ -152,7 +152,7 @@ impl Trust {
         match self {
             Self::InService => true,
             Self::Maintenance => ask != "start_job",
-            Self::Quarantined => ask == "cancel_job",
+            Self::Quarantined => ask == "cancel_job" || ask == "pause_job",
             Self::Revoked => false,
         }
     }
@@ -170,9 +170,23 @@ impl Trust {
 /// A fact in its place: its type, whether it came late, and its name where a robot gave it one.
 pub(super) type Placed = (String, bool, Option<String>);
 
+/// A job that stands still.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Still {
+    pub(super) called: bool,
+    pub(super) paused: bool,
+    since: i64,
+}
+
 /// A job.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
+    /// When access is over, and whether it may be taken back.
+    pub(super) access: Option<(i64, bool)>,
+    /// The newest heartbeat: which life of the robot's, and its count.
+    beat: Option<(usize, u64)>,
+    pub(super) heard: Option<i64>,
+    pub(super) still: Option<Still>,
     pub(super) facts: Vec<Placed>,
     pub(super) life: Life,
     pub(super) progress: f64,
@@ -213,6 +227,7 @@ pub(super) struct Command {
 /// Why something is not done.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Refusal {
+    Access,
     Barred,
     Skill,
     State,
@@ -237,6 +252,8 @@ pub(super) struct Said {
     pub(super) beat: Option<Beat>,
     /// Signed by a key of the robot whose journal it is in, in that robot's name, whole.
     pub(super) genuine: bool,
+    /// Which life of the robot's it is of, and its count there.
+    pub(super) place: (usize, u64),
     pub(super) job: Option<usize>,
     pub(super) kind: &'static str,
     pub(super) name: String,
@@ -254,6 +271,13 @@ pub(super) struct Spec {
 
 /// How long the commands of a run may be taken.
 pub(super) const TTL_MS: i64 = 60_000;
+
+/// How long a robot may be told of its access.
+const LONG_MS: i64 = 24 * 3_600_000;
+
+/// Silence for so long is a stall, and a stall for so long calls a person.
+pub(super) const STALLED_AFTER_MS: i64 = 30_000;
+pub(super) const CALLED_AFTER_MS: i64 = 45_000;
 
 /// How long a robot may be told that a job was taken from it.
 const RECALL_MS: i64 = 600_000;
@@ -275,6 +299,10 @@ impl Spec {
             return Err(Refusal::Skill);
         }
         self.jobs.push(Job {
+            access: None,
+            beat: None,
+            heard: None,
+            still: None,
             facts: vec![("JOB_CREATED".to_owned(), false, None)],
             life: Life::Created,
             progress: 0.0,
@@ -293,17 +321,26 @@ impl Spec {
             Step::Beside => {}
             Step::To(life) => it.moves(life),
         }
+        if event == "RESCHEDULED" {
+            (it.access, it.start) = (None, None);
+        }
         it.facts.push((event.to_owned(), false, None));
         Ok(())
     }
 
     pub(super) fn dispatch(&mut self, job: usize) -> Result<(), Refusal> {
         let robot = self.jobs[job].robot;
+        if self.jobs[job].access.is_some_and(|(until, _)| self.now >= until) {
+            return Err(Refusal::Access);
+        }
         if !self.robots[robot].trust.permits("start_job") {
             return Err(Refusal::Barred);
         }
         for event in ["MATCHED", "SKILL_LICENSED", "RESERVED"] {
             self.state(job, event)?;
+        }
+        if self.jobs[job].access.is_some() {
+            self.tell(robot, job, "plan_access", LONG_MS);
         }
         self.jobs[job].start = Some(self.commands.len());
         self.tell(robot, job, "start_job", TTL_MS);
@@ -312,11 +349,107 @@ impl Spec {
 
     pub(super) fn cancel(&mut self, job: usize, ttl: i64) -> Result<(), Refusal> {
         self.state(job, "CANCELLED")?;
+        self.recall(job, ttl);
+        Ok(())
+    }
+
+    /// Who was given the job is told to give it up.
+    fn recall(&mut self, job: usize, ttl: i64) {
         let robot = self.jobs[job].robot;
         if self.jobs[job].start.is_some() && self.robots[robot].trust.permits("cancel_job") {
             self.tell(robot, job, "cancel_job", ttl);
         }
+    }
+
+    pub(super) fn reschedule(&mut self, job: usize, robot: usize) -> Result<(), Refusal> {
+        let (start, before) = (self.jobs[job].start, self.jobs[job].robot);
+        self.state(job, "RESCHEDULED")?;
+        if let Some(start) = start {
+            let fate = &mut self.commands[start].fate;
+            if *fate == Fate::Sent {
+                *fate = Fate::Refused;
+            }
+            if self.robots[before].trust.permits("cancel_job") {
+                self.tell(before, job, "cancel_job", TTL_MS);
+            }
+        }
+        self.jobs[job].robot = robot;
         Ok(())
+    }
+
+    pub(super) fn pause(&mut self, job: usize) -> Result<(), Refusal> {
+        self.state(job, "EXECUTION_STALLED")?;
+        let (robot, since) = (self.jobs[job].robot, self.now);
+        self.jobs[job].still = Some(Still { called: false, paused: true, since });
+        if self.robots[robot].trust.permits("pause_job") {
+            self.tell(robot, job, "pause_job", TTL_MS);
+        }
+        Ok(())
+    }
+
+    pub(super) fn resume(&mut self, job: usize) -> Result<(), Refusal> {
+        if self.jobs[job].still.is_none_or(|still| !still.paused) {
+            return Err(Refusal::State);
+        }
+        let robot = self.jobs[job].robot;
+        if !self.robots[robot].trust.permits("resume_job") {
+            return Err(Refusal::Barred);
+        }
+        self.tell(robot, job, "resume_job", TTL_MS);
+        Ok(())
+    }
+
+    pub(super) fn give_access(
+        &mut self,
+        job: usize,
+        until: i64,
+        revocable: bool,
+    ) -> Result<(), Refusal> {
+        let it = &mut self.jobs[job];
+        if it.life.is_over() || it.life == Life::SafeExit {
+            return Err(Refusal::State);
+        }
+        it.access = Some((until, revocable));
+        it.facts.push(("ACCESS_PLAN_ISSUED".to_owned(), false, None));
+        let robot = it.robot;
+        if it.start.is_some() && self.robots[robot].trust.permits("plan_access") {
+            self.tell(robot, job, "plan_access", LONG_MS);
+        }
+        Ok(())
+    }
+
+    pub(super) fn revoke_access(&mut self, job: usize) -> Result<(), Refusal> {
+        if self.jobs[job].access.is_none_or(|(_, revocable)| !revocable) {
+            return Err(Refusal::Access);
+        }
+        self.state(job, "ACCESS_REVOKED")?;
+        self.recall(job, LONG_MS);
+        Ok(())
+    }
+
+    /// What time brings, for all jobs.
+    pub(super) fn watch(&mut self) {
+        for job in 0..self.jobs.len() {
+            let it = &self.jobs[job];
+            let access = it.access.filter(|_| !it.life.is_over() && it.life != Life::SafeExit);
+            let works = matches!(it.life, Life::Executing | Life::Assisted);
+            if access.is_some_and(|(until, _)| self.now >= until) {
+                // The table takes these: what was asked for stands above.
+                let _ = self.state(job, "ACCESS_EXPIRED");
+                self.recall(job, LONG_MS);
+            } else if works && self.now - it.heard.unwrap_or(self.now) >= STALLED_AFTER_MS {
+                let _ = self.state(job, "EXECUTION_STALLED");
+                let since = self.now;
+                self.jobs[job].still = Some(Still { called: false, paused: false, since });
+            } else if let Some(still) = it.still
+                && !still.paused
+                && !still.called
+                && self.now - still.since >= CALLED_AFTER_MS
+            {
+                let _ = self.state(job, "INCIDENT_REPORTED");
+                self.jobs[job].still = Some(Still { called: true, ..still });
+            }
+        }
     }
 
     pub(super) fn stand(&mut self, robot: usize, to: Trust) -> Result<(), Refusal> {
@@ -397,7 +530,7 @@ impl Spec {
     }
 
     fn take_fact(&mut self, robot: usize, said: &Said) {
-        let Said { beat, genuine, job, kind, name } = said;
+        let Said { beat, genuine, job, kind, name, place } = said;
         let may = BY_ROBOTS.contains(kind) || *kind == "EXECUTION_RESUMED";
         if !genuine || !may || self.placed.contains(name) {
             return;
@@ -410,6 +543,14 @@ impl Spec {
         };
         let it = &mut self.jobs[job];
         let step = it.life.step(kind);
+        let mut newer = false;
+        if *kind == "HEARTBEAT" {
+            newer = it.beat.is_none_or(|(life, count)| life != place.0 || count < place.1);
+            if newer {
+                it.beat = Some(*place);
+            }
+        }
+        let ends_silence = newer && it.still.is_some_and(|still| !still.paused);
         match step {
             Step::To(life) => it.moves(life),
             Step::Beside => {
@@ -423,6 +564,13 @@ impl Spec {
             Step::Refused => {}
         }
         it.facts.push(((*kind).to_owned(), step == Step::Refused, Some(name.clone())));
+        if step != Step::Refused && !it.life.is_over() {
+            it.heard = Some(self.now);
+        }
+        if ends_silence {
+            // A job that stands still takes it.
+            let _ = self.state(job, "EXECUTION_RESUMED");
+        }
     }
 
     /// What follows from a start that the robot will not make.
@@ -443,6 +591,9 @@ impl Spec {
 
 impl Job {
     fn moves(&mut self, life: Life) {
+        if self.life == Life::Stalled {
+            self.still = None;
+        }
         self.life = life;
         if life == Life::Completed {
             self.progress = 1.0;

@@ -2,7 +2,9 @@
 //! a clock that moves when it is told. Each step is done here and in [`Spec`], and compared.
 
 use super::act::{Act, Forgery};
-use super::spec::{Beat, Fate, Placed, Refusal, Said, Spec, TTL_MS, Trust, Word};
+use super::spec::{
+    Beat, CALLED_AFTER_MS, Fate, Placed, Refusal, STALLED_AFTER_MS, Said, Spec, TTL_MS, Trust, Word,
+};
 use crate::clock::Clock;
 use crate::commands::CommandError;
 use crate::ingest;
@@ -10,8 +12,10 @@ use crate::jobs::{JobError, Server};
 use crate::replay;
 use crate::standing::{Admission, Standing};
 use crate::store::{Connection, StoreError, in_memory, jobs, robots, skills, standings};
+use crate::watch::{self, Attention};
 use nooterra_evidence::Record;
 use nooterra_evidence::cose::danger_unverified;
+use nooterra_protocol::access::{AccessMethod, AccessPlan, AccessScope};
 use nooterra_protocol::codec::{self, Blob, Digest};
 use nooterra_protocol::command::RemoteCommand;
 use nooterra_protocol::entry::{Class, CommandReceived, CommandRefused, Entry};
@@ -19,6 +23,7 @@ use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::event::{Actor, ActorKind, EventType, Fact, Statement};
 use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, JournalId, RobotId, StreamId};
 use nooterra_protocol::keys::{Ed25519Key, Signer as _};
+use nooterra_protocol::oversight::StallCause;
 use nooterra_protocol::plan::Plan;
 use nooterra_protocol::private::{PrivateError, SALT_BYTES, Salts};
 use nooterra_protocol::time::{MonoNanos, WallMillis};
@@ -169,6 +174,7 @@ impl World {
     /// Does one step, here and as it should be, and compares.
     pub(super) fn step(&mut self, act: &Act) -> Outcome {
         match act {
+            Act::Access { job, millis, revocable } => self.give_access(*job, *millis, *revocable),
             Act::Answer { accepts, command, robot } => self.answer(*accepts, *command, *robot),
             Act::Book(job) => self.on(*job, "BOOKED", |server, tx, job| server.book(tx, job)),
             Act::Cancel(job) => self.cancel(*job),
@@ -190,6 +196,8 @@ impl World {
             Act::Forge { how, job, kind, robot } => self.forge(*how, *job, *kind, *robot),
             Act::Knock { life, robot } => self.knock(*life, *robot),
             Act::Next { choice, job } => self.next(*choice, *job),
+            Act::Pause(job) => self.pause(*job),
+            Act::Resume(job) => self.resume(*job),
             Act::Quote(job) => {
                 let quote =
                     |server: &Server, tx: &Connection, job: &JobId| server.quote(tx, job, 5, "EUR");
@@ -198,12 +206,15 @@ impl World {
             Act::Report { choice, job, kind, robot } => {
                 self.report(usize::from(*robot) % ROBOTS, self.job(*job), *kind, *choice)
             }
+            Act::Reschedule { job, robot } => self.reschedule(*job, *robot),
+            Act::Revoke(job) => self.revoke_access(*job),
             Act::Stand { robot, to } => self.stand(usize::from(*robot) % ROBOTS, *to),
             Act::Wait { millis } => {
                 self.spec.now += i64::from(*millis);
                 self.clock.0.store(self.spec.now, Ordering::Relaxed);
                 Ok(())
             }
+            Act::Watch => self.watch(),
         }?;
         self.compare()
     }
@@ -221,6 +232,7 @@ impl World {
         let server = &self.server;
         match self.connection.writing(|tx| work(server, tx)) {
             Ok(done) => Ok(Ok(done)),
+            Err(JobError::Access(_)) => Ok(Err(Refusal::Access)),
             Err(JobError::NotPossible(_)) => Ok(Err(Refusal::State)),
             Err(JobError::Barred(_) | JobError::Command(CommandError::Barred(_))) => {
                 Ok(Err(Refusal::Barred))
@@ -271,6 +283,78 @@ impl World {
         let ttl = Duration::from_millis(TTL_MS.unsigned_abs());
         let done = self.run(|server, tx| server.cancel(tx, &id, "why", ttl))?;
         same("cancellation", &done.map(|_| ()), &self.spec.cancel(at, TTL_MS))
+    }
+
+    fn reschedule(&mut self, job: u8, robot: u8) -> Outcome {
+        let Some(at) = self.job(job) else { return Ok(()) };
+        let (id, before) = (self.jobs[at].clone(), self.spec.jobs[at].robot);
+        // Half of them to the same robot.
+        let to = (robot >= 128).then(|| usize::from(robot) % ROBOTS);
+        let named = to.map(|to| self.machines[to].id.clone());
+        let ttl = Duration::from_millis(TTL_MS.unsigned_abs());
+        let done = self.run(|server, tx| server.reschedule(tx, &id, named, "why", ttl))?;
+        let should = self.spec.reschedule(at, to.unwrap_or(before));
+        same("scheduling anew", &done.map(|_| ()), &should)
+    }
+
+    fn pause(&mut self, job: u8) -> Outcome {
+        let Some(at) = self.job(job) else { return Ok(()) };
+        let id = self.jobs[at].clone();
+        let ttl = Duration::from_millis(TTL_MS.unsigned_abs());
+        let done = self.run(|server, tx| server.pause(tx, &id, "why", ttl))?;
+        same("a pause", &done.map(|_| ()), &self.spec.pause(at))
+    }
+
+    fn resume(&mut self, job: u8) -> Outcome {
+        let Some(at) = self.job(job) else { return Ok(()) };
+        let id = self.jobs[at].clone();
+        let ttl = Duration::from_millis(TTL_MS.unsigned_abs());
+        let done = self.run(|server, tx| server.resume(tx, &id, ttl))?;
+        same("going on", &done.map(|_| ()), &self.spec.resume(at))
+    }
+
+    fn give_access(&mut self, job: u8, millis: u32, revocable: bool) -> Outcome {
+        let Some(at) = self.job(job) else { return Ok(()) };
+        let id = self.jobs[at].clone();
+        let until = self.spec.now + i64::from(millis);
+        let plan = AccessPlan {
+            credential_ref: None,
+            method: AccessMethod::OnSiteOwner,
+            needs_review: false,
+            privacy: None,
+            requested_by: ActorId::new("me").map_err(wrong)?,
+            revocable,
+            scope: AccessScope::default(),
+            valid_from: WallMillis(0),
+            valid_to: WallMillis(until),
+        };
+        let done = self.run(|server, tx| server.issue_access(tx, &id, &plan))?;
+        same("access", &done.map(|_| ()), &self.spec.give_access(at, until, revocable))
+    }
+
+    fn revoke_access(&mut self, job: u8) -> Outcome {
+        let Some(at) = self.job(job) else { return Ok(()) };
+        let id = self.jobs[at].clone();
+        let done = self.run(|server, tx| server.revoke_access(tx, &id, "why"))?;
+        same("revocation", &done.map(|_| ()), &self.spec.revoke_access(at))
+    }
+
+    /// As the task that watches does it.
+    fn watch(&mut self) -> Outcome {
+        let millis = |span: i64| Duration::from_millis(span.unsigned_abs());
+        let interval = millis(STALLED_AFTER_MS / 3);
+        let attention = Attention::new(interval, millis(CALLED_AFTER_MS), WallMillis(BEGIN));
+        let now = self.clock.wall();
+        let due = self.connection.reading(|tx| watch::due(tx, &attention, now));
+        let mut due = due.map_err(|error: StoreError| wrong(error))?;
+        // In the order in which they were made: commands are counted.
+        due.sort_by_key(|id| self.jobs.iter().position(|job| job == id));
+        for job in due {
+            let done = self.run(|server, tx| server.look_after(tx, &job, &attention))?;
+            same("what is due", &done, &Ok(()))?;
+        }
+        self.spec.watch();
+        Ok(())
     }
 
     fn stand(&mut self, robot: usize, to: Standing) -> Outcome {
@@ -346,8 +430,14 @@ impl World {
 
     fn report(&mut self, robot: usize, job: Option<usize>, kind: EventType, choice: u8) -> Outcome {
         let (fact, beat) = self.state(robot, robot, robot, job, kind, choice)?;
-        let said =
-            Said { beat, genuine: true, job, kind: kind.name(), name: fact.body().id.to_string() };
+        let said = Said {
+            beat,
+            genuine: true,
+            job,
+            kind: kind.name(),
+            name: fact.body().id.to_string(),
+            place: (self.machines[robot].lives.len() - 1, fact.body().actor_seq),
+        };
         self.write(robot, Entry::Fact(Blob(fact.bytes().to_vec())), Word::Fact(said))
     }
 
@@ -435,7 +525,9 @@ impl World {
             }
         };
         let beat = (genuine && kind == EventType::Heartbeat).then_some((0.25, true));
-        let said = Said { beat, genuine, job, kind: kind.name(), name };
+        let life = self.machines[robot].lives.len() - 1;
+        let place = (life, self.machines[robot].lives[life].actor_seq);
+        let said = Said { beat, genuine, job, kind: kind.name(), name, place };
         self.write(robot, Entry::Fact(Blob(bytes)), Word::Fact(said))
     }
 
@@ -483,6 +575,12 @@ impl World {
                 0 => EventType::ExecutionCompleted,
                 1 => EventType::ExecutionAborted,
                 2 => EventType::CheckpointReached,
+                // A heartbeat that is written down, and overtaken by the next.
+                3..=5 => {
+                    self.report(robot, Some(at), EventType::Heartbeat, choice)?;
+                    EventType::Heartbeat
+                }
+                6..=9 => return self.straggler(robot),
                 _ => EventType::Heartbeat,
             },
             Life::SafeExit => EventType::ExecutionAborted,
@@ -494,6 +592,13 @@ impl World {
         let life = self.machines[robot].lives.len() - 1;
         let last = self.machines[robot].lives[life].records.len();
         self.deliver(robot, life, last - 1..last)
+    }
+
+    /// What was overtaken arrives.
+    fn straggler(&mut self, robot: usize) -> Outcome {
+        let life = self.machines[robot].lives.len() - 1;
+        let waiting = self.machines[robot].lives[life].records.iter().position(|it| !it.arrived);
+        waiting.map_or(Ok(()), |at| self.deliver(robot, life, at..at + 1))
     }
 
     /// Everything that is shown now, held against what it should be.
@@ -538,6 +643,12 @@ impl World {
             same("a job's progress", &row.progress.to_bits(), &should.progress.to_bits())?;
             same("a job's stage", &row.stage.is_some(), &should.stage)?;
             same("a job's robot", &row.robot, &self.machines[should.robot].id)?;
+            same("a job's word", &row.care.heard_at.map(|at| at.0), &should.heard)?;
+            let still = row.care.stall.as_ref();
+            let is = still.map(|it| (it.cause == StallCause::Paused, it.escalated_at.is_some()));
+            same("a job's stall", &is, &should.still.map(|it| (it.paused, it.called)))?;
+            let access = row.care.access.as_ref().map(|plan| (plan.valid_to.0, plan.revocable));
+            same("a job's access", &access, &should.access)?;
             let start = should.start.map(|at| &self.commands[at].0);
             same("a job's start", &row.command.as_ref(), &start)?;
         }

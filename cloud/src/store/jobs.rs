@@ -1,6 +1,7 @@
 //! Jobs as projected from their streams, and the streams themselves.
 
 use super::{Connection, OptionalExtension as _, Row, StoreError, digest, typed};
+use crate::care::Care;
 use crate::guard::Guard;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::event::{EventType, Place};
@@ -12,6 +13,7 @@ use nooterra_protocol::time::WallMillis;
 /// A job as its stream leaves it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct JobRow {
+    pub(crate) care: Care,
     pub(crate) command: Option<EnvelopeId>,
     pub(crate) created_at: WallMillis,
     /// Facts in its stream.
@@ -53,7 +55,7 @@ pub(crate) struct FactRow {
 }
 
 const COLUMNS: &str = "id, robot, requester, plan, state, progress, stage, command, created_at,
-    updated_at, last.seq, last.hash";
+    updated_at, last.seq, last.hash, care";
 
 /// A job with the last place of its stream.
 const TABLES: &str = "jobs JOIN facts AS last ON last.stream = 'job.' || jobs.id
@@ -89,7 +91,7 @@ pub(crate) fn newest(
 ) -> Result<Vec<(i64, JobRow)>, StoreError> {
     let sql = format!("SELECT {COLUMNS}, n FROM {TABLES} WHERE n < ?1 ORDER BY n DESC LIMIT ?2");
     let mut statement = tx.prepare_cached(&sql)?;
-    statement.query_map((before, limit), |row| Ok((row.get(12)?, job(row)?)))?.collect()
+    statement.query_map((before, limit), |row| Ok((row.get(13)?, job(row)?)))?.collect()
 }
 
 /// Every job that has a stream.
@@ -110,8 +112,8 @@ pub(crate) fn add(tx: &Connection, job: &JobRow) -> Result<(), StoreError> {
     let plan = serde_json::to_string(&job.plan).map_err(|e| StoreError::damaged("a plan", e))?;
     tx.prepare_cached(
         "INSERT INTO jobs (id, robot, requester, plan, state, progress, stage, command,
-             created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+             created_at, updated_at, care, access_until)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?
     .execute((
         job.id.as_str(),
@@ -124,6 +126,8 @@ pub(crate) fn add(tx: &Connection, job: &JobRow) -> Result<(), StoreError> {
         job.command.as_ref().map(EnvelopeId::as_str),
         job.created_at.0,
         job.updated_at.0,
+        care(job)?,
+        job.care.access_until(job.state).map(|until| until.0),
     ))?;
     Ok(())
 }
@@ -131,7 +135,8 @@ pub(crate) fn add(tx: &Connection, job: &JobRow) -> Result<(), StoreError> {
 /// Keeps what a fact changed of a job.
 pub(crate) fn keep(tx: &Connection, job: &JobRow) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE jobs SET state = ?2, progress = ?3, stage = ?4, command = ?5, updated_at = ?6
+        "UPDATE jobs SET state = ?2, progress = ?3, stage = ?4, command = ?5, updated_at = ?6,
+             care = ?7, access_until = ?8, robot = ?9
          WHERE id = ?1",
     )?
     .execute((
@@ -141,8 +146,15 @@ pub(crate) fn keep(tx: &Connection, job: &JobRow) -> Result<(), StoreError> {
         job.stage.as_ref().map(StepId::as_str),
         job.command.as_ref().map(EnvelopeId::as_str),
         job.updated_at.0,
+        care(job)?,
+        job.care.access_until(job.state).map(|until| until.0),
+        job.robot.as_str(),
     ))?;
     Ok(())
+}
+
+fn care(job: &JobRow) -> Result<String, StoreError> {
+    serde_json::to_string(&job.care).map_err(|e| StoreError::damaged("a job", e))
 }
 
 /// Forgets every job; their streams stay.
@@ -269,9 +281,16 @@ fn fact(row: &Row<'_>) -> Result<FactRow, StoreError> {
 
 fn job(row: &Row<'_>) -> Result<JobRow, StoreError> {
     let plan: String = row.get(3)?;
+    let care: Option<String> = row.get(12)?;
     let name: String = row.get(4)?;
     let optional = |column| row.get::<Option<String>>(column);
     Ok(JobRow {
+        care: match care {
+            Some(text) => {
+                serde_json::from_str(&text).map_err(|e| StoreError::damaged("a job", e))?
+            }
+            None => Care::default(),
+        },
         id: typed(row, 0)?,
         robot: typed(row, 1)?,
         requester: typed(row, 2)?,

@@ -17,6 +17,7 @@ pub(crate) mod robots;
 pub(crate) mod skill_trust;
 pub(crate) mod skills;
 pub(crate) mod standings;
+pub(crate) mod watched;
 
 mod encrypted;
 mod listener;
@@ -216,6 +217,7 @@ impl Store {
     /// Opens or makes the database and brings it to this release's version. It may block.
     pub(crate) fn at(address: Address) -> Result<Self, StoreError> {
         address.migrate()?;
+        address.connect()?.writing(crate::replay::complete)?;
         let public = Public::new();
         let listener = match &address {
             Address::Postgres(server) => Some(Listener::start(server, public.clone())?),

@@ -7,6 +7,7 @@ use nooterra_protocol::ids::RobotId;
 use nooterra_protocol::keys::VerifyingKey;
 use nooterra_protocol::time::WallMillis;
 use nooterra_protocol::uplink::State;
+use std::collections::BTreeMap;
 
 /// A robot as it is stored.
 #[derive(Clone, Debug)]
@@ -59,6 +60,18 @@ pub(crate) fn page(tx: &Connection, after: &str, limit: u32) -> Result<Vec<Robot
 pub(crate) fn keys(tx: &Connection, robot: &RobotId) -> Result<Vec<VerifyingKey>, StoreError> {
     let mut find = tx.prepare_cached("SELECT key FROM device_keys WHERE robot = ?1")?;
     let keys = find.query_map([robot.as_str()], |row| typed(row, 0))?.collect::<Result<_, _>>()?;
+    Ok(keys)
+}
+
+/// Every key of every robot, by the robot's name.
+pub(crate) fn all_keys(tx: &Connection) -> Result<BTreeMap<String, Vec<VerifyingKey>>, StoreError> {
+    let mut find = tx.prepare_cached("SELECT robot, key FROM device_keys")?;
+    let rows = find.query_map([], |row| Ok((row.get(0)?, typed(row, 1)?)))?;
+    let mut keys: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for row in rows {
+        let (robot, key) = row?;
+        keys.entry(robot).or_default().push(key);
+    }
     Ok(keys)
 }
 

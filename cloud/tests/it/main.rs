@@ -10,6 +10,7 @@ mod backup;
 mod cli;
 mod commands;
 mod console;
+mod course;
 mod enrol;
 mod fleet;
 mod hostile;

@@ -10,6 +10,8 @@ mod rig {
 mod api;
 #[path = "commands.rs"]
 mod commands;
+#[path = "course.rs"]
+mod course;
 #[path = "enrol.rs"]
 mod enrol;
 #[path = "jobs.rs"]

@@ -72,6 +72,8 @@ fn asks() -> Vec<Ask> {
     let plan: Plan = serde_json::from_str(PLAN).expect("a plan");
     vec![
         Ask::CancelJob { job: job(), reason: "a reason".to_owned() },
+        Ask::PauseJob { job: job(), reason: "a reason".to_owned() },
+        Ask::ResumeJob { job: job() },
         Ask::Drive { lease_ms: 100, twist: Twist::new(0.5, -0.1) },
         Ask::DriveTo { lease_ms: 100, speed_mps: 1.0, to: Point::new(1.0, 2.0) },
         Ask::EmergencyStop { reason: "a reason".to_owned() },
