@@ -210,6 +210,7 @@ impl From<JobError> for ApiError {
                 message,
                 "enrol it first: POST /v1/claim-codes, then `nooterra-agent enroll` on the robot",
             ),
+            JobError::Withheld(withheld) => (*withheld).into(),
         }
     }
 }

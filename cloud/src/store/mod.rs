@@ -13,7 +13,9 @@ pub(crate) mod jobs;
 pub(crate) mod live;
 pub(crate) mod readers;
 pub(crate) mod records;
+pub(crate) mod registry;
 pub(crate) mod robots;
+pub(crate) mod rollouts;
 pub(crate) mod skills;
 pub(crate) mod standings;
 

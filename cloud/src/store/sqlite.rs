@@ -17,6 +17,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_positions_and_answers.sql"),
     include_str!("migrations/0003_connections.sql"),
     include_str!("migrations/0004_standings.sql"),
+    include_str!("migrations/0010_registry.sql"),
 ];
 
 /// How long to wait for another process to write, such as a rebuild.
