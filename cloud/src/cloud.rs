@@ -6,8 +6,8 @@ use crate::config::Config;
 use crate::core::Core;
 use crate::endpoint::{self, End, Registry};
 use crate::files;
-use crate::jobs::{Server, new_id};
-use crate::store::{Address, News, Store, StoreError, robots};
+use crate::jobs::{JobError, Server, new_id};
+use crate::store::{Address, News, Store, StoreError, robots, rollouts};
 use crate::tls::{self, ClientAuth, ServerCertificate};
 use crate::watch::{self as jobs_watch, Attention};
 use nooterra_protocol::codec::Digest;
@@ -26,6 +26,9 @@ use tokio::task::JoinSet;
 
 /// How often the server's certificate is made anew.
 const RENEWAL: Duration = Duration::from_secs(24 * 3600);
+
+/// How often roll-outs are looked after that wait for time to pass.
+const TENDING: Duration = Duration::from_secs(1);
 
 /// Connections that wait for the accept loop: a fleet that comes back at once.
 const BACKLOG: u32 = 4096;
@@ -169,6 +172,7 @@ impl Cloud {
         tasks.spawn(hear(core.clone(), news, stopped.clone()));
         let attention = Attention::new(config.heartbeat_interval, config.escalate_after, now);
         tasks.spawn(jobs_watch::keep(core.clone(), attention, stopped.clone()));
+        tasks.spawn(tend(core.clone(), stopped.clone()));
         tasks.spawn(renew(core, certificate, hosts, stopped));
         tracing::info!(%http_addr, %mqtt_addr, root_sha256 = %root_sha256, "cloud started");
         Ok(Self {
@@ -409,6 +413,26 @@ async fn hear(
                 }
             }
             Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Moves roll-outs as time goes by; what robots report moves them at once.
+async fn tend(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tls::stopping(&mut stop) => return,
+            () = tokio::time::sleep(TENDING) => {}
+        }
+        let server = core.server.clone();
+        let waits = core.store.read(rollouts::any_waits).await;
+        let tended: Result<(), JobError> = match waits {
+            Ok(true) => core.store.write(move |tx| server.tend_rollouts(tx, None)).await,
+            Ok(false) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = tended {
+            tracing::warn!(%error, "the roll-outs were not looked after");
         }
     }
 }

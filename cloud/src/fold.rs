@@ -23,6 +23,13 @@ pub(crate) struct Created {
     pub(crate) robot: RobotId,
 }
 
+/// Of the payload of `MATCHED`: the plan, where the robot's ring chose a version in it.
+#[derive(Debug, Deserialize)]
+struct Matched {
+    #[serde(default)]
+    plan: Option<Plan>,
+}
+
 /// Payload of `RESERVED`.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Reserved {
@@ -86,6 +93,11 @@ pub(crate) fn next(
             if let Some(robot) = payload::<Rescheduled>(fact)?.robot {
                 job.robot = robot;
             }
+        }
+        if fact.kind == EventType::Matched
+            && let Some(plan) = payload::<Matched>(fact)?.plan
+        {
+            job.plan = plan;
         }
         job.state = to;
         job.updated_at = at;

@@ -5,10 +5,13 @@ use crate::store::records::{self, NewRecord};
 use crate::store::{Connection, StoreError, commands};
 use nooterra_evidence::{Record, RecordError};
 use nooterra_protocol::codec::{self, CodecError};
-use nooterra_protocol::entry::{Class, Entry};
+use nooterra_protocol::entry::{Class, Entry, Incident, IncidentCause, SkillChecked};
 use nooterra_protocol::ids::{JournalId, RobotId};
 use nooterra_protocol::time::WallMillis;
 use nooterra_protocol::uplink::{Ack, Batch, Since};
+
+/// The kind of a record that carries a fact.
+const FACT: &str = "fact";
 
 /// Why a batch is not taken. Nothing of it is kept then, and nothing acknowledged.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +83,7 @@ pub(crate) fn keep(
     now: WallMillis,
 ) -> Result<Ack, StoreError> {
     let journal = &checked.batch.journal;
+    let mut facts = false;
     for (record, bytes) in checked.records.iter().zip(&checked.batch.records) {
         let new = NewRecord {
             bytes: &bytes.0,
@@ -91,11 +95,27 @@ pub(crate) fn keep(
             stamp: record.stamp,
         };
         if let Some(cursor) = records::add(tx, &new, now)? {
+            facts |= record.kind == FACT;
             follow(tx, server, robot, record, cursor, now)?;
         }
     }
+    if facts {
+        moved(server.tend_rollouts(tx, Some(robot)), robot)?;
+    }
     crate::store::robots::seen(tx, robot, None, now)?;
     Ok(Ack { class: checked.class, journal: journal.clone(), through_seq: checked.through_seq })
+}
+
+/// A roll-out that cannot be moved is no reason to refuse a record: it is looked at again.
+fn moved(result: Result<(), JobError>, robot: &RobotId) -> Result<(), StoreError> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(JobError::Store(error)) => Err(error),
+        Err(error) => {
+            tracing::error!(%robot, %error, "a roll-out waits");
+            Ok(())
+        }
+    }
 }
 
 /// What a new record means beyond being kept.
@@ -140,6 +160,15 @@ fn follow(
             }
             None => Ok(()),
         },
+        Entry::Incident(Incident {
+            cause: IncidentCause::SkillCrash,
+            job: Some(job),
+            step,
+            ..
+        }) => moved(server.skill_crashed(tx, robot, &job, step.as_ref()), robot),
+        Entry::SkillChecked(SkillChecked { accepted: false, bundle, reason, .. }) => {
+            moved(server.bundle_refused(tx, robot, &bundle, &reason), robot)
+        }
         Entry::Verdict(verdict) => match &verdict.command {
             Some(id) => records::about(tx, cursor, id),
             None => Ok(()),

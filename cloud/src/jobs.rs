@@ -8,9 +8,10 @@ use crate::clock::Clock;
 use crate::commands::{self, CommandError};
 use crate::fold::{self, Created, FoldError, Reserved};
 use crate::guard::Guard;
+use crate::skill_registry::give::{self, Given, Withheld};
 use crate::standing::{self, Barred};
 use crate::store::jobs::{JobRow, NewFact, append, robot_stream, signed_of, stream_of};
-use crate::store::{Connection, StoreError, jobs, robots, skills};
+use crate::store::{Connection, StoreError, jobs, registry, robots, skills};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::command::Ask;
 use nooterra_protocol::envelope::{Signed, SignedError};
@@ -24,6 +25,17 @@ use nooterra_protocol::time::WallMillis;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Payload of `MATCHED`. What the robot's ring chose stands in it, with the reasons.
+#[derive(Serialize)]
+struct Matched {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    given: Vec<Given>,
+    /// The plan with what was chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<Plan>,
+    robot: RobotId,
+}
 
 /// Why a job does not move.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +66,14 @@ pub(crate) enum JobError {
     UnknownJob(JobId),
     #[error("robot {0} is not enrolled")]
     UnknownRobot(RobotId),
+    #[error(transparent)]
+    Withheld(Box<Withheld>),
+}
+
+impl From<Withheld> for JobError {
+    fn from(withheld: Withheld) -> Self {
+        Self::Withheld(Box::new(withheld))
+    }
 }
 
 /// The server as an actor: its key signs commands and its own facts.
@@ -103,8 +123,19 @@ impl Server {
         kind: EventType,
         payload: &P,
     ) -> Result<(), JobError> {
+        self.state_in(tx, &robot_stream(robot)?, kind, payload)
+    }
+
+    /// States a fact in a stream that is of no job.
+    pub(crate) fn state_in<P: Serialize>(
+        &self,
+        tx: &Connection,
+        stream: &StreamId,
+        kind: EventType,
+        payload: &P,
+    ) -> Result<(), JobError> {
         let signed = self.state(tx, None, kind, payload)?;
-        place(tx, &robot_stream(robot)?, &signed, false, self.now())?;
+        place(tx, stream, &signed, false, self.now())?;
         Ok(())
     }
 
@@ -167,13 +198,17 @@ impl Server {
         if robots::find(tx, robot)?.is_none() {
             return Err(JobError::UnknownRobot(robot.clone()));
         }
+        let of_ring = |_: &_, skill: &_| give::is_of_ring(skill);
+        let (plan, given) = give::chosen(tx, robot, plan, of_ring, self.now())?;
         if Guard::SkillsPublished.on() {
-            check_skills(tx, plan)?;
+            check_skills(tx, &plan)?;
         }
         let id = new_id("job")?;
         let id = JobId::new(id).map_err(|e| StoreError::damaged("a job id", e))?;
-        let payload =
-            Created { plan: plan.clone(), requester: requester.clone(), robot: robot.clone() };
+        for Given { choice, step } in &given {
+            registry::add_of_ring(tx, &id, step, &choice.skill.id)?;
+        }
+        let payload = Created { plan, requester: requester.clone(), robot: robot.clone() };
         let signed = self.state(tx, Some(&id), EventType::JobCreated, &payload)?;
         let now = self.now();
         let head = place(tx, &stream_of(&id)?, &signed, false, now)?;
@@ -211,22 +246,27 @@ impl Server {
         job: &JobId,
         ttl: Duration,
     ) -> Result<JobRow, JobError> {
-        #[derive(Serialize)]
-        struct Matched<'a> {
-            robot: &'a RobotId,
-        }
         let row = load(tx, job)?;
         self.check_window(&row)?;
-        let JobRow { robot, plan, .. } = row;
+        let JobRow { robot, plan, state, .. } = row;
         // Before anything is stated: the reason is the robot's, not the job's.
         let ask = Ask::StartJob { job: job.clone(), plan: plan.clone() };
         standing::permit(tx, &robot, &ask)??;
-        self.advance(tx, job, EventType::Matched, &Matched { robot: &robot })?;
+        step(state, EventType::Matched)?;
+        let (plan, given) = self.give(tx, job, &robot, &plan)?;
+        check_skills(tx, &plan)?;
+        let chosen = (!given.is_empty()).then(|| plan.clone());
+        let matched = Matched { given, plan: chosen, robot: robot.clone() };
+        let row = self.advance(tx, job, EventType::Matched, &matched)?;
+        if matched.plan.is_some() {
+            jobs::keep_plan(tx, &row)?;
+        }
         for skill in plan.skills() {
             self.advance(tx, job, EventType::SkillLicensed, skill)?;
         }
         // The window first: a robot that does not know it would begin outside of it.
         self.tell_window(tx, &load(tx, job)?)?;
+        let ask = Ask::StartJob { job: job.clone(), plan: plan.clone() };
         let command = commands::issue(tx, self, &robot, &ask, ttl, Some(job))?;
         self.advance(tx, job, EventType::Reserved, &Reserved { command, robot })
     }

@@ -23,6 +23,7 @@
 //! - [`replay()`]: reads the streams again, and compares what they say with what is shown.
 //! - [`backup()`], [`restore()`]: all of a cloud in one file, and a cloud from it.
 //! - `ingest`: what robots send: journal records, kept as they are, and what follows from them.
+//! - `skill_registry`: whose a skill is, who may have it, and how a version reaches robots.
 //! - `standing`: whether a robot is in service, in maintenance, quarantined or revoked.
 //! - `commands`: signed, expiring envelopes to robots, sent until the robot's journal names them.
 //! - `store`: one SQLite file, or a Postgres server that several clouds share; one thread that
@@ -71,6 +72,7 @@ pub mod measure;
 #[cfg(test)]
 mod model;
 mod replay;
+mod skill_registry;
 mod standing;
 mod store;
 mod tls;

@@ -25,7 +25,7 @@ Exit codes:
   6  job watch, job run: the job ended, and is not completed
   7  the cloud refused what was asked
 
-Where the cloud is, for `claim`, `event`, `job`, `robot` and `skill`:
+Where the cloud is, for `claim`, `event`, `job`, `ring`, `robot`, `rollout` and `skill`:
   --data DIR on its own machine, else --url, --ca and --token-file, or
   NOOTERRA_CLOUD_DATA, NOOTERRA_CLOUD_URL, NOOTERRA_CLOUD_CA, NOOTERRA_CLOUD_TOKEN_FILE
 

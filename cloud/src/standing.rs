@@ -17,7 +17,7 @@ use crate::store::{Connection, News, jobs, robots};
 use nooterra_evidence::cose::danger_unverified;
 use nooterra_protocol::command::{Ask, RemoteCommand};
 use nooterra_protocol::event::EventType;
-use nooterra_protocol::ids::RobotId;
+use nooterra_protocol::ids::{EnvelopeId, JobId, RobotId};
 use nooterra_protocol::job::JobState;
 use serde::Serialize;
 use std::fmt;
@@ -141,6 +141,11 @@ pub(crate) fn permit(
     Ok(Err(Barred { reason: row.reason, robot: robot.clone(), standing: row.standing, what }))
 }
 
+/// How the robot stands.
+fn standing_of(tx: &Connection, robot: &RobotId) -> Result<Standing, crate::store::StoreError> {
+    Ok(standings::of(tx, robot)?.map_or(Standing::InService, |row| row.standing))
+}
+
 #[derive(Serialize)]
 struct Changed<'a> {
     reason: &'a str,
@@ -227,19 +232,35 @@ impl Server {
             if ask.as_ref().is_ok_and(|ask| to.permits(ask)) {
                 continue;
             }
-            standings::withdraw(tx, &command.id, &reason)?;
-            let Ok(Ask::StartJob { job, .. }) = ask else { continue };
-            let state = jobs::find(tx, &job)?.map(|job| job.state);
-            // A job that has begun was heard of, though the journal has not said so yet.
-            if state != Some(JobState::Reserved) {
+            let Ok(Ask::StartJob { job, .. }) = ask else {
+                standings::withdraw(tx, &command.id, &reason)?;
                 continue;
-            }
-            self.start_refused(tx, robot, &command.id, &reason)?;
-            // It may have been sent a moment ago, and be on its way into the robot's journal.
-            let cancel = Ask::CancelJob { job: job.clone(), reason: reason.clone() };
-            if to.permits(&cancel) {
-                commands::issue(tx, self, robot, &cancel, CANCEL_TTL, Some(&job))?;
-            }
+            };
+            self.withdraw_start(tx, robot, &command.id, &job, &reason)?;
+        }
+        Ok(())
+    }
+
+    /// Withdraws the start of a job that the robot has not answered, and books the job again.
+    pub(crate) fn withdraw_start(
+        &self,
+        tx: &Connection,
+        robot: &RobotId,
+        command: &EnvelopeId,
+        job: &JobId,
+        reason: &str,
+    ) -> Result<(), JobError> {
+        standings::withdraw(tx, command, reason)?;
+        let state = jobs::find(tx, job)?.map(|job| job.state);
+        // A job that has begun was heard of, though the journal has not said so yet.
+        if state != Some(JobState::Reserved) {
+            return Ok(());
+        }
+        self.start_refused(tx, robot, command, reason)?;
+        // It may have been sent a moment ago, and be on its way into the robot's journal.
+        let cancel = Ask::CancelJob { job: job.clone(), reason: reason.to_owned() };
+        if standing_of(tx, robot)?.permits(&cancel) {
+            commands::issue(tx, self, robot, &cancel, CANCEL_TTL, Some(job))?;
         }
         Ok(())
     }

@@ -73,8 +73,15 @@ event_types! {
     RobotQuarantined = "ROBOT_QUARANTINED",
     RobotRestored = "ROBOT_RESTORED",
     RobotRevoked = "ROBOT_REVOKED",
+    RolloutAdvanced = "ROLLOUT_ADVANCED",
+    RolloutCompleted = "ROLLOUT_COMPLETED",
+    RolloutPaused = "ROLLOUT_PAUSED",
+    RolloutResumed = "ROLLOUT_RESUMED",
+    RolloutRolledBack = "ROLLOUT_ROLLED_BACK",
+    RolloutStarted = "ROLLOUT_STARTED",
     Settled = "SETTLED",
     SkillLicensed = "SKILL_LICENSED",
+    SkillRevoked = "SKILL_REVOKED",
     SkillUsed = "SKILL_USED",
 }
 

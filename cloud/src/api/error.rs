@@ -236,6 +236,7 @@ impl From<JobError> for ApiError {
                 message,
                 "enrol it first: POST /v1/claim-codes, then `nooterra-agent enroll` on the robot",
             ),
+            JobError::Withheld(withheld) => (*withheld).into(),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::care::{Care, Stall};
 use crate::commands::MAX_REASON_BYTES;
 use crate::core::Core;
 use crate::jobs::{JobError, Server};
+use crate::skill_registry::OF_RING;
 use crate::store::Connection;
 use crate::store::jobs::{self, JobRow};
 use axum::Json;
@@ -23,7 +24,9 @@ use nooterra_protocol::job::JobState;
 use nooterra_protocol::oversight::StallCause;
 use nooterra_protocol::plan::Plan;
 use nooterra_protocol::time::WallMillis;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
@@ -41,8 +44,10 @@ const MAX_JOBS: u32 = 1000;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct JobRequest {
-    /// Its steps; every skill must be published.
+    /// Its steps; every skill must be published. A step whose `skill` is
+    /// `{"id": ID, "version": "ring"}` gets the version that the robot's ring has at dispatch.
     #[schema(value_type = Object)]
+    #[serde(deserialize_with = "plan_of_rings")]
     plan: Plan,
     /// On whose behalf; `requester` unless given.
     #[schema(value_type = Option<String>)]
@@ -379,6 +384,24 @@ where
         })
         .await?;
     Ok(answer)
+}
+
+/// A plan in which a step may leave its version, and so its bundle, to the robot's ring.
+fn plan_of_rings<'de, D: Deserializer<'de>>(from: D) -> Result<Plan, D::Error> {
+    let mut plan = Value::deserialize(from)?;
+    let steps = plan.get_mut("steps").and_then(Value::as_array_mut);
+    for step in steps.into_iter().flatten() {
+        let Some(skill) = step.get_mut("skill").and_then(Value::as_object_mut) else { continue };
+        if skill.get("version").is_some_and(|version| version == OF_RING) {
+            // Of no bundle: the one that is chosen takes its place.
+            let named = skill.insert("bundle".to_owned(), Digest::ZERO.to_string().into());
+            if named.is_some() {
+                let why = "a step names a bundle, or leaves its version to the ring; not both";
+                return Err(D::Error::custom(why));
+            }
+        }
+    }
+    Plan::deserialize(plan).map_err(D::Error::custom)
 }
 
 fn job(row: JobRow) -> JobJson {

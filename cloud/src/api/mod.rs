@@ -105,11 +105,17 @@
 //!                 "verdicts":[{"cursor","journal","seq","at","verdict": entry::Verdict}]}
 //!      (`verdicts` is filled in the answer for one command, empty in the list)
 //!
-//! POST /v1/skills               admin  {"bundle_base64","signature"}  (text of the .minisig)
+//! POST /v1/skills               admin  {"bundle_base64","signature","certification"?}
 //!                                        -> 201, or 200 if known, {"digest","id","version"}
+//!      (`signature`: the text of the .minisig; `certification`: {"record","signature"})
 //! GET  /v1/skills               admin|robot
-//!                                        -> 200 {"skills":[{"digest","id","version",
-//!                                               "published_at","manifest"}]}
+//!                                      ?after=PLACE&id=&developer=&tier=&q=&revoked=&limit=N
+//!                                        -> 200 {"skills":[Skill],"next":PLACE|null} oldest first
+//! GET  /v1/skills/{digest}      admin|robot  -> 200 Skill
+//!      Skill = {"digest","id","version","published_at","manifest","tier","signed_by"|null,
+//!               "certification"|null,"revoked":{"at","reason","running"}|null}
+//! POST /v1/skills/{digest}/revoke     admin  {"reason","running":"cancel"|"finish"?}
+//!                                        -> 200 Skill      no robot is given it again
 //! GET  /v1/skills/{digest}/bundle     admin|robot  -> 200 application/octet-stream
 //! GET  /v1/skills/{digest}/signature  admin|robot  -> 200 text/plain
 //!
@@ -117,6 +123,26 @@
 //!                                        -> 201, or 200 if known, {"digest","type","version"}
 //! GET  /v1/skill-trust          admin|robot  ?after=VERSION  of the document in force
 //!                                        -> 200 {"documents":[{"bytes","signatures"}],"list"}
+//! GET  /v1/skill-keys           admin    -> 200 {"keys":[SkillKey]}
+//! POST /v1/skill-keys           admin  {"holder","key","role","tier"}        -> 201 SkillKey
+//! POST /v1/skill-keys/{key_id}/revoke admin  {"reason"}                      -> 200 SkillKey
+//! GET  /v1/skill-rules/{skill}  admin    -> 200 {"id","rule":{"everyone","labels","robots"}}
+//! POST /v1/skill-rules/{skill}  admin  {"everyone"?,"labels"?,"robots"?}     -> 200 the same
+//! GET  /v1/rings                admin    -> 200 {"rings":[{"name","of","tier"}]}
+//! POST /v1/rings                admin  {"rings":[…]}   all of them           -> 200 the same
+//! POST /v1/robots/{id}/labels   admin  {"labels":[…]}  -> 200 RobotSkills
+//! GET  /v1/robots/{id}/skills   admin    -> 200 RobotSkills: its ring's version of each, and why
+//! POST /v1/rollouts             admin  {"bundle","reason","gate"?,"gates"?}  -> 201 Rollout
+//! GET  /v1/rollouts             admin  ?after=CURSOR&skill=S&limit=N
+//!                                        -> 200 {"rollouts":[Rollout],"next"}      newest first
+//! GET  /v1/rollouts/{id}        admin    -> 200 Rollout
+//! GET  /v1/rollouts/{id}/events admin    -> 200 {"events":[Event]}   each step, with its reason
+//! GET  /v1/rollouts/{id}/jobs   admin  ?after=CURSOR&limit=N
+//!                                        -> 200 {"jobs":[…],"next"}  which jobs were given it
+//! POST /v1/rollouts/{id}/pause | resume | roll_back
+//!                               admin  {"reason"}          -> 200 Rollout
+//! POST /v1/rollouts/{id}/advance admin {"past":RING,"reason"} -> 200 Rollout
+//! `docs/registry.md` says what they mean.
 //!
 //! POST /v1/jobs                 admin  {"robot","plan": plan::Plan,"requester"?}
 //!                                        -> 201 Job                         (CREATED)
@@ -175,9 +201,12 @@ mod jobs;
 mod json;
 mod live;
 mod observe;
+mod registry;
 mod reported;
 mod robots;
+mod rollouts;
 mod serve;
+mod skill_list;
 mod skill_trust;
 mod skills;
 mod standing;
@@ -257,6 +286,11 @@ fn routes() -> OpenApiRouter<Arc<Core>> {
         .routes(routes!(course::reschedule))
         .routes(routes!(course::issue_access))
         .routes(routes!(course::revoke_access))
+        .routes(routes!(rollouts::start, rollouts::list))
+        .routes(routes!(rollouts::pause))
+        .routes(routes!(rollouts::resume))
+        .routes(routes!(rollouts::advance))
+        .routes(routes!(rollouts::roll_back))
         .layer(middleware::from_fn(call::mark));
     OpenApiRouter::new()
         .merge(calls)
@@ -279,6 +313,17 @@ fn routes() -> OpenApiRouter<Arc<Core>> {
         .routes(routes!(standing::restore))
         .routes(routes!(standing::revoke))
         .routes(routes!(commands::show))
+        .routes(routes!(registry::keys, registry::add_key))
+        .routes(routes!(registry::revoke_key))
+        .routes(routes!(registry::rings, registry::set_rings))
+        .routes(routes!(registry::robot_skills))
+        .routes(routes!(registry::label))
+        .routes(routes!(registry::rule, registry::set_rule))
+        .routes(routes!(rollouts::show))
+        .routes(routes!(rollouts::events))
+        .routes(routes!(rollouts::given))
+        .routes(routes!(skills::show))
+        .routes(routes!(skills::revoke))
         .routes(routes!(skills::bundle))
         .routes(routes!(skills::signature))
         .routes(routes!(jobs::show))

@@ -1,27 +1,33 @@
 //! Published skill bundles.
 //!
-//! The cloud keeps bundles and hands them out; it does not vouch for them. It checks the shape
-//! of a bundle so that a mistake shows at publishing, but a robot trusts only the signature,
-//! by keys that its owner configured.
+//! The cloud keeps bundles and hands them out. What it checks at publishing, the shape of the
+//! bundle, whose it is and who vouches for its tier, is in `skill_registry`; a robot trusts none
+//! of it, only the signature, by keys that its owner configured.
 
-use super::auth::{Admin, AdminOrRobot};
+use super::auth::{Admin, AdminOrRobot, Robot};
 use super::error::{ApiError, Problem};
-use super::extract::{Body, bundle_digest};
+use super::extract::{Body, Params, bundle_digest};
+use super::registry::reason;
+use super::skill_list::{SkillJson, SkillList, SkillQuery, Wanted};
 use crate::core::Core;
-use crate::store::{StoreError, skills};
+use crate::jobs::JobError;
+use crate::skill_registry::give;
+use crate::skill_registry::publish::{self, Entering, PublishError};
+use crate::skill_registry::revoke::Running;
+use crate::store::{StoreError, registry, skills};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::request::Parts;
 use axum::response::IntoResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nooterra_protocol::codec::Digest;
-use nooterra_protocol::ids::SkillId;
+use nooterra_protocol::ids::{RobotId, SkillId};
 use nooterra_protocol::skill::{
     COMPONENT_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, ManifestError, SkillManifest,
 };
-use nooterra_protocol::time::WallMillis;
 use serde::{Deserialize, Serialize};
 use std::io::Read as _;
 use std::sync::Arc;
@@ -33,8 +39,8 @@ pub(crate) const MAX_BODY_BYTES: usize = MAX_BUNDLE_BYTES / 3 * 4 + 64 * 1024;
 /// The largest manifest that is read, bytes.
 const MAX_MANIFEST_BYTES: u64 = 64 * 1024;
 
-/// The largest signature file that is kept, bytes; minisign's has about 300.
-const MAX_SIGNATURE_BYTES: usize = 4 * 1024;
+/// The largest signature file that is kept, bytes; minisign's has about 300, and may hold several.
+const MAX_SIGNATURE_BYTES: usize = 8 * 1024;
 
 /// A bundle to be published.
 #[derive(Deserialize, ToSchema)]
@@ -42,6 +48,19 @@ const MAX_SIGNATURE_BYTES: usize = 4 * 1024;
 pub(crate) struct SkillRequest {
     /// The tar archive, base64.
     bundle_base64: String,
+    /// Who vouches for its tier; needed above `dev`.
+    #[serde(default)]
+    certification: Option<CertificationRequest>,
+    /// The text of its `.minisig` file.
+    signature: String,
+}
+
+/// A certification record, as its certifier signed it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CertificationRequest {
+    /// The text of the record, byte for byte.
+    record: String,
     /// The text of its `.minisig` file.
     signature: String,
 }
@@ -59,30 +78,17 @@ pub(crate) struct Published {
     version: String,
 }
 
-/// A published skill.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Skill)]
-pub(crate) struct SkillJson {
-    /// SHA-256 of the bundle.
-    #[schema(value_type = String)]
-    digest: Digest,
-    /// From the manifest.
-    #[schema(value_type = String)]
-    id: SkillId,
-    /// The whole manifest.
-    #[schema(value_type = Object)]
-    manifest: SkillManifest,
-    /// Milliseconds since 1970.
-    #[schema(value_type = i64)]
-    published_at: WallMillis,
-    /// From the manifest.
-    version: String,
-}
-
-/// Published skills, oldest first.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct SkillList {
-    skills: Vec<SkillJson>,
+/// Why a version is taken back, and what becomes of what runs.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RevokeRequest {
+    /// For the record, 1 to 512 bytes.
+    reason: String,
+    /// `cancel` unless given: jobs that run it end by the robot's safe exit; `finish`: they go
+    /// on to their end.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    running: Running,
 }
 
 /// Why a bundle is not published.
@@ -118,12 +124,13 @@ pub(crate) async fn publish(
     State(core): State<Arc<Core>>,
     Body(request): Body<SkillRequest>,
 ) -> Result<(StatusCode, Json<Published>), ApiError> {
-    let SkillRequest { bundle_base64, signature } = request;
+    let SkillRequest { bundle_base64, certification, signature } = request;
     if signature.len() > MAX_SIGNATURE_BYTES || !signature.starts_with("untrusted comment:") {
         let message = "`signature` is not the text of a .minisig file";
         let hint = "sign the bundle with minisign, or with `xtask`, and send that file's text";
         return Err(ApiError::unfit("bad_signature", message, hint));
     }
+    let (keys, now) = (core.store.read(registry::keys).await?, core.clock.wall());
     // Decoding and hashing megabytes would hold up the other connections of this thread.
     let read = tokio::task::spawn_blocking(move || {
         let bundle = STANDARD.decode(bundle_base64).map_err(|error| {
@@ -134,38 +141,103 @@ pub(crate) async fn publish(
             let hint = "pack the bundle anew from its manifest and component";
             ApiError::unfit("bad_bundle", error.to_string(), hint)
         })?;
-        Ok::<_, ApiError>((Digest::of(&bundle), manifest, bundle))
+        let digest = Digest::of(&bundle);
+        let certification =
+            certification.as_ref().map(|it| (it.record.as_str(), it.signature.as_str()));
+        let (bytes, signed) = (bundle.as_slice(), signature.as_str());
+        let entering = Entering {
+            bundle: bytes,
+            certification,
+            digest,
+            manifest: &manifest,
+            signature: signed,
+        };
+        let proof = publish::prove(&keys, &entering, now)?;
+        Ok::<_, ApiError>((digest, manifest, bundle, signature, proof))
     });
-    let (digest, manifest, bundle) = read.await.map_err(|_| StoreError::Stopping)??;
+    let (digest, manifest, bundle, signature, proof) =
+        read.await.map_err(|_| StoreError::Stopping)??;
     let published =
         Published { digest, id: manifest.id.clone(), version: manifest.version.clone() };
-    let now = core.clock.wall();
     let added = core
         .store
-        .write(move |tx| skills::add(tx, &digest, &manifest, &signature, &bundle, now))
+        .write::<_, PublishError, _>(move |tx| {
+            if publish::admit(tx, (&digest, &manifest), proof.as_ref())? {
+                return Ok(false);
+            }
+            Ok(skills::add(tx, &digest, &manifest, &signature, &bundle, now)?)
+        })
         .await?;
     tracing::info!(skill = %published.id, version = published.version, %digest, added, "published");
     Ok((if added { StatusCode::CREATED } else { StatusCode::OK }, Json(published)))
 }
 
-/// All published skills.
+/// Published versions, oldest first, in pages.
 #[utoipa::path(
     get, operation_id = "list_skills", path = "/v1/skills", tag = "skills", security(("admin" = []), ("robot" = [])),
+    params(SkillQuery),
     responses((status = 200, description = "the skills", body = SkillList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn list(
     _: AdminOrRobot,
     State(core): State<Arc<Core>>,
+    Params(query): Params<SkillQuery>,
 ) -> Result<Json<SkillList>, ApiError> {
-    let rows = core.store.read(skills::all).await?;
-    let skills = rows.into_iter().map(|row| SkillJson {
-        digest: row.digest,
-        id: row.id,
-        manifest: row.manifest,
-        published_at: row.published_at,
-        version: row.version,
-    });
-    Ok(Json(SkillList { skills: skills.collect() }))
+    let wanted = Wanted::new(query)?;
+    let now = core.clock.wall();
+    let list = core.store.read::<_, StoreError, _>(move |tx| wanted.page(tx, now)).await?;
+    Ok(Json(list))
+}
+
+/// One version.
+#[utoipa::path(
+    get, operation_id = "show_skill", path = "/v1/skills/{digest}", tag = "skills", security(("admin" = []), ("robot" = [])),
+    params(("digest" = String, Path, description = "SHA-256 of the bundle")),
+    responses((status = 200, description = "the version", body = SkillJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
+)]
+pub(crate) async fn show(
+    _: AdminOrRobot,
+    State(core): State<Arc<Core>>,
+    Path(digest): Path<String>,
+) -> Result<Json<SkillJson>, ApiError> {
+    shown(&core, &digest).await.map(Json)
+}
+
+/// Takes a version back for good: no robot is given it again. A start that its robot has not
+/// answered is withdrawn; what runs ends or goes on as asked. Asked again it changes nothing.
+#[utoipa::path(
+    post, operation_id = "revoke_skill", path = "/v1/skills/{digest}/revoke", tag = "skills", security(("admin" = [])),
+    params(("digest" = String, Path, description = "SHA-256 of the bundle")), request_body = RevokeRequest,
+    responses((status = 200, description = "the version", body = SkillJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
+)]
+pub(crate) async fn revoke(
+    _: Admin,
+    State(core): State<Arc<Core>>,
+    Path(digest): Path<String>,
+    Body(request): Body<RevokeRequest>,
+) -> Result<Json<SkillJson>, ApiError> {
+    let (wanted, why) = (bundle_digest(&digest)?, reason(request.reason)?);
+    let (server, running) = (core.server.clone(), request.running);
+    let found = core
+        .store
+        .write::<_, JobError, _>(move |tx| server.revoke_skill(tx, &wanted, &why, running))
+        .await?;
+    if !found {
+        return Err(missing(&digest));
+    }
+    tracing::warn!(%digest, running = running.name(), "a skill was revoked");
+    shown(&core, &digest).await.map(Json)
+}
+
+async fn shown(core: &Core, digest: &str) -> Result<SkillJson, ApiError> {
+    let (wanted, now) = (bundle_digest(digest)?, core.clock.wall());
+    let found = core
+        .store
+        .read::<_, StoreError, _>(move |tx| {
+            skills::find(tx, &wanted)?.map(|row| SkillJson::of(tx, row, now)).transpose()
+        })
+        .await?;
+    found.ok_or_else(|| missing(digest))
 }
 
 /// The bundle itself.
@@ -179,11 +251,15 @@ pub(crate) async fn list(
     ),
 )]
 pub(crate) async fn bundle(
-    _: AdminOrRobot,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     Path(digest): Path<String>,
 ) -> Result<impl IntoResponse, ApiError> {
     let wanted = bundle_digest(&digest)?;
+    if let Caller(Some(robot)) = caller {
+        let now = core.clock.wall();
+        core.store.read(move |tx| give::may_fetch(tx, &robot, &wanted, now)).await?;
+    }
     let bundle = core.store.read(move |tx| skills::bundle(tx, &wanted)).await?;
     let bundle = bundle.ok_or_else(|| missing(&digest))?;
     Ok(([(CONTENT_TYPE, "application/octet-stream")], bundle))
@@ -204,6 +280,19 @@ pub(crate) async fn signature(
     let wanted = bundle_digest(&digest)?;
     let signature = core.store.read(move |tx| skills::signature(tx, &wanted)).await?;
     signature.ok_or_else(|| missing(&digest))
+}
+
+/// Who asks for a bundle: a robot, or the administrator, who gets every one.
+pub(crate) struct Caller(Option<RobotId>);
+
+impl FromRequestParts<Arc<Core>> for Caller {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, core: &Arc<Core>) -> Result<Self, ApiError> {
+        if parts.headers.contains_key(AUTHORIZATION) {
+            return AdminOrRobot::from_request_parts(parts, core).await.map(|_| Self(None));
+        }
+        Robot::from_request_parts(parts, core).await.map(|robot| Self(Some(robot.id)))
+    }
 }
 
 fn missing(digest: &str) -> ApiError {

@@ -55,6 +55,8 @@ pub(crate) enum ClientError {
     File { option: &'static str, path: PathBuf, source: std::io::Error },
     #[error("{path} is not JSON: {why}; write {{\"robot\":...,\"plan\":{{\"steps\":[...]}}}}")]
     Job { path: PathBuf, why: String },
+    #[error("{path} is not JSON: {why}; see docs/registry.md for its form")]
+    Json { path: PathBuf, why: String },
     #[error("{path} holds no certificate: {why}")]
     NoCertificate { path: PathBuf, why: String },
     #[error("say where the cloud is: --data DIR on its own machine, else --ca and --token-file")]

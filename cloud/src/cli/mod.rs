@@ -6,6 +6,7 @@ mod client;
 mod job;
 mod pages;
 mod robot;
+mod rollout;
 mod show;
 mod skill;
 
@@ -28,7 +29,11 @@ pub(crate) enum Command {
     Job(With<job::Command>),
     /// See robots, send them commands, stop them.
     Robot(With<robot::Command>),
-    /// Publish skills and list them.
+    /// Say which robots are in which ring, and see what that gives them.
+    Ring(With<rollout::Ring>),
+    /// Bring a version of a skill from ring to ring, and back.
+    Rollout(With<rollout::Command>),
+    /// Publish skills, list and revoke them, and say who may.
     Skill(With<skill::Command>),
 }
 
@@ -97,6 +102,12 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Robot(With { connection, command }) => {
             on(&connection, |cloud| robot::run(cloud, command))
         }
+        Command::Ring(With { connection, command }) => {
+            on(&connection, |cloud| rollout::ring(cloud, command))
+        }
+        Command::Rollout(With { connection, command }) => {
+            on(&connection, |cloud| rollout::run(cloud, command))
+        }
         Command::Skill(With { connection, command }) => {
             on(&connection, |cloud| skill::run(cloud, command))
         }
@@ -122,6 +133,7 @@ fn failed(error: &ClientError) -> ExitCode {
         ClientError::Answer(_) | ClientError::Unreachable { .. } => 1,
         ClientError::Ask(_)
         | ClientError::Job { .. }
+        | ClientError::Json { .. }
         | ClientError::Nowhere
         | ClientError::Url(_) => 2,
         ClientError::File { .. } | ClientError::NoCertificate { .. } => 3,

@@ -1,6 +1,7 @@
-//! `nooterra-cloud skill`: bundles, as plans name them.
+//! `nooterra-cloud skill`: published versions, whose they are, and who may have them.
 
-use super::{ClientError, Cloud, Outcome, items, show};
+use super::pages::{Limit, List};
+use super::{ClientError, Cloud, Outcome, encoded, items, show};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -8,15 +9,73 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// All published skills.
-    List,
+    /// Let the signatures of a key count: of a developer, or of a certifier.
+    AddKey {
+        /// The `.pub` file of `minisign`.
+        key: PathBuf,
+        /// Who has it, as manifests name their developer.
+        #[arg(long, value_name = "NAME")]
+        holder: String,
+        /// Of a developer, who signs bundles, or of a certifier, who signs records.
+        #[arg(long, value_parser = ["developer", "certifier"])]
+        role: String,
+        /// The highest tier that it may sign for.
+        #[arg(long, value_parser = ["dev", "lab_cert", "field_cert"])]
+        tier: String,
+    },
+    /// Say which robots may have a skill, whichever version; all, where none is named.
+    Allow {
+        /// The skill, without its version.
+        id: String,
+        /// Those with this label; may be given again.
+        #[arg(long, value_name = "LABEL")]
+        label: Vec<String>,
+        /// None at all.
+        #[arg(long, conflicts_with_all = ["label", "robot"])]
+        nobody: bool,
+        /// This one; may be given again.
+        #[arg(long, value_name = "ROBOT")]
+        robot: Vec<String>,
+    },
+    /// The keys whose signatures count.
+    Keys,
+    /// Published versions, oldest first.
+    List(Limit),
     /// Publish a signed bundle. Prints what a step of a plan says as its `skill`.
     Publish {
         /// The bundle.
         bundle: PathBuf,
+        /// The certification record, which tiers above `dev` need; its signature is beside it,
+        /// as `.minisig`.
+        #[arg(long, value_name = "FILE")]
+        certification: Option<PathBuf>,
         /// Its signature; the bundle's path with `.minisig` unless given.
         #[arg(long, value_name = "FILE")]
         signature: Option<PathBuf>,
+    },
+    /// Take a version back for good: no robot is given it again.
+    Revoke {
+        /// SHA-256 of its bundle.
+        bundle: String,
+        /// Let jobs that run it go on to their end, instead of by the safe exit.
+        #[arg(long)]
+        finish: bool,
+        /// For the record.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Close a key: nothing that it signs is published any more.
+    RevokeKey {
+        /// Its id, as `minisign` prints it.
+        key_id: String,
+        /// For the record.
+        #[arg(long)]
+        reason: String,
+    },
+    /// One version.
+    Show {
+        /// SHA-256 of its bundle.
+        bundle: String,
     },
     /// Publish a trust document or a revocation list; robots ask for it every 15 minutes.
     Trust {
@@ -28,24 +87,86 @@ pub(crate) enum Command {
     },
 }
 
+const SKILLS: List = List {
+    head: &["SKILL", "VERSION", "DEVELOPER", "SIGNED BY", "TIER", "PUBLISHED", "STATE", "BUNDLE"],
+    name: "skills",
+    path: "/v1/skills",
+    row: |skill| {
+        vec![
+            show::text(skill, "id"),
+            show::text(skill, "version"),
+            show::text(&skill["manifest"], "developer"),
+            show::text(skill, "signed_by"),
+            show::text(skill, "tier"),
+            show::time(&skill["published_at"]),
+            state(skill).to_owned(),
+            show::text(skill, "digest"),
+        ]
+    },
+};
+
 pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientError> {
+    let of = |bundle: &str| format!("/v1/skills/{}", encoded(bundle));
     match command {
-        Command::List => {
-            let answer = cloud.client.get("/v1/skills")?;
-            cloud.print(&answer, |answer| list(items(answer, "skills")))
+        Command::AddKey { key, holder, role, tier } => {
+            let key = text("key", &key)?;
+            let body = json!({ "holder": holder, "key": key, "role": role, "tier": tier });
+            let answer = cloud.client.post("/v1/skill-keys", &body)?;
+            cloud.print(&answer, |key| keys(std::slice::from_ref(key)))
         }
-        Command::Publish { bundle, signature } => {
-            let (bytes, text) = signed(&bundle, signature)?;
-            let body = json!({ "bundle_base64": STANDARD.encode(bytes), "signature": text });
+        Command::Allow { id, label, nobody, robot } => {
+            let everyone = !nobody && label.is_empty() && robot.is_empty();
+            let body = json!({ "everyone": everyone, "labels": label, "robots": robot });
+            let answer = cloud.client.post(&format!("/v1/skill-rules/{}", encoded(&id)), &body)?;
+            cloud.print(&answer, |answer| format!("{}  {}\n", answer["id"], answer["rule"]))
+        }
+        Command::Keys => {
+            let answer = cloud.client.get("/v1/skill-keys")?;
+            cloud.print(&answer, |answer| keys(items(answer, "keys")))
+        }
+        Command::List(limit) => SKILLS.print(cloud, limit),
+        Command::Publish { bundle, certification, signature } => {
+            let signature = signature.unwrap_or_else(|| signature_of(&bundle));
+            let file =
+                |source| ClientError::File { option: "bundle", path: bundle.clone(), source };
+            let bytes = std::fs::read(&bundle).map_err(file)?;
+            let mut body = json!({
+                "bundle_base64": STANDARD.encode(bytes),
+                "signature": text("signature", &signature)?,
+            });
+            if let Some(record) = certification {
+                body["certification"] = json!({
+                    "record": text("certification", &record)?,
+                    "signature": text("certification", &signature_of(&record))?,
+                });
+            }
             let answer = cloud.client.post("/v1/skills", &body)?;
             let skill = json!({
                 "bundle": answer["digest"], "id": answer["id"], "version": answer["version"],
             });
             cloud.print(&skill, |skill| format!("{skill}\n"))
         }
+        Command::Revoke { bundle, finish, reason } => {
+            let running = if finish { "finish" } else { "cancel" };
+            let body = json!({ "reason": reason, "running": running });
+            let answer = cloud.client.post(&format!("{}/revoke", of(&bundle)), &body)?;
+            cloud.print(&answer, one)
+        }
+        Command::RevokeKey { key_id, reason } => {
+            let path = format!("/v1/skill-keys/{}/revoke", encoded(&key_id));
+            let answer = cloud.client.post(&path, &json!({ "reason": reason }))?;
+            cloud.print(&answer, |key| keys(std::slice::from_ref(key)))
+        }
+        Command::Show { bundle } => {
+            let answer = cloud.client.get(&of(&bundle))?;
+            cloud.print(&answer, one)
+        }
         Command::Trust { file, signature } => {
-            let (bytes, text) = signed(&file, signature)?;
-            let body = json!({ "bytes": STANDARD.encode(bytes), "signatures": text });
+            let signature = signature.unwrap_or_else(|| signature_of(&file));
+            let bytes = text("file", &file)?;
+            let body = json!({
+                "bytes": STANDARD.encode(bytes), "signatures": text("signature", &signature)?,
+            });
             let answer = cloud.client.post("/v1/skill-trust", &body)?;
             cloud.print(&answer, |answer| {
                 let (kind, version) = (show::text(answer, "type"), &answer["version"]);
@@ -55,35 +176,83 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
     }
 }
 
-/// A file and its signatures, which lie beside it unless they are named.
-fn signed(file: &Path, signature: Option<PathBuf>) -> Result<(Vec<u8>, String), ClientError> {
-    let signature = signature.unwrap_or_else(|| {
-        let mut path = file.to_owned().into_os_string();
-        path.push(".minisig");
-        path.into()
-    });
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| ClientError::File { option: "signature", path, source }
-    };
-    let bytes = std::fs::read(file).map_err(failed(file))?;
-    let text = std::fs::read_to_string(&signature).map_err(failed(&signature))?;
-    Ok((bytes, text))
+fn signature_of(file: &Path) -> PathBuf {
+    let mut path = file.to_owned().into_os_string();
+    path.push(".minisig");
+    path.into()
 }
 
-fn list(skills: &[Value]) -> String {
-    let rows: Vec<_> = skills
-        .iter()
-        .map(|skill| {
-            vec![
-                show::text(skill, "id"),
-                show::text(skill, "version"),
-                show::text(&skill["manifest"], "developer"),
-                show::text(&skill["manifest"], "tier"),
-                show::time(&skill["published_at"]),
-                show::text(skill, "digest"),
-            ]
-        })
-        .collect();
-    show::table(&["SKILL", "VERSION", "DEVELOPER", "TIER", "PUBLISHED", "BUNDLE"], &rows)
+fn text(option: &'static str, path: &Path) -> Result<String, ClientError> {
+    std::fs::read_to_string(path).map_err(|source| ClientError::File {
+        option,
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn state(skill: &Value) -> &'static str {
+    if skill["revoked"].is_null() { "published" } else { "revoked" }
+}
+
+fn keys(keys: &[Value]) -> String {
+    let row = |key: &Value| {
+        vec![
+            show::text(key, "key_id"),
+            show::text(key, "role"),
+            show::text(key, "tier"),
+            show::text(key, "holder"),
+            show::time(&key["added_at"]),
+            show::text(key, "reason"),
+        ]
+    };
+    let rows: Vec<_> = keys.iter().map(row).collect();
+    show::table(&["KEY", "ROLE", "UP TO", "HOLDER", "ADDED", "REVOKED"], &rows)
+}
+
+fn one(skill: &Value) -> String {
+    let manifest = &skill["manifest"];
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let mut rows = vec![
+        row("skill", show::text(skill, "id")),
+        row("version", show::text(skill, "version")),
+        row("bundle", show::text(skill, "digest")),
+        row("developer", show::text(manifest, "developer")),
+        row("signed by", show::text(skill, "signed_by")),
+        row("counts as", show::text(skill, "tier")),
+        row("licence", show::text(manifest, "licence")),
+        row("actions", manifest["actions"].to_string()),
+        row("capabilities", manifest["capabilities"].to_string()),
+        row("published", show::time(&skill["published_at"])),
+        row("state", state(skill).to_owned()),
+    ];
+    let (certification, revoked) = (&skill["certification"], &skill["revoked"]);
+    if !certification.is_null() {
+        let until = show::time(&certification["expires_at"]);
+        rows.push(row("certified", format!("by {} until {until}", certification["signed_by"])));
+    }
+    if !revoked.is_null() {
+        let (at, running) = (show::time(&revoked["at"]), show::text(revoked, "running"));
+        let why = show::text(revoked, "reason");
+        rows.push(row("revoked", format!("{at}, what ran: {running}: {why}")));
+    }
+    show::table(&["", ""], &rows).trim_start_matches(['\n', ' ']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revoked_version_is_shown_as_one_with_its_reason() {
+        let mut skill = json!({
+            "id": "patrol", "version": "1.0.0", "digest": "ab", "signed_by": null, "tier": "dev",
+            "manifest": { "developer": "acme" }, "published_at": 0,
+            "certification": null, "revoked": null,
+        });
+        assert!(one(&skill).contains("published") && !one(&skill).contains("what ran"));
+        skill["revoked"] = json!({ "at": 0, "reason": "it turns left", "running": "cancel" });
+        let text = one(&skill);
+        assert!(text.contains("what ran: cancel: it turns left"), "{text}");
+        assert_eq!((SKILLS.row)(&skill)[6], "revoked");
+    }
 }

@@ -57,6 +57,7 @@ static ASSETS: &[Asset] = &[
     asset!("main.js", "text/javascript; charset=utf-8"),
     asset!("map.js", "text/javascript; charset=utf-8"),
     asset!("robot.js", "text/javascript; charset=utf-8"),
+    asset!("skills.js", "text/javascript; charset=utf-8"),
     asset!("strip.js", "text/javascript; charset=utf-8"),
     asset!("timeline.js", "text/javascript; charset=utf-8"),
     asset!("words.js", "text/javascript; charset=utf-8"),

@@ -107,6 +107,34 @@ pub(crate) fn names(tx: &Connection) -> Result<Vec<String>, StoreError> {
     statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()
 }
 
+/// The jobs that a robot has been given, and has not ended, whose plan runs the bundle.
+pub(crate) fn under_way_with(tx: &Connection, bundle: &Digest) -> Result<Vec<JobRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM {TABLES} WHERE state IN
+             ('RESERVED', 'EN_ROUTE', 'ACCESS_GRANTED', 'EXECUTING', 'ASSISTED', 'STALLED')
+             AND plan LIKE ?1 ORDER BY n"
+    );
+    let mut statement = tx.prepare_cached(&sql)?;
+    let like = format!("%{bundle}%");
+    let found: Vec<JobRow> = statement.query_map([&like], job)?.collect::<Result<_, _>>()?;
+    // A parameter of the plan may say the same digits.
+    let runs = |job: &JobRow| job.plan.steps.iter().any(|step| step.skill.bundle == *bundle);
+    Ok(found.into_iter().filter(runs).collect())
+}
+
+/// The signed bytes of the last fact of this type in a stream that did not come too late.
+pub(crate) fn last_in_time(
+    tx: &Connection,
+    stream: &StreamId,
+    kind: EventType,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut find = tx.prepare_cached(
+        "SELECT signed FROM facts WHERE stream = ?1 AND kind = ?2 AND late = 0
+         ORDER BY seq DESC LIMIT 1",
+    )?;
+    find.query_row([stream.as_str(), kind.name()], |row| row.get(0)).optional()
+}
+
 /// Begins the projection of a new job.
 pub(crate) fn add(tx: &Connection, job: &JobRow) -> Result<(), StoreError> {
     let plan = serde_json::to_string(&job.plan).map_err(|e| StoreError::damaged("a plan", e))?;
@@ -155,6 +183,14 @@ pub(crate) fn keep(tx: &Connection, job: &JobRow) -> Result<(), StoreError> {
 
 fn care(job: &JobRow) -> Result<String, StoreError> {
     serde_json::to_string(&job.care).map_err(|e| StoreError::damaged("a job", e))
+}
+
+/// Keeps the plan of a job in which a version was chosen.
+pub(crate) fn keep_plan(tx: &Connection, job: &JobRow) -> Result<(), StoreError> {
+    let plan = serde_json::to_string(&job.plan).map_err(|e| StoreError::damaged("a plan", e))?;
+    tx.prepare_cached("UPDATE jobs SET plan = ?2 WHERE id = ?1")?
+        .execute((job.id.as_str(), plan))?;
+    Ok(())
 }
 
 /// Forgets every job; their streams stay.

@@ -43,18 +43,59 @@ pub(crate) fn add(
     Ok(added == 1)
 }
 
-/// All skills, oldest first.
-pub(crate) fn all(tx: &Connection) -> Result<Vec<SkillRow>, StoreError> {
-    let mut statement = tx.prepare_cached(
-        "SELECT digest, id, manifest, published_at, version FROM skills ORDER BY published_at, digest",
+/// The ids of skills that have a version, in order; only those after `after`.
+pub(crate) fn ids(tx: &Connection, after: &str, limit: u32) -> Result<Vec<SkillId>, StoreError> {
+    let mut find =
+        tx.prepare_cached("SELECT DISTINCT id FROM skills WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+    find.query_map((after, limit), |row| typed(row, 0))?.collect()
+}
+
+/// The bundle that was first published as this version.
+pub(crate) fn of_version(
+    tx: &Connection,
+    id: &SkillId,
+    version: &str,
+) -> Result<Option<Digest>, StoreError> {
+    let mut find = tx.prepare_cached(
+        "SELECT digest FROM skills WHERE id = ?1 AND version = ?2
+         ORDER BY published_at, digest LIMIT 1",
     )?;
-    statement
-        .query_map([], row)?
-        .map(|row| {
-            let (digest, id, manifest, published_at, version) = row?;
-            Ok(SkillRow { digest, id, manifest: parse(&manifest)?, published_at, version })
-        })
-        .collect()
+    find.query_row([id.as_str(), version], |row| digest(row, 0)).optional()
+}
+
+/// The manifest of the first version of a skill: whose the skill is.
+pub(crate) fn first(tx: &Connection, id: &SkillId) -> Result<Option<SkillManifest>, StoreError> {
+    let text: Option<String> = tx
+        .prepare_cached(
+            "SELECT manifest FROM skills WHERE id = ?1 ORDER BY published_at, digest LIMIT 1",
+        )?
+        .query_row([id.as_str()], |row| row.get(0))
+        .optional()?;
+    text.map(|text| parse(&text)).transpose()
+}
+
+/// Versions after a place in the order of their publishing, of one skill or of all.
+pub(crate) fn page(
+    tx: &Connection,
+    after: (WallMillis, &Digest),
+    id: Option<&str>,
+    limit: u32,
+) -> Result<Vec<SkillRow>, StoreError> {
+    let mut find = tx.prepare_cached(
+        "SELECT digest, id, manifest, published_at, version FROM skills
+         WHERE (published_at > ?1 OR (published_at = ?1 AND digest > ?2))
+             AND (id = ?3 OR ?3 IS NULL)
+         ORDER BY published_at, digest LIMIT ?4",
+    )?;
+    find.query_map((after.0.0, after.1.as_bytes(), id, limit), skill)?.collect()
+}
+
+/// One version.
+pub(crate) fn find(tx: &Connection, digest: &Digest) -> Result<Option<SkillRow>, StoreError> {
+    let mut find = tx.prepare_cached(
+        "SELECT digest, id, manifest, published_at, version FROM skills WHERE digest = ?1",
+    )?;
+    find.query_row([digest.as_bytes()], skill).optional()
 }
 
 /// The manifest of a bundle.
@@ -85,6 +126,13 @@ fn parse(text: &str) -> Result<SkillManifest, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::damaged("a manifest", error))
 }
 
-fn row(row: &Row<'_>) -> Result<(Digest, SkillId, String, WallMillis, String), StoreError> {
-    Ok((digest(row, 0)?, typed(row, 1)?, row.get(2)?, WallMillis(row.get(3)?), row.get(4)?))
+fn skill(row: &Row<'_>) -> Result<SkillRow, StoreError> {
+    let manifest: String = row.get(2)?;
+    Ok(SkillRow {
+        digest: digest(row, 0)?,
+        id: typed(row, 1)?,
+        manifest: parse(&manifest)?,
+        published_at: WallMillis(row.get(3)?),
+        version: row.get(4)?,
+    })
 }

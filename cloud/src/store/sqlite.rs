@@ -17,6 +17,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_positions_and_answers.sql"),
     include_str!("migrations/0003_connections.sql"),
     include_str!("migrations/0004_standings.sql"),
+    include_str!("migrations/0010_registry.sql"),
     include_str!("migrations/0030_care.sql"),
     include_str!("migrations/0040_skill_trust.sql"),
 ];

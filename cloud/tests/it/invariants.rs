@@ -3,8 +3,15 @@
 use std::path::Path;
 
 /// The parts that the page must speak of, each in a section of its own.
-const PARTS: [&str; 6] =
-    ["Streams of facts", "Jobs", "Robots and keys", "The link", "The store", "The API"];
+const PARTS: [&str; 7] = [
+    "Streams of facts",
+    "Jobs",
+    "Robots and keys",
+    "The link",
+    "The store",
+    "The registry of skills",
+    "The API",
+];
 
 /// What is wrong with the page; `source` gives a file of the workspace.
 fn faults(page: &str, source: impl Fn(&str) -> Option<String>) -> Vec<String> {

@@ -20,6 +20,8 @@ mod kill;
 mod link;
 mod mosquitto;
 mod postgres;
+mod registry;
+mod registry_docs;
 mod replay;
 mod rig;
 mod server;

@@ -18,5 +18,7 @@ mod enrol;
 mod jobs;
 #[path = "link.rs"]
 mod link;
+#[path = "registry.rs"]
+mod registry;
 #[path = "streams.rs"]
 mod streams;

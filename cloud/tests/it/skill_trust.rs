@@ -57,7 +57,13 @@ fn what_was_published_is_handed_out_from_where_a_robot_stands() {
     let last: Value = serde_json::from_slice(&bytes).unwrap();
     assert_eq!(last, list(3), "the one that was published last");
     assert_eq!(rig.ask("GET", "/v1/skill-trust", None, None, None).0, 401);
-    let (status, _) = rig.ask("POST", "/v1/skill-trust", Some(body(&list(8))), None, Some(&device));
+    let (status, _) = rig.ask(
+        "POST",
+        "/v1/skill-trust",
+        Some(crate::rig::bytes(&body(&list(8)))),
+        None,
+        Some(&device),
+    );
     assert!(matches!(status, 401 | 403), "a robot publishes nothing: {status}");
 }
 

@@ -5,6 +5,7 @@ import { el, put, say } from "/console/dom.js";
 import { fleet } from "/console/fleet.js";
 import { job, jobs } from "/console/jobs.js";
 import { robot } from "/console/robot.js";
+import { skills } from "/console/skills.js";
 
 const root = document.getElementById("view");
 const feed = document.getElementById("feed");
@@ -17,6 +18,7 @@ const ROUTES = [
   [/^#\/robots\/([^/]+)$/, robot, "Robot"],
   [/^#\/jobs$/, jobs, "Jobs"],
   [/^#\/jobs\/([^/]+)$/, job, "Job"],
+  [/^#\/skills$/, skills, "Skills"],
 ];
 
 let current = new AbortController();
@@ -38,7 +40,7 @@ function show() {
   const [match, view, title] = found;
   const id = match[1] === undefined ? undefined : decodeURIComponent(match[1]);
   document.title = `${id ?? title} · Nooterra`;
-  put(views, [["#/fleet", "Fleet"], ["#/jobs", "Jobs"]].map(([href, name]) => {
+  put(views, [["#/fleet", "Fleet"], ["#/jobs", "Jobs"], ["#/skills", "Skills"]].map(([href, name]) => {
     const here = location.hash.startsWith(href) || (href === "#/fleet" && location.hash.startsWith("#/robots"));
     return el("a", { href, "aria-current": here ? "page" : null }, name);
   }));
