@@ -62,20 +62,22 @@ fn changed_to(before: &[u8], row: &[u8], begin: usize) -> usize {
     const WORD: usize = size_of::<u64>();
     let (new, old) = (&row[begin..], before.get(begin..).unwrap_or_default());
     let (new_words, old_words) = (new.as_chunks::<WORD>().0, old.as_chunks::<WORD>().0);
-    // Bytes looked at, how many of the last of them did not change, where the last one did.
-    let (mut at, mut gap, mut end) = (0, 0, 0);
+    // Bytes looked at, and which of the last word did not change.
+    let (mut at, mut last) = (0, 0);
     for (new, old) in new_words.iter().zip(old_words) {
         let same = same_bytes(u64::from_le_bytes(*new) ^ u64::from_le_bytes(*old));
         // The last two bytes before the word stand in front of it: a gap may begin there.
-        let bits = u32::from(same) << BRIDGED | ((1 << gap) - 1) << (BRIDGED - gap);
+        let bits = u32::from(same) << BRIDGED | u32::from(last >> 6);
         let gaps = bits & bits >> 1 & bits >> 2;
         if gaps != 0 {
             return begin + at + gaps.trailing_zeros() as usize - BRIDGED;
         }
-        gap = (same.leading_ones() as usize).min(BRIDGED);
         at += WORD;
-        end = at - gap;
+        last = same;
     }
+    // How many bytes before did not change, and where one last did.
+    let mut gap = (last.leading_ones() as usize).min(BRIDGED);
+    let mut end = at - gap;
     for (nth, byte) in new.iter().enumerate().skip(at) {
         if *byte != old.get(nth).copied().unwrap_or(0) {
             (gap, end) = (0, nth + 1);
