@@ -154,19 +154,20 @@ fn a_paused_job_rests_over_a_restart_and_goes_on_where_it_was() {
     let skill = publish_patrol(&cloud, Some(&site));
     enroll(&site, &cloud);
     let agent = Agent::online(&site, &cloud);
-    let waypoints = json!([{ "x": 5.0, "y": 1.2 }]);
+    let waypoints = json!([{ "x": 6.0, "y": 1.2 }]);
     let job = dispatch(&cloud, &[step(&skill, "patrol", json!({ "waypoints": waypoints }))]);
-    cloud.wait_for_state(&job, "EXECUTING");
+    let used = || {
+        let events = cloud.events(&job);
+        events.into_iter().filter(|(kind, _)| kind == "SKILL_USED").count()
+    };
+    wait_for("the step", || (used() == 1).then_some(()));
     let held = cloud.post(&format!("/v1/jobs/{job}/pause"), json!({ "reason": "a child" }));
     assert_eq!(held["state"], "STALLED");
     agent.says("the job is held");
     agent.kill();
     let agent = Agent::run(&site);
     agent.says("taking up the job under way");
-    wait_for("the robot to rest", || {
-        let used = |(kind, _): &(String, _)| kind == "SKILL_USED";
-        (cloud.events(&job).iter().filter(|event| used(event)).count() == 2).then_some(())
-    });
+    wait_for("the step to begin again", || (used() == 2).then_some(()));
     assert_eq!(cloud.get(&format!("/v1/jobs/{job}"))["state"], "STALLED");
     cloud.post(&format!("/v1/jobs/{job}/resume"), json!({}));
     cloud.wait_for_state(&job, "COMPLETED");

@@ -172,9 +172,9 @@ impl Jobs {
     /// Holds a job: the skill's wishes end, the robot comes to rest, and the job stays.
     pub fn pause(&self, job: &JobId, reason: &str) {
         if let Some(current) = self.shared.current().as_mut().filter(|c| c.job == *job) {
-            warn!(%job, reason, "the job is held");
             self.shared.held.hold(job);
             current.held = true;
+            warn!(%job, reason, "the job is held");
         }
     }
 
