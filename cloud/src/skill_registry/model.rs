@@ -36,6 +36,8 @@ const VERSIONS: usize = 4;
 /// In their order; each takes the robots that have its name as a label.
 const RINGS: [&str; 3] = ["canary", "early", "all"];
 const SOAK_S: u32 = 10;
+/// The ring of each robot at first.
+const AT_FIRST: [usize; ROBOTS] = [0, 0, 1, 2];
 
 /// What a run does next. Numbers are taken modulo what there is.
 #[derive(Clone, Debug)]
@@ -59,8 +61,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let n = any::<usize>;
     let steps = vec![Step::Advance, Step::Pause, Step::Resume, Step::Resume, Step::RollBack];
     let one = prop_oneof![
-        8 => n().prop_map(Act::Dispatch),
-        10 => n().prop_map(Act::Complete),
+        12 => n().prop_map(Act::Dispatch),
+        12 => n().prop_map(Act::Complete),
         3 => n().prop_map(Act::Begin),
         2 => n().prop_map(Act::Abort),
         1 => n().prop_map(Act::Crash),
@@ -73,7 +75,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         5 => (0..2 * SOAK_S).prop_map(Act::Wait),
         2 => Just(Act::Restart),
     ];
-    proptest::collection::vec(one, 1..60)
+    proptest::collection::vec(one, 1..80)
 }
 
 #[derive(Debug, Default)]
@@ -289,10 +291,10 @@ impl World {
                 tier: Tier::Dev,
             };
             registry::set_rings(tx, &RINGS.map(ring)).unwrap();
-            for number in 0..ROBOTS {
+            for (number, ring) in AT_FIRST.into_iter().enumerate() {
                 let robot = robot(number);
                 robots::enrol(tx, &robot, &key.verifying_key(), now).unwrap();
-                registry::set_labels(tx, &robot, &[RINGS[0].to_owned()].into()).unwrap();
+                registry::set_labels(tx, &robot, &[RINGS[ring].to_owned()].into()).unwrap();
             }
             for version in 0..VERSIONS {
                 let manifest = serde_json::from_value(json!({
@@ -306,7 +308,7 @@ impl World {
                 skills::add(tx, &bundle(version), &manifest, "", b"b", now).unwrap();
             }
         });
-        let model = Model::default();
+        let model = Model { labels: AT_FIRST, ..Model::default() };
         Self { actor_seq: 0, clock, dir, key, model, seq: 0, server, store }
     }
 
@@ -357,7 +359,16 @@ impl World {
         use EventType as E;
         let jobs = self.model.jobs.len();
         let begin = [E::EnRoute, E::AccessGranted, E::ExecutionStarted];
-        let of_job = |at: usize| if jobs == 0 { None } else { Some(at % jobs) };
+        // Mostly a job that is under way, for most reports are of one.
+        let under_way = |at: &usize| {
+            matches!(self.model.jobs[*at].state, JobState::Reserved | JobState::Executing)
+        };
+        let under_way: Vec<_> = (0..jobs).filter(under_way).collect();
+        let of_job = |at: usize| match under_way.as_slice() {
+            [] if jobs == 0 => None,
+            some if !some.is_empty() && !at.is_multiple_of(4) => Some(some[at % some.len()]),
+            _ => Some(at % jobs),
+        };
         match *act {
             Act::Dispatch(of) => self.dispatch(of % ROBOTS),
             Act::Begin(at) => {
