@@ -173,7 +173,8 @@ pub(crate) fn compare(
     let mut streams: BTreeMap<String, Head> = BTreeMap::new();
     let mut after = 0;
     loop {
-        let page = jobs::feed(tx, &Feed { after, kind: None, limit: PAGE, stream: None })?;
+        let page =
+            jobs::feed(tx, &Feed { after, kind: None, limit: PAGE, stream: None, tenant: None })?;
         let Some(last) = page.last() else { break };
         after = last.position;
         for row in &page {

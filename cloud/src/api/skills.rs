@@ -4,11 +4,11 @@
 //! of a bundle so that a mistake shows at publishing, but a robot trusts only the signature,
 //! by keys that its owner configured.
 
-use super::auth::{Admin, AdminOrRobot};
+use super::auth::{AdminOrRobot, Caller, Within};
 use super::error::{ApiError, Problem};
 use super::extract::{Body, bundle_digest};
 use crate::core::Core;
-use crate::store::{StoreError, skills};
+use crate::store::{Connection, StoreError, skills, tenants};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -114,7 +114,7 @@ enum BundleError {
     ),
 )]
 pub(crate) async fn publish(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     Body(request): Body<SkillRequest>,
 ) -> Result<(StatusCode, Json<Published>), ApiError> {
@@ -142,7 +142,11 @@ pub(crate) async fn publish(
     let now = core.clock.wall();
     let added = core
         .store
-        .write(move |tx| skills::add(tx, &digest, &manifest, &signature, &bundle, now))
+        .write::<_, StoreError, _>(move |tx| {
+            skills::add(tx, &digest, &manifest, &signature, &bundle, now)?;
+            let tenant = caller.tenant().cloned().unwrap_or_default();
+            tenants::publish(tx, &tenant, &digest, &signature)
+        })
         .await?;
     tracing::info!(skill = %published.id, version = published.version, %digest, added, "published");
     Ok((if added { StatusCode::CREATED } else { StatusCode::OK }, Json(published)))
@@ -155,10 +159,17 @@ pub(crate) async fn publish(
 )]
 pub(crate) async fn list(
     _: AdminOrRobot,
+    Within(tenant): Within,
     State(core): State<Arc<Core>>,
 ) -> Result<Json<SkillList>, ApiError> {
-    let rows = core.store.read(skills::all).await?;
-    let skills = rows.into_iter().map(|row| SkillJson {
+    let all = move |tx: &Connection| {
+        let own = tenant.map(|tenant| tenants::skills(tx, &tenant)).transpose()?;
+        Ok::<_, StoreError>((skills::all(tx)?, own))
+    };
+    let (rows, own) = core.store.read(all).await?;
+    let rows =
+        rows.into_iter().filter(|row| own.as_ref().is_none_or(|own| own.contains(&row.digest)));
+    let skills = rows.map(|row| SkillJson {
         digest: row.digest,
         id: row.id,
         manifest: row.manifest,
@@ -198,11 +209,16 @@ pub(crate) async fn bundle(
 )]
 pub(crate) async fn signature(
     _: AdminOrRobot,
+    Within(tenant): Within,
     State(core): State<Arc<Core>>,
     Path(digest): Path<String>,
 ) -> Result<String, ApiError> {
     let wanted = bundle_digest(&digest)?;
-    let signature = core.store.read(move |tx| skills::signature(tx, &wanted)).await?;
+    let signature = move |tx: &Connection| {
+        let own = tenant.map(|tenant| tenants::signature(tx, &tenant, &wanted)).transpose()?;
+        own.flatten().map_or_else(|| skills::signature(tx, &wanted), |own| Ok(Some(own)))
+    };
+    let signature = core.store.read(signature).await?;
     signature.ok_or_else(|| missing(&digest))
 }
 

@@ -8,6 +8,8 @@ mod pages;
 mod robot;
 mod show;
 mod skill;
+mod token;
+mod webhook;
 
 use clap::{Args, Subcommand};
 use client::{Client, ClientError, Connection};
@@ -18,6 +20,8 @@ use std::process::ExitCode;
 /// What is asked of a cloud.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Who changed what through the API, and what was refused to whom; oldest first.
+    Audit(token::Audit),
     /// Make a claim code, with which one robot can be enrolled once.
     ///
     /// Prints the code alone, for `nooterra-agent enroll --code -`.
@@ -30,6 +34,10 @@ pub(crate) enum Command {
     Robot(With<robot::Command>),
     /// Publish skills and list them.
     Skill(With<skill::Command>),
+    /// Make tokens of the API, list them, revoke them.
+    Token(With<token::Command>),
+    /// Have events told to an address, see what could not be told, send it anew.
+    Webhook(With<webhook::Command>),
 }
 
 /// What is asked, and of which cloud.
@@ -87,6 +95,7 @@ enum Outcome {
 /// Runs a command; what it prints is all that it does here.
 pub(crate) fn run(command: Command) -> ExitCode {
     let outcome = match command {
+        Command::Audit(audit) => on(&audit.connection.clone(), |cloud| token::audit(cloud, &audit)),
         Command::Claim(claim) => on(&claim.connection.clone(), |cloud| cloud.claim(&claim)),
         Command::Event(With { connection, command }) => {
             on(&connection, |cloud| cloud.event(command))
@@ -99,6 +108,12 @@ pub(crate) fn run(command: Command) -> ExitCode {
         }
         Command::Skill(With { connection, command }) => {
             on(&connection, |cloud| skill::run(cloud, command))
+        }
+        Command::Token(With { connection, command }) => {
+            on(&connection, |cloud| token::run(cloud, command))
+        }
+        Command::Webhook(With { connection, command }) => {
+            on(&connection, |cloud| webhook::run(cloud, command))
         }
     };
     match outcome {

@@ -17,6 +17,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_positions_and_answers.sql"),
     include_str!("migrations/0003_connections.sql"),
     include_str!("migrations/0004_standings.sql"),
+    include_str!("migrations/0020_access.sql"),
+    include_str!("migrations/0021_webhooks.sql"),
 ];
 
 /// How long to wait for another process to write, such as a rebuild.

@@ -5,6 +5,7 @@
 // clippy.toml allows it in test functions; what they share is no less a test.
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod api;
 mod backup;
 mod cli;
@@ -12,6 +13,7 @@ mod commands;
 mod console;
 mod enrol;
 mod fleet;
+mod fuzz;
 mod hostile;
 mod invariants;
 mod jobs;
@@ -24,3 +26,4 @@ mod rig;
 mod server;
 mod several;
 mod streams;
+mod webhooks;

@@ -6,15 +6,21 @@ mod rig {
     pub(crate) type Rig = crate::rig::RigOn<crate::rig::Postgres>;
 }
 
+#[path = "access.rs"]
+mod access;
 #[path = "api.rs"]
 mod api;
 #[path = "commands.rs"]
 mod commands;
 #[path = "enrol.rs"]
 mod enrol;
+#[path = "fuzz.rs"]
+mod fuzz;
 #[path = "jobs.rs"]
 mod jobs;
 #[path = "link.rs"]
 mod link;
 #[path = "streams.rs"]
 mod streams;
+#[path = "webhooks.rs"]
+mod webhooks;
