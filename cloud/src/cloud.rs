@@ -1,5 +1,6 @@
 //! Starting and stopping.
 
+use crate::access::{Limit, Limits};
 use crate::api;
 use crate::ca::{Ca, CaError};
 use crate::config::Config;
@@ -10,6 +11,7 @@ use crate::jobs::{JobError, Server, new_id};
 use crate::store::{Address, News, Store, StoreError, robots, rollouts};
 use crate::tls::{self, ClientAuth, ServerCertificate};
 use crate::watch::{self as jobs_watch, Attention};
+use crate::webhooks;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::{ActorId, JournalId};
 use nooterra_protocol::keys::{Ed25519Key, Signer as _};
@@ -140,9 +142,11 @@ impl Cloud {
         let core = Arc::new(Core {
             admin: Digest::of(admin_token.as_bytes()),
             ca,
+            caller: webhooks::Caller::new(&config.webhook_roots, &config.webhook_networks),
             claim_code_lifetime: config.claim_code_lifetime,
             clock: config.clock.clone(),
             figures: api::Figures::default(),
+            limits: Limits::new(Limit::new(config.api_per_s)),
             mqtt: match &config.broker {
                 Some(broker) => broker.to_string(),
                 None => advertised(&config, mqtt_addr),
@@ -152,6 +156,7 @@ impl Cloud {
             robot_certificate_lifetime: config.robot_certificate_lifetime,
             server: Arc::new(server),
             store,
+            webhooks_in_the_clear: !config.webhook_networks.is_empty(),
         });
 
         // Before anyone connects who could tell some.
@@ -169,6 +174,7 @@ impl Cloud {
         if let Some(broker) = config.broker {
             tasks.spawn(endpoint::broker::keep(core.clone(), broker, stopped.clone()));
         }
+        tasks.spawn(webhooks::deliver(core.clone(), stopped.clone()));
         tasks.spawn(hear(core.clone(), news, stopped.clone()));
         let attention = Attention::new(config.heartbeat_interval, config.escalate_after, now);
         tasks.spawn(jobs_watch::keep(core.clone(), attention, stopped.clone()));

@@ -1,6 +1,7 @@
 //! What can be chosen when a cloud starts.
 
 use crate::clock::{Clock, SystemClock};
+use crate::webhooks::Network;
 use rustls::pki_types::ServerName;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,6 +9,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Requests a second to the HTTP API for each caller, unless told otherwise.
+pub const DEFAULT_API_PER_S: u32 = 100;
+
+/// The roots of the system, as Debian and its kin keep them.
+pub const DEFAULT_WEBHOOK_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Where the HTTP API listens unless told otherwise.
 pub const DEFAULT_HTTP_PORT: u16 = 8443;
@@ -19,6 +26,9 @@ pub const DEFAULT_MQTT_PORT: u16 = 8883;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
+    /// Requests a second to the HTTP API for each token and each robot; twice as many at once
+    /// after a while of fewer. The token of the data directory has no limit.
+    pub api_per_s: u32,
     /// The broker through which robots reach this cloud; none where they connect to it directly.
     pub broker: Option<Broker>,
     /// How long a claim code is good for.
@@ -45,6 +55,11 @@ pub struct Config {
     /// SQLite file in the data directory. Each process has a data directory of its own, with
     /// the same keys in it.
     pub store: Option<String>,
+    /// Networks that are not public, in which webhooks may be called all the same, also by
+    /// `http`; none unless given.
+    pub webhook_networks: Vec<Network>,
+    /// The roots that a webhook's server must lead to, PEM; the system's unless given.
+    pub webhook_roots: PathBuf,
 }
 
 /// Where an MQTT 5 broker is, which takes certificates of this cloud's authority.
@@ -94,6 +109,7 @@ impl Config {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self {
+            api_per_s: DEFAULT_API_PER_S,
             broker: None,
             claim_code_lifetime: Duration::from_secs(15 * 60),
             clock: Arc::new(SystemClock::default()),
@@ -105,6 +121,8 @@ impl Config {
             mqtt: local(DEFAULT_MQTT_PORT),
             robot_certificate_lifetime: Duration::from_secs(7 * 24 * 3600),
             store: None,
+            webhook_networks: Vec::new(),
+            webhook_roots: PathBuf::from(DEFAULT_WEBHOOK_ROOTS),
         }
     }
 

@@ -1,11 +1,13 @@
 //! What the API, the endpoint and the background tasks share.
 
+use crate::access::Limits;
 use crate::api::Figures;
 use crate::ca::Ca;
 use crate::clock::Clock;
 use crate::endpoint::Registry;
 use crate::jobs::Server;
 use crate::store::Store;
+use crate::webhooks::Caller;
 use nooterra_protocol::codec::Digest;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +17,13 @@ pub(crate) struct Core {
     /// SHA-256 of the admin token: comparing digests tells nothing about the token.
     pub(crate) admin: Digest,
     pub(crate) ca: Ca,
+    /// What calls webhooks.
+    pub(crate) caller: Caller,
     pub(crate) claim_code_lifetime: Duration,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) figures: Figures,
+    /// How much each caller of the API may ask.
+    pub(crate) limits: Limits,
     /// `host:port` that robots are told to connect to.
     pub(crate) mqtt: String,
     /// The name of this process, beside others on one database.
@@ -26,4 +32,6 @@ pub(crate) struct Core {
     pub(crate) robot_certificate_lifetime: Duration,
     pub(crate) server: Arc<Server>,
     pub(crate) store: Store,
+    /// Networks were allowed in which webhooks may be called by `http`.
+    pub(crate) webhooks_in_the_clear: bool,
 }

@@ -15,6 +15,7 @@
 //! - `endpoint`: MQTT 5 for robots. Topics come from the certificate, never from the client.
 //! - [`broker_files()`]: what mosquitto needs to stand between robots and the cloud.
 //! - [`api`]: HTTP and JSON for people and programs. Its text is the contract.
+//! - `access`: who may ask what of it: tokens, scopes, limits, one table of routes.
 //! - `console`: the page for people, of the same API as anybody's.
 //! - `jobs`: event-sourced jobs. A stream of signed facts per job, hash-chained; the state is
 //!   a fold (`fold`) with the one transition table of `nooterra_protocol::job`.
@@ -26,6 +27,7 @@
 //! - `skill_registry`: whose a skill is, who may have it, and how a version reaches robots.
 //! - `standing`: whether a robot is in service, in maintenance, quarantined or revoked.
 //! - `commands`: signed, expiring envelopes to robots, sent until the robot's journal names them.
+//! - `webhooks`: subscribers that are called, each told every event at least once.
 //! - `store`: one SQLite file, or a Postgres server that several clouds share; one thread that
 //!   writes, readers beside it.
 //!
@@ -47,6 +49,7 @@
 
 pub mod api;
 
+mod access;
 mod access_plan;
 mod backup;
 mod broker_files;
@@ -77,12 +80,17 @@ mod standing;
 mod store;
 mod tls;
 mod watch;
+mod webhooks;
 
 pub use backup::{BackupError, backup, restore};
 pub use broker_files::{BrokerFilesError, broker_files};
 pub use ca::CaError;
 pub use clock::{Clock, SystemClock};
 pub use cloud::{Cloud, StartError};
-pub use config::{Broker, Config, DEFAULT_HTTP_PORT, DEFAULT_MQTT_PORT, NoBroker};
+pub use config::{
+    Broker, Config, DEFAULT_API_PER_S, DEFAULT_HTTP_PORT, DEFAULT_MQTT_PORT, DEFAULT_WEBHOOK_ROOTS,
+    NoBroker,
+};
 pub use replay::{Difference, Options as ReplayOptions, Replay, ReplayError, replay};
 pub use store::StoreError;
+pub use webhooks::{Network, NoNetwork};

@@ -4,8 +4,9 @@ mod cli;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use nooterra_cloud::{
-    Broker, BrokerFilesError, CaError, Cloud, Config, DEFAULT_HTTP_PORT, DEFAULT_MQTT_PORT,
-    Difference, Replay, ReplayOptions, StartError,
+    Broker, BrokerFilesError, CaError, Cloud, Config, DEFAULT_API_PER_S, DEFAULT_HTTP_PORT,
+    DEFAULT_MQTT_PORT, DEFAULT_WEBHOOK_ROOTS, Difference, Network, Replay, ReplayOptions,
+    StartError,
 };
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,12 +26,14 @@ Exit codes:
   6  job watch, job run: the job ended, and is not completed
   7  the cloud refused what was asked
 
-Where the cloud is, for `claim`, `event`, `job`, `ring`, `robot`, `rollout` and `skill`:
+Where the cloud is, for `audit`, `claim`, `event`, `job`, `ring`, `robot`, `rollout`, `skill`,
+`token` and `webhook`:
   --data DIR on its own machine, else --url, --ca and --token-file, or
   NOOTERRA_CLOUD_DATA, NOOTERRA_CLOUD_URL, NOOTERRA_CLOUD_CA, NOOTERRA_CLOUD_TOKEN_FILE
 
 Environment:
   NOOTERRA_CLOUD_STORE  what --store says, where a password is not to be seen
+  NOOTERRA_CLOUD_WEBHOOK_ALLOW  what --webhook-allow says, separated by commas
   RUST_LOG  what is logged, on standard error: `info` unless set, `debug`, `nooterra_cloud=trace`";
 
 /// The thin cloud: certificates and claim codes for robots, an MQTT 5 endpoint, an HTTP API,
@@ -159,6 +162,10 @@ struct ReplayArgs {
 
 #[derive(Debug, clap::Args)]
 struct Serve {
+    /// Requests a second to the HTTP API for each token and each robot; twice as many at once
+    /// after a while of fewer. The token of the data directory has no limit.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_API_PER_S, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    api_rate: u32,
     /// Robots connect to this broker, and so does the cloud; see `nooterra-cloud broker`.
     #[arg(long, value_name = "mqtts://HOST:PORT")]
     broker: Option<Broker>,
@@ -193,6 +200,18 @@ struct Serve {
     mqtt: SocketAddr,
     #[command(flatten)]
     store: StoreArg,
+    /// A network that is not public, in which webhooks may be called all the same, also by http;
+    /// may be given several times.
+    #[arg(
+        long,
+        env = "NOOTERRA_CLOUD_WEBHOOK_ALLOW",
+        value_delimiter = ',',
+        value_name = "ADDR/BITS"
+    )]
+    webhook_allow: Vec<Network>,
+    /// The roots that a webhook's server must lead to, PEM.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_WEBHOOK_ROOTS)]
+    webhook_roots: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -314,11 +333,14 @@ async fn run(serve: Serve) -> ExitCode {
         Err(error) => return fail(&error, 1),
     };
     let mut config = Config::new(serve.data);
+    config.api_per_s = serve.api_rate;
     config.broker = serve.broker;
     config.hosts = serve.host;
     config.http = serve.http;
     config.mqtt = serve.mqtt;
     config.store = serve.store.url;
+    config.webhook_networks = serve.webhook_allow;
+    config.webhook_roots = serve.webhook_roots;
     config.robot_certificate_lifetime =
         Duration::from_secs(u64::from(serve.certificate_hours) * 3600);
     config.escalate_after = Duration::from_secs(u64::from(serve.escalate_after));

@@ -99,7 +99,8 @@ impl Spine {
     /// When the store cannot be read.
     pub async fn facts(&self) -> Vec<Vec<u8>> {
         let all = self.store.read::<_, StoreError, _>(|tx| {
-            let feed = jobs::Feed { after: 0, kind: None, limit: u32::MAX, stream: None };
+            let feed =
+                jobs::Feed { after: 0, kind: None, limit: u32::MAX, stream: None, tenant: None };
             Ok(jobs::feed(tx, &feed)?.into_iter().map(|row| row.signed).collect())
         });
         all.await.expect("facts")

@@ -196,7 +196,9 @@ pub(crate) fn compare(
     let keys = Keys { robots: robots::all_keys(tx)?, server };
     let mut replay = Replay::default();
     let mut streams: BTreeMap<String, Head> = BTreeMap::new();
-    let page_after = |after| jobs::feed(tx, &Feed { after, kind: None, limit: PAGE, stream: None });
+    let page_after = |after| {
+        jobs::feed(tx, &Feed { after, kind: None, limit: PAGE, stream: None, tenant: None })
+    };
     let mut page = page_after(0)?;
     while let Some(last) = page.last().map(|row| row.position) {
         // What needs no order is done on every core, and the next page is read meanwhile.

@@ -1,24 +1,44 @@
-//! Who calls: the holder of the admin token, or a robot by its certificate.
+//! Who calls: the holder of a token, or a robot by its certificate.
+//!
+//! The guard ([`super::guard`]) decides before every request; what is here is how it, and the
+//! handlers, know who it is.
 
 use super::error::ApiError;
+use crate::access::{Grant, Presented, Tenant, same};
 use crate::core::Core;
 use crate::standing::Admission;
-use crate::store::standings;
+use crate::store::{StoreError, standings, tokens};
 use crate::tls::Identity;
 use axum::extract::FromRequestParts;
-use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use nooterra_protocol::codec::Digest;
-use nooterra_protocol::ids::RobotId;
+use nooterra_protocol::ids::{ActorId, RobotId};
 use nooterra_protocol::keys::VerifyingKey;
 use std::sync::Arc;
+
+/// The principal of whoever holds the token of the data directory.
+pub(crate) const BOOTSTRAP: &str = "bootstrap";
 
 /// The other end of the TLS connection; put into every request by the server.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer(pub(crate) Option<Arc<Identity>>);
 
-/// The caller holds the admin token.
+/// Whoever holds a token that the guard let in.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// None for the bootstrap token, which may everything.
+    pub(crate) grant: Option<Grant>,
+    /// The token's id, which is no secret.
+    pub(crate) token: Option<String>,
+}
+
+/// The only tenant of which anything is there for whom the guard let in, if there is one.
+#[derive(Clone, Debug)]
+pub(crate) struct Within(pub(crate) Option<Tenant>);
+
+/// The guard let the caller in by a token.
 #[derive(Debug)]
 pub(crate) struct Admin;
 
@@ -33,18 +53,79 @@ pub(crate) struct Robot {
 #[derive(Debug)]
 pub(crate) struct AdminOrRobot;
 
-impl FromRequestParts<Arc<Core>> for Admin {
-    type Rejection = ApiError;
-    async fn from_request_parts(parts: &mut Parts, core: &Arc<Core>) -> Result<Self, ApiError> {
-        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let Some(token) = header.and_then(|value| value.strip_prefix("Bearer ")) else {
-            return Err(unauthorised("this needs the admin token"));
+impl Caller {
+    /// Who presents a token in these headers.
+    pub(crate) async fn read(headers: &HeaderMap, core: &Core) -> Result<Self, ApiError> {
+        let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let Some(text) = header.and_then(|value| value.strip_prefix("Bearer ")) else {
+            return Err(unauthorised("this needs a token"));
         };
-        if same(&Digest::of(token.trim().as_bytes()), &core.admin) {
-            Ok(Self)
-        } else {
-            Err(unauthorised("the token is not this cloud's admin token"))
+        let text = text.trim();
+        if same(&Digest::of(text.as_bytes()), &core.admin) {
+            return Ok(Self { grant: None, token: None });
         }
+        let unknown = || unauthorised("the token is none of this cloud's");
+        let Presented { hash, id } = Presented::read(text).ok_or_else(unknown)?;
+        let id = id.to_owned();
+        let found = core.store.read::<_, StoreError, _>(move |tx| tokens::find(tx, &id)).await?;
+        let token = found.filter(|token| same(&token.hash, &hash)).ok_or_else(unknown)?;
+        if let Some((_, by)) = token.revoked {
+            let message = format!("the token {} was revoked by {by}", token.id);
+            return Err(ended("token_revoked", message));
+        }
+        if token.grant.expires_at <= core.clock.wall() {
+            let message = format!("the token {} expired at {}", token.id, token.grant.expires_at);
+            return Err(ended("token_expired", message));
+        }
+        Ok(Self { grant: Some(token.grant), token: Some(token.id) })
+    }
+
+    /// In whose name the caller acts, where a request may say it: its own, and for the bootstrap
+    /// token whoever it names.
+    pub(crate) fn speaks_for(&self, named: Option<ActorId>) -> Result<Option<ActorId>, ApiError> {
+        let Some(grant) = &self.grant else { return Ok(named) };
+        match named {
+            Some(named) if named != grant.principal => Err(ApiError::new(
+                StatusCode::FORBIDDEN,
+                "not_your_name",
+                format!("this token acts as {}, not as {named}", grant.principal),
+                "leave the name out, or take a token of that principal",
+            )),
+            _ => Ok(Some(grant.principal.clone())),
+        }
+    }
+
+    /// In whose name the caller acts.
+    pub(crate) fn principal(&self) -> &str {
+        self.grant.as_ref().map_or(BOOTSTRAP, |grant| grant.principal.as_str())
+    }
+
+    /// The only tenant of which anything is there for the caller.
+    pub(crate) fn tenant(&self) -> Option<&Tenant> {
+        self.grant.as_ref().map(|grant| &grant.tenant)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let caller = parts.extensions.get::<Self>().cloned();
+        caller.ok_or_else(|| unauthorised("this needs a token"))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Within {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let within = parts.extensions.get::<Self>().cloned();
+        within.ok_or_else(|| unauthorised("this needs a token"))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Admin {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Caller::from_request_parts(parts, state).await.map(|_| Self)
     }
 }
 
@@ -75,8 +156,8 @@ impl FromRequestParts<Arc<Core>> for Robot {
 impl FromRequestParts<Arc<Core>> for AdminOrRobot {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, core: &Arc<Core>) -> Result<Self, ApiError> {
-        if parts.headers.contains_key(AUTHORIZATION) {
-            return Admin::from_request_parts(parts, core).await.map(|_| Self);
+        if parts.extensions.get::<Caller>().is_some() {
+            return Ok(Self);
         }
         Robot::from_request_parts(parts, core).await.map(|_| Self)
     }
@@ -91,33 +172,13 @@ pub(super) fn revoked() -> ApiError {
 }
 
 fn unauthorised(message: &str) -> ApiError {
-    let hint = "send `Authorization: Bearer TOKEN` with the line of `admin_token` in the cloud's \
-                data directory, or connect with an enrolled robot's certificate where robots may";
+    let hint = "send `Authorization: Bearer TOKEN`, with a token of POST /v1/tokens or the line of \
+                `admin_token` in the cloud's data directory, or connect with an enrolled robot's \
+                certificate where robots may";
     ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message, hint)
 }
 
-/// Compares without a branch on the content: how long it takes says nothing.
-fn same(one: &Digest, other: &Digest) -> bool {
-    let difference = one
-        .as_bytes()
-        .iter()
-        .zip(other.as_bytes())
-        .fold(0, |difference, (a, b)| difference | (a ^ b));
-    std::hint::black_box(difference) == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digests_are_the_same_only_when_every_bit_is() {
-        let one = Digest::of(b"token");
-        assert!(same(&one, &one));
-        for bit in 0..256 {
-            let mut bytes = *one.as_bytes();
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(!same(&one, &Digest::from_bytes(bytes)));
-        }
-    }
+fn ended(code: &'static str, message: String) -> ApiError {
+    let hint = "ask for another: `nooterra-cloud token create`, or POST /v1/tokens";
+    ApiError::new(StatusCode::UNAUTHORIZED, code, message, hint)
 }

@@ -6,6 +6,7 @@
 //! not kept: sent again, the request is judged anew. `If-Match` names the state that the sender
 //! saw, by the `ETag` of an earlier answer.
 
+use super::auth::Caller;
 use super::error::ApiError;
 use crate::store::answers::{self, Kept};
 use crate::store::{Connection, StoreError};
@@ -74,6 +75,12 @@ async fn read(request: Request) -> Result<Request, ApiError> {
         let message = format!("an Idempotency-Key has 1 to {MAX_KEY} visible ASCII characters");
         ApiError::bad("bad_idempotency_key", message, "a fresh UUID for each request will do")
     })?;
+    // Of whoever holds a token of their own: what one was answered is nothing to another.
+    let of = parts.extensions.get::<Caller>().and_then(|caller| caller.grant.as_ref());
+    let key = match of {
+        Some(grant) => format!("{}/{}/{key}", grant.tenant, grant.principal),
+        None => key,
+    };
     let body = axum::body::to_bytes(body, super::MAX_BODY_BYTES).await.map_err(|_| {
         let message = "the request body is larger than this path takes";
         let hint = "send less in one request";

@@ -1,6 +1,6 @@
 //! Commands to robots, and what became of them.
 
-use super::auth::Admin;
+use super::auth::{Admin, Caller};
 use super::call::{Answer, Call};
 use super::error::{ApiError, Problem};
 use super::extract::{Body, command_id};
@@ -39,8 +39,9 @@ pub(crate) struct CommandRequest {
     /// What to ask, such as `{"type":"emergency_stop","reason":"…"}`.
     #[schema(value_type = Object)]
     ask: Ask,
-    /// In whose name, for the robot's rules of who may ask for what; the cloud itself unless
-    /// given. Whoever holds the token vouches for it.
+    /// In whose name, for the robot's rules of who may ask for what; the token's
+    /// principal unless given, the cloud itself for the bootstrap token. Only the bootstrap token
+    /// may name another, and vouches for it.
     #[schema(value_type = Option<String>)]
     operator: Option<ActorId>,
     /// Void after so many milliseconds; 30000 unless given.
@@ -91,7 +92,7 @@ pub(crate) struct CommandList {
     responses((status = 202, description = "signed; sent now, or when the robot connects in time", body = CommandJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn send(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     Path(id): Path<String>,
     call: Call,
@@ -100,6 +101,7 @@ pub(crate) async fn send(
     let robot = load(&core, &id).await?.id;
     let CommandRequest { ask, operator, ttl_ms } = request;
     fit(&ask)?;
+    let operator = caller.speaks_for(operator)?;
     let ttl = Duration::from_millis(ttl_ms.unwrap_or(TTL_MS));
     let (server, now) = (core.server.clone(), core.clock.wall());
     let answer = core

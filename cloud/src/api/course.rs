@@ -1,12 +1,13 @@
 //! Jobs on their way: held and let go on, scheduled anew, let in, no longer let in.
 
-use super::auth::Admin;
+use super::auth::{Admin, Caller};
 use super::call::{Answer, Call};
 use super::error::{ApiError, Problem};
 use super::extract::{Body, OptionalBody, job_id};
 use super::jobs::{JobJson, TTL, change, reason};
 use crate::core::Core;
-use crate::jobs::load;
+use crate::jobs::{JobError, load};
+use crate::store::tenants;
 use axum::extract::{Path, State};
 use nooterra_protocol::access::{AccessMethod, AccessPlan, AccessScope};
 use nooterra_protocol::ids::{ActorId, RobotId};
@@ -109,7 +110,7 @@ pub(crate) async fn resume(
     responses((status = 200, description = "the job, BOOKED", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn reschedule(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     call: Call,
     Path(id): Path<String>,
@@ -118,6 +119,13 @@ pub(crate) async fn reschedule(
     let id = job_id(&id)?;
     let RescheduleRequest { reason: said, robot } = request;
     let said = reason(said, "scheduled anew by the operator")?;
+    if let (Some(tenant), Some(robot)) = (caller.tenant().cloned(), robot.clone()) {
+        let named = robot.clone();
+        // Another tenant's robot does not exist.
+        if !core.store.read(move |tx| tenants::has_robot(tx, &tenant, &named)).await? {
+            return Err(JobError::UnknownRobot(robot).into());
+        }
+    }
     change(&core, call, id, move |server, tx, id| server.reschedule(tx, id, robot, &said, TTL))
         .await
 }
@@ -130,15 +138,16 @@ pub(crate) async fn reschedule(
     responses((status = 200, description = "the job with its plan", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn issue_access(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     call: Call,
     Path(id): Path<String>,
     Body(request): Body<AccessRequest>,
 ) -> Result<Answer, ApiError> {
     let id = job_id(&id)?;
+    let requested_by = caller.speaks_for(request.requested_by)?;
     change(&core, call, id, move |server, tx, id| {
-        let requested_by = match request.requested_by {
+        let requested_by = match requested_by {
             Some(requested_by) => requested_by,
             None => load(tx, id)?.requester,
         };

@@ -1,14 +1,14 @@
 //! How a robot gets its certificate.
 
-use super::auth::{Admin, Robot, revoked};
+use super::auth::{Caller, Robot, revoked};
 use super::error::{ApiError, Problem};
 use super::extract::{Body, robot_id};
 use crate::ca::{Issued, Request};
 use crate::core::Core;
 use crate::jobs::JobError;
 use crate::store::robots::{self, ClaimRefused};
-use crate::store::standings;
 use crate::store::{Connection, News};
+use crate::store::{standings, tenants};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -97,7 +97,7 @@ pub(crate) struct Enrolment {
     responses((status = 201, description = "the code; it is shown once", body = ClaimCode), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn claim_code(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     Body(request): Body<ClaimCodeRequest>,
 ) -> Result<(StatusCode, Json<ClaimCode>), ApiError> {
@@ -120,10 +120,28 @@ pub(crate) async fn claim_code(
     let hash = Digest::of(secret.as_bytes());
     let expires_at = core.clock.wall().plus(lifetime);
     let id = robot.clone();
-    core.store.write(move |tx| robots::add_claim_code(tx, &hash, &id, expires_at)).await?;
+    core.store
+        .write::<_, ApiError, _>(move |tx| {
+            // The bootstrap token claims a robot again for whose it is.
+            let enrolled = tenants::of_robot(tx, &id)?;
+            let tenant = match (enrolled, caller.tenant()) {
+                (Some(of), Some(own)) if of != *own => return Err(taken(&id)),
+                (Some(of), _) => of,
+                (None, own) => own.cloned().unwrap_or_default(),
+            };
+            robots::add_claim_code(tx, &hash, &id, expires_at)?;
+            Ok(tenants::claim(tx, &hash, &tenant)?)
+        })
+        .await?;
     tracing::info!(%robot, "claim code made");
     let code = format!("{PREFIX}.{secret}.{}", core.ca.fingerprint());
     Ok((StatusCode::CREATED, Json(ClaimCode { code, expires_at, robot })))
+}
+
+/// Names are of one fleet for all tenants: a topic and a certificate hold nothing else.
+fn taken(robot: &RobotId) -> ApiError {
+    let message = format!("the id {robot} is not free");
+    ApiError::new(StatusCode::CONFLICT, "robot_id_taken", message, "choose another id")
 }
 
 /// Enrols a robot: its key is certified, and becomes its device key.
@@ -147,9 +165,15 @@ pub(crate) async fn enrol(
             if standings::is_revoked(tx, csr.key())? {
                 return Err(revoked());
             }
+            // Of two tenants that claimed one id, the first to enrol has it.
+            let tenant = tenants::of_claim(tx, &secret)?;
+            if tenants::of_robot(tx, &robot)?.is_some_and(|of| of != tenant) {
+                return Err(taken(&robot));
+            }
             let before = robots::find(tx, &robot)?;
             let replaced = before.is_some_and(|before| before.device_key != *csr.key());
             robots::enrol(tx, &robot, csr.key(), now)?;
+            tenants::give(tx, &robot, &tenant)?;
             if replaced {
                 robots::end_connections(tx, &robot, News::Enrolled)?;
             }

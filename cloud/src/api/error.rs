@@ -1,12 +1,13 @@
 //! Refusals and failures as clients see them.
 
+use crate::access::Scope;
 use crate::ca::CaError;
 use crate::commands::CommandError;
 use crate::jobs::JobError;
 use crate::standing::{Barred, Standing};
 use crate::store::StoreError;
 use axum::Json;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -18,8 +19,13 @@ pub(crate) struct ApiError {
     code: &'static str,
     hint: String,
     message: String,
+    scope: Option<Scope>,
     status: StatusCode,
 }
+
+/// The code of a refusal, beside its answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Code(pub(crate) &'static str);
 
 /// The body of every answer from 400 on: problem details (RFC 9457).
 #[derive(Serialize, ToSchema)]
@@ -30,6 +36,9 @@ pub(crate) struct Problem {
     detail: String,
     /// What to do; for people.
     hint: String,
+    /// The scope that the token lacks, such as `robots:write`; with `scope_missing` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
     /// The status of the answer.
     status: u16,
     /// What the status is called.
@@ -46,7 +55,7 @@ impl ApiError {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Self { code, hint: hint.into(), message: message.into(), status }
+        Self { code, hint: hint.into(), message: message.into(), scope: None, status }
     }
 
     /// 400.
@@ -65,6 +74,14 @@ impl ApiError {
         hint: impl Into<String>,
     ) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, message, hint)
+    }
+
+    /// 403, for a token that does not give what the route needs.
+    pub(crate) fn lacks_scope(scope: Scope, message: String) -> Self {
+        let hint = "ask for a token with that family and a role that gives the right: viewer read, \
+                    operator write, admin manage";
+        let status = StatusCode::FORBIDDEN;
+        Self { scope: Some(scope), ..Self::new(status, "scope_missing", message, hint) }
     }
 
     /// 422.
@@ -101,17 +118,30 @@ pub(crate) async fn not_found_route(uri: Uri) -> ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Self { code, hint, message, status } = self;
+        let Self { code, hint, message, scope, status } = self;
         let problem = Problem {
             code,
             detail: message,
             hint,
+            scope: scope.map(|scope| scope.to_string()),
             status: status.as_u16(),
             title: status.canonical_reason().unwrap_or("error"),
             kind: format!("urn:nooterra:problem:{code}"),
         };
         let media_type = [(CONTENT_TYPE, "application/problem+json")];
-        (status, media_type, Json(problem)).into_response()
+        let mut response = (status, media_type, Json(problem)).into_response();
+        response.extensions_mut().insert(Code(code));
+        // RFC 6750 §3.
+        let challenge = match scope {
+            Some(scope) => format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\""),
+            None => "Bearer".to_owned(),
+        };
+        if (scope.is_some() || status == StatusCode::UNAUTHORIZED)
+            && let Ok(challenge) = challenge.parse()
+        {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        response
     }
 }
 

@@ -3,11 +3,12 @@
 //! A follower holds one number, the position of the last event that it has dealt with. It is
 //! never pushed more than it reads: whoever is slow reads pages from the store, later.
 
-use super::auth::Admin;
+use super::auth::Caller;
 use super::error::{ApiError, Problem};
 use super::extract::Params;
 use super::json::EventJson;
 use super::serve::Stopping;
+use crate::access::Tenant;
 use crate::core::Core;
 use crate::store::jobs;
 use axum::extract::State;
@@ -66,13 +67,13 @@ pub(crate) struct FeedPage {
     responses((status = 200, description = "the events", body = FeedPage), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn list(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     Params(query): Params<FeedQuery>,
 ) -> Result<Json<FeedPage>, ApiError> {
     let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
     let after = query.after;
-    let events = page(&core, query, limit).await?;
+    let events = page(&core, query, limit, caller.tenant().cloned()).await?;
     let next = events.last().map_or(after, |event| event.position);
     Ok(Json(FeedPage { events, next }))
 }
@@ -86,7 +87,7 @@ pub(crate) async fn list(
     responses((status = 200, description = "the events, without an end", body = String, content_type = "text/event-stream"), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn follow(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     Extension(Stopping(stop)): Extension<Stopping>,
     headers: HeaderMap,
@@ -94,7 +95,7 @@ pub(crate) async fn follow(
 ) -> Result<Sse<impl Stream<Item = Result<Event, axum::Error>>>, ApiError> {
     query.after = last_event_id(&headers)?.unwrap_or(query.after);
     let commits = core.store.commits();
-    let follower = Follower { ahead: VecDeque::new(), commits, core, query, stop };
+    let follower = Follower { ahead: VecDeque::new(), caller, commits, core, query, stop };
     let events = unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
         let id = event.position.to_string();
@@ -117,6 +118,7 @@ pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, ApiError
 /// One connection that follows.
 struct Follower {
     ahead: VecDeque<EventJson>,
+    caller: Caller,
     commits: watch::Receiver<u64>,
     core: Arc<Core>,
     query: FeedQuery,
@@ -134,7 +136,8 @@ impl Follower {
             }
             // First, so that what is committed from here on is noticed.
             self.commits.borrow_and_update();
-            match page(&self.core, self.query.clone(), AHEAD).await {
+            let tenant = self.caller.tenant().cloned();
+            match page(&self.core, self.query.clone(), AHEAD, tenant).await {
                 Ok(page) if !page.is_empty() => self.ahead.extend(page),
                 Ok(_) => {
                     tokio::select! {
@@ -148,9 +151,14 @@ impl Follower {
     }
 }
 
-async fn page(core: &Core, query: FeedQuery, limit: u32) -> Result<Vec<EventJson>, ApiError> {
+async fn page(
+    core: &Core,
+    query: FeedQuery,
+    limit: u32,
+    tenant: Option<Tenant>,
+) -> Result<Vec<EventJson>, ApiError> {
     let FeedQuery { after, kind, stream, .. } = query;
-    let filter = jobs::Feed { after, kind, limit, stream };
+    let filter = jobs::Feed { after, kind, limit, stream, tenant };
     let rows = core.store.read(move |tx| jobs::feed(tx, &filter)).await?;
     rows.into_iter().map(EventJson::new).collect()
 }

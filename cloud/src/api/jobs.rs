@@ -1,6 +1,6 @@
 //! Jobs: made, quoted, booked, dispatched, cancelled, watched.
 
-use super::auth::Admin;
+use super::auth::{Admin, Caller};
 use super::call::{self, Answer, Call};
 use super::error::{ApiError, Problem};
 use super::extract::{Body, OptionalBody, Params, job_id};
@@ -13,6 +13,7 @@ use crate::jobs::{JobError, Server};
 use crate::skill_registry::OF_RING;
 use crate::store::Connection;
 use crate::store::jobs::{self, JobRow};
+use crate::store::tenants;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -176,13 +177,13 @@ pub(crate) struct JobQuery {
     responses((status = 201, description = "the job, CREATED", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn create(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     call: Call,
     Body(request): Body<JobRequest>,
 ) -> Result<Answer, ApiError> {
     let JobRequest { plan, requester, robot } = request;
-    let requester = match requester {
+    let requester = match caller.speaks_for(requester)? {
         Some(requester) => requester,
         None => {
             ActorId::new("requester").map_err(|e| crate::store::StoreError::damaged("a name", e))?
@@ -190,9 +191,31 @@ pub(crate) async fn create(
     };
     let server = core.server.clone();
     answer(&core, call, StatusCode::CREATED, move |_, tx| {
+        of_one_tenant(tx, &caller, &robot, &plan)?;
         server.create(tx, &robot, &plan, &requester).map_err(ApiError::from)
     })
     .await
+}
+
+/// For a caller of one tenant, what is another's does not exist.
+fn of_one_tenant(
+    tx: &Connection,
+    caller: &Caller,
+    robot: &RobotId,
+    plan: &Plan,
+) -> Result<(), ApiError> {
+    let Some(tenant) = caller.tenant() else { return Ok(()) };
+    if !tenants::has_robot(tx, tenant, robot)? {
+        return Err(JobError::UnknownRobot(robot.clone()).into());
+    }
+    for step in &plan.steps {
+        let bundle = &step.skill.bundle;
+        if !tenants::has_skill(tx, tenant, bundle)? {
+            let message = format!("step {}: no skill with bundle {bundle} is published", step.id);
+            return Err(JobError::Skill(message).into());
+        }
+    }
+    Ok(())
 }
 
 /// The jobs, newest first, in pages.
@@ -202,13 +225,14 @@ pub(crate) async fn create(
     responses((status = 200, description = "the jobs", body = JobList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn list(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     Params(query): Params<JobQuery>,
 ) -> Result<Json<JobList>, ApiError> {
     let limit = query.limit.unwrap_or(JOBS).clamp(1, MAX_JOBS);
     let before = query.after.unwrap_or(i64::MAX);
-    let rows = core.store.read(move |tx| jobs::newest(tx, before, limit)).await?;
+    let newest = move |tx: &Connection| jobs::newest(tx, caller.tenant(), before, limit);
+    let rows = core.store.read(newest).await?;
     let full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
     let next = rows.last().filter(|_| full).map(|(number, _)| *number);
     Ok(Json(JobList { jobs: rows.into_iter().map(|(_, row)| job(row)).collect(), next }))

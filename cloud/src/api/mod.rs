@@ -39,8 +39,14 @@
 //! `command_received` or `command_refused` names it, or it expires.
 //!
 //! # Who may call
-//! *admin*: `Authorization: Bearer {token}`, the token being the one line of `admin_token` in
-//! the data directory. *robot*: the TLS client certificate. *code*: a claim code in the body.
+//! *token*: `Authorization: Bearer {token}`, with a token of `POST /v1/tokens` that gives the
+//! scope which the route needs, or with the bootstrap token, the one line of `admin_token` in the
+//! data directory, which gives all of them. *robot*: the TLS client certificate. *code*: a claim
+//! code in the body. `crate::access` has the table of routes and scopes, the OpenAPI document
+//! repeats it as each operation's `security`, and `docs/api-access.md` tells the rest: 401
+//! `unauthorized`, `token_expired`, `token_revoked`; 403 `scope_missing` (with `scope`),
+//! `all_tenants_only`, `beyond_own_token`, `not_your_name`; 429 `rate_limited`. Below, *admin*
+//! is a token that gives the route's scope.
 //!
 //! # Conventions
 //! Request and response bodies are JSON; unknown request keys are refused. Times (`…_at`,
@@ -184,11 +190,29 @@
 //! GET  /v1/events/stream        admin  the same without `limit`, or `Last-Event-ID: POSITION`
 //!                                        -> 200 text/event-stream: id = position, event = type,
 //!                                           data = Event; goes on until either side ends it
+//!
+//! POST /v1/tokens               admin  {"families","principal","role","tenant"?,"ttl_s"?}
+//!                                        -> 201 {"made":Token,"token"}
+//! GET  /v1/tokens               admin  ?after=CURSOR&limit=N(<=1000, 1000)
+//!                                        -> 200 {"tokens":[Token],"next":CURSOR|null}
+//! POST /v1/tokens/{id}/revoke   admin    -> 200 Token    and all that were made with it
+//! GET  /v1/audit                admin  ?after=N&limit=N(<=1000, 200)&principal=P&outcome=O
+//!                                        &request_id=R -> 200 {"entries":[AuditEntry],"next":N}
+//!
+//! POST /v1/webhooks             admin  {"url","types"?,"after"?} -> 201 {"made":Webhook,"secret"}
+//! GET  /v1/webhooks             admin    -> 200 {"webhooks":[Webhook]}
+//! POST /v1/webhooks/{id}/end    admin    -> 200 Webhook
+//! GET  /v1/webhooks/{id}/dead-letters
+//!                               admin  ?after=POSITION&limit=N(<=1000, 1000)
+//!                                        -> 200 {"dead_letters":[DeadLetter],"next":P|null}
+//! POST /v1/webhooks/{id}/redeliver
+//!                               admin  {"position"?} or no body  -> 200 {"waiting"}
 //! ```
 //! `/` and `/console/...` are the console, a page for people: `docs/console.md`.
 //!
 //! A command to an offline robot is kept and sent when it connects, until it expires.
 
+mod audit;
 mod auth;
 mod call;
 mod commands;
@@ -197,6 +221,7 @@ mod enrol;
 mod error;
 mod extract;
 mod feed;
+mod guard;
 mod jobs;
 mod json;
 mod live;
@@ -210,8 +235,11 @@ mod skill_list;
 mod skill_trust;
 mod skills;
 mod standing;
+mod tokens;
+mod webhooks;
 
 pub(crate) use error::not_found_route as not_found;
+pub(crate) use json::EventJson;
 pub(crate) use json::unverified;
 pub(crate) use observe::Figures;
 pub(crate) use serve::serve;
@@ -223,6 +251,7 @@ use axum::http::{HeaderMap, Method, Uri};
 use axum::{Extension, Json, Router, middleware};
 use error::{ApiError, not_found_route};
 use extract::BodyLimit;
+use guard::Gate;
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -248,6 +277,7 @@ pub fn openapi_json() -> Result<String, serde_json::Error> {
 /// The whole API over `core`.
 pub(crate) fn router(core: Arc<Core>) -> Router {
     let (router, paths) = routes().split_for_parts();
+    let gate = Gate::new(core.clone(), &paths);
     let document = Arc::new(document(paths));
     let serve_document = move || {
         let document = document.clone();
@@ -260,6 +290,7 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         .method_not_allowed_fallback(async |method: Method, uri: Uri, _: HeaderMap| {
             ApiError::method_not_allowed(&method, uri.path())
         })
+        .layer(middleware::from_fn_with_state(gate, guard::guard))
         .layer(middleware::from_fn(serve::within_time))
         .layer(middleware::from_fn_with_state(core.clone(), observe::each))
         .with_state(core)
@@ -330,6 +361,13 @@ fn routes() -> OpenApiRouter<Arc<Core>> {
         .routes(routes!(jobs::events))
         .routes(routes!(feed::list))
         .routes(routes!(feed::follow))
+        .routes(routes!(audit::list))
+        .routes(routes!(tokens::create, tokens::list))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(webhooks::create, webhooks::list))
+        .routes(routes!(webhooks::end))
+        .routes(routes!(webhooks::dead_letters))
+        .routes(routes!(webhooks::redeliver))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(Extension(BodyLimit(MAX_BODY_BYTES)))
         .merge(skills)
@@ -342,7 +380,7 @@ fn document(paths: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
         fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
             let components = document.components.get_or_insert_default();
             let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
-            components.add_security_scheme("admin", SecurityScheme::Http(bearer));
+            components.add_security_scheme("token", SecurityScheme::Http(bearer));
             let mutual = SecurityScheme::MutualTls {
                 deprecated: None,
                 description: Some("the robot's certificate".to_owned()),
@@ -360,6 +398,7 @@ fn document(paths: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
         .description(Some("Robots, skills, jobs and signed commands."));
     let mut document = OpenApiBuilder::from(Base::openapi()).info(info.build()).build();
     document.merge(paths);
+    guard::document(&mut document);
     document
 }
 

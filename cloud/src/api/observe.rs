@@ -120,8 +120,16 @@ pub(crate) async fn metrics(_: Admin, State(core): State<Arc<Core>>) -> Result<R
     Ok(([(CONTENT_TYPE, media_type)], text).into_response())
 }
 
+/// What a request is called, in its answer, in the log and in the audit trail.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) HeaderValue);
+
 /// Names, counts and times each request.
-pub(crate) async fn each(State(core): State<Arc<Core>>, request: Request, next: Next) -> Response {
+pub(crate) async fn each(
+    State(core): State<Arc<Core>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let method = request.method().as_str().to_owned();
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
@@ -130,6 +138,7 @@ pub(crate) async fn each(State(core): State<Arc<Core>>, request: Request, next: 
         (1..=MAX_REQUEST_ID).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
     });
     let id = id.cloned().unwrap_or_else(fresh);
+    request.extensions_mut().insert(RequestId(id.clone()));
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
     let mut response = next.run(request).instrument(span).await;
     response.headers_mut().insert(&REQUEST_ID, id);

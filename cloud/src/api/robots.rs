@@ -1,6 +1,6 @@
 //! Robots and what their journals say.
 
-use super::auth::Admin;
+use super::auth::{Admin, Caller};
 use super::error::{ApiError, Problem};
 use super::extract::{Params, robot_id};
 use super::json::{EventJson, RecordJson};
@@ -124,14 +124,18 @@ pub(crate) struct EventList {
     responses((status = 200, description = "the robots", body = RobotList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn list(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     Params(query): Params<RobotQuery>,
 ) -> Result<Json<RobotList>, ApiError> {
     let limit = query.limit.unwrap_or(ROBOTS).clamp(1, ROBOTS);
     let after = query.after.unwrap_or_default();
     let page = move |tx: &Connection| {
-        Ok((robots::page(tx, &after, limit)?, standings::all(tx)?, tx.processes()?))
+        Ok((
+            robots::page(tx, caller.tenant(), &after, limit)?,
+            standings::all(tx)?,
+            tx.processes()?,
+        ))
     };
     let (rows, mut standings, live) = core.store.read::<_, StoreError, _>(page).await?;
     let full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);

@@ -10,6 +10,7 @@ use nooterra_protocol::ids::SkillId;
 use nooterra_protocol::skill::{SkillManifest, Tier};
 use nooterra_protocol::time::WallMillis;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use utoipa::{IntoParams, ToSchema};
 
 /// Versions in one page, unless asked otherwise.
@@ -145,7 +146,12 @@ impl Wanted {
     }
 
     /// The page that it asks for.
-    pub(super) fn page(&self, tx: &Connection, now: WallMillis) -> Result<SkillList, StoreError> {
+    pub(super) fn page(
+        &self,
+        tx: &Connection,
+        now: WallMillis,
+        own: Option<&HashSet<Digest>>,
+    ) -> Result<SkillList, StoreError> {
         let (mut after, mut skills, mut next) = (self.after, Vec::new(), None);
         'pages: loop {
             let id = self.query.id.as_deref();
@@ -154,6 +160,9 @@ impl Wanted {
             let end = (last.published_at, last.digest);
             for row in rows {
                 let place = (row.published_at, row.digest);
+                if own.is_some_and(|own| !own.contains(&row.digest)) {
+                    continue;
+                }
                 let skill = SkillJson::of(tx, row, now)?;
                 if !self.takes(&skill) {
                     continue;

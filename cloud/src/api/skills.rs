@@ -4,7 +4,7 @@
 //! bundle, whose it is and who vouches for its tier, is in `skill_registry`; a robot trusts none
 //! of it, only the signature, by keys that its owner configured.
 
-use super::auth::{Admin, AdminOrRobot, Robot};
+use super::auth::{Admin, AdminOrRobot, Caller, Robot, Within};
 use super::error::{ApiError, Problem};
 use super::extract::{Body, Params, bundle_digest};
 use super::registry::reason;
@@ -14,11 +14,11 @@ use crate::jobs::JobError;
 use crate::skill_registry::give;
 use crate::skill_registry::publish::{self, Entering, PublishError};
 use crate::skill_registry::revoke::Running;
-use crate::store::{StoreError, registry, skills};
+use crate::store::{Connection, StoreError, registry, skills, tenants};
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::IntoResponse;
 use base64::Engine as _;
@@ -120,7 +120,7 @@ enum BundleError {
     ),
 )]
 pub(crate) async fn publish(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     Body(request): Body<SkillRequest>,
 ) -> Result<(StatusCode, Json<Published>), ApiError> {
@@ -162,10 +162,11 @@ pub(crate) async fn publish(
     let added = core
         .store
         .write::<_, PublishError, _>(move |tx| {
-            if publish::admit(tx, (&digest, &manifest), proof.as_ref())? {
-                return Ok(false);
+            if !publish::admit(tx, (&digest, &manifest), proof.as_ref())? {
+                skills::add(tx, &digest, &manifest, &signature, &bundle, now)?;
             }
-            Ok(skills::add(tx, &digest, &manifest, &signature, &bundle, now)?)
+            let tenant = caller.tenant().cloned().unwrap_or_default();
+            Ok(tenants::publish(tx, &tenant, &digest, &signature)?)
         })
         .await?;
     tracing::info!(skill = %published.id, version = published.version, %digest, added, "published");
@@ -180,13 +181,17 @@ pub(crate) async fn publish(
 )]
 pub(crate) async fn list(
     _: AdminOrRobot,
+    Within(tenant): Within,
     State(core): State<Arc<Core>>,
     Params(query): Params<SkillQuery>,
 ) -> Result<Json<SkillList>, ApiError> {
     let wanted = Wanted::new(query)?;
     let now = core.clock.wall();
-    let list = core.store.read::<_, StoreError, _>(move |tx| wanted.page(tx, now)).await?;
-    Ok(Json(list))
+    let page = move |tx: &Connection| {
+        let own = tenant.map(|tenant| tenants::skills(tx, &tenant)).transpose()?;
+        wanted.page(tx, now, own.as_ref())
+    };
+    Ok(Json(core.store.read::<_, StoreError, _>(page).await?))
 }
 
 /// One version.
@@ -251,12 +256,12 @@ async fn shown(core: &Core, digest: &str) -> Result<SkillJson, ApiError> {
     ),
 )]
 pub(crate) async fn bundle(
-    caller: Caller,
+    asking: Asking,
     State(core): State<Arc<Core>>,
     Path(digest): Path<String>,
 ) -> Result<impl IntoResponse, ApiError> {
     let wanted = bundle_digest(&digest)?;
-    if let Caller(Some(robot)) = caller {
+    if let Asking(Some(robot)) = asking {
         let now = core.clock.wall();
         core.store.read(move |tx| give::may_fetch(tx, &robot, &wanted, now)).await?;
     }
@@ -274,22 +279,27 @@ pub(crate) async fn bundle(
 )]
 pub(crate) async fn signature(
     _: AdminOrRobot,
+    Within(tenant): Within,
     State(core): State<Arc<Core>>,
     Path(digest): Path<String>,
 ) -> Result<String, ApiError> {
     let wanted = bundle_digest(&digest)?;
-    let signature = core.store.read(move |tx| skills::signature(tx, &wanted)).await?;
+    let signature = move |tx: &Connection| {
+        let own = tenant.map(|tenant| tenants::signature(tx, &tenant, &wanted)).transpose()?;
+        own.flatten().map_or_else(|| skills::signature(tx, &wanted), |own| Ok(Some(own)))
+    };
+    let signature = core.store.read(signature).await?;
     signature.ok_or_else(|| missing(&digest))
 }
 
-/// Who asks for a bundle: a robot, or the administrator, who gets every one.
-pub(crate) struct Caller(Option<RobotId>);
+/// Who asks for a bundle: a robot, or the holder of a token.
+pub(crate) struct Asking(Option<RobotId>);
 
-impl FromRequestParts<Arc<Core>> for Caller {
+impl FromRequestParts<Arc<Core>> for Asking {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, core: &Arc<Core>) -> Result<Self, ApiError> {
-        if parts.headers.contains_key(AUTHORIZATION) {
-            return AdminOrRobot::from_request_parts(parts, core).await.map(|_| Self(None));
+        if parts.extensions.get::<Caller>().is_some() {
+            return Ok(Self(None));
         }
         Robot::from_request_parts(parts, core).await.map(|robot| Self(Some(robot.id)))
     }

@@ -9,6 +9,8 @@ mod robot;
 mod rollout;
 mod show;
 mod skill;
+mod token;
+mod webhook;
 
 use clap::{Args, Subcommand};
 use client::{Client, ClientError, Connection};
@@ -19,6 +21,8 @@ use std::process::ExitCode;
 /// What is asked of a cloud.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Who changed what through the API, and what was refused to whom; oldest first.
+    Audit(token::Audit),
     /// Make a claim code, with which one robot can be enrolled once.
     ///
     /// Prints the code alone, for `nooterra-agent enroll --code -`.
@@ -35,6 +39,10 @@ pub(crate) enum Command {
     Rollout(With<rollout::Command>),
     /// Publish skills, list and revoke them, and say who may.
     Skill(With<skill::Command>),
+    /// Make tokens of the API, list them, revoke them.
+    Token(With<token::Command>),
+    /// Have events told to an address, see what could not be told, send it anew.
+    Webhook(With<webhook::Command>),
 }
 
 /// What is asked, and of which cloud.
@@ -92,6 +100,7 @@ enum Outcome {
 /// Runs a command; what it prints is all that it does here.
 pub(crate) fn run(command: Command) -> ExitCode {
     let outcome = match command {
+        Command::Audit(audit) => on(&audit.connection.clone(), |cloud| token::audit(cloud, &audit)),
         Command::Claim(claim) => on(&claim.connection.clone(), |cloud| cloud.claim(&claim)),
         Command::Event(With { connection, command }) => {
             on(&connection, |cloud| cloud.event(command))
@@ -110,6 +119,12 @@ pub(crate) fn run(command: Command) -> ExitCode {
         }
         Command::Skill(With { connection, command }) => {
             on(&connection, |cloud| skill::run(cloud, command))
+        }
+        Command::Token(With { connection, command }) => {
+            on(&connection, |cloud| token::run(cloud, command))
+        }
+        Command::Webhook(With { connection, command }) => {
+            on(&connection, |cloud| webhook::run(cloud, command))
         }
     };
     match outcome {

@@ -1,6 +1,7 @@
 //! Jobs as projected from their streams, and the streams themselves.
 
-use super::{Connection, OptionalExtension as _, Row, StoreError, digest, typed};
+use super::{Connection, OptionalExtension as _, Row, StoreError, digest, tenants, typed};
+use crate::access::Tenant;
 use crate::care::Care;
 use crate::guard::Guard;
 use nooterra_protocol::codec::Digest;
@@ -83,15 +84,23 @@ pub(crate) fn find(tx: &Connection, id: &JobId) -> Result<Option<JobRow>, StoreE
     statement.query_row([id.as_str()], job).optional()
 }
 
-/// The newest jobs first, each with its number; only those before the job of number `before`.
+/// The newest jobs first, each with its number; only those before the job of number `before`,
+/// and of one tenant where it is given.
 pub(crate) fn newest(
     tx: &Connection,
+    tenant: Option<&Tenant>,
     before: i64,
     limit: u32,
 ) -> Result<Vec<(i64, JobRow)>, StoreError> {
-    let sql = format!("SELECT {COLUMNS}, n FROM {TABLES} WHERE n < ?1 ORDER BY n DESC LIMIT ?2");
+    let sql = format!(
+        "SELECT {COLUMNS}, n FROM {TABLES}
+         WHERE n < ?1 AND (?2 = '' OR robot IN (SELECT id FROM robots WHERE tenant = ?2))
+         ORDER BY n DESC LIMIT ?3"
+    );
     let mut statement = tx.prepare_cached(&sql)?;
-    statement.query_map((before, limit), |row| Ok((row.get(13)?, job(row)?)))?.collect()
+    statement
+        .query_map((before, tenants::name(tenant), limit), |row| Ok((row.get(13)?, job(row)?)))?
+        .collect()
 }
 
 /// Every job that has a stream.
@@ -272,6 +281,8 @@ pub(crate) struct Feed {
     pub(crate) kind: Option<String>,
     pub(crate) limit: u32,
     pub(crate) stream: Option<String>,
+    /// Of one tenant only, where it is given.
+    pub(crate) tenant: Option<Tenant>,
 }
 
 /// Facts of all streams by position.
@@ -279,11 +290,14 @@ pub(crate) fn feed(tx: &Connection, wanted: &Feed) -> Result<Vec<FactRow>, Store
     let sql = format!(
         "SELECT {FACT} FROM facts
          WHERE position > ?1 AND (stream = ?2 OR ?2 IS NULL) AND (kind = ?3 OR ?3 IS NULL)
-         ORDER BY position LIMIT ?4"
+             AND {}
+         ORDER BY position LIMIT ?4",
+        tenants::OF_STREAM
     );
     let mut statement = tx.prepare_cached(&sql)?;
-    let Feed { after, kind, limit, stream } = wanted;
-    let rows = statement.query_map((after, stream, kind, limit), fact)?;
+    let Feed { after, kind, limit, stream, tenant } = wanted;
+    let tenant = tenants::name(tenant.as_ref());
+    let rows = statement.query_map((after, stream, kind, limit, tenant), fact)?;
     rows.collect::<Result<_, _>>()
 }
 

@@ -7,6 +7,7 @@
 //! one function, and what was not committed did not happen.
 
 pub(crate) mod answers;
+pub(crate) mod audit;
 pub(crate) mod commands;
 pub(crate) mod copy;
 pub(crate) mod jobs;
@@ -19,7 +20,10 @@ pub(crate) mod rollouts;
 pub(crate) mod skill_trust;
 pub(crate) mod skills;
 pub(crate) mod standings;
+pub(crate) mod tenants;
+pub(crate) mod tokens;
 pub(crate) mod watched;
+pub(crate) mod webhooks;
 
 mod encrypted;
 mod listener;
@@ -254,11 +258,19 @@ impl Store {
         W: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     {
         let (tell, told) = oneshot::channel();
+        let call = audit::current();
         let work = move |tx: Result<&Connection, StoreError>| {
-            let result = tx.map_err(E::from).and_then(work);
+            let result = tx.map_err(E::from).and_then(|tx| {
+                let done = work(tx)?;
+                call.as_ref().map_or(Ok(()), |call| call.begin(tx))?;
+                Ok(done)
+            });
             let keep = result.is_ok();
             // Who no longer waits is not told; what was committed stays.
             let tell = move |committed: Result<(), StoreError>| {
+                if let Some(call) = call {
+                    call.ended(keep && committed.is_ok());
+                }
                 let _ = tell.send(committed.map_err(E::from).and(result));
             };
             Done { keep, tell: Box::new(tell) }

@@ -30,9 +30,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where [`DIALECT`] does not do: the place of a migration in SQLite's list, and what it says here.
-const MIGRATIONS: &[(usize, &str)] =
-    &[(1, include_str!("migrations/postgres/0002_positions_and_answers.sql"))];
+/// Where [`DIALECT`] does not do: a migration of SQLite's list, and what it says here.
+const MIGRATIONS: &[(&str, &str)] = &[
+    (
+        include_str!("migrations/0002_positions_and_answers.sql"),
+        include_str!("migrations/postgres/0002_positions_and_answers.sql"),
+    ),
+    (
+        include_str!("migrations/0020_access.sql"),
+        include_str!("migrations/postgres/0020_access.sql"),
+    ),
+];
 
 /// How a migration is read here. The order of texts is that of their bytes, as in SQLite.
 const DIALECT: &[(&str, &str)] = &[
@@ -152,8 +160,8 @@ impl Server {
         if found > known {
             return Err(StoreError::TooNew { found, known });
         }
-        for (at, sql) in sqlite::MIGRATIONS.iter().enumerate().skip(found) {
-            let own = MIGRATIONS.iter().find(|(of, _)| *of == at);
+        for sql in sqlite::MIGRATIONS.iter().skip(found) {
+            let own = MIGRATIONS.iter().find(|(of, _)| of == sql);
             tx.batch_execute(&dialect(own.map_or(*sql, |(_, sql)| sql)))?;
         }
         tx.execute("DELETE FROM schema_version", &[])?;

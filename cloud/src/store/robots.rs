@@ -1,6 +1,7 @@
 //! Robots, their keys, claim codes and certificates.
 
-use super::{Connection, News, OptionalExtension as _, Row, StoreError, typed};
+use super::{Connection, News, OptionalExtension as _, Row, StoreError, tenants, typed};
+use crate::access::Tenant;
 use crate::ca::Issued;
 use nooterra_protocol::codec::{self, Digest};
 use nooterra_protocol::ids::RobotId;
@@ -50,10 +51,18 @@ pub(crate) fn find(tx: &Connection, id: &RobotId) -> Result<Option<RobotRow>, St
     tx.prepare_cached(&sql)?.query_row([id.as_str()], robot).optional()
 }
 
-/// Robots by id; only those after `after`.
-pub(crate) fn page(tx: &Connection, after: &str, limit: u32) -> Result<Vec<RobotRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM robots WHERE id > ?1 ORDER BY id LIMIT ?2");
-    tx.prepare_cached(&sql)?.query_map((after, limit), robot)?.collect()
+/// Robots by id; only those after `after`, and of one tenant where it is given.
+pub(crate) fn page(
+    tx: &Connection,
+    tenant: Option<&Tenant>,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<RobotRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM robots WHERE id > ?1 AND (?2 = '' OR tenant = ?2)
+         ORDER BY id LIMIT ?3"
+    );
+    tx.prepare_cached(&sql)?.query_map((after, tenants::name(tenant), limit), robot)?.collect()
 }
 
 /// Every key that `robot` ever enrolled.

@@ -18,6 +18,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_connections.sql"),
     include_str!("migrations/0004_standings.sql"),
     include_str!("migrations/0010_registry.sql"),
+    include_str!("migrations/0020_access.sql"),
+    include_str!("migrations/0021_webhooks.sql"),
     include_str!("migrations/0030_care.sql"),
     include_str!("migrations/0040_skill_trust.sql"),
 ];

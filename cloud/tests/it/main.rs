@@ -5,6 +5,7 @@
 // clippy.toml allows it in test functions; what they share is no less a test.
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod api;
 mod backup;
 mod cli;
@@ -13,6 +14,7 @@ mod console;
 mod course;
 mod enrol;
 mod fleet;
+mod fuzz;
 mod hostile;
 mod invariants;
 mod jobs;
@@ -28,3 +30,4 @@ mod server;
 mod several;
 mod skill_trust;
 mod streams;
+mod webhooks;

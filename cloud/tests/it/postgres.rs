@@ -6,6 +6,8 @@ mod rig {
     pub(crate) type Rig = crate::rig::RigOn<crate::rig::Postgres>;
 }
 
+#[path = "access.rs"]
+mod access;
 #[path = "api.rs"]
 mod api;
 #[path = "commands.rs"]
@@ -14,6 +16,8 @@ mod commands;
 mod course;
 #[path = "enrol.rs"]
 mod enrol;
+#[path = "fuzz.rs"]
+mod fuzz;
 #[path = "jobs.rs"]
 mod jobs;
 #[path = "link.rs"]
@@ -22,3 +26,5 @@ mod link;
 mod registry;
 #[path = "streams.rs"]
 mod streams;
+#[path = "webhooks.rs"]
+mod webhooks;

@@ -276,7 +276,8 @@ impl<K: Kind> RigOn<K> {
         (status, head, serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 
-    fn exchange(
+    /// Any request: its status, its head in lower case, its body.
+    pub(crate) fn exchange(
         &self,
         method: &str,
         path: &str,

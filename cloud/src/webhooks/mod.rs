@@ -1,0 +1,237 @@
+//! Subscribers that are called: every event is told to each of them at least once, in order.
+//!
+//! There is no outbox beside the facts. A subscriber has a position in their one order, which
+//! moves on in a transaction after it answered, so that whatever dies, nothing is skipped; what
+//! was answered but not noted is told again, with the same `Nooterra-Delivery`. One event of a
+//! subscriber is under way at a time. What fails is tried again, later each time; after the last
+//! try the event becomes a dead letter, and the next one is told.
+//!
+//! # What it never does
+//! It never keeps events in memory for a subscriber, follows a redirect, or connects to an
+//! address that is not public unless its network was allowed.
+
+mod address;
+mod sign;
+
+pub(crate) use address::Resolve;
+pub use address::{Network, NoNetwork};
+pub(crate) use sign::{key, signature};
+
+use crate::api::EventJson;
+use crate::core::Core;
+use crate::store::webhooks::{self, Due, Failed};
+use crate::store::{Connection, StoreError, jobs};
+use nooterra_protocol::time::WallMillis;
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::transport::DefaultConnector;
+
+/// Tries of one event before it is a dead letter.
+pub(crate) const TRIES: u32 = 8;
+
+/// The wait after the first failure; each further one is four times as long.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// The longest wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// A subscriber that does not answer within this time has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One process tells a subscriber for so long before another may take over.
+const HOLD: Duration = Duration::from_secs(60);
+
+/// Events of one subscriber that are told in one go.
+const IN_ONE_GO: usize = 32;
+
+/// Subscribers that are being told at the same time.
+const AT_ONCE: usize = 8;
+
+/// How often it is looked for what has become due.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How long what is committed gathers before it is looked at.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// The most that is kept of what a failure said, bytes.
+const MAX_ERROR: usize = 200;
+
+/// How long to wait after so many failures.
+pub(crate) fn wait(failures: u32) -> Duration {
+    let factor = 4_u32.saturating_pow(failures.saturating_sub(1));
+    FIRST_WAIT.saturating_mul(factor).min(LONGEST_WAIT)
+}
+
+/// What calls subscribers.
+pub(crate) struct Caller {
+    agent: ureq::Agent,
+}
+
+impl std::fmt::Debug for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Caller").finish_non_exhaustive()
+    }
+}
+
+impl Caller {
+    /// One that trusts the roots in the file `roots`; none where it cannot be read, and then
+    /// nothing is delivered by https.
+    pub(crate) fn new(roots: &Path, networks: &[Network]) -> Self {
+        let pem = std::fs::read(roots).unwrap_or_else(|error| {
+            let file = roots.display();
+            tracing::warn!(%file, %error, "no roots: webhooks by https will fail");
+            Vec::new()
+        });
+        let roots: Vec<Certificate<'static>> = parse_pem(&pem)
+            .filter_map(|item| match item {
+                Ok(PemItem::Certificate(root)) => Some(root),
+                _ => None,
+            })
+            .collect();
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::Specific(Arc::new(roots)))
+            .unversioned_rustls_crypto_provider(Arc::new(
+                rustls::crypto::aws_lc_rs::default_provider(),
+            ))
+            .build();
+        let config = ureq::Agent::config_builder()
+            .tls_config(tls)
+            .proxy(None)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_global(Some(PATIENCE))
+            .user_agent(concat!("nooterra-cloud/", env!("CARGO_PKG_VERSION")))
+            .build();
+        let resolve = Resolve::new(networks);
+        Self { agent: ureq::Agent::with_parts(config, DefaultConnector::default(), resolve) }
+    }
+
+    /// Tells one event; or why it was not taken. It blocks.
+    fn tell(&self, to: &Due, delivery: &str, body: &str, now: WallMillis) -> Result<(), String> {
+        let at = now.0.div_euclid(1000);
+        let answer = self
+            .agent
+            .post(&to.url)
+            .header("Content-Type", "application/json")
+            .header("Nooterra-Webhook", &to.id)
+            .header("Nooterra-Delivery", delivery)
+            .header("Nooterra-Signature", signature(&to.secret, at, body.as_bytes()))
+            .send(body);
+        match answer {
+            Ok(answer) if answer.status().is_success() => Ok(()),
+            Ok(answer) => Err(format!("it answered {}", answer.status().as_u16())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Tells subscribers until the cloud stops.
+pub(crate) async fn deliver(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
+    let mut commits = core.store.commits();
+    let mut under_way: JoinSet<String> = JoinSet::new();
+    let mut busy: HashSet<String> = HashSet::new();
+    loop {
+        // First, so that what is committed from here on is noticed.
+        commits.borrow_and_update();
+        let now = core.clock.wall();
+        let me = core.process.clone();
+        let look = move |tx: &Connection| {
+            Ok::<_, StoreError>((webhooks::any(tx)?, webhooks::due(tx, &me, now)?))
+        };
+        let (any, due) = core.store.read(look).await.unwrap_or_default();
+        for due in due {
+            if busy.len() < AT_ONCE && busy.insert(due.id.clone()) {
+                let core = core.clone();
+                under_way.spawn(async move {
+                    let id = due.id.clone();
+                    if let Err(error) = tell(&core, due).await {
+                        tracing::warn!(%error, webhook = id, "a webhook waits for the store");
+                    }
+                    id
+                });
+            }
+        }
+        tokio::select! {
+            () = crate::tls::stopping(&mut stop) => return,
+            Some(done) = under_way.join_next(), if !under_way.is_empty() => match done {
+                Ok(id) => {
+                    busy.remove(&id);
+                }
+                // A defect: which one it was is not known.
+                Err(_) => busy.clear(),
+            },
+            changed = commits.changed(), if any && busy.is_empty() => {
+                if changed.is_err() {
+                    return;
+                }
+                // What is committed at once is looked at together.
+                tokio::time::sleep(GATHER).await;
+            }
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+/// Tells one subscriber what is next for it.
+async fn tell(core: &Arc<Core>, due: Due) -> Result<(), StoreError> {
+    let (id, me, now) = (due.id.clone(), core.process.clone(), core.clock.wall());
+    let held =
+        core.store.write(move |tx| webhooks::hold(tx, &id, &me, now, now.plus(HOLD))).await?;
+    if !held {
+        return Ok(());
+    }
+    // Whatever one call takes, the hold is not over before it.
+    let last = now.plus(HOLD.saturating_sub(PATIENCE * 2));
+    for _ in 0..IN_ONE_GO {
+        if core.clock.wall() >= last {
+            break;
+        }
+        let id = due.id.clone();
+        let next = core.store.read(move |tx| webhooks::next(tx, &id)).await?;
+        let Some((fact, anew)) = next else { break };
+        let position = fact.position;
+        let outcome = one(core, &due, fact).await;
+        let (id, now) = (due.id.clone(), core.clock.wall());
+        let failed = outcome.is_err();
+        core.store
+            .write(move |tx| match outcome {
+                Ok(()) => webhooks::told(tx, &id, position, anew),
+                Err(mut error) => {
+                    error.truncate(error.floor_char_boundary(MAX_ERROR));
+                    webhooks::failed(tx, &id, &Failed { anew, error, now, position })
+                }
+            })
+            .await?;
+        if failed {
+            break;
+        }
+    }
+    let (id, me) = (due.id, core.process.clone());
+    core.store.write(move |tx| webhooks::release(tx, &id, &me)).await
+}
+
+async fn one(core: &Arc<Core>, due: &Due, fact: jobs::FactRow) -> Result<(), String> {
+    let delivery = format!("{}.{}", due.id, fact.position);
+    let event = EventJson::new(fact).map_err(|_| "the event cannot be read".to_owned())?;
+    let body = serde_json::to_string(&event).map_err(|error| error.to_string())?;
+    let (core, due, now) = (core.clone(), due.clone(), core.clock.wall());
+    let told = tokio::task::spawn_blocking(move || core.caller.tell(&due, &delivery, &body, now));
+    told.await.unwrap_or_else(|_| Err("the call was given up".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_wait_is_four_times_the_one_before_up_to_an_hour() {
+        let waits: Vec<_> = (1..TRIES).map(|failures| wait(failures).as_secs()).collect();
+        assert_eq!(waits, [1, 4, 16, 64, 256, 1024, 3600]);
+        assert_eq!(wait(u32::MAX), LONGEST_WAIT);
+    }
+}
