@@ -23,5 +23,4 @@ mod replay;
 mod rig;
 mod server;
 mod several;
-mod skill_trust;
 mod streams;
