@@ -1,9 +1,14 @@
 //! The trust in skills on a robot: by the command line, over a restart, and in the journal.
 #![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
+mod common;
+
+use base64::Engine as _;
+use common::Site;
+use common::rig::{CloudRig, enroll};
 use nooterra_agent::clock::SystemClock;
 use nooterra_agent::config::Config;
-use nooterra_agent::trust::{FolderError, Judge, JudgeError, carried};
+use nooterra_agent::trust::{FolderError, Judge, JudgeError, News, carried};
 use nooterra_blackbox::{Clock, Journal, Options};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::keys::Es256Key;
@@ -16,28 +21,25 @@ use std::sync::Arc;
 
 /// A robot's folder, and the keys of its fleet.
 struct Robot {
-    dir: tempfile::TempDir,
     keys: [Keys; 3],
+    site: Site,
 }
 
 const NAMES: [&str; 3] = ["root", "acme", "lab"];
 
 impl Robot {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let text = "[robot]\nid = \"amr-1\"\ndriver = \"sim\"\nworld = \"w.toml\"\n[policy]\n\
-                    [skills]\nclock = \"system\"\n[state]\ndir = \"state\"\n";
-        std::fs::write(dir.path().join("agent.toml"), text).unwrap();
-        std::fs::create_dir(dir.path().join("skill-keys")).unwrap();
-        Self { dir, keys: NAMES.map(|_| keygen(None).unwrap()) }
+        let site = Site::new();
+        site.edit("agent.toml", "[skills]\n", "[skills]\nclock = \"system\"\n");
+        Self { keys: NAMES.map(|_| keygen(None).unwrap()), site }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.site.path(name)
     }
 
     fn config(&self) -> Config {
-        Config::load(&self.path("agent.toml")).unwrap()
+        self.site.config()
     }
 
     fn put(&self, name: &str, bytes: &[u8], by: &[&str]) -> PathBuf {
@@ -382,4 +384,45 @@ fn a_change_of_the_document_takes_the_whole_of_it_or_nothing() {
     put(&two, None).unwrap();
     assert!(matches!(put(&one, None), Err(FolderError::Trust(_))));
     assert_eq!(version(), 2);
+}
+
+#[test]
+fn what_the_cloud_has_reaches_a_robot_and_is_judged_there() {
+    let robot = Robot::new();
+    let cloud = CloudRig::start(&robot.site, |_| {});
+    enroll(&robot.site, &cloud);
+    let publish = |file: &Path| {
+        let mut signature = file.as_os_str().to_owned();
+        signature.push(".minisig");
+        let base64 = base64::engine::general_purpose::STANDARD.encode(std::fs::read(file).unwrap());
+        let signatures = std::fs::read_to_string(signature).unwrap();
+        cloud.post("/v1/skill-trust", json!({ "bytes": base64, "signatures": signatures }))
+    };
+    let documents = [1, 2, 3, 4, 5, 6].map(|version| robot.document(version));
+    documents.iter().for_each(|file| drop(publish(file)));
+    publish(&robot.list(1, 30, json!({})));
+    let running = Running::start(&robot);
+    let judge = Arc::new(Judge::of(&robot.config()));
+    let dir = robot.config().state.identity_dir();
+    let mut news = News::new(dir, common::robot(), Arc::clone(&judge));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut ask = || runtime.block_on(news.ask()).unwrap();
+    let held = || judge.folder().load().unwrap();
+    ask();
+    assert!(held().is_none(), "the first document comes from a person");
+    robot.install(&documents[0], &["--first", &hash(&documents[0])]);
+    ask();
+    let trust = held().unwrap().trust;
+    assert_eq!((trust.document().version, trust.list().unwrap().version), (6, 1));
+    // What the cloud signed itself, or anybody else, counts for nothing; and is told once.
+    let json = std::fs::read_to_string(robot.list(9, 30, json!({}))).unwrap();
+    publish(&robot.put("forged.json", json.as_bytes(), &["acme"]));
+    ask();
+    ask();
+    assert_eq!(held().unwrap().trust.list().unwrap().version, 1);
+    running.judge.look();
+    let said = running.said(&robot);
+    let refused: Vec<_> = said.iter().filter(|(step, ..)| step == "refused").collect();
+    assert_eq!(refused.len(), 1, "{said:#?}");
+    assert!(refused[0].2.contains("needs the signatures of 1 revokers"), "{said:#?}");
 }
