@@ -28,6 +28,5 @@ mod replay;
 mod rig;
 mod server;
 mod several;
-mod skill_trust;
 mod streams;
 mod webhooks;

@@ -40,6 +40,8 @@ mod seeds;
 #[path = "../../../blackbox/src/state.rs"]
 mod state;
 mod targets;
+#[path = "../../../skill-host/src/trust/mod.rs"]
+mod trust;
 #[path = "../../../cloud/src/endpoint/wire.rs"]
 mod wire;
 
@@ -50,15 +52,30 @@ mod ports {
     }
 }
 
-/// In the place of the bundle's signature: it always holds, so that what lies behind is reached.
+/// In the place of signatures on bundles, trust documents and revocation lists: everybody whose
+/// key is known has signed, so that what lies behind is reached.
 mod signature {
-    pub(crate) use crate::minisig::{KeyId, SignatureError};
+    use crate::minisig;
+    pub(crate) use crate::minisig::{KeyError, KeyId, SignatureError, SignedBy, key_material};
 
-    pub(crate) struct TrustedKeys(pub(crate) KeyId);
+    #[derive(Clone, Debug, Default)]
+    pub(crate) struct TrustedKeys(pub(crate) minisig::TrustedKeys);
 
     impl TrustedKeys {
+        pub(crate) fn new() -> Self {
+            Self::default()
+        }
+
+        pub(crate) fn add(&mut self, text: &str) -> Result<KeyId, KeyError> {
+            self.0.add(text)
+        }
+
         pub(crate) fn check(&self, _: &[u8], _: &str) -> Result<KeyId, SignatureError> {
-            Ok(self.0)
+            self.0.ids().next().ok_or(SignatureError::Malformed)
+        }
+
+        pub(crate) fn check_all(&self, _: &[u8], _: &str) -> Result<SignedBy, SignatureError> {
+            Ok(SignedBy { good: self.0.ids().collect(), ..SignedBy::default() })
         }
     }
 }

@@ -51,8 +51,7 @@ pub(crate) fn document() -> PolicyDocument {
 
 /// Trusts whatever comes; see `crate::signature`.
 pub(crate) fn trusted() -> TrustedKeys {
-    let keys = minisig::TrustedKeys::from_texts([PUBLIC_KEY]).expect("a key");
-    TrustedKeys(keys.ids().next().expect("one key"))
+    TrustedKeys(minisig::TrustedKeys::from_texts([PUBLIC_KEY]).expect("a key"))
 }
 
 fn command(body: Ask) -> RemoteCommand {
@@ -235,6 +234,28 @@ pub(crate) fn bundles() -> Vec<Vec<u8>> {
 
 pub(crate) fn manifests() -> Vec<Vec<u8>> {
     vec![MANIFEST.into()]
+}
+
+/// Documents and lists.
+pub(crate) fn trusts() -> Vec<Vec<u8>> {
+    let other = STANDARD.encode([b"Ed", &[1; 8][..], &[2; 32]].concat());
+    let document = format!(
+        r#"{{ "type": "nooterra/skill-trust", "v": 1, "fleet": "hall", "version": 1,
+        "issued": "2026-11-01T00:00:00Z", "expires": "2027-11-01T00:00:00Z",
+        "keys": [ {{ "name": "a", "key": "{PUBLIC_KEY}" }}, {{ "name": "b", "key": "{other}" }} ],
+        "roots": {{ "keys": ["a"], "threshold": 1 }}, "revokers": {{ "keys": ["b"], "threshold": 1 }},
+        "tiers": {{ "dev": {{ "developers": {{ "keys": ["a"], "threshold": 1 }} }}, "field_cert": {{
+            "developers": {{ "keys": ["a"], "threshold": 1 }},
+            "certifiers": {{ "keys": ["b"], "threshold": 1 }} }} }} }}"#
+    );
+    let list = r#"{ "type": "nooterra/skill-revocations", "v": 1, "fleet": "hall", "version": 1,
+        "issued": "2026-11-20T00:00:00Z", "expires": "2026-12-20T00:00:00Z",
+        "keys": [ { "key": "E7620F1842B4E81F", "reason": "lost" } ],
+        "bundles": [ { "bundle":
+            "0000000000000000000000000000000000000000000000000000000000000000", "reason": "x" } ],
+        "versions": [ { "skill": "patrol", "below": "1.2.0-rc.1", "reason": "hits doors" },
+                      { "skill": "patrol", "version": "1.3.0+a", "reason": "hangs" } ] }"#;
+    vec![document.into(), list.into()]
 }
 
 pub(crate) fn minisigs() -> Vec<Vec<u8>> {

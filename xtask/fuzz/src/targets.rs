@@ -7,6 +7,7 @@ use crate::harness::LAWS;
 use crate::harness::draw::Draw;
 use crate::minisig::TrustedKeys;
 use crate::openings::{Cipher, Frames, Header};
+use crate::trust::{Back, Now, Origin, Trust};
 use crate::{common, config, log, openings, policy_file, scan, seeds, wire};
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::Event;
@@ -17,7 +18,7 @@ use mqtt_protocol_core::mqtt::result_code::{
 use mqtt_protocol_core::mqtt::{Connection, role};
 use nooterra_evidence::{Checkpoint, Record, Verifier};
 use nooterra_policy::{Gate, VerifiedPolicy, check_document};
-use nooterra_protocol::codec::{self, Value};
+use nooterra_protocol::codec::{self, Blob, Digest, Value};
 use nooterra_protocol::command::{Ask, RemoteCommand};
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::event::Fact;
@@ -27,6 +28,7 @@ use nooterra_protocol::plan::Plan;
 use nooterra_protocol::policy::PolicyDocument;
 use nooterra_protocol::time::WallMillis;
 use nooterra_protocol::topic::Topic;
+use nooterra_protocol::trust::{Carried, Marks, TrustDocument};
 use nooterra_protocol::uplink::{Ack, Batch, State};
 use std::cell::OnceCell;
 use std::io::Write as _;
@@ -62,6 +64,12 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "bundle", reads: "skill bundles", run: bundle, seeds: seeds::bundles },
     Target { name: "manifest", reads: "skill manifests", run: manifest, seeds: seeds::manifests },
     Target { name: "minisig", reads: "keys, signatures", run: minisig, seeds: seeds::minisigs },
+    Target {
+        name: "trust",
+        reads: "trust documents, revocation lists",
+        run: trust,
+        seeds: seeds::trusts,
+    },
     Target { name: "policy", reads: "signed policies", run: policy, seeds: seeds::policies },
     Target { name: "policy_toml", reads: "policies in TOML", run: toml, seeds: seeds::tomls },
     Target { name: "policy_json", reads: "policies in JSON", run: json, seeds: seeds::jsons },
@@ -262,6 +270,30 @@ fn minisig(bytes: &[u8]) {
     drop(TrustedKeys::from_texts([&text]));
     let keys = TrustedKeys::from_texts([seeds::PUBLIC_KEY]).expect("the key is a key");
     assert!(keys.check(b"forged", &text).is_err(), "a forged signature holds");
+    if let Ok(signed) = keys.check_all(b"forged", &text) {
+        assert!(signed.good.is_empty(), "a forged signature holds");
+    }
+}
+
+/// Whatever is put in force is read back as it was, and a bundle is judged by it.
+fn trust(bytes: &[u8]) {
+    let carried = |bytes: &[u8]| Carried { bytes: Blob(bytes.to_vec()), signatures: String::new() };
+    let now = Now { trusted: true, wall: WallMillis(1_795_219_200_000) };
+    let first = |bytes: &[u8]| Trust::first(carried(bytes), Digest::of(bytes), now);
+    let known = first(&seeds::trusts()[0]).expect("the seed is a document");
+    let next = known.succeeded_by(carried(bytes), Back::Permitted, now);
+    let list = known.revoking(carried(bytes), Back::Permitted, now);
+    assert!(next.is_err() || list.is_err(), "one file passes for both");
+    for trust in [first(bytes), next, list].into_iter().flatten() {
+        let kept = Trust::kept(trust.carried().clone(), trust.carried_list().cloned());
+        let kept = kept.expect("what was in force is read back");
+        assert_eq!(kept.standing(now), trust.standing(now));
+        let bundle = &seeds::bundles()[0];
+        drop(trust.bundle(bundle, "", Origin::New, &Marks::default(), now));
+        let document = serde_json::to_vec(trust.document()).expect("it is JSON");
+        let again: TrustDocument = serde_json::from_slice(&document).expect("it was written");
+        assert_eq!(&again, trust.document());
+    }
 }
 
 /// A document that is accepted is accepted when it is signed too, and makes a gate.
