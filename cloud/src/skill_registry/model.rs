@@ -35,7 +35,7 @@ const ROBOTS: usize = 4;
 const VERSIONS: usize = 4;
 /// In their order; each takes the robots that have its name as a label.
 const RINGS: [&str; 3] = ["canary", "early", "all"];
-const SOAK_S: u32 = 10;
+const SOAK_S: u32 = 5;
 /// The ring of each robot at first.
 const AT_FIRST: [usize; ROBOTS] = [0, 0, 1, 2];
 
@@ -61,21 +61,21 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let n = any::<usize>;
     let steps = vec![Step::Advance, Step::Pause, Step::Resume, Step::Resume, Step::RollBack];
     let one = prop_oneof![
-        12 => n().prop_map(Act::Dispatch),
-        12 => n().prop_map(Act::Complete),
+        20 => n().prop_map(Act::Dispatch),
+        20 => n().prop_map(Act::Complete),
         3 => n().prop_map(Act::Begin),
         2 => n().prop_map(Act::Abort),
         1 => n().prop_map(Act::Crash),
         1 => n().prop_map(Act::Cancel),
         1 => (n(), n()).prop_map(|(robot, version)| Act::RefuseBundle(robot, version)),
         2 => (n(), n()).prop_map(|(robot, label)| Act::Label(robot, label)),
-        5 => (n(), any::<bool>()).prop_map(|(version, strict)| Act::Start(version, strict)),
+        6 => (n(), any::<bool>()).prop_map(|(version, strict)| Act::Start(version, strict)),
         3 => proptest::sample::select(steps).prop_map(Act::Step),
         1 => (n(), any::<bool>()).prop_map(|(version, cancel)| Act::Revoke(version, cancel)),
-        5 => (0..2 * SOAK_S).prop_map(Act::Wait),
+        5 => (0..4 * SOAK_S).prop_map(Act::Wait),
         2 => Just(Act::Restart),
     ];
-    proptest::collection::vec(one, 1..80)
+    proptest::collection::vec(one, 1..120)
 }
 
 #[derive(Debug, Default)]
@@ -510,7 +510,7 @@ impl World {
 
     fn start(&mut self, version: usize, strict: bool) {
         let (pause_at, roll_back_at) = if strict { (1, 2) } else { (2, 3) };
-        let gate = Gate { jobs: 2, pause_at, robots: 1, roll_back_at, soak_s: SOAK_S };
+        let gate = Gate { jobs: 1, pause_at, robots: 1, roll_back_at, soak_s: SOAK_S };
         let wanted = Wanted {
             bundle: bundle(version),
             gate,
@@ -608,7 +608,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
     #[test]
     fn whatever_happens_a_robot_gets_what_its_ring_has_and_a_roll_out_stands_as_it_should(
         acts in acts(),
