@@ -175,6 +175,14 @@ impl fmt::Display for Tenant {
     }
 }
 
+/// What names no tenant, but all of them.
+pub(crate) const ALL_TENANTS: &str = "*";
+
+/// Reads the name of a tenant, or [`ALL_TENANTS`].
+pub(crate) fn tenants(name: &str) -> Result<Option<Tenant>, IdError> {
+    if name == ALL_TENANTS { Ok(None) } else { name.parse().map(Some) }
+}
+
 /// What a token was made for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Grant {
@@ -184,7 +192,8 @@ pub(crate) struct Grant {
     /// In whose name its holder acts.
     pub(crate) principal: ActorId,
     pub(crate) role: Role,
-    pub(crate) tenant: Tenant,
+    /// None for all of them.
+    pub(crate) tenant: Option<Tenant>,
 }
 
 impl Grant {
@@ -197,8 +206,13 @@ impl Grant {
     pub(crate) fn holds(&self, other: &Self) -> bool {
         other.role <= self.role
             && other.families.iter().all(|family| self.families.contains(family))
-            && other.tenant == self.tenant
+            && (self.tenant.is_none() || other.tenant == self.tenant)
             && other.expires_at <= self.expires_at
+    }
+
+    /// The name of its tenant, or [`ALL_TENANTS`].
+    pub(crate) fn tenant_name(&self) -> &str {
+        self.tenant.as_ref().map_or(ALL_TENANTS, Tenant::as_str)
     }
 
     /// The scopes that it gives, as people read them.
@@ -216,7 +230,7 @@ pub(crate) fn grant(role: Role, families: &[Family], tenant: &str, expires_at: i
         families: families.to_vec(),
         principal: ActorId::new("alice").unwrap(),
         role,
-        tenant: tenant.parse().unwrap(),
+        tenant: tenants(tenant).unwrap(),
     }
 }
 
@@ -249,6 +263,9 @@ mod tests {
         ] {
             assert!(!own.holds(&beyond), "{beyond:?}");
         }
+        let all = grant(Role::Viewer, &[Family::Jobs], ALL_TENANTS, 9);
+        assert!(all.holds(&grant(Role::Viewer, &[Family::Jobs], "t", 9)));
+        assert!(!own.holds(&all) && all.holds(&all));
     }
 
     #[test]

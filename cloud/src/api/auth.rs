@@ -100,9 +100,18 @@ impl Caller {
         self.grant.as_ref().map_or(BOOTSTRAP, |grant| grant.principal.as_str())
     }
 
-    /// The only tenant of which anything is there for the caller.
+    /// The token that let the caller in is still good: what is sent without an end asks it again.
+    pub(crate) async fn stands(&self, core: &Core) -> bool {
+        let Some(id) = self.token.clone() else { return true };
+        let now = core.clock.wall();
+        let found = core.store.read::<_, StoreError, _>(move |tx| tokens::find(tx, &id)).await;
+        let found = found.ok().flatten();
+        found.is_some_and(|token| token.revoked.is_none() && now < token.grant.expires_at)
+    }
+
+    /// The only tenant of which anything is there for the caller; none for all of them.
     pub(crate) fn tenant(&self) -> Option<&Tenant> {
-        self.grant.as_ref().map(|grant| &grant.tenant)
+        self.grant.as_ref().and_then(|grant| grant.tenant.as_ref())
     }
 }
 

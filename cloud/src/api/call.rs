@@ -78,7 +78,7 @@ async fn read(request: Request) -> Result<Request, ApiError> {
     // Of whoever holds a token of their own: what one was answered is nothing to another.
     let of = parts.extensions.get::<Caller>().and_then(|caller| caller.grant.as_ref());
     let key = match of {
-        Some(grant) => format!("{}/{}/{key}", grant.tenant, grant.principal),
+        Some(grant) => format!("{}/{}/{key}", grant.tenant_name(), grant.principal),
         None => key,
     };
     let body = axum::body::to_bytes(body, super::MAX_BODY_BYTES).await.map_err(|_| {

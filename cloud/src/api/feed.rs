@@ -126,8 +126,8 @@ struct Follower {
 }
 
 impl Follower {
-    /// Waits for the next event; none when the cloud stops or the store cannot be read: the
-    /// client connects again, and goes on where it was.
+    /// Waits for the next event; none when the cloud stops, the token is over or the store cannot
+    /// be read: the client connects again, and goes on where it was.
     async fn next(&mut self) -> Option<EventJson> {
         loop {
             if let Some(event) = self.ahead.pop_front() {
@@ -136,6 +136,9 @@ impl Follower {
             }
             // First, so that what is committed from here on is noticed.
             self.commits.borrow_and_update();
+            if !self.caller.stands(&self.core).await {
+                return None;
+            }
             let tenant = self.caller.tenant().cloned();
             match page(&self.core, self.query.clone(), AHEAD, tenant).await {
                 Ok(page) if !page.is_empty() => self.ahead.extend(page),

@@ -155,7 +155,7 @@ impl Refused {
                 StatusCode::FORBIDDEN,
                 "all_tenants_only",
                 "this is about all tenants at once, and the token is one tenant's",
-                "ask whoever runs the cloud: the token of its data directory may",
+                "ask whoever runs the cloud for a token of all tenants, `*`",
             ),
             Self::Unreachable(reach) => absent(reach),
         }

@@ -4,7 +4,7 @@
 //! pages from the store, later, and one that has fallen far behind is shown the newest again
 //! instead of what it missed. The records stay where they are; this is no place to prove from.
 
-use super::auth::Admin;
+use super::auth::Caller;
 use super::error::{ApiError, Problem};
 use super::feed::last_event_id;
 use super::json::RecordJson;
@@ -64,7 +64,7 @@ const FIRST: [(&str, u32); 17] = [
     responses((status = 200, description = "the records, without an end", body = String, content_type = "text/event-stream"), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn watch(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     Extension(Stopping(stop)): Extension<Stopping>,
     Path(id): Path<String>,
@@ -73,7 +73,7 @@ pub(crate) async fn watch(
     let robot = load(&core, &id).await?.id;
     let after = last_event_id(&headers)?;
     let commits = core.store.commits();
-    let watcher = Watcher { after, ahead: VecDeque::new(), commits, core, robot, stop };
+    let watcher = Watcher { after, ahead: VecDeque::new(), caller, commits, core, robot, stop };
     let events = unfold(watcher, |mut watcher| async move {
         let sent = match watcher.next().await? {
             Shown::Start => Event::default().event("start").json_data(serde_json::json!({})),
@@ -97,6 +97,7 @@ struct Watcher {
     /// None before the newest was shown.
     after: Option<i64>,
     ahead: VecDeque<Shown>,
+    caller: Caller,
     commits: watch::Receiver<u64>,
     core: Arc<Core>,
     robot: RobotId,
@@ -104,8 +105,8 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Waits for what is shown next; none when the cloud stops or the store cannot be read: the
-    /// client connects again.
+    /// Waits for what is shown next; none when the cloud stops, the token is over or the store
+    /// cannot be read: the client connects again.
     async fn next(&mut self) -> Option<Shown> {
         loop {
             if let Some(shown) = self.ahead.pop_front() {
@@ -113,6 +114,9 @@ impl Watcher {
             }
             // First, so that what is committed from here on is noticed.
             self.commits.borrow_and_update();
+            if !self.caller.stands(&self.core).await {
+                return None;
+            }
             let (robot, after) = (self.robot.clone(), self.after);
             let page = self.core.store.read(move |tx| page(tx, &robot, after)).await.ok()?;
             self.after = Some(page.through);

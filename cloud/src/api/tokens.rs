@@ -3,7 +3,7 @@
 use super::auth::Caller;
 use super::error::{ApiError, Problem};
 use super::extract::{Body, Params};
-use crate::access::{Family, Grant, Minted, Role, Tenant};
+use crate::access::{Family, Grant, Minted, Role, tenants};
 use crate::core::Core;
 use crate::jobs::JobError;
 use crate::store::tokens::{self, TokenRow};
@@ -38,10 +38,9 @@ pub(crate) struct TokenRequest {
     principal: ActorId,
     /// What it may do with them.
     role: Role,
-    /// Whose robots, jobs and skills it reaches; the maker's own unless given, `default` for the
-    /// bootstrap token.
-    #[schema(value_type = Option<String>)]
-    tenant: Option<Tenant>,
+    /// Whose robots, jobs and skills it reaches, `*` for all tenants'; the maker's own unless
+    /// given, `default` where the maker's reaches all.
+    tenant: Option<String>,
     /// Seconds until it expires, 60 to 2592000; 3600 unless given, and never later than the token
     /// that it is made with.
     ttl_s: Option<u64>,
@@ -86,9 +85,8 @@ pub(crate) struct TokenJson {
     role: Role,
     /// `valid`, `expired` or `revoked`.
     state: &'static str,
-    /// Whose robots, jobs and skills it reaches.
-    #[schema(value_type = String)]
-    tenant: Tenant,
+    /// Whose robots, jobs and skills it reaches; `*` for all tenants'.
+    tenant: String,
 }
 
 /// Tokens, oldest first.
@@ -175,7 +173,9 @@ pub(crate) async fn revoke(
     let row = core
         .store
         .write::<_, ApiError, _>(move |tx| {
-            let own = |row: &TokenRow| caller.tenant().is_none_or(|of| row.grant.tenant == *of);
+            let own = |row: &TokenRow| {
+                caller.tenant().is_none_or(|of| row.grant.tenant.as_ref() == Some(of))
+            };
             let found = tokens::find(tx, &id)?.filter(own);
             let missing = || {
                 let hint = "GET /v1/tokens lists the tokens";
@@ -209,7 +209,12 @@ fn grant(request: TokenRequest, caller: &Caller, now: WallMillis) -> Result<Gran
     if let (Some(own), None) = (&caller.grant, ttl_s) {
         expires_at = expires_at.min(own.expires_at);
     }
-    let tenant = tenant.or_else(|| caller.tenant().cloned()).unwrap_or_default();
+    let tenant = match tenant {
+        None => Some(caller.tenant().cloned().unwrap_or_default()),
+        Some(name) => tenants(&name).map_err(|error| {
+            ApiError::unfit("bad_tenant", error.to_string(), "or write `*` for all tenants")
+        })?,
+    };
     let asked = Grant { expires_at, families, principal, role, tenant };
     match &caller.grant {
         Some(own) if !own.holds(&asked) => Err(ApiError::new(
@@ -219,7 +224,7 @@ fn grant(request: TokenRequest, caller: &Caller, now: WallMillis) -> Result<Gran
                 "a token goes beyond the one it is made with in nothing, which gives {} to tenant \
                  {} until {}",
                 own.scopes(),
-                own.tenant,
+                own.tenant_name(),
                 own.expires_at
             ),
             "ask for less, or ask whoever holds more",
@@ -235,7 +240,8 @@ fn json(row: TokenRow, now: WallMillis) -> TokenJson {
         None => "valid",
     };
     let (revoked_at, revoked_by) = row.revoked.unzip();
-    let Grant { expires_at, families, principal, role, tenant } = row.grant;
+    let tenant = row.grant.tenant_name().to_owned();
+    let Grant { expires_at, families, principal, role, .. } = row.grant;
     TokenJson {
         expires_at,
         families,

@@ -17,8 +17,8 @@ pub(crate) enum Command {
         /// viewer reads, operator also writes, admin also manages.
         #[arg(long, default_value = "viewer")]
         role: String,
-        /// Whose robots, jobs and skills it reaches; those of the token that makes it unless
-        /// given.
+        /// Whose robots, jobs and skills it reaches, `*` for all tenants; those of the token that
+        /// makes it unless given.
         #[arg(long, value_name = "ID")]
         tenant: Option<String>,
         /// It is good for so many seconds; an hour unless given.

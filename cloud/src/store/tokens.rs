@@ -1,7 +1,7 @@
 //! Tokens of the API, without their secrets.
 
 use super::{Connection, OptionalExtension as _, Row, StoreError, digest, typed};
-use crate::access::{Family, Grant, Tenant};
+use crate::access::{Family, Grant, Tenant, tenants};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::time::WallMillis;
 
@@ -39,7 +39,7 @@ pub(crate) fn add(tx: &Connection, token: &TokenRow) -> Result<(), StoreError> {
         grant.principal.as_str(),
         grant.role.name(),
         families.join(" "),
-        grant.tenant.as_str(),
+        grant.tenant_name(),
         parent.as_deref(),
         made_at.0,
         made_by,
@@ -101,7 +101,7 @@ fn token(row: &Row<'_>) -> Result<TokenRow, StoreError> {
             families: families.map_err(|e| StoreError::damaged("a token", e))?,
             principal: typed(row, 2)?,
             role: typed(row, 3)?,
-            tenant: tenant.parse().map_err(|e| StoreError::damaged("a token", e))?,
+            tenant: tenants(&tenant).map_err(|e| StoreError::damaged("a token", e))?,
         },
         hash: digest(row, 1)?,
         id: row.get(0)?,

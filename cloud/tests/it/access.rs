@@ -4,6 +4,7 @@ use super::rig::{Kind, Rig, RigOn, bytes, plan, skill_bundle};
 use nooterra_cloud::Clock;
 use nooterra_protocol::time::{MonoNanos, WallMillis};
 use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -146,6 +147,30 @@ fn a_token_that_expired_was_revoked_or_was_made_up_opens_nothing() {
 }
 
 #[test]
+fn what_is_sent_without_an_end_ends_with_the_token() {
+    let rig = Rig::new();
+    rig.enrol("amr-1");
+    for path in ["/v1/events/stream", "/v1/robots/amr-1/live"] {
+        let (alice, id) = token(&rig, "alice", "viewer", &["events", "records"], "default");
+        let mut stream = super::rig::dial(rig.http, &super::rig::tls_config(&rig.root_pem, None));
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+             authorization: Bearer {alice}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut begun = [0; 12];
+        stream.read_exact(&mut begun).unwrap();
+        assert_eq!(&begun, b"HTTP/1.1 200");
+        rig.post(&format!("/v1/tokens/{id}/revoke"), json!({}));
+        let job = rig.create_job("amr-1").to_string();
+        // It ends by itself, and says nothing of what came after.
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        assert!(!String::from_utf8_lossy(&rest).contains(&job), "{path}");
+    }
+}
+
+#[test]
 fn only_the_hash_of_a_token_is_kept() {
     let rig = Rig::new();
     let (alice, id) = token(&rig, "alice", "viewer", &["robots"], "default");
@@ -174,9 +199,11 @@ fn a_token_makes_another_that_goes_beyond_it_in_nothing() {
     let (status, made) = ask(&|_| {});
     assert_eq!((status, &made["made"]["tenant"]), (201, &json!("acme")), "{made}");
     let families = |names: Value| move |body: &mut Value| body["families"] = names.clone();
-    let cases: [Case<'_>; 8] = [
+    let cases: [Case<'_>; 10] = [
         (&families(json!(["jobs", "robots"])), 403, "beyond_own_token"),
         (&|body| body["tenant"] = json!("default"), 403, "beyond_own_token"),
+        (&|body| body["tenant"] = json!("*"), 403, "beyond_own_token"),
+        (&|body| body["tenant"] = json!("A/B"), 422, "bad_tenant"),
         (&|body| body["ttl_s"] = json!(3700), 403, "beyond_own_token"),
         (&families(json!([])), 422, "bad_families"),
         (&families(json!(["jobs", "jobs"])), 422, "bad_families"),
@@ -425,8 +452,12 @@ fn across_tenants_every_route_answers_as_if_the_other_was_not_there() {
     // Another's command is not reached through one's own robot.
     let path = format!("/v1/robots/acme-1/commands/{command}");
     assert_eq!(call("GET", &path, None).1["code"], "no_such_command");
-    // The administrator sees all of it.
+    // The administrator sees all of it, and so does a token of all tenants.
     assert_eq!(rig.get("/v1/robots")["robots"].as_array().unwrap().len(), 2);
+    let (all, _) = token(&rig, "carol", "viewer", &["metrics", "robots"], "*");
+    let (_, robots) = with(&rig, &all, "GET", "/v1/robots", None);
+    assert_eq!(robots["robots"].as_array().unwrap().len(), 2);
+    assert_eq!(with(&rig, &all, "GET", "/metrics", None).0, 200);
 }
 
 #[test]

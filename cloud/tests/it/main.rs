@@ -28,5 +28,6 @@ mod replay;
 mod rig;
 mod server;
 mod several;
+mod skill_trust;
 mod streams;
 mod webhooks;
