@@ -4,10 +4,11 @@
 mod common;
 
 use base64::Engine as _;
-use common::Site;
 use common::rig::{CloudRig, enroll};
+use common::{Site, guests};
 use nooterra_agent::clock::SystemClock;
 use nooterra_agent::config::Config;
+use nooterra_agent::installed::Installed;
 use nooterra_agent::trust::{FolderError, Judge, JudgeError, News, carried};
 use nooterra_blackbox::{Clock, Journal, Options};
 use nooterra_protocol::codec::Digest;
@@ -153,6 +154,36 @@ fn a_document_is_installed_by_its_hash_and_then_says_whose_skills_are_taken() {
     for part in ["fleet hall, trust document version 1", "lab_cert: not accepted", "are taken"] {
         assert!(text.contains(part), "{part}: {text}");
     }
+}
+
+#[test]
+fn what_is_installed_by_hand_is_judged_by_the_document_and_the_way_back_is_open() {
+    let robot = Robot::new();
+    let document = robot.document(1);
+    assert_eq!(robot.install(&document, &["--first", &hash(&document)]).1, 0);
+    assert_eq!(robot.install(&robot.list(1, 30, json!({})), &[]).1, 0);
+    let version = |version: &str, by: &str| {
+        let mut template: Value = serde_json::from_str(&guests::template("patrol")).unwrap();
+        template["version"] = version.into();
+        let bytes = pack(&template.to_string(), &guests::component("patrol")).unwrap();
+        robot.put(&format!("{version}-{by}.noot"), &bytes, &[by])
+    };
+    let install = |file: &Path| robot.asked(&["skill", "install", file.to_str().unwrap()]);
+    let (said, code) = install(&version("1.0.0", "lab"));
+    assert_eq!((code, &said["installed"]), (5, &false.into()), "the lab develops nothing: {said}");
+    let one = version("1.0.0", "acme");
+    assert_eq!(install(&one).1, 0);
+    let signed = std::fs::read_to_string(one.with_extension("noot.minisig")).unwrap();
+    let config = robot.config();
+    let bytes = std::fs::read(&one).unwrap();
+    let bundle = Judge::of(&config).bundle(&bytes, &signed, Origin::New).unwrap();
+    Installed::new(config.state.skills_dir()).proven(&bundle, "it ran").unwrap();
+    assert_eq!(install(&version("2.0.0", "acme")).1, 0);
+    let (said, code) = install(&one);
+    assert_eq!(code, 5, "it is older than what was taken: {said}");
+    let (said, code) = robot.asked(&["skill", "rollback", "patrol"]);
+    assert_eq!((code, &said["to"]["version"]), (0, &"1.0.0".into()), "{said}");
+    assert_eq!(robot.verify(&one).1, 0, "what it went back to may run");
 }
 
 #[test]

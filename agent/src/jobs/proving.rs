@@ -3,6 +3,7 @@
 
 use super::shelf::Shelf;
 use crate::installed::{Installed, PROVING_STEPS, Standing};
+use crate::trust::Judge;
 use nooterra_blackbox::JournalHandle;
 use nooterra_protocol::entry::Entry;
 use nooterra_protocol::skill_install::{SkillInstall, SkillInstallStep};
@@ -13,12 +14,18 @@ use tracing::{info, warn};
 pub(super) struct Proving<'a> {
     bundle: &'a Bundle,
     installed: &'a Installed,
+    judge: &'a Judge,
     on_trial: bool,
 }
 
 impl<'a> Proving<'a> {
-    pub(super) fn new(installed: &'a Installed, bundle: &'a Bundle, standing: Standing) -> Self {
-        Self { bundle, installed, on_trial: standing == Standing::OnTrial }
+    pub(super) fn new(
+        installed: &'a Installed,
+        judge: &'a Judge,
+        bundle: &'a Bundle,
+        standing: Standing,
+    ) -> Self {
+        Self { bundle, installed, judge, on_trial: standing == Standing::OnTrial }
     }
 
     pub(super) const fn is_on_trial(&self) -> bool {
@@ -62,8 +69,22 @@ impl<'a> Proving<'a> {
             let why = format!("on its trial: {why}");
             if let Err(error) = self.installed.failed(self.bundle, &why) {
                 warn!(%error, "it is tried again: that it is given up cannot be stored");
+                return;
+            }
+            if let Err(error) = self.go_back() {
+                warn!(%error, "an older version is active, and not permitted to run");
             }
         }
+    }
+
+    /// The version that is active may run on, although a newer one was taken.
+    fn go_back(&self) -> Result<(), Box<dyn std::error::Error>> {
+        let skill = &self.bundle.manifest().id;
+        let slots = self.installed.status()?.remove(skill);
+        if let Some(active) = slots.and_then(|slots| slots.active) {
+            self.judge.went_back(skill, &active.version)?;
+        }
+        Ok(())
     }
 
     fn proven(&mut self, why: &str) {

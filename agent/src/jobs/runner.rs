@@ -370,10 +370,11 @@ impl<'r> StepRun<'r> {
 
     fn run(self, bundle: &Bundle) -> Result<(), Halt> {
         let installed = self.parts.shelf.installed().clone();
+        let judge = self.parts.shelf.judge().clone();
         let standing = installed.begin(bundle).map_err(|error| self.failed(&error.to_string()))?;
         // On the disk before its first instance: a start that brings the agent down is counted.
         record_installed(&self.parts.journal, &self.parts.shelf, &self.parts.host);
-        self.carry_out(bundle, Proving::new(&installed, bundle, standing))
+        self.carry_out(bundle, Proving::new(&installed, &judge, bundle, standing))
     }
 
     fn carry_out(mut self, bundle: &Bundle, mut proving: Proving<'_>) -> Result<(), Halt> {

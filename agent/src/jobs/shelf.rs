@@ -139,6 +139,11 @@ impl Shelf {
         })
     }
 
+    /// By whom bundles are judged here.
+    pub(super) const fn judge(&self) -> &Arc<Judge> {
+        &self.judge
+    }
+
     fn look_up(&self, wanted: &SkillRef) -> Result<Bundle, ShelfError> {
         let mut no_longer = None;
         if let Some((bytes, signature)) = self.installed.read(wanted.bundle) {

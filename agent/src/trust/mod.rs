@@ -22,6 +22,7 @@ use crate::jobs::{ShelfError, trusted_keys};
 use nooterra_blackbox::{Clock as _, JournalHandle};
 use nooterra_protocol::codec::{self, Digest};
 use nooterra_protocol::entry::Entry;
+use nooterra_protocol::ids::SkillId;
 use nooterra_protocol::time::{ClockTrust, WallMillis};
 use nooterra_protocol::trust::{SkillTrust, SkillTrustStep, TrustFile};
 use nooterra_skill_host::{
@@ -151,6 +152,19 @@ impl Judge {
             self.folder.taken(&manifest.id, &manifest.version)?;
         }
         Ok(())
+    }
+
+    /// A version was given up, and this older one is active again: it may run, although a newer
+    /// one was taken.
+    ///
+    /// # Errors
+    /// [`JudgeError::Folder`]
+    pub fn went_back(&self, skill: &SkillId, version: &str) -> Result<(), JudgeError> {
+        match self.folder.permit(skill, version) {
+            // Without a document nothing was noted of the newer one.
+            Ok(()) | Err(FolderError::NothingToPermit { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Puts into the journal what has changed since the last look: by the command line, or by

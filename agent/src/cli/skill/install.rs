@@ -4,10 +4,11 @@ use super::super::Answer;
 use super::super::exit::{Code, coded};
 use crate::config::Config;
 use crate::installed::{InstallError, Installed, Slots, Standing};
-use crate::jobs::{Epochs, trusted_keys};
+use crate::jobs::Epochs;
+use crate::trust::{Judge, JudgeError};
 use anyhow::Context as _;
 use nooterra_protocol::ids::SkillId;
-use nooterra_skill_host::{Bundle, Host, HostOptions};
+use nooterra_skill_host::{Bundle, Host, HostOptions, Origin};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -26,8 +27,7 @@ pub(in crate::cli) struct Install {
 impl Install {
     pub(super) fn answer(self, config: &Config) -> anyhow::Result<Answer> {
         let signature = self.signature.unwrap_or_else(|| super::minisig(&self.file));
-        let keys = trusted_keys(&config.skills.trusted_keys_dir)
-            .map_err(|error| coded(Code::Configuration, error))?;
+        let judge = Judge::of(config);
         let bytes = std::fs::read(&self.file).with_context(|| self.file.display().to_string())?;
         let signed = std::fs::read_to_string(&signature)
             .with_context(|| format!("{}: the bundle's signature", signature.display()))
@@ -37,16 +37,19 @@ impl Install {
             let json = json!({ "installed": false, "reason": reason });
             Ok(Answer { code: Code::NotVerified, text, json })
         };
-        let bundle = match Bundle::verify(&bytes, &signed, &keys) {
+        let bundle = match judge.bundle(&bytes, &signed, Origin::New) {
             Ok(bundle) => bundle,
+            Err(error @ JudgeError::Keys(_)) => return Err(coded(Code::Configuration, error)),
             Err(error) => return refused(error.to_string()),
         };
         let installed = Installed::new(config.state.skills_dir());
         if let Err(reason) = instantiates(config, &installed, &bundle)? {
             return refused(reason);
         }
-        let why = format!("by hand; signed by {}", bundle.signed_by());
+        let signers: Vec<String> = bundle.signers().iter().map(ToString::to_string).collect();
+        let why = format!("by hand; signed by {}", signers.join(", "));
         let standing = installed.install(&bundle, &signed, &why)?;
+        judge.taken(&bundle)?;
         let manifest = bundle.manifest();
         let says = match standing {
             Standing::OnTrial => "on trial: it is active once a job's first steps went well",
@@ -103,6 +106,9 @@ impl Rollback {
             }
             Err(error) => return Err(error.into()),
         };
+        if let Some(to) = &rolled_back.to {
+            Judge::of(config).went_back(skill, &to.version)?;
+        }
         let mut text = format!("{skill} {} is given up", rolled_back.from.version);
         let _ = match &rolled_back.to {
             Some(to) => write!(text, "; {} is active", to.version),
