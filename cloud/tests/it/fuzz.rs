@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Calls of a run, unless told otherwise.
-const CALLS: u64 = 500;
+const CALLS: u64 = 1000;
 
 /// Numbers from a seed (xorshift64*).
 struct Dice(u64);
@@ -336,11 +336,15 @@ fn drive(rig: &RigOn<impl Kind>) {
         ("cid", vec![command]),
         ("digest", vec![skill["bundle"].clone()]),
         ("families", vec![json!(["jobs"]), json!(["robots", "tokens"])]),
+        ("id", vec![json!("patrol")]),
         ("jobs", vec![json!(secret)]),
+        ("labels", vec![json!(["dock"]), json!([])]),
+        ("method", vec![json!("SMART_LOCK_CODE")]),
         ("plan", vec![plan(&skill)]),
         ("reason", vec![json!("because")]),
         ("robot", vec![json!("amr-1"), json!("acme-1"), json!("new-1")]),
         ("robots", vec![json!("amr-1")]),
+        ("skill-rules", vec![json!("patrol")]),
         ("types", vec![json!(["BOOKED"])]),
         ("url", vec![json!("https://192.0.2.1/")]),
     ] {
@@ -391,7 +395,12 @@ fn drive(rig: &RigOn<impl Kind>) {
         }
     }
     // It is no proof of anything where nothing is reached.
-    assert!(reached.len() * 2 > operations.len(), "only {} routes were reached", reached.len());
+    assert!(
+        reached.len() * 2 > operations.len(),
+        "only {} of {} routes were reached: {reached:?}",
+        reached.len(),
+        operations.len()
+    );
 }
 
 #[test]
