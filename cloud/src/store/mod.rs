@@ -454,7 +454,7 @@ mod tests {
     fn a_full_disk_refuses_the_write_and_keeps_what_was() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("cloud.sqlite")).unwrap();
-        let limit = |pages: u32| {
+        let limit = |pages: i64| {
             store.with(|tx| {
                 tx.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
             });
@@ -469,8 +469,8 @@ mod tests {
             store
                 .with(|tx| tx.query_row("SELECT count(*) FROM settings", [], |r| r.get(0)).unwrap())
         };
-        let pages: u32 =
-            store.with(|tx| tx.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap());
+        let pages: i64 =
+            store.with(|tx| tx.query_row("PRAGMA page_count", [], |r| r.get(0)).unwrap());
         limit(pages + 20);
         let kept = (0..60).take_while(|i| put(format!("s{i}")).is_ok()).count();
         assert!((1..60).contains(&kept), "{kept}");
