@@ -9,8 +9,8 @@
 //!
 //! a plan names it, or `skill install`       -> on trial      the active one stays beside it
 //! 50 steps, or its action done              -> active        what was active is the one before
-//! crash, late, no instance, no in `init`    -> given up      no plan starts it here any more
-//! 3 starts without any of these             -> given up
+//! crash, late, no instance                  -> given up      no plan starts it here any more
+//! 3 starts in a row without any end         -> given up
 //! `skill rollback`                         -> given up      the one before is active again
 //! ```
 //! A plan names its skill's version by hash, and the robot never runs another in its place: a job
@@ -196,6 +196,16 @@ impl Installed {
     pub fn proven(&self, bundle: &Bundle, why: &str) -> Result<(), InstallError> {
         let (skill, version) = version_of(bundle);
         self.change(|register| register.proven(&skill, version.bundle, why))
+    }
+
+    /// What is on trial came to an end in order, such as a no of its own or a job that was
+    /// cancelled: it stays on trial.
+    ///
+    /// # Errors
+    /// [`InstallError`]: its start was counted.
+    pub fn answered(&self, bundle: &Bundle) -> Result<(), InstallError> {
+        let (skill, version) = version_of(bundle);
+        self.change(|register| register.answered(&skill, version.bundle))
     }
 
     /// What is on trial is given up.

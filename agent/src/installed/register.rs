@@ -7,8 +7,8 @@ use nooterra_protocol::skill_install::{SkillInstall, SkillInstallStep};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How often a version may be started without having proven itself: one that brings the agent
-/// down each time, or whose every action fails at once, must not be tried for ever.
+/// How often in a row a version may be started without any end of its own: one that brings the
+/// agent down each time must not be tried for ever.
 pub const MAX_STARTS: u32 = 3;
 
 /// How many skills are kept; when another comes, the one goes that was not used for longest.
@@ -188,6 +188,15 @@ impl Register {
         }
     }
 
+    /// What is on trial came to an end in order, and has not proven itself by that: its starts
+    /// are counted from here.
+    pub(super) fn answered(&mut self, skill: &SkillId, bundle: Digest) {
+        let trial = self.skills.get_mut(skill).and_then(|slots| slots.trial.as_mut());
+        if let Some(trial) = trial.filter(|trial| trial.of.bundle == bundle) {
+            trial.starts = 0;
+        }
+    }
+
     /// What is on trial is given up.
     pub(super) fn failed(&mut self, skill: &SkillId, bundle: Digest, why: &str) {
         let trial = self.slots(skill).trial.take_if(|trial| trial.of.bundle == bundle);
@@ -324,6 +333,21 @@ mod tests {
         let refused = register.begin(&skill(), &version(1)).unwrap_err();
         assert!(refused.reason.contains("3 times"), "{}", refused.reason);
         assert!(register.begin(&skill(), &version(1)).is_err(), "for good");
+    }
+
+    #[test]
+    fn a_version_that_says_no_in_order_stays_on_trial_however_often() {
+        let mut register = Register::default();
+        for _ in 0..4 * MAX_STARTS {
+            assert_eq!(register.begin(&skill(), &version(1)), Ok(Standing::OnTrial));
+            register.answered(&skill(), version(1).bundle);
+        }
+        // Of another version it says nothing.
+        for _ in 0..MAX_STARTS {
+            assert_eq!(register.begin(&skill(), &version(1)), Ok(Standing::OnTrial));
+            register.answered(&skill(), version(2).bundle);
+        }
+        assert!(register.begin(&skill(), &version(1)).is_err());
     }
 
     #[test]

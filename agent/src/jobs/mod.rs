@@ -24,7 +24,7 @@ pub use runner::{Runner, RunnerParts};
 pub(crate) use runner::{in_words, lease};
 pub use shelf::{Fetch, Shelf, ShelfError, trusted_keys};
 
-use held::Held;
+use held::{Held, Hold};
 use nooterra_protocol::ids::{JobId, StepId};
 use nooterra_protocol::plan::Plan;
 use std::path::Path;
@@ -50,8 +50,7 @@ struct Order {
 #[derive(Debug)]
 struct Current {
     cancelled: Option<String>,
-    /// Somebody holds it: the robot rests, and the job stays.
-    held: bool,
+    hold: Hold,
     job: JobId,
 }
 
@@ -71,8 +70,16 @@ impl Shared {
         self.current().as_ref().and_then(|current| current.cancelled.clone())
     }
 
-    fn is_held(&self) -> bool {
-        self.current().as_ref().is_some_and(|current| current.held)
+    fn hold(&self) -> Hold {
+        self.current().as_ref().map_or(Hold::Free, |current| current.hold)
+    }
+
+    /// The job has said that it goes on.
+    fn goes_on(&self) {
+        if let Some(current) = self.current().as_mut().filter(|it| it.hold == Hold::GoingOn) {
+            self.held.let_go();
+            current.hold = Hold::Free;
+        }
     }
 
     fn leaving(&self) -> bool {
@@ -80,8 +87,8 @@ impl Shared {
     }
 
     fn begin(&self, job: &JobId) {
-        let held = self.held.holds(job);
-        *self.current() = Some(Current { cancelled: None, held, job: job.clone() });
+        let hold = self.held.of(job);
+        *self.current() = Some(Current { cancelled: None, hold, job: job.clone() });
     }
 
     fn end(&self) {
@@ -166,23 +173,28 @@ impl Jobs {
     /// The reason why not.
     pub fn can_resume(&self, job: &JobId) -> Result<(), String> {
         self.can_cancel(job)?;
-        if self.shared.is_held() { Ok(()) } else { Err(format!("job {job} is not held")) }
+        match self.shared.hold() {
+            Hold::Held => Ok(()),
+            Hold::Free | Hold::GoingOn => Err(format!("job {job} is not held")),
+        }
     }
 
     /// Holds a job: the skill's wishes end, the robot comes to rest, and the job stays.
     pub fn pause(&self, job: &JobId, reason: &str) {
         if let Some(current) = self.shared.current().as_mut().filter(|c| c.job == *job) {
             self.shared.held.hold(job);
-            current.held = true;
+            current.hold = Hold::Held;
             warn!(%job, reason, "the job is held");
         }
     }
 
-    /// Lets a job go on that is held.
+    /// Lets a job go on that is held; it says so itself.
     pub fn resume(&self, job: &JobId) {
-        if let Some(current) = self.shared.current().as_mut().filter(|c| c.job == *job) {
-            self.shared.held.let_go();
-            current.held = false;
+        let mut current = self.shared.current();
+        let held = |current: &&mut Current| current.job == *job && current.hold == Hold::Held;
+        if let Some(current) = current.as_mut().filter(held) {
+            self.shared.held.go_on(job);
+            current.hold = Hold::GoingOn;
         }
     }
 
@@ -214,17 +226,24 @@ mod tests {
         let job = JobId::new("job-1").unwrap();
         let (jobs, inbox) = Jobs::new(dir.path());
         jobs.start(job.clone(), Plan { steps: vec![] });
-        assert!(jobs.can_resume(&job).is_err() && !inbox.shared.is_held());
+        assert!(jobs.can_resume(&job).is_err() && inbox.shared.hold() == Hold::Free);
         jobs.pause(&job, "a child is in the way");
-        assert!(inbox.shared.is_held());
+        assert_eq!(inbox.shared.hold(), Hold::Held);
         let (jobs, inbox) = Jobs::new(dir.path());
         inbox.shared.begin(&job);
-        assert!(inbox.shared.is_held() && jobs.can_resume(&job).is_ok());
+        assert!(inbox.shared.hold() == Hold::Held && jobs.can_resume(&job).is_ok());
+        inbox.shared.goes_on();
+        assert_eq!(inbox.shared.hold(), Hold::Held, "nobody let it go");
         jobs.resume(&job);
-        assert!(!inbox.shared.is_held());
+        // Ended before it could say so, it says so after the next start.
+        let (jobs, inbox) = Jobs::new(dir.path());
+        inbox.shared.begin(&job);
+        assert!(inbox.shared.hold() == Hold::GoingOn && jobs.can_resume(&job).is_err());
+        inbox.shared.goes_on();
+        assert_eq!(inbox.shared.hold(), Hold::Free);
         jobs.pause(&job, "again");
         inbox.shared.end();
         inbox.shared.begin(&job);
-        assert!(!inbox.shared.is_held(), "what holds a job ends with it");
+        assert_eq!(inbox.shared.hold(), Hold::Free, "what holds a job ends with it");
     }
 }

@@ -50,14 +50,22 @@ impl<'a> Proving<'a> {
         }
     }
 
-    /// It has ended by itself. A verdict of its own, such as a way that is blocked, says nothing
-    /// of its health: its start was counted, and that is all.
-    pub(super) fn ended(&mut self, end: &End, has_begun: bool) {
+    /// It has ended by itself. A verdict of its own, such as a way that is blocked or a parameter
+    /// that makes no sense, says nothing against it.
+    pub(super) fn ended(&mut self, end: &End) {
         match end {
             End::Crashed(why) => self.failed(why),
             End::Done => self.proven("its action is done"),
-            End::Failed(why) if !has_begun => self.failed(why),
-            End::Failed(_) | End::Stopped => {}
+            End::Failed(_) | End::Stopped => self.answered(),
+        }
+    }
+
+    /// It came to an end in order, and stays on trial.
+    pub(super) fn answered(&self) {
+        if self.on_trial
+            && let Err(error) = self.installed.answered(self.bundle)
+        {
+            warn!(%error, "its start counts as one without an end");
         }
     }
 

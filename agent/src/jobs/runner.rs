@@ -2,6 +2,7 @@
 
 use super::epochs::Epochs;
 use super::facts::{Facts, FactsError};
+use super::held::Hold;
 use super::inputs::{InputLog, Whose};
 use super::memory::{MAX_RESUMES, Memory, Progress};
 use super::pace::Pace;
@@ -416,10 +417,12 @@ impl<'r> StepRun<'r> {
         let mut held_since = None;
         loop {
             if self.shared.leaving() {
+                proving.answered();
                 self.suspended.keep(&kept, None, self.job, place, digest);
                 return Err(Halt::Leave);
             }
             if let Some(reason) = self.shared.cancelled() {
+                proving.answered();
                 return Err(Halt::Over(Why::Cancelled, format!("cancelled: {reason}")));
             }
             if drives {
@@ -429,7 +432,8 @@ impl<'r> StepRun<'r> {
             let goes_on = self.parts.shelf.may_go_on(bundle, &mut asked);
             goes_on.map_err(|why| self.failed(&why.to_string()))?;
             let now = self.parts.pace.now();
-            if self.shared.is_held() {
+            let hold = self.shared.hold();
+            if hold == Hold::Held {
                 if held_since.is_none() {
                     held_since = Some(now);
                     self.parts.desk.set_skill(None);
@@ -442,8 +446,11 @@ impl<'r> StepRun<'r> {
             if let Some(since) = held_since.take() {
                 // What was waited is not the skill's.
                 give_up = give_up.plus(now.since(since).unwrap_or_default());
+            }
+            if hold == Hold::GoingOn {
                 let resumed = Resumed { heartbeat: None };
                 self.parts.facts.state(self.job, EventType::ExecutionResumed, &resumed)?;
+                self.shared.goes_on();
                 self.note("the job goes on");
             }
             if now >= give_up {
@@ -469,7 +476,7 @@ impl<'r> StepRun<'r> {
             }
             let was_on_trial = proving.is_on_trial();
             match &ended {
-                Some(end) => proving.ended(end, running.has_begun()),
+                Some(end) => proving.ended(end),
                 None => proving.stepped(self.stepped),
             }
             if was_on_trial && !proving.is_on_trial() {
