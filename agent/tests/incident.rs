@@ -104,6 +104,11 @@ fn a_skill_that_crashes_is_one_and_so_is_a_job_that_the_robot_gives_up() {
     let skill = publish(&cloud, "misbehave", Some(&site));
     enroll(&site, &cloud);
     let agent = Agent::online(&site, &cloud);
+    // What somebody cancels is none.
+    let job = dispatch(&cloud, &[step(&skill, "note", json!({}))]);
+    cloud.wait_for_state(&job, "EXECUTING");
+    cloud.post(&format!("/v1/jobs/{job}/cancel"), json!({ "reason": "no longer needed" }));
+    cloud.wait_for_state(&job, "ABORTED");
     let job = dispatch(&cloud, &[step(&skill, "refuse", json!({}))]);
     cloud.wait_for_state(&job, "ABORTED");
     let given_up = &incidents(&cloud, 1)[0];
@@ -115,11 +120,6 @@ fn a_skill_that_crashes_is_one_and_so_is_a_job_that_the_robot_gives_up() {
     let told = json!({ "cause": "skill_crash", "command": null, "job": job, "step": "trap" });
     assert_eq!(*crashed, told);
     assert!(dumps(&cloud, 1).iter().all(|trigger| trigger == "incident"));
-    // What somebody cancels is none.
-    let job = dispatch(&cloud, &[step(&skill, "note", json!({}))]);
-    cloud.wait_for_state(&job, "EXECUTING");
-    cloud.post(&format!("/v1/jobs/{job}/cancel"), json!({ "reason": "no longer needed" }));
-    cloud.wait_for_state(&job, "ABORTED");
     assert!(agent.terminate().success());
     assert_eq!(of_kind(&cloud, Class::Critical, "incident").len(), 2);
 }
