@@ -20,6 +20,8 @@ fn a_cloud_that_is_gone_and_comes_back_misses_nothing_and_counts_nothing_twice()
     let mut cloud = CloudRig::start(&site, |_| {});
     enroll(&site, &cloud);
     let agent = Agent::online(&site, &cloud);
+    // Only what was up can be gone: the cloud knows of the channel before the robot does.
+    agent.says("the channel is up");
     cloud.stop();
     agent.says("no channel to the cloud");
     // What happens meanwhile is only in the journal.

@@ -3,7 +3,7 @@
 //!
 //! Outside tests there is nothing to switch: [`Guard::on`] is the constant `true`, and no guard
 //! can be left out by configuration, by a request or at run time. In the tests of this crate one
-//! guard may be off on one thread, for as long as [`Off`] lives; the test of the model
+//! guard may be off on one thread, for as long as `Off` lives; the test of the model
 //! (`crate::model`) leaves out each in turn.
 
 /// A check that something rests on.

@@ -1,9 +1,9 @@
 //! The guard before every route: who calls, whether they may, how often, and what is written
 //! down of it.
 //!
-//! It asks the one table of routes ([`ROUTES`]). A route of the document that is not in the table
-//! answers the bootstrap token and nobody else. A caller of one tenant is told of another's
-//! robots, jobs and skills what is told of those that do not exist.
+//! It asks the one table of routes (`access/routes.rs`). A route of the document that is not in
+//! the table answers the bootstrap token and nobody else. A caller of one tenant is told of
+//! another's robots, jobs and skills what is told of those that do not exist.
 
 use super::auth::{Caller, Robot, Within};
 use super::error::{ApiError, Code};
