@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Calls of a run, unless told otherwise.
-const CALLS: u64 = 1000;
+const CALLS: u64 = 2000;
 
 /// Numbers from a seed (xorshift64*).
 struct Dice(u64);
@@ -394,6 +394,7 @@ fn drive(rig: &RigOn<impl Kind>) {
             maker.learn(family, &value);
         }
     }
+    println!("{} of {} routes were reached", reached.len(), operations.len());
     // It is no proof of anything where nothing is reached.
     assert!(
         reached.len() * 2 > operations.len(),
