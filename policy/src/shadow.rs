@@ -130,8 +130,8 @@ fn axes(command: &Command) -> [f64; MAX_JOINTS] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nooterra_protocol::command::Steer;
-    use nooterra_protocol::geometry::Twist;
+    use nooterra_protocol::command::{JointVelocities, PerJoint, Steer, Velocity};
+    use nooterra_protocol::geometry::{Planar, Twist};
 
     fn difference(real: (f64, f64), would: (f64, f64)) -> Option<Difference> {
         let command = |(linear, angular)| Command::Drive(Twist::new(linear, angular));
@@ -154,6 +154,27 @@ mod tests {
     fn what_allows_more_in_any_direction_allows_more() {
         assert_eq!(difference((1.0, 0.0), (0.0, 0.5)), Some(Difference::WouldAllow));
         assert_eq!(difference((1.0, 0.0), (-0.2, 0.0)), Some(Difference::WouldAllow), "backward");
+    }
+
+    #[test]
+    fn every_kind_of_command_is_compared_by_each_of_its_axes() {
+        let joints = |axes: &[f64]| {
+            Command::Joints(JointVelocities { joints: PerJoint::new(axes).unwrap() })
+        };
+        let fly = |z| Command::Fly(Velocity { x: 0.5, y: 0.0, yaw_rate: 0.0, z });
+        let omni = |y| Command::Omni(Planar { angular: 0.0, x: 0.5, y });
+        let steer = |steering_rad| Command::Ackermann(Steer { speed_mps: 0.5, steering_rad });
+        for (real, would) in [
+            (joints(&[0.1, 0.5, 0.2]), joints(&[0.1, 0.3, 0.2])),
+            (fly(0.4), fly(0.1)),
+            (omni(0.3), omni(0.1)),
+            (steer(0.3), steer(0.1)),
+        ] {
+            let opinion = |allowed| Opinion { allowed, verdicts: Verdicts::none() };
+            assert_eq!(opinion(would).differs(&real), Some(Difference::WouldSlow), "{would:?}");
+            assert_eq!(opinion(real).differs(&would), Some(Difference::WouldAllow), "{would:?}");
+            assert_eq!(opinion(real).differs(&real), None);
+        }
     }
 
     #[test]
