@@ -53,7 +53,7 @@ fn link(rig: &Rig) {
     let drive =
         json!({ "type": "drive", "lease_ms": 60, "twist": { "linear": 0.3, "angular": 0.0 } });
     let driven = commands(rig, &robot, &drive, Motion::Moving, samples(300));
-    let (written, tick) = setpoints(rig, &robot, &drive);
+    let (written, tick) = setpoints(&robot);
     let stop = json!({ "type": "emergency_stop", "reason": "bench" });
     let stopped = commands(rig, &robot, &stop, Motion::Stopped, samples(150));
     robot.stop();
@@ -108,14 +108,10 @@ fn commands(rig: &Rig, robot: &Robot, ask: &Value, wanted: Motion, rounds: usize
 
 /// From a wish on the control thread's desk to the driver's write, at the 99th percentile: one
 /// sample for each hundred wishes. Beside it the tick that a wish may have to wait for.
-fn setpoints(rig: &Rig, robot: &Robot, drive: &Value) -> (Samples, f64) {
+fn setpoints(robot: &Robot) -> (Samples, f64) {
     let (mut worst, mut tick) = (Samples::default(), Samples::default());
     tick.push(rig::PERIOD);
     for batch in 0..3_u64 {
-        // What is granted with a command ends by itself.
-        rig.command("amr-1", drive);
-        robot.wait_for(Motion::Moving);
-        robot.wait_for(Motion::Still);
         let mut written = Samples::default();
         for round in 0..100_u64 {
             robot.forget();

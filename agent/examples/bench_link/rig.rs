@@ -1,7 +1,7 @@
 //! An embedded cloud, a client of its API, and a robot made of the agent's parts.
 
 use crate::measure::Samples;
-use nooterra_agent::authority;
+use nooterra_agent::authority::{self, Authority};
 use nooterra_agent::clock::{SystemClock, mono};
 use nooterra_agent::config::Config;
 use nooterra_agent::control::{ControlLoop, ControlThread, Desk, Goal, Lease, View};
@@ -218,8 +218,9 @@ impl Robot {
             authority::signed::authority(&config, rules, Arc::clone(&clock), &handle).unwrap();
         let told = Arc::clone(&desk);
         authority.listen(move |grants, now| told.set_authority(grants, now.vetoed.is_some()));
+        let authority = Arc::new(authority);
         let downlink = Downlink::new(DownlinkParts {
-            authority: Arc::new(authority),
+            authority: Arc::clone(&authority),
             clock: Arc::clone(&clock),
             command_key: identity.cloud().command_key.clone(),
             desk: Arc::clone(&desk),
@@ -257,7 +258,12 @@ impl Robot {
         let (stop, stopped) = watch::channel(false);
         let link = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(channel.run(stopped));
+            runtime.unwrap().block_on(async {
+                tokio::select! {
+                    _ = channel.run(stopped) => (),
+                    () = refreshed(&authority) => (),
+                }
+            });
         });
         let give_up = Instant::now() + PATIENCE;
         while rig.get("/v1/robots/amr-1")["online"] != true {
@@ -309,6 +315,15 @@ impl Robot {
             assert!(Instant::now() < give_up, "record {seq} is not acknowledged");
             std::thread::sleep(Duration::from_micros(200));
         }
+    }
+}
+
+/// What may be asked is judged again and again, as the daemon does: no grant outlives its horizon.
+async fn refreshed(authority: &Authority) {
+    let mut beat = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        beat.tick().await;
+        authority.refresh();
     }
 }
 
