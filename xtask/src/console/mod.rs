@@ -35,7 +35,7 @@ pub(crate) struct Options {
 const PACKAGES: &[Package] =
     &[Package { name: "chromium", path: "/usr/bin/chromium", why: "the page is opened in it" }];
 
-const STEPS: usize = 9;
+const STEPS: usize = 10;
 
 /// How often the robot patrols before it goes home. The story is over in the second round, on a
 /// machine that has nothing else to do in the first.
@@ -43,6 +43,9 @@ const ROUNDS: usize = 6;
 
 /// For what the two programs do; see `browser` for what the page does.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why the skill is revoked in the end.
+const REASON: &str = "stops short of doors";
 
 const DESK: (u32, u32) = (1360, 900);
 const TELEPHONE: (u32, u32) = (390, 844);
@@ -90,6 +93,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     story.look_at_job(&job)?;
     story.stop()?;
     step.done("it stands, and says so");
+    let step = progress.step("the skill's version, revoked");
+    story.revoke(&skill)?;
+    step.done("the list says so, and why");
     let step = progress.step("what the browser complained about");
     story.forbidden()?;
     step.done("nothing; and markup from data is refused");
@@ -315,13 +321,28 @@ impl Story<'_> {
             Ok(known.filter(|health| health["emergency_stop"] == true))
         })?;
         ensure!(health["vetoed"] == false, "nobody vetoed: {health}");
-        let samples = self.cloud.records(ROBOT, "sample")?;
-        let last = &samples.last().context("the robot sent no sample")?["body"];
-        let speed = last["twist"]["linear"].as_f64().context("a sample without speed")?;
-        ensure!(
-            speed.abs() < 0.05 && last["source"] == "emergency_stop",
-            "it does not stand: {last}"
-        );
+        // Its samples come after its word, the last of them when it has braked.
+        wait_for("the robot to stand, by its own records", PATIENCE, || {
+            let samples = self.cloud.records(ROBOT, "sample")?;
+            let last = &samples.last().context("the robot sent no sample")?["body"];
+            let speed = last["twist"]["linear"].as_f64().context("a sample without speed")?;
+            Ok((speed.abs() < 0.05 && last["source"] == "emergency_stop").then_some(()))
+        })?;
+        self.is_quiet()
+    }
+
+    /// The published version is listed, and once it is revoked the page says why.
+    fn revoke(&mut self, skill: &SkillRef) -> Result<()> {
+        self.go("#/skills")?;
+        let row = "document.querySelector('.card table tbody tr')?.textContent";
+        let published = format!("({row} ?? '').includes('{}') && {row}", skill.version);
+        let row_says = self.browser.until("the published version", &published)?;
+        ensure!(row_says.to_string().contains("published"), "the page says {row_says}");
+        self.cloud.revoke_skill(skill, REASON)?;
+        let revoked = format!("({row} ?? '').includes('{REASON}') && {row}");
+        let row_says = self.browser.until("the revoked version, with the reason", &revoked)?;
+        ensure!(row_says.to_string().contains("revoked"), "the page says {row_says}");
+        self.picture("skills.png")?;
         self.is_quiet()
     }
 

@@ -4,6 +4,7 @@
 use anyhow::{Context as _, Result, anyhow, bail};
 use base64::Engine as _;
 use nooterra_protocol::codec::Digest;
+use nooterra_protocol::plan::SkillRef;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -74,6 +75,12 @@ impl Cloud {
     pub(crate) fn publish_skill(&self, bundle: &[u8], signature: &str) -> Result<Value> {
         let bundle = base64::engine::general_purpose::STANDARD.encode(bundle);
         self.post("/v1/skills", &json!({ "bundle_base64": bundle, "signature": signature }))
+    }
+
+    /// Takes a published version back.
+    pub(crate) fn revoke_skill(&self, skill: &SkillRef, reason: &str) -> Result<Value> {
+        let path = format!("/v1/skills/{}/revoke", skill.bundle);
+        self.post(&path, &json!({ "reason": reason }))
     }
 
     /// Creates a job and returns its id.
