@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
-/// How long anything that must happen may take here.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A guard against hanging, and no measure of anything.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_nooterra-agent");
 
@@ -145,6 +145,8 @@ impl CloudRig {
 pub(crate) struct Agent {
     pub(crate) child: Child,
     log: PathBuf,
+    /// What runs before this one have said.
+    said_before: usize,
 }
 
 impl Drop for Agent {
@@ -174,12 +176,15 @@ impl Agent {
     pub(crate) fn spawn(site: &Site, mut command: Command) -> Self {
         let log = site.path("agent.log");
         let file = File::options().create(true).append(true).open(&log).unwrap();
+        let said_before = usize::try_from(file.metadata().unwrap().len()).unwrap();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn();
-        Self { child: child.unwrap(), log }
+        Self { child: child.unwrap(), log, said_before }
     }
 
+    /// What this run has said so far.
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(log.get(self.said_before..).unwrap_or_default()).into_owned()
     }
 
     pub(crate) fn says(&self, text: &str) {
