@@ -36,6 +36,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod driver;
+pub mod ending;
 pub mod envelope;
 #[cfg(feature = "tools")]
 pub mod export;

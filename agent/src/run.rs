@@ -24,6 +24,7 @@ use crate::control::{
     ThreadError, View,
 };
 use crate::driver::{self, DriverError, SimOptions};
+use crate::ending::Ending;
 use crate::envelope::{self, EnvelopeError};
 use crate::files;
 use crate::flight::{self, Flight};
@@ -53,12 +54,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
 use tracing::{error, info, warn};
 
-/// The control loop must tick within this after the start.
-const TICKS_WITHIN: Duration = Duration::from_secs(5);
+/// The control loop must tick within this after the start. Nothing moves before, so a machine
+/// that is busy, as at its own start, is given its time.
+const TICKS_WITHIN: Duration = Duration::from_secs(30);
 
 /// The channel is given this long to say goodbye.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
@@ -138,11 +140,20 @@ pub enum RunError {
     TrialOver(String),
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until it is asked to end, which it may be from the first moment on.
 ///
 /// # Errors
 /// [`RunError`]; the robot was stopped.
-pub fn run(config: &Config, sim: &SimOptions) -> Result<(), RunError> {
+pub fn run(
+    config: &Config,
+    sim: &SimOptions,
+    runtime: Runtime,
+    mut ending: Ending,
+) -> Result<(), RunError> {
+    if ending.is_asked(&runtime) {
+        info!("asked to end before anything was started");
+        return Ok(());
+    }
     files::private_dir(&config.state.dir)
         .map_err(|source| RunError::State { path: config.state.dir.clone(), source })?;
     let trial_s = Duration::from_secs(u64::from(config.policy.trial_s));
@@ -156,9 +167,13 @@ pub fn run(config: &Config, sim: &SimOptions) -> Result<(), RunError> {
     let authority = signed::authority(config, rules, Arc::clone(&clock), &handle)?;
     let Started { policy, trial, .. } = started;
     let law = Law { authority: Arc::new(authority), policy, trial };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let daemon = Daemon::start(config, sim, &law, identity, clock, (&journal, boot), &runtime)?;
-    let result = runtime.block_on(daemon.watch(&journal.handle()));
+    let result = if ending.is_asked(&runtime) {
+        info!("asked to end before the robot was opened");
+        Ok(())
+    } else {
+        let daemon = Daemon::start(config, sim, &law, identity, clock, (&journal, boot), &runtime)?;
+        runtime.block_on(daemon.watch(&journal.handle(), ending))
+    };
     runtime.shutdown_timeout(Duration::from_secs(1));
     let poisoned = journal.handle().poisoned();
     let closed = journal.close();
@@ -259,7 +274,7 @@ impl Daemon {
         identity: Identity,
         clock: Arc<SystemClock>,
         (journal, boot): (&Journal, u64),
-        runtime: &tokio::runtime::Runtime,
+        runtime: &Runtime,
     ) -> Result<Self, RunError> {
         let handle = journal.handle();
         let Law { authority, policy, trial } = law;
@@ -390,8 +405,8 @@ impl Daemon {
 
     /// Waits for a signal or for a part that ends by itself, and then ends all of them, the
     /// robot's motion first.
-    async fn watch(mut self, journal: &JournalHandle) -> Result<(), RunError> {
-        let result = self.until_over(journal).await;
+    async fn watch(mut self, journal: &JournalHandle, ending: Ending) -> Result<(), RunError> {
+        let result = self.until_over(journal, ending).await;
         systemd::stopping();
         let exit = self.control.end();
         self.jobs.leave();
@@ -414,11 +429,17 @@ impl Daemon {
         }
     }
 
-    async fn until_over(&mut self, journal: &JournalHandle) -> Result<(), RunError> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    async fn until_over(
+        &mut self,
+        journal: &JournalHandle,
+        mut ending: Ending,
+    ) -> Result<(), RunError> {
         let mut watchdog = Watchdog::from_env();
-        self.first_ticks().await?;
+        tokio::select! {
+            biased;
+            () = ending.asked() => return Ok(()),
+            ticked = self.first_ticks() => ticked?,
+        }
         watchdog.look(self.view.beats());
         systemd::ready("the control loop ticks");
         info!("ready");
@@ -426,8 +447,7 @@ impl Daemon {
         let (mut status_due, mut trust_due) = (floor_due, floor_due + TRUST_EVERY);
         loop {
             tokio::select! {
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
+                () = ending.asked() => return Ok(()),
                 () = tokio::time::sleep(watchdog.every) => {}
             }
             if !watchdog.look(self.view.beats()) {

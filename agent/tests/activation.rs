@@ -166,8 +166,8 @@ fn the_agent_ends_for_an_activated_policy_when_nothing_is_under_way_and_not_befo
     let agent = Agent::online(&site, &cloud);
     wait_for("the trial", || policy(&site, &["confirm"]).1.then_some(()));
     agent.says("the new policy is confirmed");
-    assert!(agent.terminate().success());
     wait_for("the story", || (story(&cloud).len() >= 4).then_some(()));
+    assert!(agent.terminate().success());
     let old = format!("boot {}", site.document().version);
     assert_eq!(story(&cloud), [&old, "on_trial", &format!("boot {new}"), "confirmed"]);
 }

@@ -315,7 +315,7 @@ fn the_zones_are_looked_up_from_a_pose_and_unknown_where_it_is_old_or_none() {
 fn asks(cloud: &CloudRig, operator: &str, ask: &Value) -> (String, String) {
     let sent = cloud.post(
         "/v1/robots/amr-1/commands",
-        json!({ "ask": ask, "operator": operator, "ttl_ms": 30_000 }),
+        json!({ "ask": ask, "operator": operator, "ttl_ms": 600_000 }),
     );
     let path = format!("/v1/robots/amr-1/commands/{}", sent["id"].as_str().unwrap());
     wait_for("the robot's answer", || {

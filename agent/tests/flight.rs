@@ -140,11 +140,16 @@ fn records(journal: &Path) -> Vec<(u64, Entry)> {
 #[test]
 fn an_agent_that_is_killed_in_the_middle_of_a_dump_says_so_at_its_next_start() {
     let site = Site::new();
+    // A dump is as long as can be: the agent is killed in its middle on a busy machine, too.
+    let configuration = std::fs::read_to_string(site.path("agent.toml")).unwrap();
+    let configuration = format!("{configuration}\n[flight]\nafter_s = 60\n");
+    std::fs::write(site.path("agent.toml"), configuration).unwrap();
     let cloud = CloudRig::start(&site, |_| {});
     let skill = publish_patrol(&cloud, Some(&site));
     enroll(&site, &cloud);
     let agent = Agent::online(&site, &cloud);
-    let waypoints = json!([{ "x": 4.0, "y": 1.2 }]);
+    // Under way for long enough to be killed there, on a busy machine too.
+    let waypoints = json!([{ "x": 9.0, "y": 1.2 }, { "x": 2.0, "y": 1.2 }]);
     let job = dispatch(&cloud, &[step(&skill, "patrol", json!({ "waypoints": waypoints }))]);
     let dumped = |what: &str| {
         let found = cloud.records(Class::Normal).into_values();
@@ -153,7 +158,7 @@ fn an_agent_that_is_killed_in_the_middle_of_a_dump_says_so_at_its_next_start() {
             .count()
     };
     // The skill asks for more speed than the owner allows.
-    wait_for("a dump to begin", || (dumped("began") == 1).then_some(()));
+    wait_for("a dump to begin", || (dumped("began") > 0).then_some(()));
     wait_for("one of its blocks", || {
         let found = cloud.records(Class::Normal);
         found.values().any(|record| record["kind"] == "flight").then_some(())

@@ -48,7 +48,7 @@ fn dumps(cloud: &CloudRig, count: usize) -> Vec<Value> {
 
 fn mark(cloud: &CloudRig, reason: &str) -> Value {
     let ask = json!({ "type": "mark_incident", "reason": reason });
-    let command = json!({ "ask": ask, "operator": "anna", "ttl_ms": 30_000 });
+    let command = json!({ "ask": ask, "operator": "anna", "ttl_ms": 600_000 });
     cloud.post("/v1/robots/amr-1/commands", command)
 }
 

@@ -6,10 +6,10 @@ mod common;
 
 use common::Site;
 use common::rig::{Agent, CloudRig, dispatch, enroll, publish_patrol, step, wait_for};
-use common::skip;
+use common::{ports, skip};
 use nooterra_protocol::entry::Class;
 use serde_json::json;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -24,9 +24,7 @@ struct Mosquitto {
 impl Mosquitto {
     /// With the shipped configuration but for the port.
     fn start(files: &Path) -> Self {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let address = ports::free();
         let shipped = std::fs::read_to_string(files.join("mosquitto.conf")).unwrap();
         let listener = format!("listener {} 127.0.0.1", address.port());
         let mut text = shipped.replace("listener 8883", &listener);

@@ -21,7 +21,6 @@ use nooterra_protocol::keys::Signer;
 use nooterra_protocol::private::Salts;
 use nooterra_protocol::time::Stamp;
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -144,7 +143,7 @@ pub struct Journal {
     handle: JournalHandle,
     writer: Option<JoinHandle<()>>,
     // Released last, when the writer is gone.
-    _lock: File,
+    _lock: place::Lock,
 }
 
 /// A journal and what was found on opening it.

@@ -79,14 +79,26 @@ pub(crate) fn parent(dir: &Path) -> &Path {
     }
 }
 
-/// Takes the lock that one process holds while it has the journal open.
-pub(crate) fn lock(dir: &Path) -> Result<File, OpenError> {
+/// The lock that one process holds while it has the journal open.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file would not do: a child that another thread is just starting holds it,
+        // too, until it has become another program.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Takes the lock.
+pub(crate) fn lock(dir: &Path) -> Result<Lock, OpenError> {
     fs::create_dir_all(parent(dir)).map_err(at(parent(dir)))?;
     let path = sibling(dir, ".lock");
     let file =
         File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
         Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
     }

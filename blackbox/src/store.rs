@@ -26,7 +26,7 @@ pub(crate) const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Times 20 ms.
-const LOCK_ATTEMPTS: u32 = 100;
+const LOCK_ATTEMPTS: u32 = 1000;
 
 /// The one file that holds the states, inside the directory of the store.
 pub(crate) const DB_FILE: &str = "db";

@@ -103,7 +103,7 @@ pub struct Cloud {
     admin_token_file: PathBuf,
     http_addr: SocketAddr,
     /// Held as long as this process uses the data directory.
-    _lock: File,
+    _lock: Lock,
     mqtt_addr: SocketAddr,
     root_pem: String,
     root_sha256: Digest,
@@ -261,7 +261,19 @@ fn key_error(path: &Path, why: &dyn fmt::Display) -> StartError {
 }
 
 /// One process at a time: the system releases the lock when the process ends, however it ends.
-pub(crate) fn lock(dir: &Path) -> Result<File, StartError> {
+/// The lock of a data directory.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file would not do: a child that another thread is just starting holds it,
+        // too, until it has become another program.
+        let _ = self.0.unlock();
+    }
+}
+
+pub(crate) fn lock(dir: &Path) -> Result<Lock, StartError> {
     let path = dir.join("lock");
     let file = File::options()
         .create(true)
@@ -270,7 +282,7 @@ pub(crate) fn lock(dir: &Path) -> Result<File, StartError> {
         .open(&path)
         .map_err(|e| data_dir(&path, e))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(StartError::InUse(dir.to_owned())),
         Err(TryLockError::Error(error)) => Err(data_dir(&path, error)),
     }

@@ -15,6 +15,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
+/// For what is under way when all else has ended.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
 const AFTER_HELP: &str = "\
 Exit codes:
   0  done; `serve`: stopped in order
@@ -268,7 +271,13 @@ fn main() -> ExitCode {
         Command::Serve(serve) => {
             log(serve.log_format);
             match tokio::runtime::Runtime::new() {
-                Ok(runtime) => runtime.block_on(run(serve)),
+                Ok(runtime) => {
+                    let code = runtime.block_on(run(serve));
+                    // Nothing that matters is left, and what waits for a server that does not
+                    // answer would wait on.
+                    runtime.shutdown_timeout(STOP_WITHIN);
+                    code
+                }
                 Err(error) => fail(&error, 1),
             }
         }
@@ -332,6 +341,7 @@ async fn run(serve: Serve) -> ExitCode {
         Ok(stopped) => stopped,
         Err(error) => return fail(&error, 1),
     };
+    let mut stopped = std::pin::pin!(stopped);
     let mut config = Config::new(serve.data);
     config.api_per_s = serve.api_rate;
     config.broker = serve.broker;
@@ -345,7 +355,13 @@ async fn run(serve: Serve) -> ExitCode {
         Duration::from_secs(u64::from(serve.certificate_hours) * 3600);
     config.escalate_after = Duration::from_secs(u64::from(serve.escalate_after));
     config.heartbeat_interval = Duration::from_secs(u64::from(serve.heartbeat_interval));
-    let cloud = match Cloud::start(config).await {
+    // A start waits for a store that may not answer; whoever ends it need not.
+    let started = tokio::select! {
+        biased;
+        () = &mut stopped => return ExitCode::SUCCESS,
+        started = Cloud::start(config) => started,
+    };
+    let cloud = match started {
         Ok(cloud) => cloud,
         Err(error) => {
             let code = match &error {
@@ -372,6 +388,7 @@ async fn run(serve: Serve) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// From now on.
 fn signals() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

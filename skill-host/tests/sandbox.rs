@@ -40,7 +40,7 @@ fn once(action: &str) -> (Result<(Request, Status), SkillError>, Listening) {
 /// Lets the threads run until `what` holds; ticks only when told to. Counts no time: it gives
 /// up after so many turns that only a hang can take as long.
 fn until(host: Option<&Host>, mut what: impl FnMut() -> bool) -> u32 {
-    for ticks in 0..20_000 {
+    for ticks in 0..200_000 {
         if what() {
             return ticks;
         }

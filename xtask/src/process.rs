@@ -260,7 +260,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut service =
             Service::start("brief", &mut Command::new("false"), dir.path(), false).unwrap();
-        let error = wait_for("its end", Duration::from_secs(10), || Ok(service.check().err()));
+        let error = wait_for("its end", Duration::from_secs(60), || Ok(service.check().err()));
         assert!(error.unwrap().to_string().contains("brief.log"));
     }
 
@@ -269,7 +269,7 @@ mod tests {
         let script = "echo before; echo why >&2; sleep 60 & sleep 60; echo after";
         let began = Instant::now();
         // Long enough for a shell to say two words, on a machine that does much else.
-        let patience = Duration::from_secs(5);
+        let patience = Duration::from_secs(10);
         let (status, said) =
             output_within(Command::new("sh").args(["-c", script]), patience).unwrap();
         assert!(status.is_none() && began.elapsed() < Duration::from_secs(55));

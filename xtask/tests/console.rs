@@ -1,6 +1,9 @@
 //! The console in a real browser: `cargo xtask console` does what a person does, and fails when
 //! the page does not show what happens or the browser complains.
 
+#[path = "common/running.rs"]
+mod running;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -29,9 +32,5 @@ fn a_person_signs_in_watches_a_robot_be_held_back_and_stops_it() {
     }
     // Neither the programs nor the browser outlive it.
     let folder = folder.to_string_lossy().into_owned();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).into_owned();
-        assert!(!line.contains(&folder), "left running: {line}");
-    }
+    running::none_has(&folder);
 }

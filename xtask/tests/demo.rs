@@ -1,5 +1,8 @@
 //! The end-to-end test: the demo runs headless, and its summary is what was promised.
 
+#[path = "common/running.rs"]
+mod running;
+
 use serde_json::Value;
 use std::process::Command;
 
@@ -59,11 +62,7 @@ fn one_signed_job_runs_end_to_end_and_every_claim_holds() {
 
     // No process has the demo's directory on its command line.
     let out = out.to_string_lossy().into_owned();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).into_owned();
-        assert!(!line.contains(&out), "left running: {line}");
-    }
+    running::none_has(&out);
 }
 
 #[test]

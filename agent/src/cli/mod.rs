@@ -24,6 +24,7 @@ pub use exit::Code;
 
 use crate::config::{self, Config};
 use crate::driver::SimOptions;
+use crate::ending::Ending;
 use crate::identity::{self, ClaimCode};
 use crate::run;
 use anyhow::Context as _;
@@ -185,9 +186,10 @@ fn answer(cli: Cli) -> anyhow::Result<Answer> {
         Command::Enroll { cloud, code } => enroll(&load()?, &cloud, code),
         Command::Policy(command) => policy::answer(command, load),
         Command::Run { seed, truth } => {
+            let (runtime, ending) = Ending::listen()?;
             let config = load()?;
             logging::init(&config.log);
-            run::run(&config, &SimOptions { seed, truth })?;
+            run::run(&config, &SimOptions { seed, truth }, runtime, ending)?;
             Ok(Answer::done("", json!({ "ended": "in order" })))
         }
         Command::Skill(command) => skill::answer(command, load, cli.json),

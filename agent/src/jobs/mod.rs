@@ -50,6 +50,8 @@ struct Order {
 #[derive(Debug)]
 struct Current {
     cancelled: Option<String>,
+    /// Its steps are over and the robot rests: whoever hears that may send the next at once.
+    ending: bool,
     hold: Hold,
     job: JobId,
 }
@@ -88,12 +90,23 @@ impl Shared {
 
     fn begin(&self, job: &JobId) {
         let hold = self.held.of(job);
-        *self.current() = Some(Current { cancelled: None, hold, job: job.clone() });
+        *self.current() = Some(Current { cancelled: None, ending: false, hold, job: job.clone() });
     }
 
-    fn end(&self) {
-        self.held.let_go();
-        *self.current() = None;
+    /// Before the end of the job is said: from then on the next may come.
+    fn ending(&self) {
+        if let Some(current) = self.current().as_mut() {
+            current.ending = true;
+        }
+    }
+
+    /// What held the job ends with it. The next may have come meanwhile.
+    fn end(&self, job: &JobId) {
+        let mut current = self.current();
+        if current.as_ref().is_none_or(|current| current.job == *job) {
+            self.held.let_go();
+            *current = None;
+        }
     }
 }
 
@@ -132,11 +145,11 @@ impl Jobs {
     pub fn can_start(&self, job: &JobId) -> Result<(), String> {
         match &*self.shared.current() {
             Some(current) if current.job == *job => Err(format!("job {job} is already under way")),
-            Some(current) => Err(format!(
+            Some(current) if !current.ending => Err(format!(
                 "job {} is under way; a robot has one job at a time: cancel it or wait",
                 current.job
             )),
-            None => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -221,6 +234,25 @@ mod tests {
     }
 
     #[test]
+    fn whoever_hears_that_a_job_is_over_may_send_the_next_before_all_of_it_is_put_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let (jobs, inbox) = Jobs::new(dir.path());
+        let (first, second) = (JobId::new("job-1").unwrap(), JobId::new("job-2").unwrap());
+        jobs.start(first.clone(), Plan { steps: vec![] });
+        assert_eq!(inbox.orders.recv().unwrap().job, first);
+        inbox.shared.ending();
+        assert!(jobs.can_start(&first).unwrap_err().contains("already under way"));
+        assert!(jobs.can_start(&second).is_ok());
+        jobs.start(second.clone(), Plan { steps: vec![] });
+        jobs.pause(&second, "a child is in the way");
+        inbox.shared.end(&first);
+        assert!(jobs.can_resume(&second).is_ok(), "it ended with the first");
+        assert_eq!(inbox.orders.recv().unwrap().job, second);
+        inbox.shared.end(&second);
+        assert!(jobs.can_start(&first).is_ok());
+    }
+
+    #[test]
     fn a_held_job_is_held_after_a_restart_and_until_it_goes_on() {
         let dir = tempfile::tempdir().unwrap();
         let job = JobId::new("job-1").unwrap();
@@ -242,7 +274,7 @@ mod tests {
         inbox.shared.goes_on();
         assert_eq!(inbox.shared.hold(), Hold::Free);
         jobs.pause(&job, "again");
-        inbox.shared.end();
+        inbox.shared.end(&job);
         inbox.shared.begin(&job);
         assert_eq!(inbox.shared.hold(), Hold::Free, "what holds a job ends with it");
     }

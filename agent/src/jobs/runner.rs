@@ -207,6 +207,7 @@ impl Runner {
                     steps: u32::try_from(progress.plan.steps.len()).unwrap_or(u32::MAX),
                 };
                 info!(%job, "job completed");
+                self.inbox.shared.ending();
                 self.parts.facts.state(&job, EventType::ExecutionCompleted, &completed)
             }
             Err(Halt::Leave) => {
@@ -223,6 +224,7 @@ impl Runner {
                 }
                 self.rest();
                 let aborted = Aborted { reason, step };
+                self.inbox.shared.ending();
                 self.parts.facts.state(&job, EventType::ExecutionAborted, &aborted)
             }
         };
@@ -240,7 +242,7 @@ impl Runner {
             warn!(%error, "bundles that are needed no more stay on the disk");
         }
         self.parts.desk.set_job(None);
-        self.inbox.shared.end();
+        self.inbox.shared.end(&job);
     }
 
     fn steps(&mut self, progress: &mut Progress) -> Result<(), Halt> {

@@ -4,6 +4,8 @@
 
 #[path = "../../../skill-host/tests/common/guests.rs"]
 pub(crate) mod guests;
+#[path = "../../../cloud/tests/it/ports.rs"]
+pub(crate) mod ports;
 pub(crate) mod rig;
 pub(crate) mod skip;
 

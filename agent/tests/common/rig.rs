@@ -1,6 +1,6 @@
 //! An embedded cloud with a client, and the agent as a process.
 
-use super::{Site, guests};
+use super::{Site, guests, ports};
 use base64::Engine as _;
 use nooterra_cloud::{Cloud, Config};
 use nooterra_protocol::entry::Class;
@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
-/// How long anything that must happen may take here.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A guard against hanging, and no measure of anything.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_nooterra-agent");
 
@@ -50,8 +50,11 @@ impl CloudRig {
             .unwrap();
         let mut config = Config::for_test(site.path("cloud"));
         change(&mut config);
-        let cloud = runtime.block_on(Cloud::start(config.clone())).unwrap();
-        (config.http, config.mqtt) = (cloud.http_addr(), cloud.mqtt_addr());
+        // Another process of tests may have found the same port free.
+        let cloud = wait_for("two ports", || {
+            (config.http, config.mqtt) = (ports::free(), ports::free());
+            runtime.block_on(Cloud::start(config.clone())).map_err(|e| eprintln!("{e}")).ok()
+        });
         let root = ureq::tls::Certificate::from_pem(cloud.root_pem().as_bytes()).unwrap();
         let tls = ureq::tls::TlsConfig::builder()
             .root_certs(ureq::tls::RootCerts::Specific(Arc::new(vec![root.to_owned()])))
@@ -75,7 +78,8 @@ impl CloudRig {
     }
 
     pub(crate) fn start_again(&mut self) {
-        // The port may be lingering for a moment.
+        // A child that another test is just starting holds our listeners, too, until it has become
+        // another program.
         self.cloud = Some(wait_for("the cloud's ports", || {
             self.runtime.block_on(Cloud::start(self.config.clone())).ok()
         }));
@@ -145,6 +149,8 @@ impl CloudRig {
 pub(crate) struct Agent {
     pub(crate) child: Child,
     log: PathBuf,
+    /// What runs before this one have said.
+    said_before: usize,
 }
 
 impl Drop for Agent {
@@ -174,12 +180,15 @@ impl Agent {
     pub(crate) fn spawn(site: &Site, mut command: Command) -> Self {
         let log = site.path("agent.log");
         let file = File::options().create(true).append(true).open(&log).unwrap();
+        let said_before = usize::try_from(file.metadata().unwrap().len()).unwrap();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn();
-        Self { child: child.unwrap(), log }
+        Self { child: child.unwrap(), log, said_before }
     }
 
+    /// What this run has said so far.
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(log.get(self.said_before..).unwrap_or_default()).into_owned()
     }
 
     pub(crate) fn says(&self, text: &str) {
@@ -227,11 +236,12 @@ pub(crate) fn publish(cloud: &CloudRig, name: &str, trusted_by: Option<&Site>) -
     cloud.post("/v1/skills", json!({ "bundle_base64": bundle, "signature": signature }))
 }
 
-/// One step of a plan, named after its action.
+/// One step of a plan, named after its action. Its time is a guard against hanging: a disk that
+/// others keep busy holds the robot up.
 pub(crate) fn step(skill: &Value, action: &str, params: Value) -> Value {
     let skill =
         json!({ "bundle": skill["digest"], "id": skill["id"], "version": skill["version"] });
-    json!({ "id": action, "action": action, "params": params, "timeout_s": 60, "skill": skill })
+    json!({ "id": action, "action": action, "params": params, "timeout_s": 900, "skill": skill })
 }
 
 /// Sends a job to the robot and gives its id.

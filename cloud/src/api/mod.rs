@@ -224,6 +224,7 @@ mod feed;
 mod guard;
 mod jobs;
 mod json;
+mod linger;
 mod live;
 mod observe;
 mod registry;

@@ -2,6 +2,7 @@
 
 use super::auth::Peer;
 use super::error::ApiError;
+use super::linger::Lingering;
 use crate::core::Core;
 use crate::tls::{self, Accepted};
 use axum::Router;
@@ -47,7 +48,7 @@ pub(crate) async fn serve(
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(Lingering::new(stream)), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -24,8 +24,9 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0040_skill_trust.sql"),
 ];
 
-/// How long to wait for another process to write, such as a rebuild.
-const BUSY: Duration = Duration::from_secs(5);
+/// How long to wait for another process to write, such as a rebuild, on a disk that others keep
+/// busy.
+const BUSY: Duration = Duration::from_secs(30);
 
 /// Statements that a connection keeps.
 const STATEMENTS: usize = 64;

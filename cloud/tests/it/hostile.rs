@@ -1,7 +1,7 @@
 //! A device that is hostile: it has a genuine certificate, and everything else is a lie. Each
 //! refusal has its code, and nobody else notices.
 
-use crate::rig::{Device, Mqtt, Rig, stamp};
+use crate::rig::{Device, Mqtt, PATIENCE, Rig, stamp};
 use mqtt_protocol_core::mqtt::result_code::{
     ConnectReasonCode, DisconnectReasonCode, PubackReasonCode,
 };
@@ -137,7 +137,7 @@ fn a_connect_that_lies_is_refused_with_the_code_for_it() {
     for bytes in [&b"\x10\x0f\x00\x04MQTT\x04\x02\x00\x1e\x00\x03bad"[..], &retained] {
         let mut client = Mqtt::dial(&rig, &device);
         client.send_raw(bytes);
-        assert!(client.is_closed_within(Duration::from_secs(20)), "{bytes:x?}");
+        assert!(client.is_closed(), "{bytes:x?}");
     }
     bystander.notices_nothing(&rig);
     assert_eq!(rig.get("/v1/robots/bad")["online"], false);
@@ -250,7 +250,7 @@ fn a_robot_that_acknowledges_nothing_is_sent_a_window_of_commands_and_the_rest_w
     let device = rig.enrol("bad");
     let mut client = Mqtt::connect(&rig, &device);
     for _ in 0..20 {
-        let ask = json!({ "ask": { "type": "release_stop" }, "ttl_ms": 60_000 });
+        let ask = json!({ "ask": { "type": "release_stop" }, "ttl_ms": 600_000 });
         rig.post("/v1/robots/bad/commands", ask);
     }
     assert_eq!(client.unacknowledged(8, Duration::from_millis(500)), 8);
@@ -288,34 +288,55 @@ fn whoever_dribbles_or_falls_silent_is_closed_and_other_hosts_connect_meanwhile(
     let rig = Rig::new();
     let mut bystander = Bystander::new(&rig);
     let (device, other) = (rig.enrol("bad"), rig.enrol("other"));
-    let mut silent: Vec<_> =
-        (0..300).map(|_| std::net::TcpStream::connect(rig.mqtt).unwrap()).collect();
-    let mut begun: Vec<_> = (0..20)
-        .map(|_| {
+    let mut unconnected = Mqtt::dial_from([127, 0, 0, 3].into(), &rig, &device);
+    // CONNECT, of which the end never comes.
+    unconnected.send_raw(b"\x10\x40\x00\x04MQTT\x05");
+    let mut rounds = 0;
+    let mut silent = loop {
+        let mut silent: Vec<_> =
+            (0..300).map(|_| std::net::TcpStream::connect(rig.mqtt).unwrap()).collect();
+        silent.extend((0..20).map(|_| {
             let mut tcp = std::net::TcpStream::connect(rig.mqtt).unwrap();
             // The head of a ClientHello of 512 bytes, of which no more comes.
             tcp.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").unwrap();
             tcp
-        })
-        .collect();
-    let mut unconnected = Mqtt::dial_from([127, 0, 0, 3].into(), &rig, &device);
-    // CONNECT, of which the end never comes.
-    unconnected.send_raw(b"\x10\x40\x00\x04MQTT\x05");
-    let started = Instant::now();
-    bystander.notices_nothing(&rig);
-    // More than all handshakes that there are, and yet another host has its share.
-    let mut elsewhere = Mqtt::dial_from([127, 0, 0, 2].into(), &rig, &other);
-    assert_eq!(elsewhere.hello("other", None), Some(ConnectReasonCode::Success));
-    assert!(started.elapsed() < Duration::from_secs(9), "it waited for the silent ones");
-    for tcp in silent.iter_mut().chain(&mut begun) {
-        tcp.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+        }));
+        bystander.notices_nothing(&rig);
+        // More than all handshakes that there are, and yet another host has its share.
+        let mut elsewhere = Mqtt::dial_from([127, 0, 0, 2].into(), &rig, &other);
+        assert_eq!(elsewhere.hello("other", None), Some(ConnectReasonCode::Success));
+        // Nobody waited for who is still waited for. On a machine so slow that the first was
+        // given up by now, that is not known.
+        if is_open(&silent[0]) {
+            break silent;
+        }
+        rounds += 1;
+        assert!(rounds < 10, "it waited for the silent ones");
+    };
+    for tcp in &mut silent {
+        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut rest = [0; 64];
-        // An alert may come before the end.
-        while matches!(tcp.read(&mut rest), Ok(1..)) {}
+        let end = loop {
+            match tcp.read(&mut rest) {
+                // An alert may come before the end.
+                Ok(1..) => {}
+                end => break end,
+            }
+        };
+        let in_vain = end.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        assert!(!in_vain, "a silent one is kept");
     }
-    assert!(unconnected.is_closed_within(Duration::from_secs(120)));
-    assert!(started.elapsed() < Duration::from_secs(120));
     bystander.notices_nothing(&rig);
+    assert!(unconnected.is_closed());
+    bystander.notices_nothing(&rig);
+}
+
+/// Whether nothing came from the other side, not even the end.
+fn is_open(tcp: &std::net::TcpStream) -> bool {
+    tcp.set_nonblocking(true).unwrap();
+    let seen = tcp.peek(&mut [0]);
+    tcp.set_nonblocking(false).unwrap();
+    seen.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 #[test]
@@ -328,7 +349,7 @@ fn a_packet_that_never_ends_does_not_keep_a_connection_alive() {
     client.send_raw(b"\x32\x64\x00\x10");
     let started = Instant::now();
     let mut closed = false;
-    while !closed && started.elapsed() < Duration::from_secs(60) {
+    while !closed && started.elapsed() < Duration::from_secs(180) {
         client.send_raw(b"x");
         closed = client.is_closed_within(Duration::from_millis(300));
     }

@@ -187,7 +187,7 @@ fn a_robot_publishes_and_subscribes_to_its_own_topics_only() {
     rig.post("/v1/robots/amr-2/commands", json!({ "ask": { "type": "release_stop" } }));
     assert!(client.is_silent_for(Duration::from_millis(300)));
     client.publish_qos0(&other.topic("state"), b"x");
-    assert!(client.is_closed_within(Duration::from_secs(20)));
+    assert!(client.is_closed());
 }
 
 #[test]
@@ -270,13 +270,13 @@ fn a_command_is_signed_sent_and_its_fate_is_read_from_the_journal() {
     let mut client = Mqtt::connect(&rig, &device);
     let ask =
         json!({ "type": "drive", "lease_ms": 500, "twist": { "linear": 2.0, "angular": 0.0 } });
-    let sent = rig.post("/v1/robots/amr-1/commands", json!({ "ask": ask, "ttl_ms": 5000 }));
+    let sent = rig.post("/v1/robots/amr-1/commands", json!({ "ask": ask, "ttl_ms": 50_000 }));
     assert_eq!((&sent["state"], &sent["ask"]), (&json!("sent"), &ask));
     let bytes = client.command();
     let command = open(&device, &bytes);
     command.check(&device.robot, command.issued_at).unwrap();
     assert_eq!(command.id.as_str(), sent["id"]);
-    assert_eq!(command.expires_at.millis_since(command.issued_at), 5000);
+    assert_eq!(command.expires_at.millis_since(command.issued_at), 50_000);
     assert!(matches!(command.body, Ask::Drive { lease_ms: 500, .. }));
 
     let received = CommandReceived {
@@ -311,7 +311,7 @@ fn a_refused_and_an_expired_command_say_so() {
     let rig = Rig::new();
     let mut device = rig.enrol("amr-1");
     let stop = json!({ "type": "emergency_stop", "reason": "test" });
-    let refused = rig.post("/v1/robots/amr-1/commands", json!({ "ask": stop }));
+    let refused = rig.post("/v1/robots/amr-1/commands", json!({ "ask": stop, "ttl_ms": 600_000 }));
     let expired = rig.post("/v1/robots/amr-1/commands", json!({ "ask": stop, "ttl_ms": 1 }));
     let mut client = Mqtt::connect(&rig, &device);
     let bytes = client.command();
@@ -339,7 +339,7 @@ fn commands_are_sent_again_on_each_connection_until_the_journal_names_them() {
     // More than one window, while the robot is away.
     let ids = (0..20)
         .map(|_| {
-            let body = json!({ "ask": { "type": "release_stop" }, "ttl_ms": 60_000 });
+            let body = json!({ "ask": { "type": "release_stop" }, "ttl_ms": 600_000 });
             rig.post("/v1/robots/amr-1/commands", body)["id"].clone()
         })
         .collect::<Vec<_>>();
@@ -375,7 +375,7 @@ fn a_second_connection_of_a_robot_takes_over() {
     let device = rig.enrol("amr-1");
     let mut first = Mqtt::connect(&rig, &device);
     let mut second = Mqtt::connect(&rig, &device);
-    assert!(first.is_closed_within(Duration::from_secs(20)));
+    assert!(first.is_closed());
     assert_eq!(rig.get("/v1/robots/amr-1")["online"], true);
     rig.post("/v1/robots/amr-1/commands", json!({ "ask": { "type": "release_stop" } }));
     second.command();
@@ -388,9 +388,9 @@ fn a_stopping_cloud_closes_its_connections() {
     let mut client = Mqtt::connect(&rig, &device);
     let started = std::time::Instant::now();
     rig.stop();
-    // It waits for nobody's keep-alive.
-    assert!(started.elapsed() < Duration::from_secs(20));
-    assert!(client.is_closed_within(Duration::from_secs(20)));
+    // It waits for nobody's keep-alive, which would be half as long again.
+    assert!(started.elapsed() < Duration::from_secs(60));
+    assert!(client.is_closed());
 }
 
 #[test]
@@ -412,13 +412,13 @@ fn packets_that_are_too_large_or_no_mqtt_end_the_connection_and_nothing_else() {
     for bytes in hostile {
         let mut client = Mqtt::connect(&rig, &device);
         client.send_raw(bytes);
-        assert!(client.is_closed_within(Duration::from_secs(20)), "{bytes:x?}");
+        assert!(client.is_closed(), "{bytes:x?}");
     }
     // A first packet that is not CONNECT.
     for bytes in [&b"\xc0\x00"[..], b"\x82\x0a\x00\x01\x00\x00\x04abcd\x01"] {
         let mut client = Mqtt::dial(&rig, &device);
         client.send_raw(bytes);
-        assert!(client.is_closed_within(Duration::from_secs(20)), "{bytes:x?}");
+        assert!(client.is_closed(), "{bytes:x?}");
     }
     let mut client = Mqtt::connect(&rig, &device);
     let code = client.publish(&device.topic("up/normal"), &batch);
@@ -509,6 +509,6 @@ fn rumqttc_gets_on_with_the_endpoint() {
     };
     let seen = rig
         .runtime
-        .block_on(async { tokio::time::timeout(Duration::from_secs(20), events).await.unwrap() });
+        .block_on(async { tokio::time::timeout(Duration::from_secs(180), events).await.unwrap() });
     assert_eq!(seen, ["ack", "cmd", "connack", "puback", "suback"]);
 }

@@ -21,6 +21,7 @@ mod jobs;
 mod kill;
 mod link;
 mod mosquitto;
+mod ports;
 mod postgres;
 mod registry;
 mod registry_docs;

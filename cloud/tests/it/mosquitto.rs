@@ -1,7 +1,8 @@
 //! The same cloud over a real broker: mosquitto from Debian, with the configuration that
 //! `nooterra-cloud broker` writes.
 
-use crate::rig::{Device, Mqtt, Rig, tls_config_with};
+use crate::ports;
+use crate::rig::{Device, Mqtt, PATIENCE, Rig, tls_config_with};
 use mqtt_protocol_core::mqtt::result_code::{ConnectReasonCode, PubackReasonCode};
 use nooterra_protocol::codec::{self, Blob, Digest};
 use nooterra_protocol::command::{Ask, RemoteCommand};
@@ -12,7 +13,7 @@ use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::uplink::State;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -29,9 +30,7 @@ struct Mosquitto {
 impl Mosquitto {
     /// With the shipped configuration but for the port.
     fn start(files: &Path) -> Self {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let address = ports::free();
         let shipped = std::fs::read_to_string(files.join("mosquitto.conf")).unwrap();
         let listener = format!("listener {} 127.0.0.1", address.port());
         assert_eq!(shipped.matches("listener 8883").count(), 1);
@@ -52,7 +51,7 @@ impl Mosquitto {
         let started = Instant::now();
         while TcpStream::connect(address).is_err() {
             assert!(child.try_wait().unwrap().is_none(), "mosquitto ended");
-            assert!(started.elapsed() < Duration::from_secs(20), "mosquitto does not listen");
+            assert!(started.elapsed() < PATIENCE, "mosquitto does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
         child
@@ -118,7 +117,7 @@ fn connect(rig: &Rig, broker: &Mosquitto, device: &Device) -> Mqtt {
         if rig.get(&path)["online"] == true {
             return client;
         }
-        assert!(started.elapsed() < Duration::from_secs(60), "{path} stays offline");
+        assert!(started.elapsed() < PATIENCE, "{path} stays offline");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -166,7 +165,7 @@ fn a_job_under_way_outlives_a_lost_link_and_is_completed_over_mosquitto() {
     // The link is lost: its will says so, and what is asked meanwhile waits.
     drop(client);
     rig.wait("/v1/robots/amr-1", |robot| robot["online"] == false);
-    let ask = json!({ "ask": { "type": "release_stop" }, "ttl_ms": 60_000 });
+    let ask = json!({ "ask": { "type": "release_stop" }, "ttl_ms": 600_000 });
     let waits = rig.post("/v1/robots/amr-1/commands", ask);
 
     let mut client = connect(&rig, &broker, &device);
@@ -187,7 +186,10 @@ fn a_job_under_way_outlives_a_lost_link_and_is_completed_over_mosquitto() {
     assert_eq!(kept(&rig, "amr-1"), 6);
     // A command while it is there is there at once, without a new connection.
     rig.post("/v1/robots/amr-1/commands", json!({ "ask": { "type": "lift_veto" } }));
-    assert!(matches!(asked(&device, &client.command()).body, Ask::LiftVeto));
+    // On a slow machine what the journal has not named yet is sent again before it.
+    let commands = std::iter::repeat_with(|| asked(&device, &client.command()));
+    let other = commands.into_iter().find(|command| json!(command.id) != waits["id"]).unwrap();
+    assert!(matches!(other.body, Ask::LiftVeto));
 }
 
 #[test]

@@ -37,8 +37,15 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// How long anything that must happen may take here.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A guard against hanging, and no measure of anything: machines are busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The longest that the cloud agrees to: a test may be held up for longer than a robot would be.
+const KEEP_ALIVE_S: u16 = 60;
+
+/// Within this a connection is closed that is to be closed: longer than anything takes, and
+/// shorter than the keep-alive, which would close it too.
+const CLOSED_WITHIN: Duration = Duration::from_secs(80);
 
 /// Where the cloud of a test keeps what lasts.
 pub(crate) trait Kind {
@@ -619,7 +626,7 @@ impl Mqtt {
         client_id: &str,
         will: Option<&str>,
     ) -> Option<ConnectReasonCode> {
-        self.hello_with(client_id, will, 30)
+        self.hello_with(client_id, will, KEEP_ALIVE_S)
     }
 
     fn hello_with(
@@ -767,7 +774,12 @@ impl Mqtt {
         false
     }
 
-    /// Whether the cloud ends the connection in time; what it sends before is dropped.
+    /// Whether the cloud ends the connection; what it sends before is dropped.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        self.is_closed_within(CLOSED_WITHIN)
+    }
+
+    /// As [`Self::is_closed`], in so much time.
     pub(crate) fn is_closed_within(&mut self, patience: Duration) -> bool {
         let start = Instant::now();
         while start.elapsed() < patience {

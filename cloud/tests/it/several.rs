@@ -12,7 +12,6 @@ use rcgen::KeyPair;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 use tempfile::TempDir;
 
 type Process = RigOn<Postgres>;
@@ -100,7 +99,7 @@ fn a_command_reaches_the_robot_whichever_process_it_is_connected_to() {
     }
     // Later elsewhere: the older connection ends, and commands follow the newer.
     let mut newer = Mqtt::connect(&all[2], &device);
-    assert!(client.is_closed_within(Duration::from_secs(20)));
+    assert!(client.is_closed());
     for _ in 0..3 {
         // Not yet answered by the journal, they come again on the new connection.
         newer.command();
@@ -130,7 +129,7 @@ fn a_robot_that_enrolls_again_elsewhere_loses_its_connection_here() {
     let body = json!({ "code": claim["code"], "csr_pem": csr(&key) });
     let (status, answer) = all[1].ask("POST", "/v1/enrolments", Some(bytes(&body)), None, None);
     assert_eq!(status, 201, "{answer}");
-    assert!(client.is_closed_within(Duration::from_secs(20)));
+    assert!(client.is_closed());
     let _again = Mqtt::connect(&all[0], &Device::new("amr-1", key, &answer));
 }
 

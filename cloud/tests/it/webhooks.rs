@@ -16,18 +16,23 @@ use std::time::{Duration, Instant};
 /// How long anything that must happen may take here.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The system's clocks, which a test moves on.
-#[derive(Debug, Default)]
-struct Ahead(AtomicI64);
+/// A wall clock that stands unless a test moves it on.
+#[derive(Debug)]
+struct Hand(AtomicI64);
 
-impl Clock for Ahead {
+impl Hand {
+    fn new() -> Arc<Self> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        Arc::new(Self(AtomicI64::new(i64::try_from(now.as_millis()).unwrap())))
+    }
+}
+
+impl Clock for Hand {
     fn mono(&self) -> MonoNanos {
         MonoNanos(1)
     }
     fn wall(&self) -> WallMillis {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let now = i64::try_from(now.as_millis()).unwrap();
-        WallMillis(now + self.0.load(Ordering::SeqCst))
+        WallMillis(self.0.load(Ordering::SeqCst))
     }
 }
 
@@ -190,12 +195,14 @@ fn events_are_told_in_order_and_signed_so_that_the_subscriber_can_check_it() {
     // What is none of its types is passed by.
     let last = rig.get("/v1/events?limit=1000")["next"].clone();
     wait(|| (webhook(&rig, &of_one)["position"] == last).then_some(()));
-    assert_eq!(subscriber.told().len(), events.len());
+    // A subscriber that is slow to answer may be told twice, and of nothing else.
+    let told: BTreeSet<_> = subscriber.told().iter().map(|told| told.position).collect();
+    assert_eq!(told.len(), events.len());
 }
 
 #[test]
 fn what_fails_is_tried_later_then_is_a_dead_letter_and_is_sent_anew_when_told() {
-    let clock = Arc::new(Ahead::default());
+    let clock = Hand::new();
     let now = clock.clone();
     let rig = Rig::with(|config| {
         allowed(config);

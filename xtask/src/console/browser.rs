@@ -18,7 +18,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 /// For the browser to answer; a loaded machine starts it slowly.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// See [`Browser::click_until`].
 const CLICKS: u32 = 6;
@@ -202,7 +202,7 @@ impl Browser {
     }
 
     /// The expression when it is true within `patience`.
-    fn shows(&mut self, expression: &str, patience: Duration) -> Result<Option<Value>> {
+    pub(crate) fn shows(&mut self, expression: &str, patience: Duration) -> Result<Option<Value>> {
         let end = Instant::now() + patience;
         loop {
             let value = self.evaluate(expression)?;

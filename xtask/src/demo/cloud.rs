@@ -50,7 +50,7 @@ impl Cloud {
             .tls_config(tls)
             .proxy(None)
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(20)))
+            .timeout_global(Some(Duration::from_secs(120)))
             .build()
             .new_agent();
         Ok(Self {

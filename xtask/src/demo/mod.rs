@@ -176,7 +176,7 @@ fn stop_left_running(ids: &str) -> Result<()> {
         let is_ours = || is_ours(Path::new("/proc").join(id.to_string()).as_path());
         if is_ours() {
             process::succeed(Command::new("kill").arg(id.to_string()))?;
-            process::wait_for("an earlier demo to end", Duration::from_secs(10), || {
+            process::wait_for("an earlier demo to end", Duration::from_secs(60), || {
                 Ok((!is_ours()).then_some(()))
             })?;
         }

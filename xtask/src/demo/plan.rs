@@ -29,6 +29,16 @@ const APPROACH_M: f64 = 0.45;
 /// Half a turn is enough to look around: the scanner sees both sides.
 const INSPECT_RAD: f64 = std::f64::consts::PI;
 
+/// Of the command: twice what the way takes. A disk that is slow holds the robot up on it.
+const LEASE_MS: u32 = 8_000;
+
+/// A machine that does much else may hand it over late.
+const TTL_MS: u32 = 30_000;
+
+/// How long the steps beside the patrol may take, seconds: a guard against hanging, many times
+/// what they take.
+const STEP_S: u32 = 300;
+
 /// In the example's hall the command is sent when this checkpoint is reached.
 pub(crate) const COMMAND_AT: &str = "waypoint-1";
 
@@ -42,8 +52,8 @@ pub(crate) fn command() -> Value {
 /// A command straight to a point.
 pub(crate) fn drive_to(to: Point) -> Value {
     json!({
-        "ask": {"type": "drive_to", "to": to, "speed_mps": 1.0, "lease_ms": 4000},
-        "ttl_ms": 5000
+        "ask": {"type": "drive_to", "to": to, "speed_mps": 1.0, "lease_ms": LEASE_MS},
+        "ttl_ms": TTL_MS
     })
 }
 
@@ -94,10 +104,10 @@ pub(crate) fn plan(skill: &SkillRef, dock: Pose, scene: &Scene) -> Result<Plan> 
     };
     let plan = Plan {
         steps: vec![
-            step("undock", undock, 20)?,
+            step("undock", undock, STEP_S)?,
             step("patrol", patrol, scene.patrol_s)?,
-            step("inspect", look, 30)?,
-            step("return", back, 60)?,
+            step("inspect", look, STEP_S)?,
+            step("return", back, STEP_S)?,
         ],
     };
     plan.check()?;

@@ -30,7 +30,7 @@ impl Scene {
             return Ok(Self {
                 command: plan::command(),
                 command_at: plan::COMMAND_AT.to_owned(),
-                patrol_s: 90,
+                patrol_s: 900,
                 survey: None,
                 waypoints: plan::WAYPOINTS
                     .iter()
@@ -43,7 +43,7 @@ impl Scene {
         Ok(Self {
             command: plan::drive_to(tour.forbidden),
             command_at: format!("waypoint-{}", tour.forbidden_at + 1),
-            patrol_s: 200,
+            patrol_s: 900,
             waypoints: tour.waypoints.iter().copied().enumerate().map(named).collect(),
             survey: Some(survey),
         })
@@ -51,7 +51,7 @@ impl Scene {
 
     /// For the whole job.
     pub(crate) fn patience(&self) -> Duration {
-        Duration::from_secs(u64::from(self.patrol_s) + 90)
+        Duration::from_secs(2 * u64::from(self.patrol_s))
     }
 }
 

@@ -30,14 +30,15 @@ use std::time::{Duration, Instant};
 /// How many there are.
 pub(crate) const STEPS: usize = 8;
 
-/// For a program to be ready, or to see what the other one did.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// For a program to be ready, or to see what the other one did: a guard against hanging.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Between two looks at the job.
 const JOB_POLL: Duration = Duration::from_millis(150);
 
-/// The uplink is quiet when nothing came for so long.
-const QUIET: Duration = Duration::from_millis(1_500);
+/// The uplink is quiet when nothing came for so long. A busy machine is quiet for a while with
+/// much still to be sent.
+const QUIET: Duration = Duration::from_secs(6);
 
 /// What the build made.
 pub(crate) struct Built {
