@@ -260,8 +260,8 @@ fn key_error(path: &Path, why: &dyn fmt::Display) -> StartError {
     StartError::Key { path: path.to_owned(), why: why.to_string() }
 }
 
-/// One process at a time: the system releases the lock when the process ends, however it ends.
-/// The lock of a data directory.
+/// The lock of a data directory: one process at a time has it, and the system releases it when
+/// that process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct Lock(File);
 
@@ -273,6 +273,7 @@ impl Drop for Lock {
     }
 }
 
+/// Takes the lock.
 pub(crate) fn lock(dir: &Path) -> Result<Lock, StartError> {
     let path = dir.join("lock");
     let file = File::options()
