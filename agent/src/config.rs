@@ -142,6 +142,9 @@ pub struct Skills {
     pub compiled_mib: u32,
     /// Which clock says whether trust documents and revocation lists are fresh.
     pub clock: SkillClock,
+    /// The most that the pictures which skills were given may take on the disk, MiB, 0 to 65536;
+    /// 0 keeps none.
+    pub frames_mib: u32,
     /// The most that any skill is given; its manifest must ask for it too.
     pub grant: BTreeSet<Capability>,
     /// What the record of a skill's inputs may take, KiB in a second, 1 to 1024.
@@ -242,6 +245,7 @@ impl Default for Skills {
         Self {
             compiled_mib: 64,
             clock: SkillClock::default(),
+            frames_mib: 64,
             grant: BTreeSet::new(),
             input_kib_per_s: 64,
             trusted_keys_dir: "skill-keys".into(),
@@ -292,6 +296,12 @@ impl State {
     #[must_use]
     pub fn identity_dir(&self) -> PathBuf {
         self.dir.join("identity")
+    }
+
+    /// Where the pictures lie that skills were given.
+    #[must_use]
+    pub fn frames_dir(&self) -> PathBuf {
+        self.dir.join("frames")
     }
 
     /// Where verified bundles are kept.
@@ -347,6 +357,7 @@ impl Config {
         self.blackbox.check(path)?;
         self.flight.check(path)?;
         range(path, "skills.compiled_mib", self.skills.compiled_mib, 0, 1024)?;
+        range(path, "skills.frames_mib", self.skills.frames_mib, 0, 65_536)?;
         range(path, "skills.input_kib_per_s", self.skills.input_kib_per_s, 1, 1024)?;
         range(path, "policy.trial_s", self.policy.trial_s, 10, 86_400)?;
         range(path, "link.keep_alive_s", self.link.keep_alive_s, 5, 60)?;

@@ -80,7 +80,7 @@ fn sim(config: &Config, options: &SimOptions) -> Result<Box<dyn Robot>, DriverEr
 #[cfg(feature = "sim")]
 mod truth {
     use nooterra_hal::sim::SimBase;
-    use nooterra_hal::{HalError, Robot};
+    use nooterra_hal::{Camera, HalError, Robot};
     use nooterra_policy::Gated;
     use nooterra_protocol::command::{Command, StopProfile};
     use nooterra_protocol::observation::{Capabilities, Observation};
@@ -88,6 +88,7 @@ mod truth {
     use std::fs::File;
     use std::io::{BufWriter, Write as _};
     use std::path::Path;
+    use std::sync::Arc;
 
     pub(super) struct Logged {
         base: SimBase,
@@ -105,6 +106,10 @@ mod truth {
     impl Robot for Logged {
         fn capabilities(&self) -> Capabilities {
             self.base.capabilities()
+        }
+
+        fn camera(&self) -> Option<Arc<dyn Camera>> {
+            self.base.camera()
         }
 
         fn read(&mut self, now: MonoNanos) -> Result<Observation, HalError> {

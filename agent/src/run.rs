@@ -32,13 +32,16 @@ use crate::http::{Client, HttpError};
 use crate::identity::{self, Identity, IdentityError};
 use crate::incident::Incidents;
 use crate::installed::Installed;
-use crate::jobs::{Facts, Jobs, Runner, RunnerParts, Shelf, SystemPace};
+use crate::jobs::{Facts, Jobs, Pictures, Runner, RunnerParts, Shelf, SystemPace};
 use crate::link::{Channel, Downlink, DownlinkParts};
 use crate::start;
 use crate::status;
 use crate::systemd::{self, Watchdog};
 use crate::trust::{Judge, News};
-use nooterra_blackbox::{AppendError, Clock, Journal, JournalHandle, OpenError, Opened, Options};
+use nooterra_blackbox::{
+    AppendError, Clock, Frames, Journal, JournalHandle, OpenError, Opened, Options,
+};
+use nooterra_hal::Camera;
 use nooterra_hal::stop_input::{GpioInput, StopInputError};
 use nooterra_policy::VerifiedPolicy;
 use nooterra_protocol::codec::{self, Digest};
@@ -316,6 +319,7 @@ impl Daemon {
                 input_kib_per_s: config.skills.input_kib_per_s,
                 journal: handle.clone(),
                 pace: Box::new(SystemPace),
+                pictures: pictures(config, robot.camera(), Arc::<SystemClock>::clone(&clock)),
                 policy_hash: policy.digest(),
                 shelf: shelf(config, &judge, &handle, runtime.handle(), stopped.clone()),
                 view: Arc::clone(&view),
@@ -563,6 +567,23 @@ fn host(config: &Config) -> Result<Host, HostError> {
             host
         }
     })
+}
+
+/// A robot whose disk has no room for pictures still runs: they are given to no skill then, unless
+/// the owner wants none kept.
+fn pictures(config: &Config, camera: Option<Arc<dyn Camera>>, clock: Arc<dyn Clock>) -> Pictures {
+    let most = u64::from(config.skills.frames_mib) << 20;
+    let none = Pictures::new(camera, Arc::clone(&clock), None);
+    if most == 0 {
+        return none;
+    }
+    match Frames::open(&config.state.frames_dir(), most, clock.stamp().wall) {
+        Ok(frames) => Pictures { store: Some(Arc::new(frames)), ..none },
+        Err(error) => {
+            warn!(%error, "no skill is given pictures: they could not be kept");
+            Pictures { camera: None, ..none }
+        }
+    }
 }
 
 fn shelf(

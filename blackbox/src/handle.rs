@@ -377,6 +377,7 @@ fn weigh(entry: &Entry) -> usize {
         | Entry::Policy(_)
         | Entry::SensorGated(_)
         | Entry::Shadow(_)
+        | Entry::SkillFrame(_)
         | Entry::SkillSensor(_)
         | Entry::Verdict(_) => 0,
     };

@@ -47,6 +47,7 @@ mod follow;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)] // What is unexpected fails the test.
 mod forged;
+mod frames;
 mod handle;
 mod image;
 mod index;
@@ -75,6 +76,7 @@ pub use control::{
 };
 pub use excerpt::{ExcerptError, Taken, excerpt, verify_excerpt};
 pub use follow::Follow;
+pub use frames::{Frames, FramesError};
 pub use handle::{AppendError, JournalHandle, MAX_STATE_BYTES, ReadError, StateError};
 pub use journal::{Clock, Journal, OpenError, Opened, Options};
 pub use nooterra_evidence::{Bad, Missing, Record, Verification};

@@ -14,6 +14,9 @@
 //! With the feature `sim` (on by default; a robot's package leaves it out) [`sim`] holds a
 //! simulated differential base on injected time.
 //!
+//! # Pictures
+//! A driver that has a [`Camera`] hands it out by [`Robot::camera`].
+//!
 //! # Maps
 //! With the feature `map` [`map`] reads Nav2's map files and drones' fences, for developers'
 //! commands; a robot is given grids and zones that its owner signed.
@@ -26,6 +29,7 @@
 //! It makes no command of its own other than a stop, remembers none to write it again, and
 //! takes no setpoint that did not come through a gate. It reads no clock: `now` is an argument.
 
+pub mod camera;
 pub mod conformance;
 #[cfg(feature = "map")]
 pub mod map;
@@ -34,4 +38,5 @@ pub mod robot;
 pub mod sim;
 pub mod stop_input;
 
+pub use camera::Camera;
 pub use robot::{HalError, Robot};

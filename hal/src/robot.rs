@@ -1,9 +1,11 @@
 //! The contract between the control loop and a driver.
 
+use crate::camera::Camera;
 use nooterra_policy::{Gated, GatedError};
 use nooterra_protocol::command::{Command, StopProfile};
 use nooterra_protocol::observation::{Capabilities, Observation};
 use nooterra_protocol::time::MonoNanos;
+use std::sync::Arc;
 
 /// A robot as the control loop drives it.
 ///
@@ -15,6 +17,11 @@ use nooterra_protocol::time::MonoNanos;
 pub trait Robot: Send {
     /// What this robot is able to do. The same for the life of the driver.
     fn capabilities(&self) -> Capabilities;
+
+    /// Its camera, where it has one. The same for the life of the driver.
+    fn camera(&self) -> Option<Arc<dyn Camera>> {
+        None
+    }
 
     /// The latest observation. Stamps are never later than `now`. A number that the robot
     /// marks as missing (NaN in some protocols) becomes `None` or an error here, and reaches

@@ -8,7 +8,7 @@
 //! ([`oversight`]), the skill manifest ([`skill`]), whose skills are taken ([`trust`]), facts
 //! ([`event`]), what the
 //! journal holds ([`entry`]; the gate's [`rule`]s) and what of it is private ([`private`]), of the flight recorder
-//! ([`flight`]) and of what skills saw ([`input`], as differences: [`delta`]), what travels
+//! ([`flight`]) and of what skills saw ([`input`], as differences: [`delta`]; pictures: [`frame`]), what travels
 //! between robot and cloud ([`uplink`], [`topic`]),
 //! keys ([`keys`]), and signed objects ([`envelope`]) over canonical CBOR ([`codec`]).
 //!
@@ -31,6 +31,7 @@ pub mod entry;
 pub mod envelope;
 pub mod event;
 pub mod flight;
+pub mod frame;
 pub mod geometry;
 pub mod grant;
 pub mod grid;
@@ -45,6 +46,7 @@ pub mod policy;
 pub mod policy_part;
 pub mod private;
 pub mod rule;
+pub mod sbom;
 pub mod schedule;
 pub mod shadow;
 pub mod skill;

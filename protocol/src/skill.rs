@@ -5,13 +5,23 @@ use crate::ids::SkillId;
 use serde::{Deserialize, Serialize};
 
 /// The WIT package that a bundle is written against, in this release.
-pub const WIT: &str = "nooterra:skill@0.2.0";
+pub const WIT: &str = "nooterra:skill@0.2.1";
+
+/// All that this release runs, oldest first. Each has all that the one before it has.
+pub const WITS: [&str; 2] = ["nooterra:skill@0.2.0", WIT];
 
 /// The file in a bundle that holds the manifest, as JSON.
 pub const MANIFEST_FILE: &str = "manifest.json";
 
 /// The file in a bundle that holds the WebAssembly component.
 pub const COMPONENT_FILE: &str = "component.wasm";
+
+/// The file in a bundle that says what the component was made of: CycloneDX, as JSON. It may be
+/// missing.
+pub const SBOM_FILE: &str = "sbom.cdx.json";
+
+/// The largest of them that is read, in bytes.
+pub const MAX_SBOM_BYTES: usize = 2 * 1024 * 1024;
 
 /// The largest bundle that is read, in bytes.
 pub const MAX_BUNDLE_BYTES: usize = 32 * 1024 * 1024;
@@ -23,6 +33,8 @@ pub const MAX_BUNDLE_BYTES: usize = 32 * 1024 * 1024;
 pub enum Capability {
     /// Ask people for help.
     Assist,
+    /// Take pictures with the robot's camera.
+    Camera,
     /// State that a checkpoint of the job was reached.
     Checkpoint,
     /// Ask for motion.
@@ -73,13 +85,16 @@ pub struct SkillManifest {
     pub name: String,
     /// One step each so many milliseconds.
     pub period_ms: u32,
+    /// SHA-256 of [`SBOM_FILE`], where the bundle has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sbom_sha256: Option<Digest>,
     /// How far it has been tested.
     pub tier: Tier,
     /// Manifest format, 1.
     pub v: u32,
     /// Semantic version.
     pub version: String,
-    /// The WIT package that it is written against, [`WIT`].
+    /// The WIT package that it is written against, one of [`WITS`].
     pub wit: String,
 }
 
@@ -112,12 +127,17 @@ impl SkillManifest {
         if semver::Version::parse(&self.version).is_err() {
             return refuse("version", format!("`{}` is not a semantic version", self.version));
         }
-        if self.wit != WIT {
+        if !WITS.contains(&self.wit.as_str()) {
             let why = format!(
-                "is `{}`, this release runs `{WIT}`; build the skill anew against that world",
-                self.wit
+                "is `{}`, this release runs `{}`; build the skill anew against one of them",
+                self.wit,
+                WITS.join("` and `")
             );
             return refuse("wit", why);
+        }
+        if self.wit != WIT && self.capabilities.contains(&Capability::Camera) {
+            let why = format!("has `camera`, which came with `{WIT}`; set `wit` to that");
+            return refuse("capabilities", why);
         }
         if !(10..=10_000).contains(&self.period_ms) {
             return refuse("period_ms", format!("is {}, must be 10 to 10000", self.period_ms));

@@ -40,6 +40,7 @@ pub(crate) struct Allowance {
     assists: Bucket,
     checkpoints: Bucket,
     evidence_bytes: Bucket,
+    frames: Bucket,
     last: Option<MonoNanos>,
     lines: Bucket,
 }
@@ -51,6 +52,7 @@ impl Allowance {
             checkpoints: Bucket::new(64, 500_000_000),
             // 16 KiB a second.
             evidence_bytes: Bucket::new(1 << 20, 61_035),
+            frames: Bucket::new(20, 200_000_000),
             last: None,
             lines: Bucket::new(128, 100_000_000),
         }
@@ -60,9 +62,13 @@ impl Allowance {
     pub(crate) fn pass(&mut self, at: MonoNanos) {
         let last = self.last.replace(at).unwrap_or(at);
         let span = at.0.saturating_sub(last.0);
-        for bucket in
-            [&mut self.assists, &mut self.checkpoints, &mut self.evidence_bytes, &mut self.lines]
-        {
+        for bucket in [
+            &mut self.assists,
+            &mut self.checkpoints,
+            &mut self.evidence_bytes,
+            &mut self.frames,
+            &mut self.lines,
+        ] {
             bucket.pass(span);
         }
     }
@@ -78,6 +84,10 @@ impl Allowance {
     pub(crate) fn evidence(&mut self, bytes: usize) -> bool {
         // A piece costs at least as much as its record around it.
         self.evidence_bytes.take((bytes as u64).max(256))
+    }
+
+    pub(crate) fn frame(&mut self) -> bool {
+        self.frames.take(1)
     }
 
     pub(crate) fn line(&mut self) -> bool {

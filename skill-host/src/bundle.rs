@@ -1,14 +1,17 @@
 //! The bundle: one file that holds a manifest and a component, and is taken as a whole or
 //! not at all.
 //!
-//! A bundle is a tar archive of exactly two regular files, [`MANIFEST_FILE`] and then
-//! [`COMPONENT_FILE`], with a detached minisign signature over its bytes. The signature is
-//! checked before any of it is interpreted, the shape before any of it is believed.
+//! A bundle is a tar archive of regular files, [`MANIFEST_FILE`], [`COMPONENT_FILE`] and, where it
+//! says what it is made of, [`SBOM_FILE`], in this order and no others, with a detached minisign
+//! signature over its bytes. The signature is checked before any of it is interpreted, the shape
+//! before any of it is believed. What the bill of materials says is not looked at here: nothing
+//! on a robot depends on it.
 
 use crate::signature::{KeyId, SignatureError, TrustedKeys};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::skill::{
-    COMPONENT_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, ManifestError, SkillManifest,
+    COMPONENT_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_SBOM_BYTES, ManifestError, SBOM_FILE,
+    SkillManifest,
 };
 use std::fmt;
 use std::ops::Range;
@@ -27,6 +30,7 @@ pub struct Bundle {
     component: Range<usize>,
     digest: Digest,
     manifest: SkillManifest,
+    sbom: Option<Range<usize>>,
     signers: Vec<KeyId>,
 }
 
@@ -44,6 +48,14 @@ pub enum BundleError {
     /// The manifest cannot be read, or holds a value outside its range.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// The bill of materials is not the one that the manifest speaks of.
+    #[error("{SBOM_FILE}: {MANIFEST_FILE} says {}, found {}", or_none(*.claimed), or_none(*.found))]
+    SbomDigest {
+        /// By the manifest.
+        claimed: Option<Digest>,
+        /// Of the file, where there is one.
+        found: Option<Digest>,
+    },
     /// The archive holds something else than the two files, or holds them in another way.
     #[error("not a skill bundle: {0}")]
     Shape(String),
@@ -70,12 +82,18 @@ impl Bundle {
 
     /// What comes after the signatures, which the caller has checked: `signers`, at least one.
     pub(crate) fn read_signed(bytes: &[u8], signers: Vec<KeyId>) -> Result<Self, BundleError> {
-        let Contents { component, manifest } = read(bytes)?;
+        let Contents { component, manifest, sbom } = read(bytes)?;
         let found = Digest::of(&bytes[component.clone()]);
         if found != manifest.component_sha256 {
             return Err(BundleError::ComponentDigest { claimed: manifest.component_sha256, found });
         }
-        Ok(Self { bytes: bytes.to_vec(), component, digest: Digest::of(bytes), manifest, signers })
+        let (claimed, found) =
+            (manifest.sbom_sha256, sbom.clone().map(|range| Digest::of(&bytes[range])));
+        if claimed != found {
+            return Err(BundleError::SbomDigest { claimed, found });
+        }
+        let digest = Digest::of(bytes);
+        Ok(Self { bytes: bytes.to_vec(), component, digest, manifest, sbom, signers })
     }
 
     /// The same, with the signatures that its tier needs.
@@ -112,6 +130,13 @@ impl Bundle {
     #[must_use]
     pub fn component(&self) -> &[u8] {
         &self.bytes[self.component.clone()]
+    }
+
+    /// The bill of materials, CycloneDX in JSON, where it has one. Its hash was checked, and
+    /// nothing else about it.
+    #[must_use]
+    pub fn sbom(&self) -> Option<&[u8]> {
+        self.sbom.clone().map(|range| &self.bytes[range])
     }
 
     /// The file as it was checked.
@@ -157,6 +182,7 @@ pub fn parse_manifest(json: &[u8]) -> Result<SkillManifest, ManifestError> {
 struct Contents {
     component: Range<usize>,
     manifest: SkillManifest,
+    sbom: Option<Range<usize>>,
 }
 
 /// Walks the archive without unpacking it: what is not a plain file of an expected name is
@@ -164,7 +190,7 @@ struct Contents {
 fn read(bytes: &[u8]) -> Result<Contents, BundleError> {
     let mut archive = tar::Archive::new(bytes);
     let entries = archive.entries().map_err(unreadable)?;
-    let (mut manifest, mut component, mut end) = (None, None, 0);
+    let (mut manifest, mut component, mut sbom, mut end) = (None, None, None, 0);
     // `raw`: no long names, no extended headers; they appear as entries and are refused.
     for entry in entries.raw(true) {
         let entry = entry.map_err(unreadable)?;
@@ -182,10 +208,12 @@ fn read(bytes: &[u8]) -> Result<Contents, BundleError> {
         end = content.end;
         let slot = match &*name {
             name if name == MANIFEST_FILE.as_bytes() && component.is_none() => &mut manifest,
-            name if name == COMPONENT_FILE.as_bytes() => &mut component,
+            name if name == COMPONENT_FILE.as_bytes() && sbom.is_none() => &mut component,
+            name if name == SBOM_FILE.as_bytes() && component.is_some() => &mut sbom,
             name => {
                 return Err(shape(format!(
-                    "it holds `{}` where only {MANIFEST_FILE} and then {COMPONENT_FILE} belong",
+                    "it holds `{}` where only {MANIFEST_FILE}, then {COMPONENT_FILE} and then \
+                     {SBOM_FILE} belong",
                     name.escape_ascii()
                 )));
             }
@@ -210,7 +238,15 @@ fn read(bytes: &[u8]) -> Result<Contents, BundleError> {
             manifest.len()
         )));
     }
-    Ok(Contents { component, manifest: parse_manifest(&bytes[manifest])? })
+    if let Some(sbom) = sbom.as_ref().filter(|range| range.len() > MAX_SBOM_BYTES) {
+        let (found, most) = (sbom.len(), MAX_SBOM_BYTES);
+        return Err(shape(format!("{SBOM_FILE} has {found} bytes, at most {most} are read")));
+    }
+    Ok(Contents { component, manifest: parse_manifest(&bytes[manifest])?, sbom })
+}
+
+fn or_none(digest: Option<Digest>) -> String {
+    digest.map_or_else(|| "none".to_owned(), |digest| digest.to_string())
 }
 
 fn shape(why: String) -> BundleError {

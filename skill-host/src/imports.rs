@@ -1,5 +1,6 @@
 //! The functions that a skill may call, each behind its capability.
 
+use crate::pictures;
 use crate::ports;
 use crate::session::{Guest, count_call};
 use crate::world::wit;
@@ -8,11 +9,15 @@ use std::collections::BTreeSet;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, WasmList, WasmStr};
 
-const ASSIST: &str = "nooterra:skill/assist@0.2.0";
-const CHECKPOINT: &str = "nooterra:skill/checkpoint@0.2.0";
-const EVIDENCE: &str = "nooterra:skill/evidence@0.2.0";
-const LOG: &str = "nooterra:skill/log@0.2.0";
-const TYPES: &str = "nooterra:skill/types@0.2.0";
+// The linker matches them with those of the world's earlier versions: 0.2.1 has all of 0.2.0.
+const ASSIST: &str = "nooterra:skill/assist@0.2.1";
+const CAMERA: &str = "nooterra:skill/camera@0.2.1";
+const CHECKPOINT: &str = "nooterra:skill/checkpoint@0.2.1";
+const EVIDENCE: &str = "nooterra:skill/evidence@0.2.1";
+const LOG: &str = "nooterra:skill/log@0.2.1";
+
+/// Versions of the world whose names a component may import by.
+const VERSIONS: [&str; 2] = ["0.2.0", "0.2.1"];
 
 /// What an import of a component is for.
 pub(crate) enum Import {
@@ -26,12 +31,16 @@ pub(crate) enum Import {
 
 impl Import {
     pub(crate) fn of(name: &str) -> Self {
-        match name {
-            ASSIST => Self::Needs(Capability::Assist),
-            CHECKPOINT => Self::Needs(Capability::Checkpoint),
-            EVIDENCE => Self::Needs(Capability::Evidence),
-            LOG => Self::Needs(Capability::Log),
-            TYPES => Self::Types,
+        if name == CAMERA {
+            return Self::Needs(Capability::Camera);
+        }
+        let known = name.strip_prefix("nooterra:skill/").and_then(|name| name.split_once('@'));
+        match known.filter(|(_, version)| VERSIONS.contains(version)) {
+            Some(("assist", _)) => Self::Needs(Capability::Assist),
+            Some(("checkpoint", _)) => Self::Needs(Capability::Checkpoint),
+            Some(("evidence", _)) => Self::Needs(Capability::Evidence),
+            Some(("log", _)) => Self::Needs(Capability::Log),
+            Some(("types", _)) => Self::Types,
             _ => Self::Unknown,
         }
     }
@@ -44,6 +53,9 @@ pub(crate) fn link(
 ) -> wasmtime::Result<()> {
     if capabilities.contains(&Capability::Assist) {
         linker.instance(ASSIST)?.func_wrap("request", assist_request)?;
+    }
+    if capabilities.contains(&Capability::Camera) {
+        pictures::link(&mut linker.instance(CAMERA)?)?;
     }
     if capabilities.contains(&Capability::Checkpoint) {
         linker.instance(CHECKPOINT)?.func_wrap("reached", checkpoint_reached)?;

@@ -14,7 +14,7 @@
 //!   that it asks for is not started.
 //! - A [`Host`] is the engine that all skills share. [`Host::start`] puts an action of a
 //!   skill on its own thread: a [`Running`].
-//! - [`Ports`] is where a skill's calls go: checkpoints, evidence, log lines. The agent
+//! - [`Ports`] is where a skill's calls go: checkpoints, evidence, pictures, log lines. The agent
 //!   supplies it.
 //! - A *state* is what a skill remembers between two instances: its `suspend` gives it after
 //!   each step, its `resume` takes it. What overran its time is ended and goes on from it.
@@ -50,8 +50,11 @@ mod imports;
 mod limits;
 #[cfg(feature = "tools")]
 mod pack;
+mod pictures;
 mod ports;
 mod run;
+#[cfg(feature = "tools")]
+mod sbom;
 mod session;
 mod signature;
 mod trust;
@@ -61,12 +64,15 @@ pub use bundle::{Bundle, BundleError, MAX_MANIFEST_BYTES, parse_manifest};
 pub use compiled::CompiledCode;
 pub use host::{Host, HostError, HostOptions, Recompiled, StartError};
 #[cfg(feature = "tools")]
-pub use pack::{Keys, PackError, keygen, pack, sign};
+pub use pack::{Keys, PackError, keygen, pack, pack_with, sign};
+pub use pictures::{MAX_FRAME_HANDLES, MAX_FRAMES_PER_STEP, MAX_PIXELS_PER_STEP};
 pub use ports::{
     MAX_ASSIST_BYTES, MAX_CALLS_PER_STEP, MAX_EVIDENCE_BYTES, MAX_LOG_BYTES, MAX_NAME_BYTES,
     NoPorts, Ports,
 };
 pub use run::{End, MAX_RESTARTS, RunState, Running, Stepped};
+#[cfg(feature = "tools")]
+pub use sbom::{Licences, LockError, MAX_LOCK_BYTES, bill_of_materials};
 pub use session::{
     INIT_LIMIT, MAX_STATE_BYTES, STEP_PATIENCE, Session, SkillError, Usage, capability_name,
 };

@@ -5,7 +5,10 @@
 use crate::bundle::{BLOCK, parse_manifest};
 use minisign::{KeyPair, SecretKeyBox};
 use nooterra_protocol::codec::Digest;
-use nooterra_protocol::skill::{COMPONENT_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, ManifestError};
+use nooterra_protocol::sbom::{Document, SbomError};
+use nooterra_protocol::skill::{
+    COMPONENT_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_SBOM_BYTES, ManifestError, SBOM_FILE,
+};
 
 /// A new key pair as the contents of two files that `minisign` reads.
 #[derive(Clone)]
@@ -38,6 +41,9 @@ pub enum PackError {
     /// The template is not a manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// What was given as the bill of materials is none that anybody could read.
+    #[error("{SBOM_FILE}: {0}")]
+    Sbom(String),
     /// A trusted comment of more than one line.
     #[error("a trusted comment is one line")]
     TrustedComment,
@@ -54,6 +60,22 @@ pub enum PackError {
 /// # Errors
 /// [`PackError`] when the robot would not take the result.
 pub fn pack(template: &str, component: &[u8]) -> Result<Vec<u8>, PackError> {
+    pack_with(template, component, None)
+}
+
+/// The same with a bill of materials, a CycloneDX document in JSON, whose hash goes into the
+/// manifest: [`crate::bill_of_materials`] makes one. Without one, the manifest speaks of none.
+///
+/// # Errors
+/// [`PackError`] when the robot would not take the result, or nobody could read the document.
+pub fn pack_with(
+    template: &str,
+    component: &[u8],
+    sbom: Option<&[u8]>,
+) -> Result<Vec<u8>, PackError> {
+    if let Some(sbom) = sbom {
+        check_sbom(sbom)?;
+    }
     // A component begins as a module does, with another layer (component-model Binary.md).
     if !component.starts_with(b"\0asm\x0d\x00\x01\x00") {
         return Err(PackError::Component);
@@ -64,23 +86,41 @@ pub fn pack(template: &str, component: &[u8]) -> Result<Vec<u8>, PackError> {
         return Err(ManifestError::Json("not an object".to_owned()).into());
     };
     keys.insert("component_sha256".to_owned(), Digest::of(component).to_string().into());
+    match sbom {
+        Some(sbom) => keys.insert("sbom_sha256".to_owned(), Digest::of(sbom).to_string().into()),
+        None => keys.remove("sbom_sha256"),
+    };
     let manifest = parse_manifest(template.to_string().as_bytes())?;
     let mut json = serde_json::to_vec_pretty(&manifest).map_err(json_error)?;
     json.push(b'\n');
 
     let padded = |len: usize| len.next_multiple_of(BLOCK) + BLOCK;
-    let total = padded(json.len()) + padded(component.len()) + 2 * BLOCK;
+    let parts = [(MANIFEST_FILE, json.as_slice()), (COMPONENT_FILE, component)];
+    let parts: Vec<_> = parts.into_iter().chain(sbom.map(|sbom| (SBOM_FILE, sbom))).collect();
+    let total = parts.iter().map(|(_, part)| padded(part.len())).sum::<usize>() + 2 * BLOCK;
     if total > MAX_BUNDLE_BYTES {
         return Err(PackError::TooLarge(total));
     }
     let mut bundle = Vec::with_capacity(total);
-    for (name, content) in [(MANIFEST_FILE, json.as_slice()), (COMPONENT_FILE, component)] {
+    for (name, content) in parts {
         bundle.extend_from_slice(&header(name, content.len()));
         bundle.extend_from_slice(content);
         bundle.resize(bundle.len().next_multiple_of(BLOCK), 0);
     }
     bundle.resize(bundle.len() + 2 * BLOCK, 0);
     Ok(bundle)
+}
+
+fn check_sbom(sbom: &[u8]) -> Result<(), PackError> {
+    if sbom.len() > MAX_SBOM_BYTES {
+        let found = sbom.len();
+        return Err(PackError::Sbom(format!(
+            "it has {found} bytes, at most {MAX_SBOM_BYTES} are read"
+        )));
+    }
+    let document: Document =
+        serde_json::from_slice(sbom).map_err(|error| PackError::Sbom(error.to_string()))?;
+    document.summary().map(drop).map_err(|error: SbomError| PackError::Sbom(error.to_string()))
 }
 
 /// Makes a key pair. Without a password the secret key lies open in its file.
@@ -128,7 +168,7 @@ pub fn sign(
 /// A ustar header with nothing in it that depends on who packs, where or when.
 fn header(name: &str, len: usize) -> [u8; BLOCK] {
     let mut header = tar::Header::new_ustar();
-    // Cannot fail: both names are relative, plain and short. An empty name would be refused
+    // Cannot fail: all names are relative, plain and short. An empty name would be refused
     // when the bundle is read.
     let named = header.set_path(name);
     debug_assert!(named.is_ok());

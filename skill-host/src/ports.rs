@@ -1,5 +1,6 @@
 //! What a skill can reach beside its request, and how much of it.
 
+use nooterra_protocol::frame::{Frame, FrameRefusal};
 use nooterra_protocol::observation::Observation;
 use nooterra_protocol::time::MonoNanos;
 
@@ -37,6 +38,15 @@ pub trait Ports: Send {
     /// The skill attaches evidence: a name as above, a media type of the same form, and at
     /// most [`MAX_EVIDENCE_BYTES`].
     fn evidence(&mut self, name: &str, media_type: &str, bytes: &[u8]);
+
+    /// The skill asks for a picture, in a step. Whether it may exist is decided here, before any
+    /// camera is touched; and what is given is recorded here, before the skill has it.
+    ///
+    /// # Errors
+    /// [`FrameRefusal`]; the skill may go on.
+    fn frame(&mut self) -> Result<Frame, FrameRefusal> {
+        Err(FrameRefusal::NoCamera)
+    }
 
     /// The next step begins with this: all that the skill can see in it. An error ends the
     /// skill, which then never sees it; so what is recorded here is what ran.

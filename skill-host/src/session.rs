@@ -5,6 +5,7 @@
 
 use crate::allowance::Allowance;
 use crate::limits::{Call, Halt, Limits};
+use crate::pictures::Pictures;
 use crate::ports::{MAX_CALLS_PER_STEP, MAX_EVIDENCE_BYTES, Ports};
 use crate::world::{self, Request, Skill, Status};
 use nooterra_protocol::observation::Observation;
@@ -65,6 +66,7 @@ pub enum SkillError {
 pub const fn capability_name(capability: Capability) -> &'static str {
     match capability {
         Capability::Assist => "assist",
+        Capability::Camera => "camera",
         Capability::Checkpoint => "checkpoint",
         Capability::Drive => "drive",
         Capability::Evidence => "evidence",
@@ -93,6 +95,7 @@ pub(crate) struct Guest {
     /// Lines that were dropped since the last one that was not.
     pub(crate) dropped_lines: u64,
     limits: Limits,
+    pub(crate) pictures: Pictures,
     pub(crate) ports: Box<dyn Ports + Send>,
     pub(crate) stop: Arc<AtomicBool>,
 }
@@ -228,10 +231,10 @@ impl Session {
         world::observe(&mut self.seen, at, &seen);
         let budget = Budget::new(Call::Step, self.period + STEP_PATIENCE, self.tick);
         begin(&mut self.store, budget, self.fuel)?;
-        let (request, status) = self
-            .skill
-            .call_step(&mut self.store, &self.seen)
-            .map_err(|error| explain(&error, self.fuel))?;
+        self.store.data_mut().pictures.open();
+        let stepped = self.skill.call_step(&mut self.store, &self.seen);
+        self.store.data_mut().pictures.close();
+        let (request, status) = stepped.map_err(|error| explain(&error, self.fuel))?;
         self.overran = self.store.data().budget.spent > ticks(self.period, self.tick);
         let (request, status) = (Request::from(request), Status::from(status));
         if request.is_motion() && !self.capabilities.contains(&Capability::Drive) {
@@ -307,6 +310,7 @@ pub(crate) fn instance(
         budget,
         dropped_lines: 0,
         limits: Limits::new(*memory_mib),
+        pictures: Pictures::default(),
         ports,
         stop,
     };

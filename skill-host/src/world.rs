@@ -12,6 +12,7 @@ mod bindings {
     wasmtime::component::bindgen!({ path: "wit", world: "skill" });
 }
 
+pub(crate) use bindings::nooterra::skill::camera;
 pub(crate) use bindings::nooterra::skill::types as wit;
 pub(crate) use bindings::{Skill, SkillPre};
 

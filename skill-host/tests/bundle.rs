@@ -247,7 +247,7 @@ fn a_manifest_that_does_not_fit_is_refused() {
         ("actions", serde_json::json!([])),
         ("actions", serde_json::json!(["a", "a"])),
         ("actions", serde_json::json!(["two words"])),
-        ("capabilities", serde_json::json!(["camera"])),
+        ("capabilities", serde_json::json!(["telepathy"])),
         ("id", "Upper".into()),
         ("fuel_per_step", 9_999.into()),
         ("memory_mib", 65.into()),
@@ -256,6 +256,7 @@ fn a_manifest_that_does_not_fit_is_refused() {
         ("tier", "gold".into()),
         ("v", 2.into()),
         ("version", "1".into()),
+        ("sbom_sha256", "1234".into()),
         ("wit", "nooterra:skill@0.1.0".into()),
     ] {
         let refused = with(key, value.clone());

@@ -9,6 +9,8 @@ mod live;
 mod new;
 #[cfg(all(feature = "sim", feature = "tools"))]
 mod project;
+#[cfg(feature = "tools")]
+mod sbom;
 #[cfg(all(feature = "sim", feature = "tools"))]
 mod try_out;
 
@@ -67,6 +69,8 @@ pub(super) enum Command {
         /// Where the bundle goes.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        #[command(flatten)]
+        sbom: sbom::Sbom,
     },
     /// Sign a bundle; `minisign -S` does the same
     #[cfg(feature = "tools")]
@@ -111,7 +115,9 @@ pub(super) fn answer(
         #[cfg(feature = "tools")]
         Command::Keygen { secret, public } => tools::keygen(&secret, &public),
         #[cfg(feature = "tools")]
-        Command::Pack { manifest, component, out } => tools::pack(&manifest, &component, &out),
+        Command::Pack { manifest, component, out, sbom } => {
+            tools::pack(&manifest, &component, &out, &sbom)
+        }
         #[cfg(feature = "tools")]
         Command::Sign { file, key } => tools::sign(&file, &key),
         Command::Verify { file, signature } => verify(&load()?, &file, signature),
@@ -169,11 +175,14 @@ fn minisig(file: &Path) -> PathBuf {
 
 #[cfg(feature = "tools")]
 mod tools {
+    use super::sbom::{Sbom, told};
     use super::{Answer, minisig};
     use crate::files;
     use anyhow::Context as _;
     use nooterra_protocol::codec::Digest;
-    use nooterra_skill_host::{keygen as new_keys, pack as make_bundle, sign as make_signature};
+    use nooterra_skill_host::{
+        keygen as new_keys, pack_with as make_bundle, sign as make_signature,
+    };
     use serde_json::json;
     use std::path::Path;
 
@@ -191,15 +200,23 @@ mod tools {
         Ok(Answer::done(text, json!({ "public_key": keys.public })))
     }
 
-    pub(super) fn pack(manifest: &Path, component: &Path, out: &Path) -> anyhow::Result<Answer> {
+    pub(super) fn pack(
+        manifest: &Path,
+        component: &Path,
+        out: &Path,
+        sbom: &Sbom,
+    ) -> anyhow::Result<Answer> {
         let template =
             std::fs::read_to_string(manifest).with_context(|| manifest.display().to_string())?;
         let bytes = std::fs::read(component).with_context(|| component.display().to_string())?;
-        let bundle = make_bundle(&template, &bytes)?;
+        let sbom = sbom.document(manifest.parent().unwrap_or(Path::new(".")), &bytes)?;
+        let bundle = make_bundle(&template, &bytes, sbom.as_deref())?;
+        let (made_of, sbom) = told(sbom.as_deref());
         let digest = Digest::of(&bundle);
         write(out, &bundle, 0o644)?;
-        let text = format!("{}: {} bytes, SHA-256 {digest}", out.display(), bundle.len());
-        Ok(Answer::done(text, json!({ "digest": digest, "bytes": bundle.len() })))
+        let text =
+            format!("{}: {} bytes, SHA-256 {digest}\n{made_of}", out.display(), bundle.len());
+        Ok(Answer::done(text, json!({ "digest": digest, "bytes": bundle.len(), "sbom": sbom })))
     }
 
     pub(super) fn sign(file: &Path, key: &Path) -> anyhow::Result<Answer> {

@@ -115,6 +115,11 @@ impl InputLog {
         Ok(())
     }
 
+    /// Which step of the run is under way, from 1.
+    pub(super) fn nth(&self) -> u64 {
+        (self.first + u64::from(self.draft.count())).saturating_sub(1)
+    }
+
     fn spend(&mut self, at: MonoNanos, size: usize) -> Result<(), String> {
         let since = self.last_at.replace(at).and_then(|last| at.since(last)).unwrap_or_default();
         let more = u128::from(self.bytes_per_s) * since.as_nanos() / 1_000_000_000;

@@ -6,6 +6,7 @@
 
 mod epochs;
 mod facts;
+mod frames;
 mod held;
 mod inputs;
 mod memory;
@@ -18,6 +19,7 @@ mod suspended;
 
 pub(crate) use epochs::Epochs;
 pub use facts::{Facts, FactsError};
+pub use frames::Pictures;
 pub use pace::{Pace, SystemPace};
 pub use runner::{Runner, RunnerParts};
 #[cfg(all(feature = "sim", feature = "tools"))]

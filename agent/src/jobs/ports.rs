@@ -1,8 +1,10 @@
 //! From a skill's calls to the runner: a bounded queue, so that a skill never waits for a
 //! disk.
 
+use super::frames::Lens;
 use super::inputs::InputLog;
 use super::suspended::Slot;
+use nooterra_protocol::frame::{Frame, FrameRefusal};
 use nooterra_protocol::observation::Observation;
 use nooterra_protocol::time::MonoNanos;
 use nooterra_skill_host::Ports;
@@ -35,15 +37,21 @@ pub(super) struct QueuePorts {
     calls: SyncSender<Call>,
     dropped: u64,
     inputs: Option<InputLog>,
+    lens: Option<Lens>,
     state: Slot,
 }
 
 pub(super) fn queue(inputs: Option<InputLog>, state: Slot) -> (QueuePorts, Receiver<Call>) {
     let (calls, receiver) = sync_channel(WAITING);
-    (QueuePorts { calls, dropped: 0, inputs, state }, receiver)
+    (QueuePorts { calls, dropped: 0, inputs, lens: None, state }, receiver)
 }
 
 impl QueuePorts {
+    /// The same with pictures.
+    pub(super) fn with_lens(self, lens: Lens) -> Self {
+        Self { lens: Some(lens), ..self }
+    }
+
     fn put(&mut self, call: Call) {
         if self.dropped > 0 {
             let note = Call::Note(format!("{} calls before this one were dropped", self.dropped));
@@ -69,6 +77,11 @@ impl Ports for QueuePorts {
     fn evidence(&mut self, name: &str, media_type: &str, bytes: &[u8]) {
         let (name, media_type) = (name.to_owned(), media_type.to_owned());
         self.put(Call::Evidence { bytes: bytes.to_vec(), media_type, name });
+    }
+
+    fn frame(&mut self) -> Result<Frame, FrameRefusal> {
+        let nth = self.inputs.as_ref().map_or(0, InputLog::nth);
+        self.lens.as_ref().map_or(Err(FrameRefusal::NoCamera), |lens| lens.take(nth))
     }
 
     fn input(&mut self, at: MonoNanos, seen: &Observation) -> Result<(), String> {

@@ -2,6 +2,7 @@
 
 use super::epochs::Epochs;
 use super::facts::{Facts, FactsError};
+use super::frames::{Lens, Pictures, Whose as WhosePicture};
 use super::held::Hold;
 use super::inputs::{InputLog, Whose};
 use super::memory::{MAX_RESUMES, Memory, Progress};
@@ -79,6 +80,8 @@ pub struct RunnerParts {
     pub journal: JournalHandle,
     /// Time.
     pub pace: Box<dyn Pace>,
+    /// Takes and keeps pictures.
+    pub pictures: Pictures,
     /// Hash of the policy in force.
     pub policy_hash: Digest,
     /// Where bundles come from.
@@ -184,6 +187,7 @@ impl Runner {
                     idle += 1;
                     if idle % RECORD_EVERY == 0 {
                         self.record_installed();
+                        self.parts.pictures.tidy();
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -394,6 +398,7 @@ impl<'r> StepRun<'r> {
         let scans = granted.contains(&Capability::Scan);
         let kept = Slot::default();
         let (ports, calls) = ports::queue(Some(self.inputs(bundle)), kept.clone());
+        let ports = ports.with_lens(self.lens(bundle));
         let (place, digest) = (self.place.0, bundle.digest());
         let state = self.suspended.load(self.job, place, digest);
         if !state.is_empty() {
@@ -514,6 +519,17 @@ impl<'r> StepRun<'r> {
         let authority = Arc::clone(authority);
         let keeps = move |at| authority.grants().sensor(Sensor::Range, at).keep_s > 0;
         InputLog::new(whose, *input_kib_per_s, journal.clone(), Box::new(keeps))
+    }
+
+    /// By which it has pictures, while it may.
+    fn lens(&self, bundle: &Bundle) -> Lens {
+        let whose = WhosePicture {
+            job: self.job.clone(),
+            skill: bundle.manifest().id.clone(),
+            step: self.step.id.clone(),
+        };
+        let RunnerParts { authority, journal, pictures, view, .. } = &*self.parts;
+        Lens::new(pictures.clone(), whose, Arc::clone(authority), Arc::clone(view), journal.clone())
     }
 
     /// What the step's skill is given of what it asks for, if the rules let it drive now.
@@ -654,6 +670,7 @@ impl<'r> StepRun<'r> {
             return Ok(());
         }
         self.beat_due = now.plus(HEARTBEAT_EVERY);
+        self.parts.pictures.tidy();
         let within = match running.latest().map(|stepped| stepped.status) {
             Some(Status::Running { progress, .. }) => progress,
             _ => 0.0,

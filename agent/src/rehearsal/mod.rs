@@ -27,10 +27,11 @@ use nooterra_protocol::geometry::{Point, Pose, Twist};
 use nooterra_protocol::ids::ZoneId;
 use nooterra_protocol::observation::{Observation, Timed};
 use nooterra_protocol::plan::Param;
+use nooterra_protocol::policy::Sensor;
 use nooterra_protocol::time::MonoNanos;
 use nooterra_skill_host::{
     Bundle, Host, HostError, HostOptions, Session, SkillError, StartError, Status, TrustedKeys,
-    Usage, keygen, pack, sign,
+    Usage, keygen, pack_with, sign,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -90,6 +91,8 @@ pub struct Fault {
 pub enum FaultKind {
     /// The button on the robot is pressed, then released and acknowledged.
     EmergencyStop,
+    /// The camera is off, as in a privacy zone.
+    NoCamera,
     /// The range sensor is not granted, as in a privacy zone.
     NoScan,
     /// The agent starts anew: the instance is gone, its last state is not.
@@ -212,8 +215,12 @@ pub struct Rehearsed {
 ///
 /// # Errors
 /// [`RehearsalError::Bundle`] where a robot would refuse it too.
-pub fn unsigned(manifest: &str, component: &[u8]) -> Result<Bundle, RehearsalError> {
-    let packed = pack(manifest, component);
+pub fn unsigned(
+    manifest: &str,
+    component: &[u8],
+    sbom: Option<&[u8]>,
+) -> Result<Bundle, RehearsalError> {
+    let packed = pack_with(manifest, component, sbom);
     anonymous(&packed.map_err(|error| RehearsalError::Bundle(error.to_string()))?)
 }
 
@@ -273,6 +280,7 @@ pub fn run(
         status: (0.0, String::new(), "nothing".to_owned()),
         costs: Vec::new(),
     };
+    run.listening.see_by(run.base.camera());
     run.open(&[])?;
     let ticks = ticks(script.limit_s);
     let mut last = ticks;
@@ -362,6 +370,9 @@ impl Run<'_> {
             self.step(tick, &seen);
         }
         let outcome = self.judge(tick, now, t_s, &seen);
+        // From the next tick on: as on a robot, a skill asks what the last tick found.
+        let camera = outcome.privacy.allowed.contains(Sensor::Camera);
+        self.listening.camera_on(camera && !self.is_on(FaultKind::NoCamera, t_s));
         let rules = outcome.verdicts.iter().map(|verdict| {
             let zone = verdict.zone.and_then(|zone| self.gate.zone_id(zone)).cloned();
             (verdict.rule, zone, verdict.limit)

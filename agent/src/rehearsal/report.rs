@@ -157,6 +157,8 @@ fn said(ran: &Rehearsed) -> String {
             }
             What::Log { text } => ("log", text.clone()),
             What::Note { text } => ("the host", text.clone()),
+            What::Picture { refused: Some(why), .. } => ("no picture", why.name().to_owned()),
+            What::Picture { height, width, .. } => ("picture", format!("{width} by {height}")),
         };
         let _ = write!(
             rows,

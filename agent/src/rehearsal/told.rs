@@ -1,6 +1,8 @@
 //! What a skill says while it is rehearsed, and what a black box would keep of it.
 
+use nooterra_hal::Camera;
 use nooterra_protocol::codec::Blob;
+use nooterra_protocol::frame::{Frame, FrameRefusal};
 use nooterra_protocol::input::InputDraft;
 use nooterra_protocol::observation::Observation;
 use nooterra_protocol::time::MonoNanos;
@@ -50,10 +52,22 @@ pub enum What {
         /// The word.
         text: String,
     },
+    /// A picture, or none.
+    Picture {
+        /// Pixels in a column.
+        height: u32,
+        /// Why there was none.
+        refused: Option<FrameRefusal>,
+        /// Pixels in a row.
+        width: u32,
+    },
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inner {
+    camera: Option<Arc<dyn Camera>>,
+    /// The camera may be used now.
+    camera_on: bool,
     draft: InputDraft,
     journal_bytes: usize,
     now_s: f64,
@@ -62,8 +76,14 @@ struct Inner {
 }
 
 /// Ports that write down.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Listening(Arc<Mutex<Inner>>);
+
+impl std::fmt::Debug for Listening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listening").finish_non_exhaustive()
+    }
+}
 
 impl Listening {
     pub(super) fn ports(&self) -> Box<dyn Ports + Send> {
@@ -72,6 +92,16 @@ impl Listening {
 
     pub(super) fn now(&self, now_s: f64) {
         self.lock().now_s = now_s;
+    }
+
+    /// Pictures come from here.
+    pub(super) fn see_by(&self, camera: Option<Arc<dyn Camera>>) {
+        self.lock().camera = camera;
+    }
+
+    /// Whether there may be pictures from now on.
+    pub(super) fn camera_on(&self, on: bool) {
+        self.lock().camera_on = on;
     }
 
     pub(super) fn take(&self) -> Vec<Told> {
@@ -116,6 +146,22 @@ impl Ports for Listening {
     fn evidence(&mut self, name: &str, media_type: &str, bytes: &[u8]) {
         let (name, media_type, size) = (name.to_owned(), media_type.to_owned(), bytes.len());
         self.tell(size, What::Evidence { bytes: size, media_type, name });
+    }
+
+    fn frame(&mut self) -> Result<Frame, FrameRefusal> {
+        let (camera, on) = {
+            let inner = self.lock();
+            (inner.camera.clone(), inner.camera_on)
+        };
+        let taken = match camera {
+            None => Err(FrameRefusal::NoCamera),
+            Some(_) if !on => Err(FrameRefusal::Privacy),
+            Some(camera) => camera.capture().map_err(|_| FrameRefusal::Unavailable),
+        };
+        let (height, width) = taken.as_ref().map_or((0, 0), |it| (it.height(), it.width()));
+        // A record of a picture has about so many bytes.
+        self.tell(100, What::Picture { height, refused: taken.as_ref().err().copied(), width });
+        taken
     }
 
     fn input(&mut self, at: MonoNanos, seen: &Observation) -> Result<(), String> {

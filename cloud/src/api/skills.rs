@@ -26,7 +26,8 @@ use base64::engine::general_purpose::STANDARD;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::{RobotId, SkillId};
 use nooterra_protocol::skill::{
-    COMPONENT_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, ManifestError, SkillManifest,
+    COMPONENT_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_SBOM_BYTES, ManifestError, SBOM_FILE,
+    SkillManifest,
 };
 use serde::{Deserialize, Serialize};
 use std::io::Read as _;
@@ -101,9 +102,12 @@ enum BundleError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     #[error(
-        "the bundle holds `{0}`; a bundle holds {MANIFEST_FILE} and {COMPONENT_FILE}, each once"
+        "the bundle holds `{0}`; a bundle holds {MANIFEST_FILE}, {COMPONENT_FILE} and at most \
+         {SBOM_FILE}, each once and in this order"
     )]
     Member(String),
+    #[error("{SBOM_FILE} is not the one whose SHA-256 {MANIFEST_FILE} says")]
+    Sbom,
     #[error("the bundle has {0} bytes, at most {MAX_BUNDLE_BYTES} are kept")]
     TooLarge(usize),
     #[error("the bundle lacks {0}")]
@@ -314,7 +318,7 @@ fn read_manifest(bundle: &[u8]) -> Result<SkillManifest, BundleError> {
     if bundle.len() > MAX_BUNDLE_BYTES {
         return Err(BundleError::TooLarge(bundle.len()));
     }
-    let (mut manifest, mut component) = (None, None);
+    let (mut manifest, mut component, mut sbom) = (None, None, None);
     for entry in tar::Archive::new(bundle).entries()? {
         let entry = entry?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -328,6 +332,13 @@ fn read_manifest(bundle: &[u8]) -> Result<SkillManifest, BundleError> {
             // An entry never yields more than the archive holds.
             entry.take(MAX_BUNDLE_BYTES as u64).read_to_end(&mut bytes)?;
             component = Some(Digest::of(&bytes));
+        } else if regular && name == SBOM_FILE && component.is_some() && sbom.is_none() {
+            let mut bytes = Vec::new();
+            entry.take(MAX_SBOM_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+            if bytes.len() > MAX_SBOM_BYTES {
+                return Err(BundleError::Member(format!("{SBOM_FILE} of too many bytes")));
+            }
+            sbom = Some(Digest::of(&bytes));
         } else {
             return Err(BundleError::Member(name));
         }
@@ -342,6 +353,9 @@ fn read_manifest(bundle: &[u8]) -> Result<SkillManifest, BundleError> {
     manifest.check()?;
     if manifest.component_sha256 != found {
         return Err(BundleError::Component { claimed: manifest.component_sha256, found });
+    }
+    if manifest.sbom_sha256 != sbom {
+        return Err(BundleError::Sbom);
     }
     Ok(manifest)
 }
@@ -376,6 +390,21 @@ mod tests {
         let manifest = manifest(b"component");
         let bundle = pack(&[(MANIFEST_FILE, manifest.as_bytes()), (COMPONENT_FILE, b"component")]);
         assert_eq!(read_manifest(&bundle).unwrap().version, "1.0.0");
+    }
+
+    #[test]
+    fn a_bill_of_materials_is_taken_where_the_manifest_has_its_hash() {
+        let mut manifest: serde_json::Value =
+            serde_json::from_str(&manifest(b"component")).unwrap();
+        manifest["sbom_sha256"] = Digest::of(b"bill").to_string().into();
+        let text = manifest.to_string();
+        let (m, c) = ((MANIFEST_FILE, text.as_bytes()), (COMPONENT_FILE, &b"component"[..]));
+        let s = (SBOM_FILE, &b"bill"[..]);
+        let read = read_manifest(&pack(&[m, c, s])).unwrap();
+        assert_eq!(read.sbom_sha256, Some(Digest::of(b"bill")));
+        for members in [&[m, c][..], &[m, s, c], &[m, c, s, s], &[m, c, (SBOM_FILE, b"other")]] {
+            assert!(read_manifest(&pack(members)).is_err(), "{members:?}");
+        }
     }
 
     #[test]

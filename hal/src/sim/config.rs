@@ -21,6 +21,9 @@ pub struct SimConfig {
     /// Battery.
     #[serde(default)]
     pub battery: BatteryConfig,
+    /// Camera that looks forward, where there is one.
+    #[serde(default)]
+    pub camera: Option<CameraConfig>,
     /// Charging pad, where there is one.
     #[serde(default)]
     pub dock: Option<DockConfig>,
@@ -125,6 +128,26 @@ pub struct DockConfig {
 impl DockConfig {
     const fn default_reach_m() -> f64 {
         0.15
+    }
+}
+
+/// A grey camera over the middle of the base that looks forward and level.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CameraConfig {
+    /// Pixels in a column, 1 to 480.
+    pub height: u16,
+    /// Over the floor, metres, 0 to 2.5; walls are 2.5 m high.
+    pub mounted_m: f64,
+    /// From the leftmost to the rightmost pixel, radians, 0.01 to 3.
+    pub view_rad: f64,
+    /// Pixels in a row, 1 to 640.
+    pub width: u16,
+}
+
+impl Default for CameraConfig {
+    fn default() -> Self {
+        Self { height: 48, mounted_m: 0.6, view_rad: 1.2, width: 64 }
     }
 }
 
@@ -239,6 +262,7 @@ impl SimConfig {
         Self {
             base: BaseConfig::default(),
             battery: BatteryConfig::default(),
+            camera: None,
             dock: None,
             lidar: LidarConfig::default(),
             obstacles: Vec::new(),
@@ -287,6 +311,7 @@ impl SimConfig {
 
     fn check_numbers(&self) -> Result<(), ConfigError> {
         let Self { base, battery, lidar, odometry, .. } = self;
+        let camera = self.camera.clone().unwrap_or_default();
         let dock_reach_m = self.dock.as_ref().map_or(0.1, |dock| dock.reach_m);
         for (key, found, least, most) in [
             ("base.coast_decel_mps2", base.coast_decel_mps2, 0.05, 50.0),
@@ -304,6 +329,10 @@ impl SimConfig {
             ("battery.drive_w_per_mps", battery.drive_w_per_mps, 0.0, 1e6),
             ("battery.idle_w", battery.idle_w, 0.0, 1e6),
             ("battery.start_fraction", battery.start_fraction, 0.0, 1.0),
+            ("camera.height", f64::from(camera.height), 1.0, 480.0),
+            ("camera.mounted_m", camera.mounted_m, 0.0, 2.5),
+            ("camera.view_rad", camera.view_rad, 0.01, 3.0),
+            ("camera.width", f64::from(camera.width), 1.0, 640.0),
             ("dock.reach_m", dock_reach_m, 0.01, 2.0),
             ("lidar.beams", f64::from(lidar.beams), 1.0, 2_048.0),
             ("lidar.noise_m", lidar.noise_m, 0.0, 0.5),

@@ -7,7 +7,7 @@
 //!
 //! What is modelled: a disc-shaped body pushed by two wheels with limited speed and
 //! acceleration, the delay from a write to the wheels, contact with walls and obstacles, a
-//! planar range sensor, a battery, a charging pad, bounded noise on what is measured, an
+//! planar range sensor, a small grey camera, a battery, a charging pad, bounded noise on what is measured, an
 //! emergency stop button, and the driver's write watchdog. What is not: wheel slip on a free
 //! floor, people, things that move.
 //!
@@ -17,14 +17,17 @@
 //! roll out against friction. All three take effect after the same delay as a write.
 
 mod base;
+mod camera;
 pub mod config;
 mod sensors;
 mod world;
 
 pub use config::{ConfigError, SimConfig};
 
+use crate::camera::Camera;
 use crate::robot::{HalError, Robot};
 use base::{Base, Order};
+use camera::SimCamera;
 use nooterra_policy::Gated;
 use nooterra_protocol::command::{Command, StopProfile};
 use nooterra_protocol::geometry::{Pose, Twist};
@@ -32,6 +35,7 @@ use nooterra_protocol::ids::RobotId;
 use nooterra_protocol::observation::{Capabilities, Observation, Scan, Timed};
 use nooterra_protocol::time::MonoNanos;
 use sensors::{Cell, Noise};
+use std::sync::Arc;
 use std::time::Duration;
 use world::World;
 
@@ -50,6 +54,7 @@ const LONGEST_CATCH_UP: Duration = Duration::from_secs(20);
 pub struct SimBase {
     base: Base,
     battery: Cell,
+    camera: Option<Arc<SimCamera>>,
     clock: Option<Clock>,
     config: SimConfig,
     last_tick: Option<u64>,
@@ -79,6 +84,7 @@ impl SimBase {
         Ok(Self {
             base: Base::new(config.base.clone()),
             battery: Cell::new(config.battery.clone()),
+            camera: config.camera.as_ref().map(|_| Arc::new(SimCamera::new(&config))),
             clock: None,
             last_tick: None,
             noise: Noise::new(seed),
@@ -142,6 +148,9 @@ impl SimBase {
             }
         }
         self.clock = Some(clock);
+        if let Some(camera) = &self.camera {
+            camera.stand(clock.world, self.world.pose());
+        }
         Ok(clock.world)
     }
 
@@ -160,6 +169,9 @@ impl SimBase {
 impl Robot for SimBase {
     fn capabilities(&self) -> Capabilities {
         let mut names = vec!["drive".to_owned(), "scan".to_owned()];
+        if self.camera.is_some() {
+            names.insert(0, "camera".to_owned());
+        }
         if self.config.dock.is_some() {
             names.insert(0, "dock".to_owned());
         }
@@ -169,6 +181,10 @@ impl Robot for SimBase {
             max_angular_radps: self.config.base.max_angular_radps,
             model: "Nooterra simulated base".to_owned(),
         }
+    }
+
+    fn camera(&self) -> Option<Arc<dyn Camera>> {
+        self.camera.clone().map(|camera| camera as Arc<dyn Camera>)
     }
 
     fn read(&mut self, now: MonoNanos) -> Result<Observation, HalError> {

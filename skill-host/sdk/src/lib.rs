@@ -47,6 +47,7 @@
 //! - [`checkpoint`], [`evidence`], [`log`], [`request_assist`]: each needs the capability of
 //!   its name in the manifest (`request_assist` needs `assist`). What you do not call is not
 //!   in the component.
+//! - [`camera`]: pictures, with the capability of that name.
 //! - [`geometry`]: distances, directions and the [`geometry::Nearing`] that knows when a way
 //!   leads nowhere.
 //! - [`docking`]: the way onto a charging dock.
@@ -62,6 +63,7 @@
 mod params;
 mod ports;
 
+pub mod camera;
 pub mod docking;
 pub mod geometry;
 pub mod state;

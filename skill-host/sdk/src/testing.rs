@@ -2,6 +2,7 @@
 //! empty square room, and knows no policy. How a skill does under an owner's policy, with
 //! noise, acceleration and faults, is what `nooterra-agent skill test` shows.
 
+use crate::camera::{CameraError, Picture, PixelFormat};
 use crate::geometry::wrap;
 use crate::types::{
     Battery, Destination, Observation, Param, Point, Pose, Refusal, Request, Scan, Status, Twist,
@@ -22,8 +23,30 @@ pub struct Heard {
     pub lines: Vec<String>,
 }
 
+/// Width, height and grey pixels of what the camera gives, or why it gives nothing.
+pub type Shown = Result<(u32, u32, Vec<u8>), CameraError>;
+
 thread_local! {
     static HEARD: RefCell<Heard> = RefCell::default();
+    static SHOWN: RefCell<Shown> = RefCell::new(Ok((4, 3, vec![128; 12])));
+}
+
+/// What the camera gives from now on, in this test; until then it is four by three pixels of grey.
+///
+/// # Panics
+/// Where there are not as many pixels as width and height say.
+pub fn show(shown: Shown) {
+    if let Ok((width, height, pixels)) = &shown {
+        assert_eq!((width * height) as usize, pixels.len(), "pixels");
+    }
+    SHOWN.set(shown);
+}
+
+pub(crate) fn shown() -> Result<(Picture, Vec<u8>), CameraError> {
+    SHOWN.with_borrow(|shown| {
+        let (width, height, pixels) = shown.clone()?;
+        Ok((Picture { at_nanos: 0, format: PixelFormat::Grey8, height, width }, pixels))
+    })
 }
 
 pub(crate) fn heard(take: impl FnOnce(&mut Heard)) -> Result<(), Refusal> {

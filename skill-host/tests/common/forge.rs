@@ -58,9 +58,13 @@ impl Forged {
 
     /// The component, or why there is none.
     pub(crate) fn component(&self) -> Result<Vec<u8>, String> {
+        self.component_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("wit"))
+    }
+
+    /// The same for the world in a file or folder.
+    pub(crate) fn component_of(&self, wit: &Path) -> Result<Vec<u8>, String> {
         let mut module = wat::parse_str(self.text()).map_err(|error| error.to_string())?;
         let mut resolve = Resolve::default();
-        let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("wit");
         let (package, _) = resolve.push_path(wit).map_err(|error| format!("{error:#}"))?;
         let world = resolve.select_world(&[package], None).map_err(|error| format!("{error:#}"))?;
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)

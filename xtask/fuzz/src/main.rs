@@ -26,6 +26,8 @@ mod config;
 mod harness;
 #[path = "../../../blackbox/src/log.rs"]
 mod log;
+#[path = "../../../skill-host/src/sbom.rs"]
+mod materials;
 #[path = "../../../skill-host/src/signature.rs"]
 mod minisig;
 #[path = "../../../blackbox/src/openings/format.rs"]

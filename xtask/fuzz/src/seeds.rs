@@ -232,6 +232,25 @@ pub(crate) fn bundles() -> Vec<Vec<u8>> {
     vec![archive.into_inner().expect("it goes into memory")]
 }
 
+/// With both ways in which a licence is stated.
+pub(crate) fn sboms() -> Vec<Vec<u8>> {
+    let text = r#"{"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": [
+        {"type": "library", "name": "a", "licenses": [{"expression": "MIT OR Apache-2.0"}]},
+        {"type": "library", "name": "b", "licenses": [{"license": {"id": "MIT"}}]}]}"#;
+    vec![text.into()]
+}
+
+/// Of a crate that is called `own`.
+pub(crate) fn locks() -> Vec<Vec<u8>> {
+    let text = "version = 4\n[[package]]\nname = \"own\"\nversion = \"1.0.0\"\n\
+        dependencies = [\"a 1.0.0\", \"a 2.0.0 (registry+https://github.com/rust-lang/crates.io-index)\"]\n\
+        [[package]]\nname = \"a\"\nversion = \"1.0.0\"\n\
+        [[package]]\nname = \"a\"\nversion = \"2.0.0\"\n\
+        source = \"registry+https://github.com/rust-lang/crates.io-index\"\n\
+        checksum = \"00000000000000000000000000000000000000000000000000000000000000aa\"\n";
+    vec![text.into()]
+}
+
 pub(crate) fn manifests() -> Vec<Vec<u8>> {
     vec![MANIFEST.into()]
 }

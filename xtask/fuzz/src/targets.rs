@@ -5,6 +5,7 @@ use crate::block::{Block, HEAD_BYTES, ROW_BYTES};
 use crate::bundle::{Bundle, parse_manifest};
 use crate::harness::LAWS;
 use crate::harness::draw::Draw;
+use crate::materials::{Licences, bill_of_materials};
 use crate::minisig::TrustedKeys;
 use crate::openings::{Cipher, Frames, Header};
 use crate::trust::{Back, Now, Origin, Trust};
@@ -26,6 +27,7 @@ use nooterra_protocol::grid::Grid;
 use nooterra_protocol::keys::Signer as _;
 use nooterra_protocol::plan::Plan;
 use nooterra_protocol::policy::PolicyDocument;
+use nooterra_protocol::sbom::Document;
 use nooterra_protocol::time::WallMillis;
 use nooterra_protocol::topic::Topic;
 use nooterra_protocol::trust::{Carried, Marks, TrustDocument};
@@ -63,6 +65,8 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "salvage", reads: "damaged journal files", run: salvage, seeds: seeds::blocks },
     Target { name: "bundle", reads: "skill bundles", run: bundle, seeds: seeds::bundles },
     Target { name: "manifest", reads: "skill manifests", run: manifest, seeds: seeds::manifests },
+    Target { name: "sbom", reads: "bills of materials", run: sbom, seeds: seeds::sboms },
+    Target { name: "lock", reads: "Cargo.lock of a skill", run: lock, seeds: seeds::locks },
     Target { name: "minisig", reads: "keys, signatures", run: minisig, seeds: seeds::minisigs },
     Target {
         name: "trust",
@@ -263,6 +267,23 @@ fn bundle(bytes: &[u8]) {
 
 fn manifest(bytes: &[u8]) {
     drop(parse_manifest(bytes));
+}
+
+fn sbom(bytes: &[u8]) {
+    let document = serde_json::from_slice::<Document>(bytes).ok();
+    if let Some(summary) = document.and_then(|it| it.summary().ok()) {
+        let stated: usize = summary.licences.values().sum();
+        assert_eq!(stated + summary.unknown, summary.components);
+    }
+}
+
+fn lock(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let Ok(made) = bill_of_materials(&text, "own", Digest::ZERO, &Licences::new()) else { return };
+    let again = bill_of_materials(&text, "own", Digest::ZERO, &Licences::new());
+    assert!(again.is_ok_and(|again| again == made), "it is not the same twice");
+    let document: Document = serde_json::from_slice(&made).expect("it is JSON");
+    drop(document.summary());
 }
 
 fn minisig(bytes: &[u8]) {

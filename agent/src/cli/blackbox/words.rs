@@ -104,6 +104,19 @@ fn in_words(record: &Record) -> String {
             sensor.sensor.name(),
             if sensor.granted { "granted again" } else { "not granted" },
         ),
+        Ok(Some(Entry::SkillFrame(frame))) => {
+            let given = match (&frame.taken, frame.refused) {
+                (Some(taken), _) => {
+                    let (width, height) = (taken.width, taken.height);
+                    let hash = taken.sha256.map_or("not kept".to_owned(), |hash| hash.to_string());
+                    format!("a picture of {width} by {height} pixels, {hash}")
+                }
+                (None, Some(why)) => format!("no picture: {}", why.name()),
+                (None, None) => "no picture".to_owned(),
+            };
+            let (skill, nth, step, job) = (frame.skill, frame.nth, frame.step, frame.job);
+            format!("{skill}, its step {nth} in step {step} of {job}, was given {given}")
+        }
         Ok(Some(Entry::SkillLog(log))) => format!("{}: {}", log.skill, private(&log.message)),
         Ok(Some(Entry::SkillStep(step))) => format!(
             "{} in step {} of {}: asks {}, says {}",

@@ -2,6 +2,7 @@
 
 use super::super::Answer;
 use super::project::Project;
+use super::sbom;
 use clap::Args;
 use nooterra_protocol::skill::{Capability, SkillManifest};
 use nooterra_skill_host::{MAX_CALLS_PER_STEP, MAX_STATE_BYTES, STEP_PATIENCE, capability_name};
@@ -9,9 +10,10 @@ use serde_json::json;
 use std::fmt::Write as _;
 
 /// In the order in which they are told.
-const ALL: [Capability; 6] = [
+const ALL: [Capability; 7] = [
     Capability::Drive,
     Capability::Scan,
+    Capability::Camera,
     Capability::Checkpoint,
     Capability::Evidence,
     Capability::Assist,
@@ -26,7 +28,7 @@ pub(in crate::cli) struct Inspect {
 
 impl Inspect {
     pub(in crate::cli) fn answer(self) -> anyhow::Result<Answer> {
-        let bundle = self.project.bundle()?;
+        let bundle = self.project.packed()?;
         let manifest = bundle.manifest();
         // What its code really uses, not only what the manifest says.
         crate::rehearsal::host(false)?.prepare(&bundle)?;
@@ -35,12 +37,14 @@ impl Inspect {
         let names = |all: &[&Capability]| {
             all.iter().map(|capability| capability_name(**capability)).collect::<Vec<_>>()
         };
+        let (bill, made_of) = sbom::told(bundle.sbom());
         let json = json!({
             "manifest": manifest,
             "bundle": bundle.digest(),
             "component_bytes": bundle.component().len(),
             "may": names(&may),
             "may_not": names(&may_not),
+            "sbom": made_of,
         });
         let mut text = format!(
             "{} ({} {}) by {}, {}, {} bytes of code\nactions: {}\n\nIt may, where a robot's owner \
@@ -67,7 +71,7 @@ impl Inspect {
             "\n  - move the robot past its owner's policy: what it asks for is a wish, and the \
              gate decides\n  - see a clock, a file, the network, other skills, or anything random",
         );
-        let _ = write!(text, "\n\n{}", bounds(manifest));
+        let _ = write!(text, "\n\n{}\n{bill}", bounds(manifest));
         text.push_str("\nWho signed it is not looked at here: `skill verify` does that.");
         Ok(Answer::done(text, json))
     }
@@ -76,6 +80,10 @@ impl Inspect {
 const fn allowed(capability: Capability) -> &'static str {
     match capability {
         Capability::Assist => "ask people for help (at most once in 20 s, signed by the robot)",
+        Capability::Camera => {
+            "take pictures with the camera, outside of privacy zones (five a second; each is \
+             recorded)"
+        }
         Capability::Checkpoint => "state that it reached a milestone (signed by the robot)",
         Capability::Drive => "ask the robot to move",
         Capability::Evidence => "attach files to the job's record (64 KiB a step, 16 KiB a second)",
@@ -87,6 +95,7 @@ const fn allowed(capability: Capability) -> &'static str {
 const fn denied(capability: Capability) -> &'static str {
     match capability {
         Capability::Assist => "ask people for help",
+        Capability::Camera => "take pictures",
         Capability::Checkpoint => "state that a milestone was reached",
         Capability::Drive => "ask the robot to move: a request to would end it",
         Capability::Evidence => "attach anything to the job's record",

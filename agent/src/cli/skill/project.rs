@@ -1,6 +1,7 @@
 //! What a developer's command works on: a skill's folder, or a bundle.
 
 use super::super::exit::{Code, coded};
+use super::sbom;
 use crate::rehearsal::cases::{self, Case};
 use crate::rehearsal::{self, Script, Stage};
 use anyhow::Context as _;
@@ -28,8 +29,18 @@ pub(in crate::cli) struct Project {
 }
 
 impl Project {
-    /// The bundle as a robot would see it, whoever signs it.
+    /// The bundle as a robot would see it, whoever signs it. Of a folder it is made without a bill
+    /// of materials, which changes nothing about how it runs.
     pub(in crate::cli) fn bundle(&self) -> anyhow::Result<Bundle> {
+        self.made(false)
+    }
+
+    /// The same as `skill pack` makes it.
+    pub(in crate::cli) fn packed(&self) -> anyhow::Result<Bundle> {
+        self.made(true)
+    }
+
+    fn made(&self, with_sbom: bool) -> anyhow::Result<Bundle> {
         let refused = |error| coded(Code::NotVerified, error);
         if self.skill.is_file() {
             let packed = read(&self.skill)?;
@@ -42,7 +53,8 @@ impl Project {
             Some(file) => read(file)?,
             None => read(&build(&self.skill)?)?,
         };
-        rehearsal::unsigned(&manifest, &component).map_err(refused)
+        let sbom = if with_sbom { sbom::of_folder(&self.skill, &component)? } else { None };
+        rehearsal::unsigned(&manifest, &component, sbom.as_deref()).map_err(refused)
     }
 
     /// `named`, or the folder's own.

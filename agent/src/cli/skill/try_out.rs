@@ -110,6 +110,12 @@ fn summary(ran: &Rehearsed) -> String {
             What::Evidence { bytes, name, .. } => format!("attaches {name}, {bytes} bytes"),
             What::Log { text } => format!("says: {text}"),
             What::Note { text } => format!("[the host] {text}"),
+            What::Picture { refused: Some(why), .. } => {
+                format!("is given no picture: {}", why.name())
+            }
+            What::Picture { height, width, .. } => {
+                format!("takes a picture of {width} by {height} pixels")
+            }
         };
         let _ = write!(text, "\n  {:7.2} s  {said}", told.at_s);
     }
