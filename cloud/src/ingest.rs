@@ -187,6 +187,7 @@ fn follow(
         | Entry::PolicyStep(_)
         | Entry::SkillLog(_)
         | Entry::SkillChecked(_)
+        | Entry::SkillGraph(_)
         | Entry::SkillInput(_)
         | Entry::SkillInstall(_)
         | Entry::SkillSensor(_)

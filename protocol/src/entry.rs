@@ -13,6 +13,7 @@ use crate::policy::Sensor;
 use crate::policy_part::PolicyPart;
 use crate::private::{Opening, Private, PrivateError, Salts, Sealer};
 use crate::shadow::Shadow;
+use crate::skill_graph::SkillGraph;
 use crate::skill_install::SkillInstall;
 use crate::start::{AsideRemoved, Crash};
 use crate::trust::SkillTrust;
@@ -154,6 +155,8 @@ pub enum Entry {
     SkillLog(SkillLog),
     /// A bundle was verified and installed, or refused.
     SkillChecked(SkillChecked),
+    /// The policy graph of the running skill moved.
+    SkillGraph(SkillGraph),
     /// What entered the running skill.
     SkillInput(SkillInput),
     /// A version of a skill was installed, activated or rolled back.
@@ -196,6 +199,7 @@ impl Entry {
             Self::PolicyStep(_) => "policy_step",
             Self::SkillLog(_) => "skill_log",
             Self::SkillChecked(_) => "skill_checked",
+            Self::SkillGraph(_) => "skill_graph",
             Self::SkillInput(_) => "skill_input",
             Self::SkillInstall(_) => "skill_install",
             Self::SkillSensor(_) => "skill_sensor",
@@ -232,6 +236,7 @@ impl Entry {
             | Self::FlightNote(_)
             | Self::Link(_)
             | Self::Policy(_)
+            | Self::SkillGraph(_)
             | Self::SkillInput(_)
             | Self::Shadow(_)
             | Self::SkillLog(_)
@@ -274,6 +279,7 @@ impl Entry {
             | Self::SensorGated(_)
             | Self::Shadow(_)
             | Self::SkillChecked(_)
+            | Self::SkillGraph(_)
             | Self::SkillInput(_)
             | Self::SkillInstall(_)
             | Self::SkillSensor(_)
@@ -308,6 +314,7 @@ impl Entry {
             Self::PolicyStep(body) => codec::to_value(body),
             Self::SkillLog(body) => codec::to_value(body),
             Self::SkillChecked(body) => codec::to_value(body),
+            Self::SkillGraph(body) => codec::to_value(body),
             Self::SkillInput(body) => codec::to_value(body),
             Self::SkillInstall(body) => codec::to_value(body),
             Self::SkillSensor(body) => codec::to_value(body),
@@ -343,6 +350,7 @@ impl Entry {
             "policy_step" => Self::PolicyStep(codec::from_value(body)?),
             "skill_log" => Self::SkillLog(codec::from_value(body)?),
             "skill_checked" => Self::SkillChecked(codec::from_value(body)?),
+            "skill_graph" => Self::SkillGraph(codec::from_value(body)?),
             "skill_input" => Self::SkillInput(codec::from_value(body)?),
             "skill_install" => Self::SkillInstall(codec::from_value(body)?),
             "skill_sensor" => Self::SkillSensor(codec::from_value(body)?),

@@ -1,14 +1,16 @@
 //! The bundle: one file that holds a manifest and a component, and is taken as a whole or
 //! not at all.
 //!
-//! A bundle is a tar archive of exactly two regular files, [`MANIFEST_FILE`] and then
-//! [`COMPONENT_FILE`], with a detached minisign signature over its bytes. The signature is
-//! checked before any of it is interpreted, the shape before any of it is believed.
+//! A bundle is a tar archive of two or three regular files, [`MANIFEST_FILE`], [`GRAPH_FILE`]
+//! where it has a policy graph, and then [`COMPONENT_FILE`], with a detached minisign signature
+//! over its bytes. The signature is checked before any of it is interpreted, the shape before any
+//! of it is believed.
 
+use crate::graph::{self, Graph, GraphError};
 use crate::signature::{KeyId, SignatureError, TrustedKeys};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::skill::{
-    COMPONENT_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, ManifestError, SkillManifest,
+    COMPONENT_FILE, GRAPH_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, ManifestError, SkillManifest,
 };
 use std::fmt;
 use std::ops::Range;
@@ -19,13 +21,14 @@ pub const MAX_MANIFEST_BYTES: usize = 64 * 1024;
 /// The unit of a tar archive, bytes (POSIX.1-1988 ustar).
 pub(crate) const BLOCK: usize = 512;
 
-/// A bundle whose signature, shape, manifest and component hash have been checked. There is
+/// A bundle whose signature, shape, manifest, policy graph and hashes have been checked. There is
 /// no other way to have one.
 #[derive(Clone)]
 pub struct Bundle {
     bytes: Vec<u8>,
     component: Range<usize>,
     digest: Digest,
+    graph: Option<Graph>,
     manifest: SkillManifest,
     signers: Vec<KeyId>,
 }
@@ -41,10 +44,21 @@ pub enum BundleError {
         /// Of the component.
         found: Digest,
     },
+    /// The policy graph cannot be read, or does not fit its manifest.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The policy graph is not the one that the manifest speaks of.
+    #[error("{GRAPH_FILE} has SHA-256 {found}, {MANIFEST_FILE} says {claimed}")]
+    GraphDigest {
+        /// By the manifest.
+        claimed: Digest,
+        /// Of the graph.
+        found: Digest,
+    },
     /// The manifest cannot be read, or holds a value outside its range.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The archive holds something else than the two files, or holds them in another way.
+    /// The archive holds something else than its files, or holds them in another way.
     #[error("not a skill bundle: {0}")]
     Shape(String),
     /// Not signed, or not by a trusted key, or changed since.
@@ -70,12 +84,14 @@ impl Bundle {
 
     /// What comes after the signatures, which the caller has checked: `signers`, at least one.
     pub(crate) fn read_signed(bytes: &[u8], signers: Vec<KeyId>) -> Result<Self, BundleError> {
-        let Contents { component, manifest } = read(bytes)?;
+        let Contents { component, graph, manifest } = read(bytes)?;
         let found = Digest::of(&bytes[component.clone()]);
         if found != manifest.component_sha256 {
             return Err(BundleError::ComponentDigest { claimed: manifest.component_sha256, found });
         }
-        Ok(Self { bytes: bytes.to_vec(), component, digest: Digest::of(bytes), manifest, signers })
+        let graph = read_graph(graph.map(|graph| &bytes[graph]), &manifest)?;
+        let digest = Digest::of(bytes);
+        Ok(Self { bytes: bytes.to_vec(), component, digest, graph, manifest, signers })
     }
 
     /// The same, with the signatures that its tier needs.
@@ -106,6 +122,12 @@ impl Bundle {
     #[must_use]
     pub fn signers(&self) -> &[KeyId] {
         &self.signers
+    }
+
+    /// Its policy graph, where it has one.
+    #[must_use]
+    pub const fn graph(&self) -> Option<&Graph> {
+        self.graph.as_ref()
     }
 
     /// The component's bytes.
@@ -154,8 +176,29 @@ pub fn parse_manifest(json: &[u8]) -> Result<SkillManifest, ManifestError> {
     Ok(manifest)
 }
 
+/// Neither a graph that nobody vouches for, nor a manifest whose graph is missing.
+fn read_graph(json: Option<&[u8]>, manifest: &SkillManifest) -> Result<Option<Graph>, BundleError> {
+    match (json, manifest.graph_sha256) {
+        (None, None) => Ok(None),
+        (Some(json), Some(claimed)) => {
+            let found = Digest::of(json);
+            if found != claimed {
+                return Err(BundleError::GraphDigest { claimed, found });
+            }
+            Ok(Some(graph::parse(json, manifest)?))
+        }
+        (Some(_), None) => {
+            Err(shape(format!("it holds {GRAPH_FILE}, and `graph_sha256` is not in its manifest")))
+        }
+        (None, Some(_)) => {
+            Err(shape(format!("it holds no {GRAPH_FILE}, which its manifest names")))
+        }
+    }
+}
+
 struct Contents {
     component: Range<usize>,
+    graph: Option<Range<usize>>,
     manifest: SkillManifest,
 }
 
@@ -164,7 +207,7 @@ struct Contents {
 fn read(bytes: &[u8]) -> Result<Contents, BundleError> {
     let mut archive = tar::Archive::new(bytes);
     let entries = archive.entries().map_err(unreadable)?;
-    let (mut manifest, mut component, mut end) = (None, None, 0);
+    let (mut manifest, mut graph, mut component, mut end) = (None, None, None, 0);
     // `raw`: no long names, no extended headers; they appear as entries and are refused.
     for entry in entries.raw(true) {
         let entry = entry.map_err(unreadable)?;
@@ -181,11 +224,17 @@ fn read(bytes: &[u8]) -> Result<Contents, BundleError> {
             .ok_or_else(|| shape(format!("`{}` runs past the end", name.escape_ascii())))?;
         end = content.end;
         let slot = match &*name {
-            name if name == MANIFEST_FILE.as_bytes() && component.is_none() => &mut manifest,
+            name if name == MANIFEST_FILE.as_bytes() && component.is_none() && graph.is_none() => {
+                &mut manifest
+            }
+            name if name == GRAPH_FILE.as_bytes() && manifest.is_some() && component.is_none() => {
+                &mut graph
+            }
             name if name == COMPONENT_FILE.as_bytes() => &mut component,
             name => {
                 return Err(shape(format!(
-                    "it holds `{}` where only {MANIFEST_FILE} and then {COMPONENT_FILE} belong",
+                    "it holds `{}` where only {MANIFEST_FILE}, {GRAPH_FILE} if there is one, and then \
+                     {COMPONENT_FILE} belong",
                     name.escape_ascii()
                 )));
             }
@@ -210,7 +259,7 @@ fn read(bytes: &[u8]) -> Result<Contents, BundleError> {
             manifest.len()
         )));
     }
-    Ok(Contents { component, manifest: parse_manifest(&bytes[manifest])? })
+    Ok(Contents { component, graph, manifest: parse_manifest(&bytes[manifest])? })
 }
 
 fn shape(why: String) -> BundleError {

@@ -3,9 +3,12 @@
 //! Only with the feature `tools`; a robot has no use for it.
 
 use crate::bundle::{BLOCK, parse_manifest};
+use crate::graph::{self, GraphError};
 use minisign::{KeyPair, SecretKeyBox};
 use nooterra_protocol::codec::Digest;
-use nooterra_protocol::skill::{COMPONENT_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, ManifestError};
+use nooterra_protocol::skill::{
+    COMPONENT_FILE, GRAPH_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, ManifestError,
+};
 
 /// A new key pair as the contents of two files that `minisign` reads.
 #[derive(Clone)]
@@ -32,6 +35,14 @@ pub enum PackError {
          examples/skills/.cargo/config.toml)"
     )]
     Component,
+    /// The policy graph is not one, or does not fit the manifest.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The template names a policy graph by its hash, and there is none.
+    #[error(
+        "the manifest has `graph_sha256`, and there is no {GRAPH_FILE}; name it or take the key out"
+    )]
+    GraphMissing,
     /// No randomness for a key, or the secret key cannot be used with this password.
     #[error("the signing key: {0}")]
     Key(minisign::PError),
@@ -54,6 +65,18 @@ pub enum PackError {
 /// # Errors
 /// [`PackError`] when the robot would not take the result.
 pub fn pack(template: &str, component: &[u8]) -> Result<Vec<u8>, PackError> {
+    pack_with_graph(template, None, component)
+}
+
+/// The same with a policy graph, whose hash takes the place of `graph_sha256`.
+///
+/// # Errors
+/// [`PackError`] when the robot would not take the result.
+pub fn pack_with_graph(
+    template: &str,
+    graph: Option<&str>,
+    component: &[u8],
+) -> Result<Vec<u8>, PackError> {
     // A component begins as a module does, with another layer (component-model Binary.md).
     if !component.starts_with(b"\0asm\x0d\x00\x01\x00") {
         return Err(PackError::Component);
@@ -64,17 +87,30 @@ pub fn pack(template: &str, component: &[u8]) -> Result<Vec<u8>, PackError> {
         return Err(ManifestError::Json("not an object".to_owned()).into());
     };
     keys.insert("component_sha256".to_owned(), Digest::of(component).to_string().into());
+    if let Some(graph) = graph {
+        keys.insert("graph_sha256".to_owned(), Digest::of(graph.as_bytes()).to_string().into());
+    }
     let manifest = parse_manifest(template.to_string().as_bytes())?;
+    match graph {
+        Some(graph) => drop(graph::parse(graph.as_bytes(), &manifest)?),
+        None if manifest.graph_sha256.is_some() => return Err(PackError::GraphMissing),
+        None => {}
+    }
     let mut json = serde_json::to_vec_pretty(&manifest).map_err(json_error)?;
     json.push(b'\n');
 
     let padded = |len: usize| len.next_multiple_of(BLOCK) + BLOCK;
-    let total = padded(json.len()) + padded(component.len()) + 2 * BLOCK;
+    let mut files = vec![(MANIFEST_FILE, json.as_slice()), (COMPONENT_FILE, component)];
+    if let Some(graph) = graph {
+        files.insert(1, (GRAPH_FILE, graph.as_bytes()));
+    }
+    let sizes = files.iter().map(|(_, content)| padded(content.len()));
+    let total = sizes.sum::<usize>() + 2 * BLOCK;
     if total > MAX_BUNDLE_BYTES {
         return Err(PackError::TooLarge(total));
     }
     let mut bundle = Vec::with_capacity(total);
-    for (name, content) in [(MANIFEST_FILE, json.as_slice()), (COMPONENT_FILE, component)] {
+    for (name, content) in files {
         bundle.extend_from_slice(&header(name, content.len()));
         bundle.extend_from_slice(content);
         bundle.resize(bundle.len().next_multiple_of(BLOCK), 0);
@@ -128,7 +164,7 @@ pub fn sign(
 /// A ustar header with nothing in it that depends on who packs, where or when.
 fn header(name: &str, len: usize) -> [u8; BLOCK] {
     let mut header = tar::Header::new_ustar();
-    // Cannot fail: both names are relative, plain and short. An empty name would be refused
+    // Cannot fail: all names are relative, plain and short. An empty name would be refused
     // when the bundle is read.
     let named = header.set_path(name);
     debug_assert!(named.is_ok());

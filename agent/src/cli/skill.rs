@@ -55,7 +55,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         public: PathBuf,
     },
-    /// Put a component and its manifest into one bundle
+    /// Put a component, its policy graph and its manifest into one bundle
     #[cfg(feature = "tools")]
     Pack {
         /// The manifest; its `component_sha256` is filled in.
@@ -64,6 +64,9 @@ pub(super) enum Command {
         /// The WebAssembly component.
         #[arg(long, value_name = "FILE")]
         component: PathBuf,
+        /// The policy graph; graph.json beside the manifest, where there is one, unless named.
+        #[arg(long, value_name = "FILE")]
+        graph: Option<PathBuf>,
         /// Where the bundle goes.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -111,7 +114,9 @@ pub(super) fn answer(
         #[cfg(feature = "tools")]
         Command::Keygen { secret, public } => tools::keygen(&secret, &public),
         #[cfg(feature = "tools")]
-        Command::Pack { manifest, component, out } => tools::pack(&manifest, &component, &out),
+        Command::Pack { manifest, component, graph, out } => {
+            tools::pack(&manifest, &component, graph, &out)
+        }
         #[cfg(feature = "tools")]
         Command::Sign { file, key } => tools::sign(&file, &key),
         Command::Verify { file, signature } => verify(&load()?, &file, signature),
@@ -173,9 +178,10 @@ mod tools {
     use crate::files;
     use anyhow::Context as _;
     use nooterra_protocol::codec::Digest;
-    use nooterra_skill_host::{keygen as new_keys, pack as make_bundle, sign as make_signature};
+    use nooterra_protocol::skill::GRAPH_FILE;
+    use nooterra_skill_host::{keygen as new_keys, pack_with_graph, sign as make_signature};
     use serde_json::json;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     pub(super) fn keygen(secret: &Path, public: &Path) -> anyhow::Result<Answer> {
         anyhow::ensure!(
@@ -191,14 +197,25 @@ mod tools {
         Ok(Answer::done(text, json!({ "public_key": keys.public })))
     }
 
-    pub(super) fn pack(manifest: &Path, component: &Path, out: &Path) -> anyhow::Result<Answer> {
+    pub(super) fn pack(
+        manifest: &Path,
+        component: &Path,
+        graph: Option<PathBuf>,
+        out: &Path,
+    ) -> anyhow::Result<Answer> {
         let template =
             std::fs::read_to_string(manifest).with_context(|| manifest.display().to_string())?;
         let bytes = std::fs::read(component).with_context(|| component.display().to_string())?;
-        let bundle = make_bundle(&template, &bytes)?;
+        // What was tried out is what is packed: a graph that lies there is not left out.
+        let beside = manifest.with_file_name(GRAPH_FILE);
+        let graph = graph.or_else(|| beside.exists().then_some(beside));
+        let text = graph.as_ref().map(std::fs::read_to_string).transpose();
+        let text = text.with_context(|| graph.unwrap_or_default().display().to_string())?;
+        let bundle = pack_with_graph(&template, text.as_deref(), &bytes)?;
         let digest = Digest::of(&bundle);
         write(out, &bundle, 0o644)?;
-        let text = format!("{}: {} bytes, SHA-256 {digest}", out.display(), bundle.len());
+        let with = if text.is_some() { ", with its policy graph" } else { "" };
+        let text = format!("{}: {} bytes{with}, SHA-256 {digest}", out.display(), bundle.len());
         Ok(Answer::done(text, json!({ "digest": digest, "bytes": bundle.len() })))
     }
 

@@ -5,7 +5,7 @@ use super::inputs::InputLog;
 use super::suspended::Slot;
 use nooterra_protocol::observation::Observation;
 use nooterra_protocol::time::MonoNanos;
-use nooterra_skill_host::Ports;
+use nooterra_skill_host::{GraphMove, Ports};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Calls that may wait for the runner; more than one step may make. A call that does not fit
@@ -23,6 +23,8 @@ pub(super) enum Call {
         name: String,
     },
     Log(String),
+    /// The policy graph went on.
+    Moved(GraphMove),
     /// Of the host, not of the skill.
     Note(String),
     /// An instance was ended for overrunning its time, and why.
@@ -35,12 +37,14 @@ pub(super) struct QueuePorts {
     calls: SyncSender<Call>,
     dropped: u64,
     inputs: Option<InputLog>,
+    /// The graph moved in this step: its state is due at once.
+    moved: bool,
     state: Slot,
 }
 
 pub(super) fn queue(inputs: Option<InputLog>, state: Slot) -> (QueuePorts, Receiver<Call>) {
     let (calls, receiver) = sync_channel(WAITING);
-    (QueuePorts { calls, dropped: 0, inputs, state }, receiver)
+    (QueuePorts { calls, dropped: 0, inputs, moved: false, state }, receiver)
 }
 
 impl QueuePorts {
@@ -79,6 +83,11 @@ impl Ports for QueuePorts {
         self.put(Call::Log(text.to_owned()));
     }
 
+    fn moved(&mut self, moved: &GraphMove) {
+        self.moved = true;
+        self.put(Call::Moved(moved.clone()));
+    }
+
     fn note(&mut self, text: &str) {
         self.put(Call::Note(text.to_owned()));
     }
@@ -88,7 +97,7 @@ impl Ports for QueuePorts {
     }
 
     fn suspended(&mut self, state: &[u8]) {
-        self.state.put(state);
+        self.state.put(state, std::mem::take(&mut self.moved));
     }
 }
 

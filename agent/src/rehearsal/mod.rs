@@ -30,7 +30,7 @@ use nooterra_protocol::plan::Param;
 use nooterra_protocol::time::MonoNanos;
 use nooterra_skill_host::{
     Bundle, Host, HostError, HostOptions, Session, SkillError, StartError, Status, TrustedKeys,
-    Usage, keygen, pack, sign,
+    Usage, keygen, pack_with_graph, sign,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -207,13 +207,17 @@ pub struct Rehearsed {
     pub told: Vec<Told>,
 }
 
-/// A component with its manifest, signed with a key that is forgotten: for a rehearsal there is
+/// A component with its manifest and its policy graph, if it has one, signed with a key that is forgotten: for a rehearsal there is
 /// nobody to trust.
 ///
 /// # Errors
 /// [`RehearsalError::Bundle`] where a robot would refuse it too.
-pub fn unsigned(manifest: &str, component: &[u8]) -> Result<Bundle, RehearsalError> {
-    let packed = pack(manifest, component);
+pub fn unsigned(
+    manifest: &str,
+    graph: Option<&str>,
+    component: &[u8],
+) -> Result<Bundle, RehearsalError> {
+    let packed = pack_with_graph(manifest, graph, component);
     anonymous(&packed.map_err(|error| RehearsalError::Bundle(error.to_string()))?)
 }
 

@@ -104,6 +104,14 @@ fn in_words(record: &Record) -> String {
             sensor.sensor.name(),
             if sensor.granted { "granted again" } else { "not granted" },
         ),
+        Ok(Some(Entry::SkillGraph(graph))) => format!(
+            "{} in step {} of {}: {}, now {}",
+            graph.skill,
+            graph.step,
+            graph.job,
+            graph.why,
+            graph.live.as_deref().unwrap_or("nothing"),
+        ),
         Ok(Some(Entry::SkillLog(log))) => format!("{}: {}", log.skill, private(&log.message)),
         Ok(Some(Entry::SkillStep(step))) => format!(
             "{} in step {} of {}: asks {}, says {}",

@@ -6,7 +6,7 @@ use crate::rehearsal::{self, Script, Stage};
 use anyhow::Context as _;
 use clap::Args;
 use nooterra_protocol::plan::Param;
-use nooterra_protocol::skill::MANIFEST_FILE;
+use nooterra_protocol::skill::{GRAPH_FILE, MANIFEST_FILE};
 use nooterra_skill_host::Bundle;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -38,11 +38,12 @@ impl Project {
         let manifest = self.skill.join(MANIFEST_FILE);
         let manifest =
             std::fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
+        let graph = graph(&self.skill)?;
         let component = match &self.component {
             Some(file) => read(file)?,
             None => read(&build(&self.skill)?)?,
         };
-        rehearsal::unsigned(&manifest, &component).map_err(refused)
+        rehearsal::unsigned(&manifest, graph.as_deref(), &component).map_err(refused)
     }
 
     /// `named`, or the folder's own.
@@ -53,6 +54,16 @@ impl Project {
         })?;
         let cases = cases::parse(&text).with_context(|| file.display().to_string());
         cases.map_err(|error| coded(Code::Configuration, error))
+    }
+}
+
+/// The policy graph of a skill's folder, where it has one.
+pub(in crate::cli) fn graph(folder: &Path) -> anyhow::Result<Option<String>> {
+    let file = folder.join(GRAPH_FILE);
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| file.display().to_string()),
     }
 }
 
