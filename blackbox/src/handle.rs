@@ -362,6 +362,7 @@ fn weigh(entry: &Entry) -> usize {
         Entry::PolicyStep(body) => body.reason.len(),
         Entry::SkillLog(body) => body.message.get().map_or(0, String::len),
         Entry::SkillChecked(body) => body.reason.len(),
+        Entry::SkillGraph(body) => body.why.len() + 32 * body.position.0.len(),
         Entry::SkillInstall(body) => body.reason.len(),
         Entry::SkillTrust(body) => body.reason.len(),
         Entry::SkillStep(body) => body.request.len() + body.status.get().map_or(0, String::len),

@@ -188,6 +188,7 @@ fn follow(
         | Entry::SkillLog(_)
         | Entry::SkillChecked(_)
         | Entry::SkillFrame(_)
+        | Entry::SkillGraph(_)
         | Entry::SkillInput(_)
         | Entry::SkillInstall(_)
         | Entry::SkillSensor(_)

@@ -14,6 +14,7 @@ use crate::policy::Sensor;
 use crate::policy_part::PolicyPart;
 use crate::private::{Opening, Private, PrivateError, Salts, Sealer};
 use crate::shadow::Shadow;
+use crate::skill_graph::SkillGraph;
 use crate::skill_install::SkillInstall;
 use crate::start::{AsideRemoved, Crash};
 use crate::trust::SkillTrust;
@@ -157,6 +158,8 @@ pub enum Entry {
     SkillChecked(SkillChecked),
     /// The running skill asked for a picture.
     SkillFrame(SkillFrame),
+    /// The policy graph of the running skill moved.
+    SkillGraph(SkillGraph),
     /// What entered the running skill.
     SkillInput(SkillInput),
     /// A version of a skill was installed, activated or rolled back.
@@ -200,6 +203,7 @@ impl Entry {
             Self::SkillLog(_) => "skill_log",
             Self::SkillChecked(_) => "skill_checked",
             Self::SkillFrame(_) => "skill_frame",
+            Self::SkillGraph(_) => "skill_graph",
             Self::SkillInput(_) => "skill_input",
             Self::SkillInstall(_) => "skill_install",
             Self::SkillSensor(_) => "skill_sensor",
@@ -237,6 +241,7 @@ impl Entry {
             | Self::Link(_)
             | Self::Policy(_)
             | Self::SkillFrame(_)
+            | Self::SkillGraph(_)
             | Self::SkillInput(_)
             | Self::Shadow(_)
             | Self::SkillLog(_)
@@ -280,6 +285,7 @@ impl Entry {
             | Self::Shadow(_)
             | Self::SkillChecked(_)
             | Self::SkillFrame(_)
+            | Self::SkillGraph(_)
             | Self::SkillInput(_)
             | Self::SkillInstall(_)
             | Self::SkillSensor(_)
@@ -315,6 +321,7 @@ impl Entry {
             Self::SkillLog(body) => codec::to_value(body),
             Self::SkillChecked(body) => codec::to_value(body),
             Self::SkillFrame(body) => codec::to_value(body),
+            Self::SkillGraph(body) => codec::to_value(body),
             Self::SkillInput(body) => codec::to_value(body),
             Self::SkillInstall(body) => codec::to_value(body),
             Self::SkillSensor(body) => codec::to_value(body),
@@ -351,6 +358,7 @@ impl Entry {
             "skill_log" => Self::SkillLog(codec::from_value(body)?),
             "skill_checked" => Self::SkillChecked(codec::from_value(body)?),
             "skill_frame" => Self::SkillFrame(codec::from_value(body)?),
+            "skill_graph" => Self::SkillGraph(codec::from_value(body)?),
             "skill_input" => Self::SkillInput(codec::from_value(body)?),
             "skill_install" => Self::SkillInstall(codec::from_value(body)?),
             "skill_sensor" => Self::SkillSensor(codec::from_value(body)?),

@@ -50,6 +50,7 @@ pub mod sbom;
 pub mod schedule;
 pub mod shadow;
 pub mod skill;
+pub mod skill_graph;
 pub mod skill_install;
 pub mod start;
 pub mod time;

@@ -23,6 +23,12 @@ pub const SBOM_FILE: &str = "sbom.cdx.json";
 /// The largest of them that is read, in bytes.
 pub const MAX_SBOM_BYTES: usize = 2 * 1024 * 1024;
 
+/// The file in a bundle that holds the policy graph, as JSON; not every bundle has one.
+pub const GRAPH_FILE: &str = "graph.json";
+
+/// The largest policy graph that is read, in bytes.
+pub const MAX_GRAPH_BYTES: usize = 64 * 1024;
+
 /// The largest bundle that is read, in bytes.
 pub const MAX_BUNDLE_BYTES: usize = 32 * 1024 * 1024;
 
@@ -75,6 +81,9 @@ pub struct SkillManifest {
     /// instruction. A budget that does not depend on the machine; without it only time counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fuel_per_step: Option<u64>,
+    /// SHA-256 of the policy graph's file, where the bundle has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graph_sha256: Option<Digest>,
     /// Its id.
     pub id: SkillId,
     /// SPDX expression, or the name of the terms.

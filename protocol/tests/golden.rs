@@ -16,6 +16,7 @@ use nooterra_protocol::job::{TRANSITIONS, signers};
 use nooterra_protocol::keys::{Ed25519Key, Es256Key};
 use nooterra_protocol::plan::{Param, Plan, PlanStep, SkillRef};
 use nooterra_protocol::policy::PolicyDocument;
+use nooterra_protocol::skill_graph::{GraphPosition, GraphSpot, SkillGraph};
 use nooterra_protocol::skill_install::{SkillInstall, SkillInstallStep};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 use nooterra_protocol::uplink::{Ack, Batch};
@@ -207,6 +208,27 @@ fn an_incident_and_a_sensor_that_a_skill_is_refused() {
         let bytes = codec::to_vec(&cause).unwrap();
         assert_eq!(codec::from_slice::<String>(&bytes).unwrap(), cause.name());
     }
+}
+
+#[test]
+fn a_move_of_a_skills_graph() {
+    let spot = |node, count, elapsed_ns| GraphSpot { count, elapsed_ns, node };
+    let entry = Entry::SkillGraph(SkillGraph {
+        action: "rounds".to_owned(),
+        job: JobId::new("job-1").unwrap(),
+        live: Some("patrol".to_owned()),
+        position: GraphPosition(vec![spot(0, 1, 0), spot(1, 12, 1_200_000_000), spot(7, 0, 0)]),
+        skill: "rounds".parse().unwrap(),
+        step: StepId::new("s1").unwrap(),
+        why: "`charge` is done".to_owned(),
+    });
+    assert_eq!((entry.kind(), entry.class()), ("skill_graph", Class::Normal));
+    let body = entry.body().unwrap();
+    compare("skill_graph.hex", &dump(&codec::to_vec(&body).unwrap()));
+    assert_eq!(Entry::parse(entry.kind(), body.clone()).unwrap(), Some(entry.clone()));
+    let Value::Map(mut fields) = body else { panic!("a body is a map") };
+    fields.insert(Value::Text("more".to_owned()), Value::Bool(true));
+    assert!(Entry::parse(entry.kind(), Value::Map(fields)).is_err());
 }
 
 #[test]

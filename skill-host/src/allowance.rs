@@ -58,6 +58,16 @@ impl Allowance {
         }
     }
 
+    /// Nothing is left; it comes back with time.
+    pub(crate) fn used_up(mut self) -> Self {
+        for bucket in
+            [&mut self.assists, &mut self.checkpoints, &mut self.evidence_bytes, &mut self.lines]
+        {
+            bucket.left_ns = 0;
+        }
+        self
+    }
+
     /// The moment of the next step.
     pub(crate) fn pass(&mut self, at: MonoNanos) {
         let last = self.last.replace(at).unwrap_or(at);

@@ -1,17 +1,18 @@
 //! The bundle: one file that holds a manifest and a component, and is taken as a whole or
 //! not at all.
 //!
-//! A bundle is a tar archive of regular files, [`MANIFEST_FILE`], [`COMPONENT_FILE`] and, where it
-//! says what it is made of, [`SBOM_FILE`], in this order and no others, with a detached minisign
-//! signature over its bytes. The signature is checked before any of it is interpreted, the shape
-//! before any of it is believed. What the bill of materials says is not looked at here: nothing
-//! on a robot depends on it.
+//! A bundle is a tar archive of regular files: [`MANIFEST_FILE`], [`GRAPH_FILE`] where it has a
+//! policy graph, [`COMPONENT_FILE`] and, where it says what it is made of, [`SBOM_FILE`], in this
+//! order and no others, with a detached minisign signature over its bytes. The signature is checked
+//! before any of it is interpreted, the shape before any of it is believed. What the bill of
+//! materials says is not looked at here: nothing on a robot depends on it.
 
+use crate::graph::{self, Graph, GraphError};
 use crate::signature::{KeyId, SignatureError, TrustedKeys};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::skill::{
-    COMPONENT_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_SBOM_BYTES, ManifestError, SBOM_FILE,
-    SkillManifest,
+    COMPONENT_FILE, GRAPH_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_SBOM_BYTES, ManifestError,
+    SBOM_FILE, SkillManifest,
 };
 use std::fmt;
 use std::ops::Range;
@@ -22,13 +23,14 @@ pub const MAX_MANIFEST_BYTES: usize = 64 * 1024;
 /// The unit of a tar archive, bytes (POSIX.1-1988 ustar).
 pub(crate) const BLOCK: usize = 512;
 
-/// A bundle whose signature, shape, manifest and component hash have been checked. There is
+/// A bundle whose signature, shape, manifest, policy graph and hashes have been checked. There is
 /// no other way to have one.
 #[derive(Clone)]
 pub struct Bundle {
     bytes: Vec<u8>,
     component: Range<usize>,
     digest: Digest,
+    graph: Option<Graph>,
     manifest: SkillManifest,
     sbom: Option<Range<usize>>,
     signers: Vec<KeyId>,
@@ -45,6 +47,17 @@ pub enum BundleError {
         /// Of the component.
         found: Digest,
     },
+    /// The policy graph cannot be read, or does not fit its manifest.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The policy graph is not the one that the manifest speaks of.
+    #[error("{GRAPH_FILE} has SHA-256 {found}, {MANIFEST_FILE} says {claimed}")]
+    GraphDigest {
+        /// By the manifest.
+        claimed: Digest,
+        /// Of the graph.
+        found: Digest,
+    },
     /// The manifest cannot be read, or holds a value outside its range.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -56,7 +69,7 @@ pub enum BundleError {
         /// Of the file, where there is one.
         found: Option<Digest>,
     },
-    /// The archive holds something else than the two files, or holds them in another way.
+    /// The archive holds something else than its files, or holds them in another way.
     #[error("not a skill bundle: {0}")]
     Shape(String),
     /// Not signed, or not by a trusted key, or changed since.
@@ -82,18 +95,19 @@ impl Bundle {
 
     /// What comes after the signatures, which the caller has checked: `signers`, at least one.
     pub(crate) fn read_signed(bytes: &[u8], signers: Vec<KeyId>) -> Result<Self, BundleError> {
-        let Contents { component, manifest, sbom } = read(bytes)?;
+        let Contents { component, graph, manifest, sbom } = read(bytes)?;
         let found = Digest::of(&bytes[component.clone()]);
         if found != manifest.component_sha256 {
             return Err(BundleError::ComponentDigest { claimed: manifest.component_sha256, found });
         }
+        let graph = read_graph(graph.map(|graph| &bytes[graph]), &manifest)?;
         let (claimed, found) =
             (manifest.sbom_sha256, sbom.clone().map(|range| Digest::of(&bytes[range])));
         if claimed != found {
             return Err(BundleError::SbomDigest { claimed, found });
         }
         let digest = Digest::of(bytes);
-        Ok(Self { bytes: bytes.to_vec(), component, digest, manifest, sbom, signers })
+        Ok(Self { bytes: bytes.to_vec(), component, digest, graph, manifest, sbom, signers })
     }
 
     /// The same, with the signatures that its tier needs.
@@ -124,6 +138,12 @@ impl Bundle {
     #[must_use]
     pub fn signers(&self) -> &[KeyId] {
         &self.signers
+    }
+
+    /// Its policy graph, where it has one.
+    #[must_use]
+    pub const fn graph(&self) -> Option<&Graph> {
+        self.graph.as_ref()
     }
 
     /// The component's bytes.
@@ -179,8 +199,29 @@ pub fn parse_manifest(json: &[u8]) -> Result<SkillManifest, ManifestError> {
     Ok(manifest)
 }
 
+/// Neither a graph that nobody vouches for, nor a manifest whose graph is missing.
+fn read_graph(json: Option<&[u8]>, manifest: &SkillManifest) -> Result<Option<Graph>, BundleError> {
+    match (json, manifest.graph_sha256) {
+        (None, None) => Ok(None),
+        (Some(json), Some(claimed)) => {
+            let found = Digest::of(json);
+            if found != claimed {
+                return Err(BundleError::GraphDigest { claimed, found });
+            }
+            Ok(Some(graph::parse(json, manifest)?))
+        }
+        (Some(_), None) => {
+            Err(shape(format!("it holds {GRAPH_FILE}, and `graph_sha256` is not in its manifest")))
+        }
+        (None, Some(_)) => {
+            Err(shape(format!("it holds no {GRAPH_FILE}, which its manifest names")))
+        }
+    }
+}
+
 struct Contents {
     component: Range<usize>,
+    graph: Option<Range<usize>>,
     manifest: SkillManifest,
     sbom: Option<Range<usize>>,
 }
@@ -190,7 +231,7 @@ struct Contents {
 fn read(bytes: &[u8]) -> Result<Contents, BundleError> {
     let mut archive = tar::Archive::new(bytes);
     let entries = archive.entries().map_err(unreadable)?;
-    let (mut manifest, mut component, mut sbom, mut end) = (None, None, None, 0);
+    let (mut manifest, mut graph, mut component, mut sbom, mut end) = (None, None, None, None, 0);
     // `raw`: no long names, no extended headers; they appear as entries and are refused.
     for entry in entries.raw(true) {
         let entry = entry.map_err(unreadable)?;
@@ -207,13 +248,18 @@ fn read(bytes: &[u8]) -> Result<Contents, BundleError> {
             .ok_or_else(|| shape(format!("`{}` runs past the end", name.escape_ascii())))?;
         end = content.end;
         let slot = match &*name {
-            name if name == MANIFEST_FILE.as_bytes() && component.is_none() => &mut manifest,
+            name if name == MANIFEST_FILE.as_bytes() && component.is_none() && graph.is_none() => {
+                &mut manifest
+            }
+            name if name == GRAPH_FILE.as_bytes() && manifest.is_some() && component.is_none() => {
+                &mut graph
+            }
             name if name == COMPONENT_FILE.as_bytes() && sbom.is_none() => &mut component,
             name if name == SBOM_FILE.as_bytes() && component.is_some() => &mut sbom,
             name => {
                 return Err(shape(format!(
-                    "it holds `{}` where only {MANIFEST_FILE}, then {COMPONENT_FILE} and then \
-                     {SBOM_FILE} belong",
+                    "it holds `{}` where only {MANIFEST_FILE}, {GRAPH_FILE} if there is one, then \
+                     {COMPONENT_FILE} and {SBOM_FILE} if there is one belong",
                     name.escape_ascii()
                 )));
             }
@@ -242,7 +288,7 @@ fn read(bytes: &[u8]) -> Result<Contents, BundleError> {
         let (found, most) = (sbom.len(), MAX_SBOM_BYTES);
         return Err(shape(format!("{SBOM_FILE} has {found} bytes, at most {most} are read")));
     }
-    Ok(Contents { component, manifest: parse_manifest(&bytes[manifest])?, sbom })
+    Ok(Contents { component, graph, manifest: parse_manifest(&bytes[manifest])?, sbom })
 }
 
 fn or_none(digest: Option<Digest>) -> String {

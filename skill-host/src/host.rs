@@ -1,12 +1,14 @@
 //! The engine that all skills of a robot share: its settings, its compiled code, its ticks.
 
+use crate::allowance::Allowance;
 use crate::bundle::Bundle;
 use crate::compiled::{CompiledCode, Unusable};
+use crate::course::Session;
 use crate::engine;
 use crate::imports::{self, Import};
 use crate::ports::{NoPorts, Ports};
 use crate::run::Running;
-use crate::session::{self, Guest, Opening, Session, SkillError, capability_name};
+use crate::session::{self, Guest, Opening, SkillError, capability_name};
 use crate::world::SkillPre;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::SkillId;
@@ -282,8 +284,10 @@ impl Host {
         }
         Ok(Opening {
             action: action.to_owned(),
+            allowance: Allowance::new(),
             capabilities: asked,
             fuel: self.fuel(bundle),
+            graph: bundle.graph().and_then(|graph| graph.tree(action)).cloned(),
             memory_mib: manifest.memory_mib,
             params: params.clone(),
             period: Duration::from_millis(u64::from(manifest.period_ms)),

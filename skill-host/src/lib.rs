@@ -5,7 +5,7 @@
 //! per *period*. The request is its only way to ask for motion, and it is only a wish: what
 //! becomes of it is decided in `nooterra-policy`.
 //!
-//! - A [`Bundle`] is what is installed: manifest and component in one file, signed in the
+//! - A [`Bundle`] is what is installed: manifest, policy graph and component in one file, signed in the
 //!   minisign format by one of the [`TrustedKeys`].
 //! - A [`Trust`] says whose signatures make a bundle of which tier, and what was revoked: a
 //!   document and a list, signed by the fleet's own keys (`docs/skill-bundle.md`).
@@ -18,6 +18,8 @@
 //!   supplies it.
 //! - A *state* is what a skill remembers between two instances: its `suspend` gives it after
 //!   each step, its `resume` takes it. What overran its time is ended and goes on from it.
+//! - A *policy graph* is a part of a bundle that says, as data, which of the component's actions
+//!   runs when ([`Graph`]); a bundle without one does what its component does.
 //! - An *epoch tick* is how time passes for deadlines: the agent calls [`Host::epoch_tick`]
 //!   every 10 ms.
 //!
@@ -44,7 +46,9 @@
 mod allowance;
 mod bundle;
 mod compiled;
+mod course;
 mod engine;
+mod graph;
 mod host;
 mod imports;
 mod limits;
@@ -62,20 +66,23 @@ mod world;
 
 pub use bundle::{Bundle, BundleError, MAX_MANIFEST_BYTES, parse_manifest};
 pub use compiled::CompiledCode;
+pub use course::{GOES_ON, Session};
+pub use graph::{
+    Child, Decision, Graph, GraphError, MAX_ATTEMPTS, MAX_DEPTH, MAX_KEEPING, MAX_NODES, Ticked,
+    Tree, parse as parse_graph,
+};
 pub use host::{Host, HostError, HostOptions, Recompiled, StartError};
 #[cfg(feature = "tools")]
-pub use pack::{Keys, PackError, keygen, pack, pack_with, sign};
+pub use pack::{Beside, Keys, PackError, keygen, pack, pack_with, sign};
 pub use pictures::{MAX_FRAME_HANDLES, MAX_FRAMES_PER_STEP, MAX_PIXELS_PER_STEP};
 pub use ports::{
-    MAX_ASSIST_BYTES, MAX_CALLS_PER_STEP, MAX_EVIDENCE_BYTES, MAX_LOG_BYTES, MAX_NAME_BYTES,
-    NoPorts, Ports,
+    GraphMove, MAX_ASSIST_BYTES, MAX_CALLS_PER_STEP, MAX_EVIDENCE_BYTES, MAX_LOG_BYTES,
+    MAX_NAME_BYTES, NoPorts, Ports,
 };
 pub use run::{End, MAX_RESTARTS, RunState, Running, Stepped};
 #[cfg(feature = "tools")]
 pub use sbom::{Licences, LockError, MAX_LOCK_BYTES, bill_of_materials};
-pub use session::{
-    INIT_LIMIT, MAX_STATE_BYTES, STEP_PATIENCE, Session, SkillError, Usage, capability_name,
-};
+pub use session::{INIT_LIMIT, MAX_STATE_BYTES, STEP_PATIENCE, SkillError, Usage, capability_name};
 pub use signature::{
     KeyError, KeyId, MAX_KEYS, MAX_SIGNATURES, SignatureError, SignedBy, TrustedKeys,
 };

@@ -3,11 +3,13 @@
 //! Only with the feature `tools`; a robot has no use for it.
 
 use crate::bundle::{BLOCK, parse_manifest};
+use crate::graph::{self, GraphError};
 use minisign::{KeyPair, SecretKeyBox};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::sbom::{Document, SbomError};
 use nooterra_protocol::skill::{
-    COMPONENT_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_SBOM_BYTES, ManifestError, SBOM_FILE,
+    COMPONENT_FILE, GRAPH_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_SBOM_BYTES, ManifestError,
+    SBOM_FILE,
 };
 
 /// A new key pair as the contents of two files that `minisign` reads.
@@ -35,6 +37,14 @@ pub enum PackError {
          examples/skills/.cargo/config.toml)"
     )]
     Component,
+    /// The policy graph is not one, or does not fit the manifest.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The template names a policy graph by its hash, and there is none.
+    #[error(
+        "the manifest has `graph_sha256`, and there is no {GRAPH_FILE}; name it or take the key out"
+    )]
+    GraphMissing,
     /// No randomness for a key, or the secret key cannot be used with this password.
     #[error("the signing key: {0}")]
     Key(minisign::PError),
@@ -60,19 +70,29 @@ pub enum PackError {
 /// # Errors
 /// [`PackError`] when the robot would not take the result.
 pub fn pack(template: &str, component: &[u8]) -> Result<Vec<u8>, PackError> {
-    pack_with(template, component, None)
+    pack_with(template, component, Beside::default())
 }
 
-/// The same with a bill of materials, a CycloneDX document in JSON, whose hash goes into the
-/// manifest: [`crate::bill_of_materials`] makes one. Without one, the manifest speaks of none.
+/// What a bundle may hold beside its manifest and its component.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside<'a> {
+    /// The policy graph, JSON.
+    pub graph: Option<&'a str>,
+    /// The bill of materials, a CycloneDX document in JSON: [`crate::bill_of_materials`] makes one.
+    pub sbom: Option<&'a [u8]>,
+}
+
+/// The same with more in it, whose hashes go into the manifest. Without a bill of materials, the
+/// manifest speaks of none.
 ///
 /// # Errors
-/// [`PackError`] when the robot would not take the result, or nobody could read the document.
+/// [`PackError`] when the robot would not take the result, or nobody could read what is beside.
 pub fn pack_with(
     template: &str,
     component: &[u8],
-    sbom: Option<&[u8]>,
+    beside: Beside<'_>,
 ) -> Result<Vec<u8>, PackError> {
+    let Beside { graph, sbom } = beside;
     if let Some(sbom) = sbom {
         check_sbom(sbom)?;
     }
@@ -86,23 +106,36 @@ pub fn pack_with(
         return Err(ManifestError::Json("not an object".to_owned()).into());
     };
     keys.insert("component_sha256".to_owned(), Digest::of(component).to_string().into());
+    if let Some(graph) = graph {
+        keys.insert("graph_sha256".to_owned(), Digest::of(graph.as_bytes()).to_string().into());
+    }
     match sbom {
         Some(sbom) => keys.insert("sbom_sha256".to_owned(), Digest::of(sbom).to_string().into()),
         None => keys.remove("sbom_sha256"),
     };
     let manifest = parse_manifest(template.to_string().as_bytes())?;
+    match graph {
+        Some(graph) => drop(graph::parse(graph.as_bytes(), &manifest)?),
+        None if manifest.graph_sha256.is_some() => return Err(PackError::GraphMissing),
+        None => {}
+    }
     let mut json = serde_json::to_vec_pretty(&manifest).map_err(json_error)?;
     json.push(b'\n');
 
     let padded = |len: usize| len.next_multiple_of(BLOCK) + BLOCK;
-    let parts = [(MANIFEST_FILE, json.as_slice()), (COMPONENT_FILE, component)];
-    let parts: Vec<_> = parts.into_iter().chain(sbom.map(|sbom| (SBOM_FILE, sbom))).collect();
-    let total = parts.iter().map(|(_, part)| padded(part.len())).sum::<usize>() + 2 * BLOCK;
+    let files = [
+        Some((MANIFEST_FILE, json.as_slice())),
+        graph.map(|graph| (GRAPH_FILE, graph.as_bytes())),
+        Some((COMPONENT_FILE, component)),
+        sbom.map(|sbom| (SBOM_FILE, sbom)),
+    ];
+    let files: Vec<_> = files.into_iter().flatten().collect();
+    let total = files.iter().map(|(_, part)| padded(part.len())).sum::<usize>() + 2 * BLOCK;
     if total > MAX_BUNDLE_BYTES {
         return Err(PackError::TooLarge(total));
     }
     let mut bundle = Vec::with_capacity(total);
-    for (name, content) in parts {
+    for (name, content) in files {
         bundle.extend_from_slice(&header(name, content.len()));
         bundle.extend_from_slice(content);
         bundle.resize(bundle.len().next_multiple_of(BLOCK), 0);

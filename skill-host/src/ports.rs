@@ -2,6 +2,7 @@
 
 use nooterra_protocol::frame::{Frame, FrameRefusal};
 use nooterra_protocol::observation::Observation;
+use nooterra_protocol::skill_graph::GraphPosition;
 use nooterra_protocol::time::MonoNanos;
 
 /// The longest line of a log, bytes; the rest is cut.
@@ -19,6 +20,17 @@ pub const MAX_ASSIST_BYTES: usize = 256;
 /// How often all ports together may be called in one step, or in `init`; one more ends the
 /// skill.
 pub const MAX_CALLS_PER_STEP: u32 = 64;
+
+/// A move of the policy graph.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GraphMove {
+    /// The name of the step that runs now; none between two attempts and at the end.
+    pub live: Option<String>,
+    /// Where the graph stands now.
+    pub position: GraphPosition,
+    /// What moved it, in the graph's names and none of the skill's words.
+    pub why: String,
+}
 
 /// Where the calls of a skill go. The agent supplies it.
 ///
@@ -56,6 +68,10 @@ pub trait Ports: Send {
     fn input(&mut self, _at: MonoNanos, _seen: &Observation) -> Result<(), String> {
         Ok(())
     }
+
+    /// The policy graph moved. The state that goes with it comes by [`Self::suspended`] after the
+    /// step, unless the action is over.
+    fn moved(&mut self, _moved: &GraphMove) {}
 
     /// The skill writes a line of at most [`MAX_LOG_BYTES`], without control characters.
     fn log(&mut self, text: &str);

@@ -1,8 +1,9 @@
 //! A skill on its own thread, and the two slots through which the rest of the robot meets it.
 
+use crate::course::Session;
 use crate::host::THREAD_STACK_BYTES;
 use crate::ports::Ports;
-use crate::session::{Opening, Session, SkillError};
+use crate::session::{Opening, SkillError};
 use crate::world::{self, Request, Status};
 use crossbeam_queue::ArrayQueue;
 use nooterra_protocol::observation::Observation;

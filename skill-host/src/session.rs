@@ -1,9 +1,10 @@
 //! One instance of a skill without a thread: instantiate, `init`, then `step` by `step`.
 //!
-//! This is the whole sandbox; [`crate::Running`] only puts it on a thread. Tools and tests
-//! that must not depend on timing use it directly.
+//! This is the whole sandbox. [`crate::Session`] says which instance runs, and
+//! [`crate::Running`] puts that on a thread.
 
 use crate::allowance::Allowance;
+use crate::graph::Tree;
 use crate::limits::{Call, Halt, Limits};
 use crate::pictures::Pictures;
 use crate::ports::{MAX_CALLS_PER_STEP, MAX_EVIDENCE_BYTES, Ports};
@@ -140,7 +141,7 @@ fn ticks(span: Duration, tick: Duration) -> u64 {
 }
 
 /// A skill that has been initialised and can be stepped.
-pub struct Session {
+pub(crate) struct Instance {
     capabilities: BTreeSet<Capability>,
     fuel: Option<u64>,
     over: bool,
@@ -153,19 +154,24 @@ pub struct Session {
     tick: Duration,
 }
 
-impl fmt::Debug for Session {
+impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("capabilities", &self.capabilities).finish_non_exhaustive()
+        f.debug_struct("Instance").field("capabilities", &self.capabilities).finish_non_exhaustive()
     }
 }
 
-/// What [`Session::open`] needs; made by the host once everything about it was checked. It
+/// What [`Instance::open`] needs; made by the host once everything about it was checked. It
 /// serves any number of instances.
+#[derive(Clone)]
 pub(crate) struct Opening {
     pub(crate) action: String,
+    /// What an instance may use of the ports at its begin.
+    pub(crate) allowance: Allowance,
     pub(crate) capabilities: BTreeSet<Capability>,
     /// The most for each call, where fuel is counted.
     pub(crate) fuel: Option<u64>,
+    /// What says which of the component's actions runs, where the bundle does.
+    pub(crate) graph: Option<Arc<Tree>>,
     pub(crate) memory_mib: u32,
     pub(crate) params: BTreeMap<String, Param>,
     pub(crate) period: Duration,
@@ -173,7 +179,7 @@ pub(crate) struct Opening {
     pub(crate) tick: Duration,
 }
 
-impl Session {
+impl Instance {
     /// Instantiates the skill, calls its `init`, and its `resume` where there is a state.
     pub(crate) fn open(
         opening: &Opening,
@@ -213,7 +219,7 @@ impl Session {
     ///
     /// # Errors
     /// [`SkillError`]; the session is over then.
-    pub fn step(
+    pub(crate) fn step(
         &mut self,
         at: MonoNanos,
         seen: &Observation,
@@ -248,7 +254,7 @@ impl Session {
     ///
     /// # Errors
     /// [`SkillError`]; the session is over then.
-    pub fn suspend(&mut self) -> Result<Vec<u8>, SkillError> {
+    pub(crate) fn suspend(&mut self) -> Result<Vec<u8>, SkillError> {
         if self.over {
             return Err(SkillError::Stopped);
         }
@@ -268,14 +274,12 @@ impl Session {
     }
 
     /// The last step took longer than its period, by the ticks that came meanwhile.
-    #[must_use]
-    pub const fn overran(&self) -> bool {
+    pub(crate) const fn overran(&self) -> bool {
         self.overran
     }
 
     /// What it has used.
-    #[must_use]
-    pub fn usage(&self) -> Usage {
+    pub(crate) fn usage(&self) -> Usage {
         let Guest { budget, limits, .. } = self.store.data();
         let left = self.store.get_fuel().ok();
         Usage {
@@ -284,6 +288,11 @@ impl Session {
             memory_bytes: limits.memory_bytes(),
             table_entries: limits.table_entries(),
         }
+    }
+
+    /// What is left of what it may use of the ports in the long run.
+    pub(crate) fn allowance(&self) -> Allowance {
+        self.store.data().allowance
     }
 
     /// Ends the instance and gives the ports back.
@@ -303,10 +312,10 @@ pub(crate) fn instance(
     ports: Box<dyn Ports + Send>,
     stop: Arc<AtomicBool>,
 ) -> Result<(Store<Guest>, Skill), SkillError> {
-    let Opening { fuel, memory_mib, pre, tick, .. } = opening;
+    let Opening { allowance, fuel, memory_mib, pre, tick, .. } = opening;
     let budget = Budget::new(Call::Init, INIT_LIMIT, *tick);
     let guest = Guest {
-        allowance: Allowance::new(),
+        allowance: *allowance,
         budget,
         dropped_lines: 0,
         limits: Limits::new(*memory_mib),

@@ -9,13 +9,17 @@ use nooterra_protocol::codec::Digest;
 use nooterra_protocol::sbom::Document;
 use nooterra_protocol::skill::SBOM_FILE;
 use nooterra_skill_host::{
-    BundleError, Licences, LockError, PackError, bill_of_materials, pack, pack_with,
+    Beside, BundleError, Licences, LockError, PackError, bill_of_materials, pack, pack_with,
 };
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
 const COMPONENT: &[u8] = b"\0asm\x0d\x00\x01\x00rest";
+
+fn with(sbom: &[u8]) -> Beside<'_> {
+    Beside { graph: None, sbom: Some(sbom) }
+}
 
 /// The examples' own.
 fn lock() -> String {
@@ -227,8 +231,8 @@ fn a_lock_that_does_not_fit_its_skill_is_refused() {
 #[test]
 fn a_bundle_carries_it_by_hash_and_one_without_it_is_taken_too() {
     let sbom = bom("survey");
-    let packed = pack_with(&template("patrol"), COMPONENT, Some(&sbom)).unwrap();
-    assert!(packed == pack_with(&template("patrol"), COMPONENT, Some(&sbom)).unwrap());
+    let packed = pack_with(&template("patrol"), COMPONENT, with(&sbom)).unwrap();
+    assert!(packed == pack_with(&template("patrol"), COMPONENT, with(&sbom)).unwrap());
     let bundle = verify_signed(&packed).unwrap();
     assert_eq!(bundle.sbom(), Some(sbom.as_slice()));
     assert_eq!(bundle.manifest().sbom_sha256, Some(Digest::of(&sbom)));
@@ -243,7 +247,7 @@ fn a_bundle_carries_it_by_hash_and_one_without_it_is_taken_too() {
 #[test]
 fn a_bill_that_is_not_the_manifests_is_refused() {
     let sbom = bom("survey");
-    let packed = pack_with(&template("patrol"), COMPONENT, Some(&sbom)).unwrap();
+    let packed = pack_with(&template("patrol"), COMPONENT, with(&sbom)).unwrap();
     let at = packed.windows(6).position(|bytes| bytes == b"survey").unwrap();
     let mut changed = packed.clone();
     changed[at] = b'S';
@@ -260,7 +264,7 @@ fn a_bill_that_is_not_the_manifests_is_refused() {
     for bad in
         [b"{}".as_slice(), b"", &[b' '; 3 << 20], br#"{"bomFormat":"SPDX","specVersion":"1.6"}"#]
     {
-        let refused = pack_with(&template("patrol"), COMPONENT, Some(bad));
+        let refused = pack_with(&template("patrol"), COMPONENT, with(bad));
         assert!(matches!(refused, Err(PackError::Sbom(_))));
     }
 }

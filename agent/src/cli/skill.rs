@@ -57,7 +57,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         public: PathBuf,
     },
-    /// Put a component and its manifest into one bundle
+    /// Put a component, its policy graph and its manifest into one bundle
     #[cfg(feature = "tools")]
     Pack {
         /// The manifest; its `component_sha256` is filled in.
@@ -66,6 +66,9 @@ pub(super) enum Command {
         /// The WebAssembly component.
         #[arg(long, value_name = "FILE")]
         component: PathBuf,
+        /// The policy graph; graph.json beside the manifest, where there is one, unless named.
+        #[arg(long, value_name = "FILE")]
+        graph: Option<PathBuf>,
         /// Where the bundle goes.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -115,8 +118,8 @@ pub(super) fn answer(
         #[cfg(feature = "tools")]
         Command::Keygen { secret, public } => tools::keygen(&secret, &public),
         #[cfg(feature = "tools")]
-        Command::Pack { manifest, component, out, sbom } => {
-            tools::pack(&manifest, &component, &out, &sbom)
+        Command::Pack { manifest, component, graph, out, sbom } => {
+            tools::pack(&manifest, &component, graph, &out, &sbom)
         }
         #[cfg(feature = "tools")]
         Command::Sign { file, key } => tools::sign(&file, &key),
@@ -180,11 +183,12 @@ mod tools {
     use crate::files;
     use anyhow::Context as _;
     use nooterra_protocol::codec::Digest;
+    use nooterra_protocol::skill::GRAPH_FILE;
     use nooterra_skill_host::{
-        keygen as new_keys, pack_with as make_bundle, sign as make_signature,
+        Beside, keygen as new_keys, pack_with as make_bundle, sign as make_signature,
     };
     use serde_json::json;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     pub(super) fn keygen(secret: &Path, public: &Path) -> anyhow::Result<Answer> {
         anyhow::ensure!(
@@ -203,19 +207,27 @@ mod tools {
     pub(super) fn pack(
         manifest: &Path,
         component: &Path,
+        graph: Option<PathBuf>,
         out: &Path,
         sbom: &Sbom,
     ) -> anyhow::Result<Answer> {
         let template =
             std::fs::read_to_string(manifest).with_context(|| manifest.display().to_string())?;
         let bytes = std::fs::read(component).with_context(|| component.display().to_string())?;
+        // What was tried out is what is packed: a graph that lies there is not left out.
+        let beside = manifest.with_file_name(GRAPH_FILE);
+        let graph = graph.or_else(|| beside.exists().then_some(beside));
+        let text = graph.as_ref().map(std::fs::read_to_string).transpose();
+        let text = text.with_context(|| graph.unwrap_or_default().display().to_string())?;
         let sbom = sbom.document(manifest.parent().unwrap_or(Path::new(".")), &bytes)?;
-        let bundle = make_bundle(&template, &bytes, sbom.as_deref())?;
+        let beside = Beside { graph: text.as_deref(), sbom: sbom.as_deref() };
+        let bundle = make_bundle(&template, &bytes, beside)?;
         let (made_of, sbom) = told(sbom.as_deref());
         let digest = Digest::of(&bundle);
         write(out, &bundle, 0o644)?;
+        let with = if text.is_some() { ", with its policy graph" } else { "" };
         let text =
-            format!("{}: {} bytes, SHA-256 {digest}\n{made_of}", out.display(), bundle.len());
+            format!("{}: {} bytes{with}, SHA-256 {digest}\n{made_of}", out.display(), bundle.len());
         Ok(Answer::done(text, json!({ "digest": digest, "bytes": bundle.len(), "sbom": sbom })))
     }
 

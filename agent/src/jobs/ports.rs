@@ -7,7 +7,7 @@ use super::suspended::Slot;
 use nooterra_protocol::frame::{Frame, FrameRefusal};
 use nooterra_protocol::observation::Observation;
 use nooterra_protocol::time::MonoNanos;
-use nooterra_skill_host::Ports;
+use nooterra_skill_host::{GraphMove, Ports};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Calls that may wait for the runner; more than one step may make. A call that does not fit
@@ -25,6 +25,8 @@ pub(super) enum Call {
         name: String,
     },
     Log(String),
+    /// The policy graph went on.
+    Moved(GraphMove),
     /// Of the host, not of the skill.
     Note(String),
     /// An instance was ended for overrunning its time, and why.
@@ -38,12 +40,14 @@ pub(super) struct QueuePorts {
     dropped: u64,
     inputs: Option<InputLog>,
     lens: Option<Lens>,
+    /// The graph moved in this step: its state is due at once.
+    moved: bool,
     state: Slot,
 }
 
 pub(super) fn queue(inputs: Option<InputLog>, state: Slot) -> (QueuePorts, Receiver<Call>) {
     let (calls, receiver) = sync_channel(WAITING);
-    (QueuePorts { calls, dropped: 0, inputs, lens: None, state }, receiver)
+    (QueuePorts { calls, dropped: 0, inputs, lens: None, moved: false, state }, receiver)
 }
 
 impl QueuePorts {
@@ -92,6 +96,11 @@ impl Ports for QueuePorts {
         self.put(Call::Log(text.to_owned()));
     }
 
+    fn moved(&mut self, moved: &GraphMove) {
+        self.moved = true;
+        self.put(Call::Moved(moved.clone()));
+    }
+
     fn note(&mut self, text: &str) {
         self.put(Call::Note(text.to_owned()));
     }
@@ -101,7 +110,7 @@ impl Ports for QueuePorts {
     }
 
     fn suspended(&mut self, state: &[u8]) {
-        self.state.put(state);
+        self.state.put(state, std::mem::take(&mut self.moved));
     }
 }
 

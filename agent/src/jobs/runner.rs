@@ -29,8 +29,11 @@ use nooterra_protocol::observation::Observation;
 use nooterra_protocol::oversight::Resumed;
 use nooterra_protocol::plan::{Plan, PlanStep};
 use nooterra_protocol::skill::Capability;
+use nooterra_protocol::skill_graph::SkillGraph;
 use nooterra_protocol::time::MonoNanos;
-use nooterra_skill_host::{Bundle, End, Host, Request, RunState, Running, Status, Stepped};
+use nooterra_skill_host::{
+    Bundle, End, GraphMove, Host, Request, RunState, Running, Status, Stepped,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -645,6 +648,13 @@ impl<'r> StepRun<'r> {
                 }
                 info!(%skill, "skill says: {message}");
                 self.record(Entry::SkillLog(SkillLog { message: message.into(), skill }));
+            }
+            Call::Moved(GraphMove { live, position, why }) => {
+                let (job, skill) = (self.job.clone(), self.step.skill.id.clone());
+                let (action, step) = (self.step.action.clone(), step);
+                info!(%job, %skill, live, why, "the skill's graph moved");
+                let moved = SkillGraph { action, job, live, position, skill, step, why };
+                self.record(Entry::SkillGraph(moved));
             }
             Call::Note(message) => self.note(&message),
             Call::Restarted(why) => {

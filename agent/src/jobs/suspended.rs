@@ -9,7 +9,7 @@ use nooterra_protocol::ids::JobId;
 use nooterra_protocol::time::MonoNanos;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tracing::warn;
 
@@ -18,15 +18,32 @@ const WRITE_EVERY: Duration = Duration::from_secs(1);
 
 /// Where a skill's thread leaves its latest state; a newer one replaces it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Slot(Arc<Mutex<Option<Vec<u8>>>>);
+pub(super) struct Slot(Arc<Mutex<Left>>);
+
+#[derive(Debug, Default)]
+struct Left {
+    /// One of those that were put since the last was taken is to be written at once.
+    at_once: bool,
+    state: Option<Vec<u8>>,
+}
 
 impl Slot {
-    pub(super) fn put(&self, state: &[u8]) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(state.to_vec());
+    pub(super) fn put(&self, state: &[u8], at_once: bool) {
+        let mut left = self.lock();
+        left.at_once |= at_once;
+        left.state = Some(state.to_vec());
     }
 
     fn take(&self) -> Option<Vec<u8>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        std::mem::take(&mut *self.lock()).state
+    }
+
+    fn is_pressing(&self) -> bool {
+        self.lock().at_once
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Left> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -68,7 +85,8 @@ impl Suspended {
         }
     }
 
-    /// Writes down what is in the slot, if that is due; at the end of the agent it always is.
+    /// Writes down what is in the slot, if that is due; at the end of the agent it always is, and
+    /// so it is where a graph moved.
     pub(super) fn keep(
         &mut self,
         slot: &Slot,
@@ -78,7 +96,8 @@ impl Suspended {
         bundle: Digest,
     ) {
         let age = |now: MonoNanos| self.written.and_then(|written| now.since(written));
-        if now.and_then(age).is_some_and(|age| age < WRITE_EVERY) {
+        let young = now.and_then(age).is_some_and(|age| age < WRITE_EVERY);
+        if young && !slot.is_pressing() {
             return;
         }
         let Some(state) = slot.take() else { return };
@@ -110,8 +129,8 @@ mod tests {
         let (job, other) = (JobId::new("job-1").unwrap(), JobId::new("job-2").unwrap());
         let bundle = Digest::of(b"bundle");
         let (slot, mut suspended) = (Slot::default(), Suspended::new(dir.path()));
-        slot.put(b"one");
-        slot.put(b"two");
+        slot.put(b"one", false);
+        slot.put(b"two", false);
         suspended.keep(&slot, None, &job, 3, bundle);
         let again = Suspended::new(dir.path());
         assert_eq!(again.load(&job, 3, bundle), b"two");
@@ -129,9 +148,21 @@ mod tests {
         let (slot, mut suspended) = (Slot::default(), Suspended::new(dir.path()));
         let at = |ms: u64| Some(MonoNanos(ms * 1_000_000));
         for (now, state, kept) in [(at(0), 0, 0), (at(999), 1, 0), (at(1000), 2, 2), (None, 3, 3)] {
-            slot.put(&[state]);
+            slot.put(&[state], false);
             suspended.keep(&slot, now, &job, 0, bundle);
             assert_eq!(suspended.load(&job, 0, bundle), [kept], "{now:?}");
+        }
+    }
+
+    #[test]
+    fn a_move_of_a_graph_is_written_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (job, bundle) = (JobId::new("job-1").unwrap(), Digest::ZERO);
+        let (slot, mut suspended) = (Slot::default(), Suspended::new(dir.path()));
+        for (ms, state, at_once, kept) in [(0, 0, false, 0), (10, 1, true, 1), (20, 2, false, 1)] {
+            slot.put(&[state], at_once);
+            suspended.keep(&slot, Some(MonoNanos(ms * 1_000_000)), &job, 0, bundle);
+            assert_eq!(suspended.load(&job, 0, bundle), [kept], "{ms}");
         }
     }
 

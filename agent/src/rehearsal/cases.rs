@@ -4,6 +4,7 @@ use super::{Ending, Fault, Rehearsed, Script, What};
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::{Point, Pose};
 use nooterra_protocol::plan::Param;
+use nooterra_skill_host::GOES_ON;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -81,6 +82,8 @@ pub struct Expect {
     pub checkpoints: Option<Vec<String>>,
     /// Pieces of evidence that must be attached, by name.
     pub evidence: Vec<String>,
+    /// The steps of the policy graph that ran, all of them and in this order.
+    pub graph: Option<Vec<String>>,
     /// `done`, `failed`, `crashed` or `timed_out`.
     pub outcome: String,
     /// A part of the reason.
@@ -180,8 +183,17 @@ impl Case {
     /// What came otherwise than it must, a sentence each.
     #[must_use]
     pub fn misses(&self, ran: &Rehearsed) -> Vec<String> {
-        let Expect { at, checkpoints, evidence, outcome, reason, rules, rules_not, within_s } =
-            &self.expect;
+        let Expect {
+            at,
+            checkpoints,
+            evidence,
+            graph,
+            outcome,
+            reason,
+            rules,
+            rules_not,
+            within_s,
+        } = &self.expect;
         let mut misses = Vec::new();
         if ran.ending.name() != outcome {
             misses.push(format!("it must end `{outcome}`, and {}", in_words(&ran.ending)));
@@ -206,15 +218,22 @@ impl Case {
         }
         let mut reached = Vec::new();
         let mut attached = Vec::new();
+        let mut went: Vec<String> = Vec::new();
         for told in &ran.told {
             match &told.what {
                 What::Checkpoint { name } => reached.push(name.clone()),
                 What::Evidence { name, .. } => attached.push(name.clone()),
+                What::Moved { live: Some(live), why } if why != GOES_ON => {
+                    went.push(live.clone());
+                }
                 _ => {}
             }
         }
         if let Some(wanted) = checkpoints.as_ref().filter(|wanted| **wanted != reached) {
             misses.push(format!("its checkpoints must be {wanted:?}, and are {reached:?}"));
+        }
+        if let Some(wanted) = graph.as_ref().filter(|wanted| **wanted != went) {
+            misses.push(format!("its graph must run {wanted:?}, and ran {went:?}"));
         }
         for name in evidence.iter().filter(|name| !attached.contains(name)) {
             misses.push(format!("it must attach `{name}`, and attached {attached:?}"));

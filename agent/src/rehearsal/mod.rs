@@ -30,8 +30,8 @@ use nooterra_protocol::plan::Param;
 use nooterra_protocol::policy::Sensor;
 use nooterra_protocol::time::MonoNanos;
 use nooterra_skill_host::{
-    Bundle, Host, HostError, HostOptions, Session, SkillError, StartError, Status, TrustedKeys,
-    Usage, keygen, pack_with, sign,
+    Beside, Bundle, Host, HostError, HostOptions, Session, SkillError, StartError, Status,
+    TrustedKeys, Usage, keygen, pack_with, sign,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -210,7 +210,7 @@ pub struct Rehearsed {
     pub told: Vec<Told>,
 }
 
-/// A component with its manifest, signed with a key that is forgotten: for a rehearsal there is
+/// A component with its manifest and its policy graph, if it has one, signed with a key that is forgotten: for a rehearsal there is
 /// nobody to trust.
 ///
 /// # Errors
@@ -218,9 +218,9 @@ pub struct Rehearsed {
 pub fn unsigned(
     manifest: &str,
     component: &[u8],
-    sbom: Option<&[u8]>,
+    beside: Beside<'_>,
 ) -> Result<Bundle, RehearsalError> {
-    let packed = pack_with(manifest, component, sbom);
+    let packed = pack_with(manifest, component, beside);
     anonymous(&packed.map_err(|error| RehearsalError::Bundle(error.to_string()))?)
 }
 

@@ -156,6 +156,9 @@ fn said(ran: &Rehearsed) -> String {
                 ("evidence", format!("{name}: {bytes} bytes of {media_type}"))
             }
             What::Log { text } => ("log", text.clone()),
+            What::Moved { live, why } => {
+                ("the graph", format!("{}: {why}", live.as_deref().unwrap_or("nothing")))
+            }
             What::Note { text } => ("the host", text.clone()),
             What::Picture { refused: Some(why), .. } => ("no picture", why.name().to_owned()),
             What::Picture { height, width, .. } => ("picture", format!("{width} by {height}")),

@@ -6,7 +6,7 @@ use nooterra_protocol::frame::{Frame, FrameRefusal};
 use nooterra_protocol::input::InputDraft;
 use nooterra_protocol::observation::Observation;
 use nooterra_protocol::time::MonoNanos;
-use nooterra_skill_host::Ports;
+use nooterra_skill_host::{GraphMove, Ports};
 use serde::Serialize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -46,6 +46,13 @@ pub enum What {
     Log {
         /// The line.
         text: String,
+    },
+    /// The policy graph went on.
+    Moved {
+        /// The name of the step that runs now.
+        live: Option<String>,
+        /// What moved it.
+        why: String,
     },
     /// A word of the host's.
     Note {
@@ -177,6 +184,12 @@ impl Ports for Listening {
 
     fn log(&mut self, text: &str) {
         self.tell(text.len(), What::Log { text: text.to_owned() });
+    }
+
+    fn moved(&mut self, moved: &GraphMove) {
+        let GraphMove { live, position, why } = moved;
+        let bytes = why.len() + live.as_ref().map_or(0, String::len) + 16 * position.0.len();
+        self.tell(bytes, What::Moved { live: live.clone(), why: why.clone() });
     }
 
     fn note(&mut self, text: &str) {

@@ -26,8 +26,8 @@ use base64::engine::general_purpose::STANDARD;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::{RobotId, SkillId};
 use nooterra_protocol::skill::{
-    COMPONENT_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_SBOM_BYTES, ManifestError, SBOM_FILE,
-    SkillManifest,
+    COMPONENT_FILE, GRAPH_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_GRAPH_BYTES, MAX_SBOM_BYTES,
+    ManifestError, SBOM_FILE, SkillManifest,
 };
 use serde::{Deserialize, Serialize};
 use std::io::Read as _;
@@ -99,11 +99,13 @@ enum BundleError {
     Component { claimed: Digest, found: Digest },
     #[error("the bundle is not a tar archive: {0}")]
     Archive(#[from] std::io::Error),
+    #[error("{GRAPH_FILE} is not the one that {MANIFEST_FILE} names by `graph_sha256`")]
+    Graph,
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     #[error(
-        "the bundle holds `{0}`; a bundle holds {MANIFEST_FILE}, {COMPONENT_FILE} and at most \
-         {SBOM_FILE}, each once and in this order"
+        "the bundle holds `{0}`; a bundle holds {MANIFEST_FILE}, perhaps {GRAPH_FILE}, \
+         {COMPONENT_FILE} and perhaps {SBOM_FILE}, each once and in this order"
     )]
     Member(String),
     #[error("{SBOM_FILE} is not the one whose SHA-256 {MANIFEST_FILE} says")]
@@ -318,7 +320,7 @@ fn read_manifest(bundle: &[u8]) -> Result<SkillManifest, BundleError> {
     if bundle.len() > MAX_BUNDLE_BYTES {
         return Err(BundleError::TooLarge(bundle.len()));
     }
-    let (mut manifest, mut component, mut sbom) = (None, None, None);
+    let (mut manifest, mut graph, mut component, mut sbom) = (None, None, None, None);
     for entry in tar::Archive::new(bundle).entries()? {
         let entry = entry?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -327,6 +329,11 @@ fn read_manifest(bundle: &[u8]) -> Result<SkillManifest, BundleError> {
             let mut text = Vec::new();
             entry.take(MAX_MANIFEST_BYTES + 1).read_to_end(&mut text)?;
             manifest = Some(text);
+        } else if regular && name == GRAPH_FILE && graph.is_none() {
+            let mut text = Vec::new();
+            // What it says is for the robot to judge.
+            entry.take(MAX_GRAPH_BYTES as u64 + 1).read_to_end(&mut text)?;
+            graph = Some(Digest::of(&text));
         } else if regular && name == COMPONENT_FILE && component.is_none() {
             let mut bytes = Vec::new();
             // An entry never yields more than the archive holds.
@@ -353,6 +360,9 @@ fn read_manifest(bundle: &[u8]) -> Result<SkillManifest, BundleError> {
     manifest.check()?;
     if manifest.component_sha256 != found {
         return Err(BundleError::Component { claimed: manifest.component_sha256, found });
+    }
+    if manifest.graph_sha256 != graph {
+        return Err(BundleError::Graph);
     }
     if manifest.sbom_sha256 != sbom {
         return Err(BundleError::Sbom);
@@ -390,6 +400,13 @@ mod tests {
         let manifest = manifest(b"component");
         let bundle = pack(&[(MANIFEST_FILE, manifest.as_bytes()), (COMPONENT_FILE, b"component")]);
         assert_eq!(read_manifest(&bundle).unwrap().version, "1.0.0");
+        let named = format!(r#""graph_sha256":"{}","id":"#, Digest::of(b"{}"));
+        let manifest = manifest.replace(r#""id":"#, &named);
+        let (m, c) = ((MANIFEST_FILE, manifest.as_bytes()), (COMPONENT_FILE, &b"component"[..]));
+        assert!(read_manifest(&pack(&[m, (GRAPH_FILE, b"{}"), c])).is_ok());
+        for graph in [&[m, c][..], &[m, (GRAPH_FILE, b"[]"), c]] {
+            assert!(matches!(read_manifest(&pack(graph)), Err(BundleError::Graph)));
+        }
     }
 
     #[test]
@@ -417,6 +434,7 @@ mod tests {
             &[m, m, c],
             &[m, c, c],
             &[m, c, ("extra", b"")],
+            &[m, (GRAPH_FILE, b"{}"), c],
             &[m, (COMPONENT_FILE, b"other")],
             &[(MANIFEST_FILE, b"{}"), c],
             &[],

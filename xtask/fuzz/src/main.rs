@@ -22,6 +22,9 @@ mod bundle;
 mod common;
 #[path = "../../../agent/src/config.rs"]
 mod config;
+#[path = "../../../skill-host/src/graph/mod.rs"]
+mod graph;
+mod graphs;
 #[path = "../../../policy/tests/harness/mod.rs"]
 mod harness;
 #[path = "../../../blackbox/src/log.rs"]

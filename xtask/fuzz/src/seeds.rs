@@ -30,6 +30,9 @@ pub(crate) const PUBLIC_KEY: &str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0
 
 const POLICY: &str = include_str!("../../../examples/robots/amr/policy.json");
 const CONFIG: &str = include_str!("../../../examples/robots/amr/agent.toml");
+const GRAPH: &str = include_str!("../../../examples/skills/rounds/graph.json");
+pub(crate) const GRAPH_MANIFEST: &str =
+    include_str!("../../../examples/skills/rounds/manifest.json");
 const MANIFEST: &str = include_str!("../../../examples/skills/patrol/manifest.json");
 const PLAN: &str = r#"{"steps":[{"id":"round","action":"patrol","timeout_s":60,
     "skill":{"id":"patrol","version":"0.1.0","bundle":
@@ -249,6 +252,14 @@ pub(crate) fn locks() -> Vec<Vec<u8>> {
         source = \"registry+https://github.com/rust-lang/crates.io-index\"\n\
         checksum = \"00000000000000000000000000000000000000000000000000000000000000aa\"\n";
     vec![text.into()]
+}
+
+pub(crate) fn graphs() -> Vec<Vec<u8>> {
+    let more = r#"{ "v": 1, "actions": { "route": { "timeout_ticks": 3, "do": { "fallback": [
+        { "while": { "near": { "param": "dock", "within_m": 1 } }, "do": { "run": "charge" } },
+        { "check": { "inside": [{ "x": 0, "y": 0 }, { "x": 1, "y": 0 }, { "x": 0, "y": 1 }] } },
+        { "check": { "param": { "name": "until", "above": 0.5 } } } ] } } } }"#;
+    vec![GRAPH.into(), more.into()]
 }
 
 pub(crate) fn manifests() -> Vec<Vec<u8>> {

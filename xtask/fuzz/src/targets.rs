@@ -9,7 +9,7 @@ use crate::materials::{Licences, bill_of_materials};
 use crate::minisig::TrustedKeys;
 use crate::openings::{Cipher, Frames, Header};
 use crate::trust::{Back, Now, Origin, Trust};
-use crate::{common, config, log, openings, policy_file, scan, seeds, wire};
+use crate::{common, config, graphs, log, openings, policy_file, scan, seeds, wire};
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::Event;
 use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait as _, Packet, Qos, v5_0};
@@ -64,6 +64,12 @@ pub(crate) const TARGETS: &[Target] = &[
     },
     Target { name: "salvage", reads: "damaged journal files", run: salvage, seeds: seeds::blocks },
     Target { name: "bundle", reads: "skill bundles", run: bundle, seeds: seeds::bundles },
+    Target {
+        name: "graph",
+        reads: "policy graphs of skills",
+        run: graphs::read,
+        seeds: seeds::graphs,
+    },
     Target { name: "manifest", reads: "skill manifests", run: manifest, seeds: seeds::manifests },
     Target { name: "sbom", reads: "bills of materials", run: sbom, seeds: seeds::sboms },
     Target { name: "lock", reads: "Cargo.lock of a skill", run: lock, seeds: seeds::locks },

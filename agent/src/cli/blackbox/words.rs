@@ -117,6 +117,14 @@ fn in_words(record: &Record) -> String {
             let (skill, nth, step, job) = (frame.skill, frame.nth, frame.step, frame.job);
             format!("{skill}, its step {nth} in step {step} of {job}, was given {given}")
         }
+        Ok(Some(Entry::SkillGraph(graph))) => format!(
+            "{} in step {} of {}: {}, now {}",
+            graph.skill,
+            graph.step,
+            graph.job,
+            graph.why,
+            graph.live.as_deref().unwrap_or("nothing"),
+        ),
         Ok(Some(Entry::SkillLog(log))) => format!("{}: {}", log.skill, private(&log.message)),
         Ok(Some(Entry::SkillStep(step))) => format!(
             "{} in step {} of {}: asks {}, says {}",

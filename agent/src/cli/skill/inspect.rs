@@ -5,8 +5,10 @@ use super::project::Project;
 use super::sbom;
 use clap::Args;
 use nooterra_protocol::skill::{Capability, SkillManifest};
-use nooterra_skill_host::{MAX_CALLS_PER_STEP, MAX_STATE_BYTES, STEP_PATIENCE, capability_name};
-use serde_json::json;
+use nooterra_skill_host::{
+    Graph, MAX_CALLS_PER_STEP, MAX_STATE_BYTES, STEP_PATIENCE, capability_name,
+};
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 /// In the order in which they are told.
@@ -42,6 +44,7 @@ impl Inspect {
             "manifest": manifest,
             "bundle": bundle.digest(),
             "component_bytes": bundle.component().len(),
+            "graph": bundle.graph().map(graph_facts),
             "may": names(&may),
             "may_not": names(&may_not),
             "sbom": made_of,
@@ -71,10 +74,30 @@ impl Inspect {
             "\n  - move the robot past its owner's policy: what it asks for is a wish, and the \
              gate decides\n  - see a clock, a file, the network, other skills, or anything random",
         );
+        if let Some(graph) = bundle.graph() {
+            for (action, tree) in graph.trees() {
+                let _ = write!(
+                    text,
+                    "\n\nThe action `{action}` goes by a graph of {} nodes, which tries at most {} \
+                     of its leaves:\n{tree}",
+                    tree.nodes(),
+                    tree.attempts()
+                );
+            }
+        }
         let _ = write!(text, "\n\n{}\n{bill}", bounds(manifest));
         text.push_str("\nWho signed it is not looked at here: `skill verify` does that.");
         Ok(Answer::done(text, json))
     }
+}
+
+fn graph_facts(graph: &Graph) -> Value {
+    let trees = graph.trees().map(|(action, tree)| {
+        let (nodes, attempts) = (tree.nodes(), tree.attempts());
+        let words = tree.to_string();
+        (action.to_owned(), json!({ "attempts": attempts, "nodes": nodes, "words": words }))
+    });
+    Value::Object(trees.collect())
 }
 
 const fn allowed(capability: Capability) -> &'static str {

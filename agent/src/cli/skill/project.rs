@@ -7,8 +7,8 @@ use crate::rehearsal::{self, Script, Stage};
 use anyhow::Context as _;
 use clap::Args;
 use nooterra_protocol::plan::Param;
-use nooterra_protocol::skill::MANIFEST_FILE;
-use nooterra_skill_host::Bundle;
+use nooterra_protocol::skill::{GRAPH_FILE, MANIFEST_FILE};
+use nooterra_skill_host::{Beside, Bundle};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,12 +49,14 @@ impl Project {
         let manifest = self.skill.join(MANIFEST_FILE);
         let manifest =
             std::fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
+        let graph = graph(&self.skill)?;
         let component = match &self.component {
             Some(file) => read(file)?,
             None => read(&build(&self.skill)?)?,
         };
         let sbom = if with_sbom { sbom::of_folder(&self.skill, &component)? } else { None };
-        rehearsal::unsigned(&manifest, &component, sbom.as_deref()).map_err(refused)
+        let beside = Beside { graph: graph.as_deref(), sbom: sbom.as_deref() };
+        rehearsal::unsigned(&manifest, &component, beside).map_err(refused)
     }
 
     /// `named`, or the folder's own.
@@ -65,6 +67,16 @@ impl Project {
         })?;
         let cases = cases::parse(&text).with_context(|| file.display().to_string());
         cases.map_err(|error| coded(Code::Configuration, error))
+    }
+}
+
+/// The policy graph of a skill's folder, where it has one.
+pub(in crate::cli) fn graph(folder: &Path) -> anyhow::Result<Option<String>> {
+    let file = folder.join(GRAPH_FILE);
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| file.display().to_string()),
     }
 }
 

@@ -109,6 +109,9 @@ fn summary(ran: &Rehearsed) -> String {
             What::Checkpoint { name } => format!("checkpoint {name}"),
             What::Evidence { bytes, name, .. } => format!("attaches {name}, {bytes} bytes"),
             What::Log { text } => format!("says: {text}"),
+            What::Moved { live, why } => {
+                format!("now {}: {why}", live.as_deref().unwrap_or("nothing"))
+            }
             What::Note { text } => format!("[the host] {text}"),
             What::Picture { refused: Some(why), .. } => {
                 format!("is given no picture: {}", why.name())
