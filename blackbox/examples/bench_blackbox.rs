@@ -2,7 +2,8 @@
 //!
 //! The floor is a plain file in the same directory with the same bytes and as many fdatasync:
 //! no order kept between threads, no chain, no checkpoint, nothing that could be found again.
-//! `--dir DIR` names where; it must lie on the disk that is meant.
+//! `--dir DIR` names where; it must lie on the disk that is meant. `--only NAME` takes one part of
+//! it (`offline` is what verifies): for a profiler, or to repeat one figure.
 #![allow(clippy::unwrap_used)] // Whatever is unexpected ends the run.
 
 #[path = "large/mod.rs"]
@@ -44,16 +45,24 @@ fn main() {
     }
     let dir = tempfile::tempdir_in(dir).unwrap();
     let bench = Bench { dir: dir.path().to_path_buf(), key: Arc::new(key()) };
-    batches(&bench);
-    durable(&bench);
-    control(&bench);
-    flight(&bench);
-    call(&bench);
-    offline(&bench);
-    proving(&bench);
-    by_size(&bench);
-    by_length(&bench);
-    large::measure(&bench);
+    let only = argument("--only");
+    let parts: [(&str, fn(&Bench)); 10] = [
+        ("batches", batches),
+        ("durable", durable),
+        ("control", control),
+        ("flight", flight),
+        ("call", call),
+        ("offline", offline),
+        ("proving", proving),
+        ("by_size", by_size),
+        ("by_length", by_length),
+        ("large", large::measure),
+    ];
+    for (name, measure) in parts {
+        if only.as_deref().is_none_or(|only| only == name) {
+            measure(&bench);
+        }
+    }
 }
 
 /// Appending as fast as records come: the writer commits a block at a time.
