@@ -18,7 +18,7 @@ use nooterra_blackbox::{
 use nooterra_evidence::Record;
 use nooterra_protocol::command::{Asked, Source};
 use nooterra_protocol::entry::{Class, Entry, Gap, Rule, VerdictPhase};
-use nooterra_protocol::flight::{FlightNote, FlightTick, FlightVerdicts, Trigger};
+use nooterra_protocol::flight::{FlightNote, FlightTick, FlightVerdicts};
 use nooterra_protocol::geometry::{Pose, Twist};
 use nooterra_protocol::keys::Signer as _;
 use nooterra_protocol::time::MonoNanos;
@@ -258,7 +258,7 @@ fn where_every_queue_is_full_what_is_lost_is_counted_in_records() {
         let handle = opened.journal.handle();
         let mut control = handle.control_queue();
         let options = FlightOptions { before: seconds(30), ..FlightOptions::default() };
-        let (recorder, queue, triggers) = recorder(options);
+        let (recorder, queue, _) = recorder(options);
         let mut robot = Robot { bench: &bench, handle: handle.clone(), nth: 0, queue, recorder };
         robot.run(seconds(40), false);
         let standstill = Standstill::begin();
@@ -276,7 +276,7 @@ fn where_every_queue_is_full_what_is_lost_is_counted_in_records() {
             taken += 1;
         }
         let pushed = (0..3000).filter(|nth| control.push(verdict(*nth, bench.clock.now()))).count();
-        triggers.pull(Trigger::Stop, bench.clock.now());
+        // That the robot stands is a trigger.
         robot.run(seconds(17), true);
         drop(standstill);
         // The writer empties its queue on a thread of its own.
@@ -286,13 +286,13 @@ fn where_every_queue_is_full_what_is_lost_is_counted_in_records() {
         let entries = entries(&handle);
         let (ticks, ends) = dumped(&entries);
         // The ring bridges 12 s: 5 s of the window were overwritten, and what came with the step
-        // after them, and the record says so.
+        // after them; the record says so.
         let ([(written, lost)], state) = (&ends[..], robot.recorder.state()) else {
             panic!("{ends:?}")
         };
-        assert_eq!((*lost, state.lost), (5 * 50 + 6, 5 * 50 + 6));
+        assert_eq!((*lost, state.lost), (5 * 50 + 5, 5 * 50 + 5));
         assert_eq!(*written, ticks.len() as u64);
-        let first = 10 * 50 + lost;
+        let first = 10 * 50 + 1 + lost;
         assert_eq!(ticks, (first..first + written).collect::<Vec<_>>());
         let dropped = entries.iter().find_map(|entry| match entry {
             Entry::Gap(Gap { dropped, .. }) => Some(*dropped),
