@@ -10,9 +10,10 @@
 mod measure;
 
 use measure::argument;
-use nooterra_blackbox::flight::{FlightOptions, recorder};
+use nooterra_blackbox::flight::{FlightOptions, FlightQueue, FlightState, recorder};
 use nooterra_blackbox::{
-    Clock, ControlRecord, Journal, Options, Quota, SampleRecord, VerdictRecord, verify,
+    AppendError, Clock, ControlQueue, ControlRecord, Journal, JournalHandle, Options, Quota,
+    SampleRecord, VerdictRecord, verify,
 };
 use nooterra_protocol::codec::{Blob, Digest};
 use nooterra_protocol::command::{Asked, Source};
@@ -24,8 +25,10 @@ use nooterra_protocol::input::{InputDraft, SkillInput};
 use nooterra_protocol::keys::{Es256Key, Signer};
 use nooterra_protocol::observation::{Battery, Observation, Scan, Timed};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
+use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The fastest control loop that can be configured; ten times as many samples and verdicts as a
@@ -34,6 +37,9 @@ const RATE_HZ: u64 = 500;
 
 /// The least that a journal has: it prunes within minutes.
 const DISK_BYTES: u64 = 48 * 1024 * 1024;
+
+/// The bound of a policy that says nothing about it.
+const JOURNAL_BOUND: Duration = Duration::from_millis(100);
 
 /// Between two lines.
 const SAMPLED: Duration = Duration::from_secs(5);
@@ -49,68 +55,135 @@ fn main() {
     options.quota = Quota { disk_bytes: DISK_BYTES, ..Quota::default() };
     let opened = Journal::open(&path, options).unwrap();
     let handle = opened.journal.handle();
-    let mut control = handle.control_queue();
     let flight = FlightOptions { rate_hz: 500, ..FlightOptions::default() };
-    let (mut recorder, mut ticks, _triggers) = recorder(flight);
-    let mut inputs = InputDraft::default();
-    let (begun, mut said_at) = (Instant::now(), Duration::ZERO);
-    let (mut nth, mut dropped) = (0_u64, 0_u64);
-    loop {
-        let elapsed = begun.elapsed();
-        if elapsed >= Duration::from_secs(seconds) {
-            break;
+    let (mut recorder, ticks, _triggers) = recorder(flight);
+    let flown = Mutex::new(recorder.state());
+    let (seen, over) = (Seen::default(), AtomicBool::new(false));
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let (seen, over, flown) = (&seen, &over, &flown);
+        // As in the agent: nothing that waits for the disk shares a thread with what must not.
+        let control = handle.control_queue();
+        scope.spawn(|| drive(begun, &handle, control, ticks, (seen, over)));
+        scope.spawn(|| acknowledge(&handle, seen, over));
+        let flight = scope.spawn(|| {
+            let mut sink = handle.clone();
+            while !over.load(Ordering::Relaxed) {
+                recorder.step(Machine.stamp().mono, &mut sink);
+                *flown.lock().unwrap() = recorder.state();
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            recorder
+        });
+        while begun.elapsed() < Duration::from_secs(seconds) {
+            say(begun.elapsed(), &handle, *flown.lock().unwrap(), seen);
+            std::thread::sleep(SAMPLED);
         }
-        // What a thread that was held up has missed, it makes up for.
-        let due = u64::try_from(elapsed.as_millis()).unwrap() * RATE_HZ / 1000;
-        while nth < due {
-            nth += 1;
-            let now = Machine.stamp().mono;
-            let tick = tick(nth, now);
-            ticks.push(tick);
-            if nth.is_multiple_of(5) {
-                let sample = ControlRecord::Sample(SampleRecord { at: now, sample: sample(nth) });
-                dropped += u64::from(!control.push(sample));
-            }
-            if nth % 5 == 2 {
-                dropped += u64::from(!control.push(verdict(nth, now)));
-            }
-            if nth.is_multiple_of(50) {
-                inputs.push(now, &seen(nth, now));
-            }
-            if nth.is_multiple_of(500) {
-                let (count, rows) = inputs.take();
-                handle.append(input(count, rows, nth)).unwrap();
-                let fact = Entry::Fact(Blob(vec![7; 400]));
-                let seq = handle.append_durable(fact).unwrap();
-                handle.set_acked(Class::Critical, seq);
-            }
-        }
-        recorder.step(Machine.stamp().mono, &mut handle.clone());
-        if elapsed >= said_at {
-            said_at += SAMPLED;
-            let usage = handle.usage().unwrap();
-            let state = recorder.state();
-            println!(
-                "{{\"t\":{},\"rss\":{},\"pss\":{},\"disk\":{},\"records\":{},\"pruned\":{},\
-                 \"dumps\":{},\"lost\":{},\"dropped\":{dropped},\"written\":{}}}",
-                elapsed.as_secs_f64(),
-                memory("Rss:"),
-                memory("Pss:"),
-                usage.disk_bytes,
-                handle.records(),
-                usage.pruned_through,
-                state.dumps,
-                state.lost,
-                written(),
-            );
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    recorder.finish(Machine.stamp().mono, &mut handle.clone());
+        over.store(true, Ordering::Relaxed);
+        let mut recorder = flight.join().unwrap();
+        recorder.finish(Machine.stamp().mono, &mut handle.clone());
+        say(begun.elapsed(), &handle, recorder.state(), seen);
+    });
     drop(handle);
     opened.journal.close().unwrap();
     let found = verify(&path, Some(&key.verifying_key()), &mut |_| {}).unwrap();
     assert!(found.is_intact(), "{found}");
+}
+
+/// What the threads have seen.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Records that the control queue did not take; a `gap` in the journal counts them, too.
+    dropped: AtomicU64,
+    /// The longest that a record waited to become durable, milliseconds.
+    slowest_ms: AtomicU64,
+    /// How often the robot was stopped because the journal was behind.
+    stood: AtomicU64,
+}
+
+/// The control thread: ticks, samples, verdicts, and what skills see.
+fn drive(
+    begun: Instant,
+    handle: &JournalHandle,
+    mut control: ControlQueue,
+    mut ticks: FlightQueue,
+    (seen, over): (&Seen, &AtomicBool),
+) {
+    let (mut inputs, mut waiting) = (InputDraft::default(), VecDeque::new());
+    let (mut nth, mut stands) = (0_u64, false);
+    while !over.load(Ordering::Relaxed) {
+        // What a thread that was held up has missed, it makes up for.
+        let due = u64::try_from(begun.elapsed().as_millis()).unwrap() * RATE_HZ / 1000;
+        while nth < due {
+            nth += 1;
+            let now = Machine.stamp().mono;
+            let age = control.oldest_uncommitted_age(now);
+            seen.slowest_ms.fetch_max(u64::try_from(age.as_millis()).unwrap(), Ordering::Relaxed);
+            let stood = std::mem::replace(&mut stands, age > JOURNAL_BOUND);
+            seen.stood.fetch_add(u64::from(stands && !stood), Ordering::Relaxed);
+            ticks.push(tick(nth, now, stands));
+            // A robot that stands has less to say.
+            let every = if stands { RATE_HZ } else { 5 };
+            let mut push = |record| {
+                seen.dropped.fetch_add(u64::from(!control.push(record)), Ordering::Relaxed);
+            };
+            if nth.is_multiple_of(every) {
+                push(ControlRecord::Sample(SampleRecord { at: now, sample: sample(nth) }));
+            }
+            if nth % every == 2 {
+                push(verdict(nth, now));
+            }
+            if nth.is_multiple_of(50) {
+                inputs.push(now, &seen_by_a_skill(nth, now));
+            }
+            if nth.is_multiple_of(500) {
+                let (count, rows) = inputs.take();
+                waiting.push_back(input(count, rows, nth));
+            }
+        }
+        while let Some(entry) = waiting.front().cloned() {
+            match handle.append(entry) {
+                Ok(()) => drop(waiting.pop_front()),
+                Err(AppendError::Full) => break,
+                Err(refused) => panic!("{refused}"),
+            }
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A fact each second, durable before it is acknowledged.
+fn acknowledge(handle: &JournalHandle, seen: &Seen, over: &AtomicBool) {
+    while !over.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        let seq = handle.append_durable(Entry::Fact(Blob(vec![7; 400]))).unwrap();
+        let took = u64::try_from(begun.elapsed().as_millis()).unwrap();
+        seen.slowest_ms.fetch_max(took, Ordering::Relaxed);
+        handle.set_acked(Class::Critical, seq);
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// One line.
+fn say(elapsed: Duration, handle: &JournalHandle, flown: FlightState, seen: &Seen) {
+    let usage = handle.usage().unwrap();
+    let count = |what: &AtomicU64| what.load(Ordering::Relaxed);
+    println!(
+        "{{\"t\":{},\"rss\":{},\"pss\":{},\"disk\":{},\"records\":{},\"pruned\":{},\"dumps\":{},\
+         \"lost\":{},\"dropped\":{},\"written\":{},\"stood\":{},\"slowest_ms\":{}}}",
+        elapsed.as_secs_f64(),
+        memory("Rss:"),
+        memory("Pss:"),
+        usage.disk_bytes,
+        handle.records(),
+        usage.pruned_through,
+        flown.dumps,
+        flown.lost,
+        count(&seen.dropped),
+        written(),
+        count(&seen.stood),
+        count(&seen.slowest_ms),
+    );
 }
 
 /// Of this process, bytes.
@@ -149,7 +222,7 @@ fn pose(nth: u64) -> Pose {
 }
 
 /// Every other minute the gate holds back for a moment.
-fn tick(nth: u64, at: MonoNanos) -> FlightTick {
+fn tick(nth: u64, at: MonoNanos, stopped: bool) -> FlightTick {
     let mut verdicts = FlightVerdicts::default();
     if nth % (120 * RATE_HZ) < RATE_HZ / 10 {
         verdicts.push(FlightVerdict { limit: 0.4, rule: Rule::ZoneSpeed, zone: Some(1) });
@@ -166,7 +239,7 @@ fn tick(nth: u64, at: MonoNanos) -> FlightTick {
         pose: Some((at, pose(nth))),
         scan: None,
         source: Source::Skill,
-        stopped: false,
+        stopped,
         tick: nth,
         twist: Twist::new(0.5 + along(nth).sin() / 100.0, 0.1),
         verdicts,
@@ -201,7 +274,7 @@ fn verdict(nth: u64, at: MonoNanos) -> ControlRecord {
     })
 }
 
-fn seen(nth: u64, at: MonoNanos) -> Observation {
+fn seen_by_a_skill(nth: u64, at: MonoNanos) -> Observation {
     let ranges = (0..360_u16).map(|beam| 3.0 + f32::from(beam) / 100.0 + (nth % 7) as f32 / 50.0);
     Observation {
         battery: Some(Timed {

@@ -250,6 +250,28 @@ impl JournalHandle {
         Ok(answer.recv().unwrap_or_else(|_| Err(self.shared.refusal()))?)
     }
 
+    /// Queues a small state that is durable before every entry that is queued after it. Does not
+    /// wait: for who must not, and needs the order only.
+    ///
+    /// # Errors
+    /// [`AppendError::Full`] when the writer is behind by the queue's length: nothing is kept.
+    /// [`AppendError::TooLarge`] beyond [`MAX_STATE_BYTES`]. All others of [`AppendError`].
+    pub fn queue_state(&self, key: &str, bytes: &[u8]) -> Result<(), AppendError> {
+        let size = key.len() + bytes.len();
+        if size > MAX_STATE_BYTES {
+            return Err(AppendError::TooLarge(size));
+        }
+        let (key, value) = (state_key(key).into_bytes(), bytes.to_vec());
+        let item = Item { weight: size, what: What::Ahead { key, value } };
+        let mut inbox = self.shared.inbox();
+        self.shared.admit(&inbox)?;
+        if !inbox.has_room(&item) {
+            return Err(AppendError::Full);
+        }
+        inbox.push(item, &self.shared.age);
+        Ok(())
+    }
+
     /// A small state; `None` when it was never kept.
     ///
     /// # Errors
@@ -395,9 +417,25 @@ pub(crate) struct Item {
 /// What to do.
 #[derive(Debug)]
 pub(crate) enum What {
-    Entry { entry: Box<Entry>, reply: Option<SyncSender<Result<u64, AppendError>>>, stamp: Stamp },
-    Erase { erasure: Erasure, reply: SyncSender<Result<Erased, EraseError>> },
-    State { key: Vec<u8>, value: Vec<u8>, reply: SyncSender<Result<(), AppendError>> },
+    /// A state that is durable before what was queued after it, and after what was before it.
+    Ahead {
+        key: Vec<u8>,
+        value: Vec<u8>,
+    },
+    Entry {
+        entry: Box<Entry>,
+        reply: Option<SyncSender<Result<u64, AppendError>>>,
+        stamp: Stamp,
+    },
+    Erase {
+        erasure: Erasure,
+        reply: SyncSender<Result<Erased, EraseError>>,
+    },
+    State {
+        key: Vec<u8>,
+        value: Vec<u8>,
+        reply: SyncSender<Result<(), AppendError>>,
+    },
 }
 
 /// What waits for the writer.
@@ -422,6 +460,15 @@ impl Inbox {
     pub(crate) fn take(&mut self) -> VecDeque<Item> {
         self.weight = 0;
         std::mem::take(&mut self.items)
+    }
+
+    /// What was queued before the next state that has its place among the entries, or that state
+    /// and what is behind it, up to the next.
+    pub(crate) fn split(items: &mut VecDeque<Item>) -> VecDeque<Item> {
+        let mut behind = items.iter().enumerate().skip(1);
+        let next = behind.find(|(_, item)| matches!(item.what, What::Ahead { .. }));
+        let rest = next.map(|(at, _)| at).map(|at| items.split_off(at)).unwrap_or_default();
+        std::mem::replace(items, rest)
     }
 
     fn has_room(&self, item: &Item) -> bool {

@@ -16,6 +16,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
+/// Blocks whose room is kept: twice what is read ahead.
+const MOST_SPARE: usize = 128;
+
 /// The blocks of a journal, in order, and its states: from sled where that answers, from its raw
 /// file where it does not.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(crate) struct Image {
     pub(crate) notes: Vec<String>,
     pruned: Pruned,
     scan: Scan,
+    /// Room for blocks, of those that nobody needs any more.
+    spare: Vec<Vec<u8>>,
     /// A copy, with states only.
     store: Option<Store>,
     // Last: the files go when nothing has them open.
@@ -87,7 +92,9 @@ impl Image {
             false => None,
         };
         let (beside, pruned) = (place::read_mark(dir), Pruned::default());
-        let mut image = Self { beside, files, next: 1, notes, pruned, scan, store, _copy: copy };
+        let spare = Vec::new();
+        let mut image =
+            Self { beside, files, next: 1, notes, pruned, scan, spare, store, _copy: copy };
         image.look_at_copies();
         let pruned = image.states().get(PRUNED_KEY).and_then(|bytes| Pruned::read(bytes).ok());
         image.pruned = pruned.unwrap_or_default();
@@ -194,6 +201,14 @@ impl Image {
         Some(piece)
     }
 
+    /// Takes back the bytes of a block, for one of the next: a process that frees and asks for
+    /// megabytes all the time spends as long on its pages as on reading.
+    pub(crate) fn recycle(&mut self, bytes: Vec<u8>) {
+        if self.spare.len() < MOST_SPARE {
+            self.spare.push(bytes);
+        }
+    }
+
     fn find(&mut self) -> Option<Piece> {
         let next = self.next;
         if next <= self.pruned.through {
@@ -213,7 +228,8 @@ impl Image {
         let Some(copy) = chosen(copies) else {
             return Some(self.lost("the frame of its block is damaged"));
         };
-        if let Ok(bytes) = self.files.read(copy)
+        let room = self.spare.pop().unwrap_or_default();
+        if let Ok(bytes) = self.files.read_into(room, copy)
             && let Ok(block) = Block::read_head(&bytes)
         {
             return Some(Piece::Block(block, bytes));

@@ -95,6 +95,9 @@ pub(crate) struct Scan {
 pub(crate) struct Files {
     open: Vec<Option<File>>,
     paths: Vec<PathBuf>,
+    /// What a file is scanned in, kept for the next: pages that a process gets anew cost more than
+    /// what is read into them.
+    window: Vec<u8>,
 }
 
 impl Files {
@@ -106,7 +109,16 @@ impl Files {
 
     /// The bytes of a candidate.
     pub(crate) fn read(&self, candidate: &Candidate) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; candidate.length];
+        self.read_into(Vec::new(), candidate)
+    }
+
+    /// The same, in the room of bytes that nobody needs any more.
+    pub(crate) fn read_into(
+        &self,
+        mut bytes: Vec<u8>,
+        candidate: &Candidate,
+    ) -> io::Result<Vec<u8>> {
+        bytes.resize(candidate.length, 0);
         match (self.open.get(candidate.file), self.paths.get(candidate.file)) {
             (Some(Some(file)), _) => file.read_exact_at(&mut bytes, candidate.offset)?,
             (_, Some(path)) => File::open(path)?.read_exact_at(&mut bytes, candidate.offset)?,
@@ -139,6 +151,7 @@ pub(crate) fn scan(store: &Path) -> io::Result<(Scan, Files)> {
         Err(error) => return Err(error),
     }
     found.sort();
+    files.window = Vec::new();
     Ok((found, files))
 }
 
@@ -159,7 +172,9 @@ impl Scan {
         path: PathBuf,
         mut file: File,
     ) -> io::Result<()> {
-        let (mut window, mut base) = (Vec::with_capacity(SEGMENT_BYTES), 0);
+        let (mut window, mut base) = (std::mem::take(&mut files.window), 0);
+        window.clear();
+        window.reserve(SEGMENT_BYTES);
         let nth = files.paths.len();
         let mut first_lsn = number << NUMBER_SHIFT;
         // sled begins a segment anew after each of its length; no frame in it goes beyond.
@@ -187,6 +202,7 @@ impl Scan {
             window.drain(..end);
             base += end as u64;
         }
+        files.window = window;
         files.add(path, file);
         Ok(())
     }

@@ -9,7 +9,7 @@ mod statements;
 mod trim;
 
 use crate::block::{Block, Encoded, HEAD_BYTES, Held, MAX_BYTES, ROW_BYTES, Running, TARGET_BYTES};
-use crate::handle::{AppendError, Item, Shared, What};
+use crate::handle::{AppendError, Inbox, Item, Shared, What};
 use crate::index::slot;
 use crate::journal::{MARK_KEY, cursor_key};
 use crate::leaves::{Known, TREE_KEY};
@@ -201,10 +201,13 @@ impl Writer {
         loop {
             let dropped = self.shared.age.taking();
             let mut inbox = self.shared.inbox();
-            let (items, stop) = (inbox.take(), inbox.stop);
+            let (mut items, stop) = (inbox.take(), inbox.stop);
             drop(inbox);
             self.shared.room.notify_all();
-            let work = self.round(items, dropped)?;
+            let mut work = self.round(Inbox::split(&mut items), dropped)?;
+            while !items.is_empty() {
+                work |= self.round(Inbox::split(&mut items), 0)?;
+            }
             self.shared.age.committed();
             match stop {
                 Some(true) => return self.end(),
@@ -228,6 +231,12 @@ impl Writer {
         let mut erasures = Vec::new();
         for item in items {
             match item.what {
+                // It is the first of its round.
+                What::Ahead { key, value } => {
+                    let changes = vec![(key, value)];
+                    let states = States { changes, ..States::default() };
+                    self.commit(Draft::default(), states, now.mono)?;
+                }
                 What::Entry { entry, reply, stamp } => {
                     ready.push(Ready { entry, reply, stamp });
                 }
@@ -463,7 +472,7 @@ impl Writer {
 fn refuse(item: Item, error: &AppendError) {
     match item.what {
         What::Entry { reply: Some(reply), .. } => drop(reply.send(Err(error.clone()))),
-        What::Entry { reply: None, .. } => {}
+        What::Ahead { .. } | What::Entry { reply: None, .. } => {}
         What::Erase { reply, .. } => drop(reply.send(Err(error.clone().into()))),
         What::State { reply, .. } => drop(reply.send(Err(error.clone()))),
     }

@@ -13,6 +13,11 @@ pub fn leaf_hash(record: &[u8]) -> Digest {
     hash::behind(0x00, record)
 }
 
+/// The leaf hashes of two records, in less time than one after the other.
+pub(crate) fn leaf_hashes(records: [&[u8]; 2]) -> [Digest; 2] {
+    hash::behind_both(0x00, records)
+}
+
 /// SHA-256(0x01 ‖ previous link ‖ leaf hash): the head after one more record.
 #[must_use]
 pub fn link(previous: &Digest, leaf: &Digest) -> Digest {

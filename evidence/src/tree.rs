@@ -38,12 +38,32 @@ impl Tree {
     /// Adds a leaf hash, and tells of each perfect subtree above the leaf that it completes: the
     /// level, the number from the left, and the root.
     pub fn push_noting(&mut self, leaf: Digest, note: &mut dyn FnMut(u32, u64, &Digest)) {
+        self.push_knowing(leaf, None, note);
+    }
+
+    /// The leaf that the next one will make a pair with.
+    pub(crate) fn neighbour(&self) -> Option<&Digest> {
+        self.subtrees.last().filter(|_| self.size & 1 == 1)
+    }
+
+    /// Adds a leaf hash; `pair` is the node over it and its [`Self::neighbour`], where that is
+    /// known already.
+    pub(crate) fn push_paired(&mut self, leaf: Digest, pair: Option<Digest>) {
+        self.push_knowing(leaf, pair, &mut |_, _, _| {});
+    }
+
+    fn push_knowing(
+        &mut self,
+        leaf: Digest,
+        mut pair: Option<Digest>,
+        note: &mut dyn FnMut(u32, u64, &Digest),
+    ) {
         let mut root = leaf;
         // As in a binary counter: each 1 that the addition carries over is a finished pair.
         let carried = self.size.trailing_ones();
         for level in 1..=carried {
             if let Some(left) = self.subtrees.pop() {
-                root = node(&left, &root);
+                root = pair.take().unwrap_or_else(|| node(&left, &root));
                 note(level, self.size >> level, &root);
             }
         }

@@ -12,14 +12,15 @@
 //!
 //! # Bounds
 //! Memory: [`FlightOptions::memory_bytes`], all of it set aside at the start. A dump is written
-//! at [`FlightOptions::bytes_per_s`] at the most, and is refused by a journal whose queue is full
-//! before anything else is: it waits, and what is overwritten meanwhile is counted. A trigger
-//! that fires during a dump extends it. What dumps take in an hour is bounded too: beyond
+//! at [`FlightOptions::bytes_per_s`] at the most. It never waits for the disk: the journal's queue
+//! takes what is written while a disk stands still, and where that is full, the ring bridges ten
+//! seconds more. What is overwritten beyond that is counted, in the record that ends the dump. A
+//! trigger that fires during a dump extends it. What dumps take in an hour is bounded too: beyond
 //! [`FlightOptions::bytes_per_hour`] a dump is cut, and further triggers are counted and said.
 //!
 //! # What it never does
-//! It never stops a robot: what it does not get it counts, and the verdicts' own queue is
-//! another one. It writes nothing unless something happened.
+//! It never stops a robot (the journal's age does that, when the disk stands still): what it does
+//! not get it counts, and the verdicts' own queue is another one. It writes nothing unless something happened.
 
 mod recorder;
 mod sink;
@@ -39,8 +40,13 @@ use std::time::Duration;
 /// the uplink.
 pub const BLOCK_BYTES: usize = 16 * 1024;
 
-/// Ticks that may wait for the recorder: two seconds of them, while it waits for the journal.
+/// Ticks that may wait for the recorder: two seconds of them. It waits for nothing but a
+/// processor.
 const QUEUE_FOR: Duration = Duration::from_secs(2);
+
+/// How long the journal may refuse a dump, its queue full, before a tick of the dump is
+/// overwritten. On a disk that a benchmark saturated a commit took 4 s.
+const REFUSED_FOR: Duration = Duration::from_secs(10);
 
 /// Triggers that may wait.
 const TRIGGERS: usize = 64;
@@ -77,10 +83,10 @@ impl Default for FlightOptions {
 
 impl FlightOptions {
     /// Ticks in the ring: those before a trigger, and some more, so that none is overwritten
-    /// before its dump has begun.
+    /// before its dump has begun, or while the journal does not take it.
     #[must_use]
     pub fn ring_ticks(&self) -> usize {
-        self.ticks(self.before + QUEUE_FOR)
+        self.ticks(self.before + QUEUE_FOR + REFUSED_FOR)
     }
 
     /// Ticks in the queue.

@@ -55,6 +55,9 @@ pub struct Recorder {
     dumps: u64,
     last: Option<FlightTick>,
     lost: Arc<AtomicU64>,
+    /// Of those lost, how many the numbers of the ticks in the ring show as gaps, and how many
+    /// there were when the queue was last emptied.
+    lost_shown: (u64, u64),
     options: FlightOptions,
     overwritten: u64,
     /// The last tick that a dump has written, by its place in the ring, and the dump.
@@ -82,6 +85,8 @@ struct Dump {
     last_tick: Option<u64>,
     lost: u64,
     merged: Counts,
+    /// The journal knows that it is under way.
+    noted: bool,
     /// Records that the journal has not taken yet.
     outbox: VecDeque<Entry>,
     /// Place of the next tick.
@@ -107,6 +112,7 @@ impl Recorder {
             dumps: 0,
             last: None,
             lost,
+            lost_shown: (0, 0),
             overwritten: 0,
             written: None,
             pushed: 0,
@@ -135,17 +141,18 @@ impl Recorder {
         }
     }
 
-    /// Takes what waits, and writes what is due. Call it some ten times a second.
+    /// Takes what waits, and writes what is due. Call it some ten times a second; it does not
+    /// wait for the disk.
     pub fn step(&mut self, now: MonoNanos, sink: &mut dyn FlightSink) {
         self.refill(now);
-        self.take(sink);
+        self.take();
         self.say_suppressed(now, sink);
         self.write(now, sink, false);
     }
 
     /// Ends the dump under way with all that there is of it: the agent ends.
     pub fn finish(&mut self, now: MonoNanos, sink: &mut dyn FlightSink) {
-        self.take(sink);
+        self.take();
         self.write(now, sink, true);
     }
 
@@ -166,9 +173,10 @@ impl Recorder {
     }
 
     /// Ticks into the ring, and the triggers that they show.
-    fn take(&mut self, sink: &mut dyn FlightSink) {
+    fn take(&mut self) {
         for _ in 0..self.queue.capacity() {
             let Some(tick) = self.queue.pop() else { break };
+            self.lost_shown.0 = self.lost_shown.1;
             if let Some(before) = &self.last {
                 for trigger in shown(before, &tick).into_iter().flatten() {
                     self.waiting.push_back((trigger, tick.at));
@@ -184,16 +192,17 @@ impl Recorder {
             }
             self.ring.push_back(tick);
             self.pushed += 1;
-            self.fire(sink);
+            self.fire();
         }
+        self.lost_shown.1 = self.lost.load(Ordering::Relaxed);
         while let Some(pulled) = self.triggers.queue.pop() {
             self.waiting.push_back(pulled);
         }
-        self.fire(sink);
+        self.fire();
         self.suppressed_in_all += self.triggers.missed.swap(0, Ordering::Relaxed);
     }
 
-    fn fire(&mut self, sink: &mut dyn FlightSink) {
+    fn fire(&mut self) {
         while let Some((trigger, at)) = self.waiting.pop_front() {
             if !self.options.triggers.contains(&trigger) {
                 continue;
@@ -214,7 +223,7 @@ impl Recorder {
             } else if self.allowance < self.options.bytes_per_hour / LEAST_SHARE {
                 self.suppress(trigger);
             } else {
-                self.begin(trigger, at, until, sink);
+                self.begin(trigger, at, until);
             }
         }
     }
@@ -224,13 +233,7 @@ impl Recorder {
         self.suppressed_in_all += 1;
     }
 
-    fn begin(
-        &mut self,
-        trigger: Trigger,
-        at: MonoNanos,
-        until: MonoNanos,
-        sink: &mut dyn FlightSink,
-    ) {
+    fn begin(&mut self, trigger: Trigger, at: MonoNanos, until: MonoNanos) {
         self.dumps += 1;
         let window = MonoNanos(
             at.0.saturating_sub(u64::try_from(self.options.before.as_nanos()).unwrap_or(u64::MAX)),
@@ -244,19 +247,22 @@ impl Recorder {
         {
             (next, follows) = (written + 1, Some(dump));
         }
-        let from = self.at(next).map_or(at, |tick| tick.at);
+        let first = self.at(next);
+        let from = first.map_or(at, |tick| tick.at);
+        // What is overwritten before it is written is missed from the first on.
+        let last_tick = first.and_then(|tick| tick.tick.checked_sub(1));
         let note =
             FlightNote::Began { from, dump: self.dumps, follows, trigger, triggered_at: at, until };
-        sink.open(Some(self.dumps));
         self.dump = Some(Dump {
             block_at: at,
             blocks: 0,
             draft: BlockDraft::default(),
             head: Digest::ZERO,
             id: self.dumps,
-            last_tick: None,
+            last_tick,
             lost: 0,
             merged: Counts::default(),
+            noted: false,
             outbox: VecDeque::from([Entry::FlightNote(note)]),
             next,
             over: false,
@@ -279,16 +285,14 @@ impl Recorder {
         };
         loop {
             match dump.flush(sink) {
-                Ok(()) => {}
+                Ok(true) => break,
+                Ok(false) => {}
                 // It is tried again at the next step; when the agent ends, there is none.
                 Err(AppendError::Full) if !all => break self.dump = Some(dump),
                 Err(error) => {
                     tracing::error!(%error, "a dump of the flight recorder is given up");
                     break;
                 }
-            }
-            if dump.over {
-                break sink.open(None);
             }
             if !all && dump.share == 0 {
                 break self.dump = Some(dump);
@@ -309,6 +313,13 @@ impl Recorder {
             }
             // Nothing more is there: the window is over, or its ticks have not come yet.
             if all || cut || now >= dump.until && (tick.is_some() || self.is_overdue(now, &dump)) {
+                // What is missing before the first beyond the window may belong to it; where none
+                // has come yet, what was lost since the last.
+                match tick {
+                    Some(tick) => dump.miss(tick),
+                    None if cut => {}
+                    None => dump.lost += self.lost_shown.1 - self.lost_shown.0,
+                }
                 self.close(&mut dump, now, true);
                 let cut = cut || now < dump.until;
                 dump.end(cut);
@@ -354,10 +365,15 @@ impl Recorder {
 }
 
 impl Dump {
-    fn add(&mut self, tick: &FlightTick) {
+    /// Counts what is missing before a tick.
+    fn miss(&mut self, tick: &FlightTick) {
         if let Some(last) = self.last_tick {
             self.lost += tick.tick.saturating_sub(last.saturating_add(1));
         }
+    }
+
+    fn add(&mut self, tick: &FlightTick) {
+        self.miss(tick);
         self.last_tick = Some(tick.tick);
         self.ticks += 1;
         self.draft.push(tick);
@@ -376,13 +392,20 @@ impl Dump {
         }));
     }
 
-    /// Hands over what the journal takes.
-    fn flush(&mut self, sink: &mut dyn FlightSink) -> Result<(), AppendError> {
+    /// Hands over what the journal takes; true when that was the last of it.
+    fn flush(&mut self, sink: &mut dyn FlightSink) -> Result<bool, AppendError> {
+        if !self.noted {
+            sink.open(Some(self.id))?;
+            self.noted = true;
+        }
         while let Some(entry) = self.outbox.front() {
             sink.append(entry.clone())?;
             self.outbox.pop_front();
         }
-        Ok(())
+        if self.over {
+            sink.open(None)?;
+        }
+        Ok(self.over)
     }
 }
 

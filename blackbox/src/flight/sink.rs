@@ -24,8 +24,12 @@ pub trait FlightSink {
     fn append(&mut self, entry: Entry) -> Result<(), AppendError>;
 
     /// A dump begins, or none is under way: what the next start needs to find one that was cut
-    /// off.
-    fn open(&mut self, dump: Option<u64>);
+    /// off. Durable before what is appended after it; it does not wait for that, because a disk
+    /// that stands still is what the recorder has to bridge.
+    ///
+    /// # Errors
+    /// As for [`Self::append`].
+    fn open(&mut self, dump: Option<u64>) -> Result<(), AppendError>;
 }
 
 /// The dump under way, by where it began.
@@ -41,12 +45,10 @@ impl FlightSink for JournalHandle {
         Self::append(self, entry)
     }
 
-    fn open(&mut self, dump: Option<u64>) {
+    fn open(&mut self, dump: Option<u64>) -> Result<(), AppendError> {
         let open = dump.map(|dump| OpenDump { after_seq: self.records(), dump });
-        let kept = codec::to_vec(&open).map(|bytes| self.put_state(OPEN_KEY, &bytes));
-        if !matches!(kept, Ok(Ok(()))) {
-            tracing::warn!("a dump of the flight recorder is not noted; a crash will not name it");
-        }
+        let bytes = codec::to_vec(&open).map_err(|error| AppendError::Encode(error.to_string()))?;
+        self.queue_state(OPEN_KEY, &bytes)
     }
 }
 

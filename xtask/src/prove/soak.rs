@@ -63,6 +63,10 @@ struct Sample {
     pss: u64,
     records: u64,
     rss: u64,
+    #[serde(default)]
+    slowest_ms: u64,
+    #[serde(default)]
+    stood: u64,
     t: f64,
     written: u64,
 }
@@ -207,7 +211,9 @@ fn judge(samples: &[Sample]) -> Result<Judged> {
     let _ = write!(
         text,
         "soak: the journal's file at most {:.1} of {:.0} MiB: {}; {} records, {} of them pruned, \
-         {} dumps; {} control records and {} ticks lost; {:.1} MiB handed to the disk",
+         {} dumps; {} control records and {} ticks lost; {:.1} MiB handed to the disk\n\
+         soak: a record waited at most {} ms for the disk; the robot stood {} times because one \
+         waited for more than 100",
         mib(disk),
         mib(DISK_BOUND),
         if within { "held" } else { "GREW" },
@@ -217,6 +223,8 @@ fn judge(samples: &[Sample]) -> Result<Judged> {
         last.dropped,
         last.lost,
         mib(last.written as f64),
+        last.slowest_ms,
+        last.stood,
     );
     Ok(Judged { holds, text })
 }
@@ -297,7 +305,7 @@ mod tests {
 
     fn line(t: u32, pss: u64, disk: u64) -> String {
         format!(
-            r#"{{"t":{t},"rss":{pss},"pss":{pss},"disk":{disk},"records":9,"pruned":3,"dumps":1,"lost":0,"dropped":0,"written":1}}"#
+            r#"{{"t":{t},"rss":{pss},"pss":{pss},"disk":{disk},"records":9,"pruned":3,"dumps":1,"lost":0,"dropped":0,"written":1,"stood":2,"slowest_ms":4000}}"#
         )
     }
 
@@ -309,7 +317,8 @@ mod tests {
     #[test]
     fn a_plateau_with_teeth_holds_and_a_slope_does_not() {
         let flat = run_of(|t| (20 + u64::from(t % 3)) << 20);
-        assert!(judge(&flat).unwrap().holds);
+        let held = judge(&flat).unwrap();
+        assert!(held.holds && held.text.contains("stood 2 times"), "a slow disk: {}", held.text);
         let slope = judge(&run_of(|t| (20 + 2 * u64::from(t)) << 20)).unwrap();
         assert!(!slope.holds && slope.text.contains("PSS at most"), "{}", slope.text);
         assert!(judge(&flat[..2]).is_err(), "too short to say anything");
