@@ -68,7 +68,6 @@ impl Client {
     }
 
     /// Reads a path that begins with `/`, as whatever it answers.
-    #[must_use]
     pub fn get<T>(&self, path: impl Into<String>) -> Call<'_, T> {
         Call::get(self, path.into())
     }

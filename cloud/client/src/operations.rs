@@ -4,7 +4,18 @@
 use crate::call::{Call, Repeat, encoded};
 use crate::client::Client;
 use crate::stream::{Follow, Live};
-use crate::types::*;
+use crate::types::{
+    AccessRequest, AdvanceRequest, AuditPage, AuditQuery, BlackBox, CancelRequest, ClaimCode,
+    ClaimCodeRequest, Command, CommandList, CommandRequest, DeadLetterList, DispatchRequest,
+    Enrolment, EnrolmentRequest, Event, EventList, EventQuery, FeedPage, GivenList, Health, Job,
+    JobList, JobReasonRequest, JobRequest, KeyRequest, LabelsRequest, ListQuery, NamedQuery,
+    NewToken, NewWebhook, Published, PublishedTrust, QuoteRequest, Ready, ReasonRequest,
+    RecordList, RecordQuery, Redelivery, RedeliveryRequest, RenewalRequest, ReportedPolicy,
+    RescheduleRequest, RevokeRequest, Rings, Robot, RobotList, RobotSkills, Rollout, RolloutList,
+    RolloutQuery, RolloutRequest, Selection, Skill, SkillKey, SkillKeyList, SkillList, SkillQuery,
+    SkillRequest, SkillRule, StandingRequest, StreamQuery, Token, TokenList, TokenRequest,
+    TrustRequest, Webhook, WebhookList, WebhookRequest,
+};
 use serde_json::Value;
 use std::fmt::Display;
 
@@ -100,7 +111,7 @@ operations! {
     /// Says how and when the job's robot may be let in.
     Keyed POST "/v1/jobs/{id}/access" issue_access(id) => Job, body AccessRequest;
     /// Takes the access back, which ends the job.
-    Keyed POST "/v1/jobs/{id}/access/revoke" revoke_access(id) => Job, body ReasonRequest;
+    Keyed POST "/v1/jobs/{id}/access/revoke" revoke_access(id) => Job, body JobReasonRequest;
     /// Accepts the job's price.
     Keyed POST "/v1/jobs/{id}/book" book_job(id) => Job;
     /// Ends the job, by a safe exit where its robot is under way.
@@ -110,7 +121,7 @@ operations! {
     /// The facts of the job.
     Always GET "/v1/jobs/{id}/events" list_job_events(id) => EventList, query StreamQuery;
     /// Holds the job: its robot comes to rest and keeps it.
-    Keyed POST "/v1/jobs/{id}/pause" pause_job(id) => Job, body ReasonRequest;
+    Keyed POST "/v1/jobs/{id}/pause" pause_job(id) => Job, body JobReasonRequest;
     /// Proposes a price.
     Keyed POST "/v1/jobs/{id}/quote" quote_job(id) => Job, body QuoteRequest;
     /// Starts dispatch over.

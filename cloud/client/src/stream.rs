@@ -75,7 +75,7 @@ pub struct Follow<T> {
     last: Option<String>,
     name: String,
     over: bool,
-    reading: Option<Frames<Box<dyn BufRead>>>,
+    reading: Option<Frames<Box<dyn BufRead + Send>>>,
     request_id: String,
     target: String,
     tries: Option<u32>,
@@ -143,7 +143,7 @@ impl<T: FromEvent> Follow<T> {
             let answer = answer.map_err(|error| Ended::ForNow(failed(error)))?;
             let status = answer.status().as_u16();
             if status == 200 {
-                let body: Box<dyn BufRead> =
+                let body: Box<dyn BufRead + Send> =
                     Box::new(BufReader::new(answer.into_body().into_reader()));
                 self.reading = Some(Frames::new(body));
                 self.unreached = 0;

@@ -3,7 +3,7 @@
 
 use crate::token::{TokenError, TokenSource};
 use crate::types::{
-    EventQuery, Family, ListQuery, ReasonRequest, Role, StandingRequest, TokenRequest,
+    EventQuery, Family, JobReasonRequest, ListQuery, Role, StandingRequest, TokenRequest,
 };
 use crate::{Client, ClientError, Retry, Tag};
 use nooterra_protocol::codec::Digest;
@@ -130,7 +130,7 @@ fn tries_have_an_end() {
 fn under_one_key_a_change_is_sent_again_and_without_one_it_is_not() {
     let (address, heard) = server(vec![Does::Hangs, problem(409, "wrong_state", ""), Does::Hangs]);
     let (client, _) = client(address);
-    let reason = ReasonRequest { reason: "x".to_owned() };
+    let reason = JobReasonRequest { reason: Some("x".to_owned()) };
     let error = client.pause_job("job_1", &reason).send().unwrap_err();
     assert_eq!(error.code(), Some("wrong_state"));
     let first = heard.recv().unwrap();
@@ -317,6 +317,7 @@ fn neither_errors_nor_debug_show_a_secret() {
     let shown = format!(
         "{client:?} {:?}",
         client.create_token(&TokenRequest {
+            certificate: None,
             families: vec![Family::Jobs],
             principal: "alice".to_owned(),
             role: Role::Viewer,

@@ -75,6 +75,8 @@ pub struct MadeTokens {
 impl TokenSource for MadeTokens {
     fn token(&self, _: Option<&str>) -> Result<String, TokenError> {
         let made = self.maker.create_token(&self.request).send();
-        made.map(|made| made.body.token).map_err(|error| TokenError::NotMade(error.to_string()))
+        let made = made.map_err(|error| TokenError::NotMade(error.to_string()))?;
+        let none = || TokenError::NotMade("it was made for a certificate".to_owned());
+        made.body.token.ok_or_else(none)
     }
 }

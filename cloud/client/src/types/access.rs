@@ -44,12 +44,14 @@ wire! {
     pub struct NewToken {
         /// What was made.
         pub made: Token,
-        /// What `Authorization: Bearer` takes. It is shown once.
-        pub token: String,
+        /// What `Authorization: Bearer` takes. It is shown once; null for a certificate.
+        pub token: Option<String>,
     }
 
     /// A token, without its secret.
     pub struct Token {
+        /// The name of the certificate that stands in place of its secret.
+        pub certificate: Option<String>,
         /// Milliseconds since 1970.
         pub expires_at: WallMillis,
         /// What it is for.
@@ -86,6 +88,9 @@ wire! {
 
     /// Asks for a token.
     pub struct TokenRequest {
+        /// The name of a service's certificate that stands in place of a secret, such as
+        /// `uri:spiffe://example/erp`, `dns:erp.example` or `cn:erp`.
+        pub certificate: Option<String>,
         /// What it is for; each once, at least one.
         pub families: Vec<Family>,
         /// Who acts with it, as the audit trail and the robots' rules know them.

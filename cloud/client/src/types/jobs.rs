@@ -83,6 +83,13 @@ wire! {
         pub updated_at: WallMillis,
     }
 
+    /// Why something is taken from a job.
+    #[derive(Default)]
+    pub struct JobReasonRequest {
+        /// For the record.
+        pub reason: Option<String>,
+    }
+
     /// Jobs, newest first.
     pub struct JobList {
         /// What was asked for, in its order.
@@ -109,12 +116,6 @@ wire! {
         pub amount_minor: u64,
         /// ISO 4217; EUR unless given.
         pub currency: Option<String>,
-    }
-
-    /// Why something is done.
-    pub struct ReasonRequest {
-        /// For the record, 1 to 512 bytes.
-        pub reason: String,
     }
 
     /// How dispatch starts over.

@@ -85,6 +85,12 @@ wire! {
         pub version: u32,
     }
 
+    /// Why something is done.
+    pub struct ReasonRequest {
+        /// For the record, 1 to 512 bytes.
+        pub reason: String,
+    }
+
     /// Why a version is taken back, and what becomes of what runs.
     pub struct RevokeRequest {
         /// For the record, 1 to 512 bytes.
