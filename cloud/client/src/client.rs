@@ -4,6 +4,8 @@ use crate::call::Call;
 use crate::error::ClientError;
 use crate::retry::Retry;
 use crate::token::{Fixed, TokenFile, TokenSource};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -187,6 +189,7 @@ impl Builder {
             let key = PrivateKey::from_pem(key.as_bytes()).map_err(|error| {
                 ClientError::Certificate { what: "the client's key", why: error.to_string() }
             })?;
+            fitting(&chain, key.der())?;
             tls = tls.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
         }
         let tls = tls.build();
@@ -228,6 +231,17 @@ impl fmt::Debug for Builder {
 fn certificate(what: &'static str, pem: &str) -> Result<Certificate<'static>, ClientError> {
     Certificate::from_pem(pem.as_bytes())
         .map_err(|error| ClientError::Certificate { what, why: error.to_string() })
+}
+
+/// Refuses a key that is not the certificate's, which would fail at the first call.
+fn fitting(chain: &[Certificate<'static>], key: &[u8]) -> Result<(), ClientError> {
+    let refused = |why: String| ClientError::Certificate { what: "the client's key", why };
+    let chain = chain.iter().map(|one| CertificateDer::from(one.der().to_vec())).collect();
+    let key = PrivateKeyDer::try_from(key.to_vec()).map_err(|why| refused(why.to_owned()))?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    CertifiedKey::from_der(chain, key, &provider)
+        .map(|_| ())
+        .map_err(|error| refused(error.to_string()))
 }
 
 fn chain_of(pem: &str) -> Result<Vec<Certificate<'static>>, ClientError> {

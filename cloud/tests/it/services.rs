@@ -143,6 +143,14 @@ fn certificates_of_others_or_without_time_end_at_the_handshake() {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     });
     assert!(refused_at_the_handshake(&service(&rig, &servers)));
+    // Another's certificate with a key of one's own.
+    let (chain, _) = authority.certify(&[ERP], |_| {});
+    let (_, key) = authority.certify(&[ERP], |_| {});
+    let mixed = Client::builder(format!("https://{}", rig.http))
+        .root_pem(&rig.root_pem)
+        .identity(chain, key)
+        .build();
+    assert!(mixed.is_err() || refused_at_the_handshake(&mixed.unwrap()));
     // Where no authority of services is named, there are none.
     let alone = Rig::new();
     assert!(refused_at_the_handshake(&service(&alone, &authority.certify(&[ERP], |_| {}))));
