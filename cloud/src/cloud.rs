@@ -8,8 +8,10 @@ use crate::core::Core;
 use crate::endpoint::{self, End, Registry};
 use crate::files;
 use crate::jobs::{JobError, Server, new_id};
+use crate::services::ServicesError;
 use crate::store::{Address, News, Store, StoreError, robots, rollouts};
-use crate::tls::{self, ClientAuth, ServerCertificate};
+use crate::tls::{self, ClientAuth, PortError, ServerCertificate};
+use crate::traces::Traces;
 use crate::watch::{self as jobs_watch, Attention};
 use crate::webhooks;
 use nooterra_protocol::codec::Digest;
@@ -87,6 +89,9 @@ pub enum StartError {
          and admin_token from the data directory that it was first used with"
     )]
     OtherKeys(String),
+    /// The authority of services.
+    #[error(transparent)]
+    Services(#[from] ServicesError),
     /// The database.
     #[error("{database}: {source}")]
     Store {
@@ -133,8 +138,9 @@ impl Cloud {
         let (mqtt, mqtt_addr) = listen("mqtt", config.mqtt, Some(MQTT_SEND_BYTES))?;
         let hosts = hosts(&config, [http_addr, mqtt_addr]);
         let certificate = Arc::new(ServerCertificate::new(&ca, &hosts, now)?);
-        let http_tls = tls::server_config(&ca, &config.clock, &certificate, ClientAuth::Optional)?;
-        let mqtt_tls = tls::server_config(&ca, &config.clock, &certificate, ClientAuth::Demanded)?;
+        let port = |auth, services| tls::port(&ca, &config.clock, &certificate, auth, services);
+        let http_tls = port(ClientAuth::Optional, config.service_ca.as_deref())?;
+        let mqtt_tls = port(ClientAuth::Demanded, None)?;
 
         let actor = ActorId::new(ACTOR).map_err(|e| key_error(&dir.join("cloud.sqlite"), &e))?;
         let server = Server::new(actor, journal, key, config.clock.clone());
@@ -145,7 +151,7 @@ impl Cloud {
             caller: webhooks::Caller::new(&config.webhook_roots, &config.webhook_networks),
             claim_code_lifetime: config.claim_code_lifetime,
             clock: config.clock.clone(),
-            figures: api::Figures::default(),
+            figures: api::Figures::new(config.traces.as_ref().map(Traces::figures)),
             limits: Limits::new(Limit::new(config.api_per_s)),
             mqtt: match &config.broker {
                 Some(broker) => broker.to_string(),
@@ -164,11 +170,11 @@ impl Cloud {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let (shared, until) = (core.clone(), stopped.clone());
-        tasks.spawn(tls::accept("mqtt", mqtt, Arc::new(mqtt_tls), stopped.clone(), move |it| {
+        tasks.spawn(tls::accept("mqtt", mqtt, mqtt_tls, stopped.clone(), move |it| {
             endpoint::serve(shared.clone(), it, until.clone())
         }));
         let (shared, until, router) = (core.clone(), stopped.clone(), api::router(core.clone()));
-        tasks.spawn(tls::accept("http", http, Arc::new(http_tls), stopped.clone(), move |it| {
+        tasks.spawn(tls::accept("http", http, http_tls, stopped.clone(), move |it| {
             api::serve(shared.clone(), router.clone(), it, until.clone())
         }));
         if let Some(broker) = config.broker {
@@ -249,6 +255,15 @@ impl fmt::Debug for Cloud {
             .field("http_addr", &self.http_addr)
             .field("mqtt_addr", &self.mqtt_addr)
             .finish_non_exhaustive()
+    }
+}
+
+impl From<PortError> for StartError {
+    fn from(error: PortError) -> Self {
+        match error {
+            PortError::Ca(error) => Self::Ca(error),
+            PortError::Services(error) => Self::Services(error),
+        }
     }
 }
 

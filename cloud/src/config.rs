@@ -1,6 +1,7 @@
 //! What can be chosen when a cloud starts.
 
 use crate::clock::{Clock, SystemClock};
+use crate::traces::Traces;
 use crate::webhooks::Network;
 use rustls::pki_types::ServerName;
 use std::fmt;
@@ -51,10 +52,15 @@ pub struct Config {
     pub mqtt: SocketAddr,
     /// How long a robot's certificate is valid. Days: a stolen one dies by itself.
     pub robot_certificate_lifetime: Duration,
+    /// Certificates of the authority that makes services' client certificates, PEM; without, only
+    /// robots have certificates.
+    pub service_ca: Option<PathBuf>,
     /// A Postgres server for several processes, `postgres://USER@HOST/DATABASE`; without, one
     /// SQLite file in the data directory. Each process has a data directory of its own, with
     /// the same keys in it.
     pub store: Option<String>,
+    /// Where traces go; the program's subscriber has [`Traces::layer`]. None unless configured.
+    pub traces: Option<Traces>,
     /// Networks that are not public, in which webhooks may be called all the same, also by
     /// `http`; none unless given.
     pub webhook_networks: Vec<Network>,
@@ -120,7 +126,9 @@ impl Config {
             http: local(DEFAULT_HTTP_PORT),
             mqtt: local(DEFAULT_MQTT_PORT),
             robot_certificate_lifetime: Duration::from_secs(7 * 24 * 3600),
+            service_ca: None,
             store: None,
+            traces: None,
             webhook_networks: Vec::new(),
             webhook_roots: PathBuf::from(DEFAULT_WEBHOOK_ROOTS),
         }

@@ -11,6 +11,7 @@
 //!
 //! # What it is made of
 //! - `ca`: the private root, and the certificates of robots and of the server itself.
+//! - `services`: who vouches for services that come with a certificate instead of a token.
 //! - `tls`: both ports' TLS 1.3, who is at the other end, and the accept loop.
 //! - `endpoint`: MQTT 5 for robots. Topics come from the certificate, never from the client.
 //! - [`broker_files()`]: what mosquitto needs to stand between robots and the cloud.
@@ -27,6 +28,7 @@
 //! - `skill_registry`: whose a skill is, who may have it, and how a version reaches robots.
 //! - `standing`: whether a robot is in service, in maintenance, quarantined or revoked.
 //! - `commands`: signed, expiring envelopes to robots, sent until the robot's journal names them.
+//! - `traces`: spans of requests, writes and dispatch, for OpenTelemetry, where configured.
 //! - `webhooks`: subscribers that are called, each told every event at least once.
 //! - `store`: one SQLite file, or a Postgres server that several clouds share; one thread that
 //!   writes, readers beside it.
@@ -75,10 +77,12 @@ pub mod measure;
 #[cfg(test)]
 mod model;
 mod replay;
+mod services;
 mod skill_registry;
 mod standing;
 mod store;
 mod tls;
+mod traces;
 mod watch;
 mod webhooks;
 
@@ -92,5 +96,7 @@ pub use config::{
     NoBroker,
 };
 pub use replay::{Difference, Options as ReplayOptions, Replay, ReplayError, replay};
+pub use services::ServicesError;
 pub use store::StoreError;
+pub use traces::{TARGET as TRACES_TARGET, Traces, TracesError};
 pub use webhooks::{Network, NoNetwork};

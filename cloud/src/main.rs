@@ -6,14 +6,17 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use nooterra_cloud::{
     Broker, BrokerFilesError, CaError, Cloud, Config, DEFAULT_API_PER_S, DEFAULT_HTTP_PORT,
     DEFAULT_MQTT_PORT, DEFAULT_WEBHOOK_ROOTS, Difference, Network, Replay, ReplayOptions,
-    StartError,
+    StartError, TRACES_TARGET, Traces,
 };
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 /// For what is under way when all else has ended.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -201,8 +204,16 @@ struct Serve {
     /// Where the MQTT endpoint listens; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_MQTT_PORT)))]
     mqtt: SocketAddr,
+    /// Certificates of the authority that makes services' client certificates, PEM. A service
+    /// then needs no token to keep: `token create --certificate NAME` says what it may do.
+    #[arg(long, value_name = "FILE")]
+    service_ca: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArg,
+    /// Send traces of requests, writes and dispatch to this OpenTelemetry collector, by OTLP over
+    /// HTTP; without a path to `/v1/traces` there. None unless given.
+    #[arg(long, env = "NOOTERRA_CLOUD_TRACES", value_name = "URL")]
+    traces: Option<String>,
     /// A network that is not public, in which webhooks may be called all the same, also by http;
     /// may be given several times.
     #[arg(
@@ -269,10 +280,19 @@ fn main() -> ExitCode {
             checked(nooterra_cloud::restore(&file, &data, url, skip_signatures), json)
         }
         Command::Serve(serve) => {
-            log(serve.log_format);
+            let traces = serve.traces.as_deref();
+            let traces = traces.map(|url| Traces::new(url, &serve.webhook_roots)).transpose();
+            let traces = match traces {
+                Ok(traces) => traces,
+                Err(error) => return fail(&error, 2),
+            };
+            log(serve.log_format, traces.as_ref());
             match tokio::runtime::Runtime::new() {
                 Ok(runtime) => {
-                    let code = runtime.block_on(run(serve));
+                    let code = runtime.block_on(run(serve, traces.clone()));
+                    if let Some(traces) = traces {
+                        traces.stop();
+                    }
                     // Nothing that matters is left, and what waits for a server that does not
                     // answer would wait on.
                     runtime.shutdown_timeout(STOP_WITHIN);
@@ -335,7 +355,7 @@ fn replay_text(replay: &Replay) -> String {
     text
 }
 
-async fn run(serve: Serve) -> ExitCode {
+async fn run(serve: Serve, traces: Option<Traces>) -> ExitCode {
     // Before the ready line: whoever read it may signal at once.
     let stopped = match signals() {
         Ok(stopped) => stopped,
@@ -348,7 +368,9 @@ async fn run(serve: Serve) -> ExitCode {
     config.hosts = serve.host;
     config.http = serve.http;
     config.mqtt = serve.mqtt;
+    config.service_ca = serve.service_ca;
     config.store = serve.store.url;
+    config.traces = traces;
     config.webhook_networks = serve.webhook_allow;
     config.webhook_roots = serve.webhook_roots;
     config.robot_certificate_lifetime =
@@ -370,6 +392,7 @@ async fn run(serve: Serve) -> ExitCode {
                 | StartError::InUse(_)
                 | StartError::Key { .. }
                 | StartError::OtherKeys(_)
+                | StartError::Services(_)
                 | StartError::Store { .. } => 3,
                 StartError::Listen { .. } => 4,
                 StartError::Entropy(_) => 1,
@@ -435,13 +458,16 @@ fn fail(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn log(format: LogFormat) {
+fn log(format: LogFormat, traces: Option<&Traces>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Json => log.json().init(),
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = match format {
+        LogFormat::Json => log.json().boxed(),
         LogFormat::Text => {
-            log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init()
+            log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed()
         }
-    }
+    };
+    // Spans of traces are no part of the log, whatever it is to hold.
+    let log = log.with_filter(filter.and(filter_fn(|it| it.target() != TRACES_TARGET)));
+    tracing_subscriber::registry().with(log).with(traces.map(Traces::layer)).init();
 }

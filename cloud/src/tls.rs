@@ -4,11 +4,13 @@
 use crate::ca::{Ca, CaError, ROBOT_URI};
 use crate::clock::Clock;
 use crate::fair::{Hosts, Shares};
+use crate::services::{Authorities, Service, ServicesError, Vouched};
 use nooterra_protocol::ids::RobotId;
 use nooterra_protocol::keys::VerifyingKey;
 use nooterra_protocol::time::WallMillis;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
 };
@@ -17,6 +19,7 @@ use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -121,13 +124,39 @@ pub(crate) enum ClientAuth {
     Optional,
 }
 
-/// The configuration of one port.
-pub(crate) fn server_config(
+/// One port, as connections are accepted on it.
+#[derive(Clone, Debug)]
+pub(crate) struct Port {
+    /// None where certificates are robots' only.
+    authorities: Option<Arc<Authorities>>,
+    config: Arc<ServerConfig>,
+}
+
+impl Port {
+    /// Who is at the other end by a chain that the handshake let in.
+    fn peer(&self, chain: &[CertificateDer<'_>]) -> (Option<Identity>, Option<Service>) {
+        let Some(leaf) = chain.first() else { return (None, None) };
+        let vouched = match &self.authorities {
+            Some(authorities) => authorities.vouched(chain),
+            None => Some(Vouched::ByCloud),
+        };
+        match vouched {
+            Some(Vouched::ByCloud) => (Identity::of(leaf), None),
+            Some(Vouched::ByServices) => (None, Service::of(leaf)),
+            None => (None, None),
+        }
+    }
+}
+
+/// One port, to which robots connect, and with `services`, the file of an authority, services
+/// too.
+pub(crate) fn port(
     ca: &Ca,
     clock: &Arc<dyn Clock>,
     certificate: &Arc<ServerCertificate>,
     auth: ClientAuth,
-) -> Result<ServerConfig, CaError> {
+    services: Option<&Path>,
+) -> Result<Port, PortError> {
     let make = |error: &dyn fmt::Display| CaError::Make(error.to_string());
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
@@ -138,6 +167,18 @@ pub(crate) fn server_config(
         ClientAuth::Optional => verifier.allow_unauthenticated(),
     };
     let verifier = verifier.build().map_err(|e| make(&e))?;
+    let authorities = match services {
+        Some(path) => {
+            let (robots, clock) = (verifier.clone(), clock.clone());
+            let all = Authorities::read(path, ca.root(), robots, provider.clone(), clock)?;
+            Some(Arc::new(all))
+        }
+        None => None,
+    };
+    let verifier = match &authorities {
+        Some(authorities) => authorities.clone() as Arc<dyn ClientCertVerifier>,
+        None => verifier,
+    };
     let time = Arc::new(TlsTime(clock.clone()));
     let mut config = ServerConfig::builder_with_details(provider, time)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -146,7 +187,16 @@ pub(crate) fn server_config(
         .with_cert_resolver(certificate.clone());
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(config)
+    Ok(Port { authorities, config: Arc::new(config) })
+}
+
+/// Why a port has no configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PortError {
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    #[error(transparent)]
+    Services(#[from] ServicesError),
 }
 
 /// The configuration with which this cloud dials its broker, as `name`, with a fresh
@@ -184,6 +234,8 @@ pub(crate) struct Accepted {
     /// The robot at the other end, where it showed a certificate.
     pub(crate) identity: Option<Identity>,
     pub(crate) peer: SocketAddr,
+    /// The service at the other end, where it showed a certificate.
+    pub(crate) service: Option<Service>,
     pub(crate) stream: TlsStream<TcpStream>,
 }
 
@@ -197,14 +249,14 @@ pub(crate) async fn stopping(stop: &mut watch::Receiver<bool>) {
 pub(crate) async fn accept<F, S>(
     port: &'static str,
     listener: TcpListener,
-    config: Arc<ServerConfig>,
+    tls: Port,
     mut stop: watch::Receiver<bool>,
     serve: F,
 ) where
     F: Fn(Accepted) -> S + Clone + Send + Sync + 'static,
     S: Future<Output = ()> + Send,
 {
-    let acceptor = TlsAcceptor::from(config);
+    let acceptor = TlsAcceptor::from(tls.config.clone());
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let hosts = Hosts::new(SHARES);
     let mut tasks = JoinSet::new();
@@ -236,7 +288,7 @@ pub(crate) async fn accept<F, S>(
             tracing::debug!(port, %peer, "the host has its share of the connections; closed");
             continue;
         };
-        let (acceptor, serve) = (acceptor.clone(), serve.clone());
+        let (acceptor, serve, tls) = (acceptor.clone(), serve.clone(), tls.clone());
         let mut stopped = stop.clone();
         tasks.spawn(async move {
             let _connection = connection;
@@ -253,9 +305,9 @@ pub(crate) async fn accept<F, S>(
             drop(turn);
             match shaken {
                 Ok(Ok(stream)) => {
-                    let certificate = stream.get_ref().1.peer_certificates();
-                    let identity = certificate.and_then(|chain| Identity::of(chain.first()?));
-                    serve(Accepted { identity, peer, stream }).await;
+                    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                    let (identity, service) = tls.peer(chain);
+                    serve(Accepted { identity, peer, service, stream }).await;
                 }
                 Ok(Err(error)) => tracing::info!(port, %peer, %error, "handshake refused"),
                 Err(_) => tracing::info!(port, %peer, "handshake took too long"),

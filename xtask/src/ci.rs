@@ -205,7 +205,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "nooterra-skill-host",
         ],
     ),
-    ("nooterra-cloud", &["nooterra-evidence", "nooterra-protocol"]),
+    ("nooterra-client", &["nooterra-protocol"]),
+    ("nooterra-cloud", &["nooterra-client", "nooterra-evidence", "nooterra-protocol"]),
     ("nooterra-xtask", &["nooterra-hal", "nooterra-policy", "nooterra-protocol"]),
 ];
 

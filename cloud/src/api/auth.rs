@@ -4,15 +4,18 @@
 //! handlers, know who it is.
 
 use super::error::ApiError;
+use super::tokens::stands;
 use crate::access::{Grant, Presented, Tenant, same};
 use crate::core::Core;
+use crate::services::Service;
 use crate::standing::Admission;
+use crate::store::tokens::TokenRow;
 use crate::store::{StoreError, standings, tokens};
 use crate::tls::Identity;
 use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::{ActorId, RobotId};
 use nooterra_protocol::keys::VerifyingKey;
@@ -23,7 +26,10 @@ pub(crate) const BOOTSTRAP: &str = "bootstrap";
 
 /// The other end of the TLS connection; put into every request by the server.
 #[derive(Clone, Debug)]
-pub(crate) struct Peer(pub(crate) Option<Arc<Identity>>);
+pub(crate) struct Peer {
+    pub(crate) robot: Option<Arc<Identity>>,
+    pub(crate) service: Option<Arc<Service>>,
+}
 
 /// Whoever holds a token that the guard let in.
 #[derive(Clone, Debug)]
@@ -54,8 +60,14 @@ pub(crate) struct Robot {
 pub(crate) struct AdminOrRobot;
 
 impl Caller {
-    /// Who presents a token in these headers.
-    pub(crate) async fn read(headers: &HeaderMap, core: &Core) -> Result<Self, ApiError> {
+    /// Who presents a token, or is a service by its certificate. A token counts first: whoever
+    /// sends one says as whom to act.
+    pub(crate) async fn read(parts: &Parts, core: &Core) -> Result<Self, ApiError> {
+        let headers = &parts.headers;
+        let service = parts.extensions.get::<Peer>().and_then(|peer| peer.service.clone());
+        if let Some(service) = service.filter(|_| !headers.contains_key(AUTHORIZATION)) {
+            return Self::of_service(&service, core).await;
+        }
         let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some(text) = header.and_then(|value| value.strip_prefix("Bearer ")) else {
             return Err(unauthorised("this needs a token"));
@@ -68,7 +80,46 @@ impl Caller {
         let Presented { hash, id } = Presented::read(text).ok_or_else(unknown)?;
         let id = id.to_owned();
         let found = core.store.read::<_, StoreError, _>(move |tx| tokens::find(tx, &id)).await?;
+        // Of a token for a certificate nobody knows a secret.
+        let found = found.filter(|token| token.certificate.is_none());
         let token = found.filter(|token| same(&token.hash, &hash)).ok_or_else(unknown)?;
+        Self::by(token, core)
+    }
+
+    /// Whoever the table of tokens knows by a name of this certificate. One token must stand for
+    /// all of them: to choose between two would be to guess.
+    async fn of_service(service: &Service, core: &Core) -> Result<Self, ApiError> {
+        let now = core.clock.wall();
+        if service.not_after <= now {
+            return Err(unauthorised("the service's certificate has expired"));
+        }
+        let names = service.names.clone();
+        let known = names.join(", ");
+        let found = core.store.read::<_, StoreError, _>(move |tx| {
+            let found = names.iter().map(|name| tokens::of_certificate(tx, name));
+            Ok(found.collect::<Result<Vec<_>, _>>()?.concat())
+        });
+        let mut found = found.await?;
+        let last = found.last().cloned();
+        found.retain(|token| stands(token, now));
+        match (found.pop(), found.is_empty(), last) {
+            (Some(token), true, _) => Self::by(token, core),
+            (Some(_), false, _) => {
+                let message = format!("several tokens stand for a certificate of {known}");
+                let hint = "revoke all but one of them: `nooterra-cloud token list`";
+                let status = StatusCode::UNAUTHORIZED;
+                Err(ApiError::new(status, "certificate_ambiguous", message, hint))
+            }
+            // Why the newest of them is over.
+            (None, _, Some(token)) => Self::by(token, core),
+            (None, _, None) => {
+                Err(unauthorised(&format!("no token was made for a certificate of {known}")))
+            }
+        }
+    }
+
+    /// By this token, where it is not over.
+    fn by(token: TokenRow, core: &Core) -> Result<Self, ApiError> {
         if let Some((_, by)) = token.revoked {
             let message = format!("the token {} was revoked by {by}", token.id);
             return Err(ended("token_revoked", message));
@@ -106,7 +157,7 @@ impl Caller {
         let now = core.clock.wall();
         let found = core.store.read::<_, StoreError, _>(move |tx| tokens::find(tx, &id)).await;
         let found = found.ok().flatten();
-        found.is_some_and(|token| token.revoked.is_none() && now < token.grant.expires_at)
+        found.is_some_and(|token| stands(&token, now))
     }
 
     /// The only tenant of which anything is there for the caller; none for all of them.
@@ -141,7 +192,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Admin {
 impl FromRequestParts<Arc<Core>> for Robot {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, core: &Arc<Core>) -> Result<Self, ApiError> {
-        let peer = parts.extensions.get::<Peer>().and_then(|peer| peer.0.clone());
+        let peer = parts.extensions.get::<Peer>().and_then(|peer| peer.robot.clone());
         let Some(identity) = peer else {
             return Err(unauthorised("this needs a robot's certificate"));
         };
@@ -182,8 +233,8 @@ pub(super) fn revoked() -> ApiError {
 
 fn unauthorised(message: &str) -> ApiError {
     let hint = "send `Authorization: Bearer TOKEN`, with a token of POST /v1/tokens or the line of \
-                `admin_token` in the cloud's data directory, or connect with an enrolled robot's \
-                certificate where robots may";
+                `admin_token` in the cloud's data directory, or connect with the certificate of a \
+                service that has a token, or of an enrolled robot where robots may";
     ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message, hint)
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct RescheduleRequest {
 /// Why something is taken from a job.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+// Another of that name is in the document, whose reason is not left out.
+#[schema(as = JobReasonRequest)]
 pub(crate) struct ReasonRequest {
     /// For the record.
     reason: Option<String>,

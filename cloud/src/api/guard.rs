@@ -5,7 +5,7 @@
 //! the table answers the bootstrap token and nobody else. A caller of one tenant is told of
 //! another's robots, jobs and skills what is told of those that do not exist.
 
-use super::auth::{Caller, Robot, Within};
+use super::auth::{Caller, Peer, Robot, Within};
 use super::error::{ApiError, Code};
 use super::extract::{bundle_digest, job_id, robot_id};
 use super::observe::RequestId;
@@ -194,14 +194,18 @@ async fn admit(
 ) -> Result<Admitted, ApiError> {
     let nobody = || Admitted { caller: None, refused: None, robot: None };
     let Some(route) = route else {
-        let caller = Caller::read(&parts.headers, core).await?;
+        let caller = Caller::read(parts, core).await?;
         // Nobody said what it needs: all.
         let refused = caller.grant.is_some().then_some(Refused::Unreachable(Reach::Whole));
         return Ok(Admitted { caller: Some(caller), refused, robot: None });
     };
     let scope = match route.needs {
         Needs::Code | Needs::Open => return Ok(nobody()),
-        Needs::TokenOrRobot(scope) if parts.headers.contains_key(AUTHORIZATION) => scope,
+        Needs::TokenOrRobot(scope)
+            if parts.headers.contains_key(AUTHORIZATION) || is_service(parts) =>
+        {
+            scope
+        }
         Needs::Robot | Needs::TokenOrRobot(_) => {
             let robot = Robot::from_request_parts(parts, core).await?;
             let id = robot.id.clone();
@@ -211,7 +215,7 @@ async fn admit(
         }
         Needs::Token(scope) => scope,
     };
-    let caller = Caller::read(&parts.headers, core).await?;
+    let caller = Caller::read(parts, core).await?;
     let mut refused = None;
     if let Some(grant) = caller.grant.as_ref().filter(|grant| !grant.gives(scope)) {
         let message = format!("this needs the scope {scope}; the token gives {}", grant.scopes());
@@ -222,6 +226,11 @@ async fn admit(
         refused = Some(Refused::Unreachable(route.reach));
     }
     Ok(Admitted { caller: Some(caller), refused, robot: None })
+}
+
+/// The other end showed the certificate of a service.
+fn is_service(parts: &Parts) -> bool {
+    parts.extensions.get::<Peer>().is_some_and(|peer| peer.service.is_some())
 }
 
 /// Whether what the path names is of this tenant.
@@ -338,13 +347,17 @@ pub(crate) fn document(document: &mut OpenApi) {
 
 fn security(route: Option<&Route>) -> Option<Vec<SecurityRequirement>> {
     let token = |scope: String| SecurityRequirement::new("token", [scope]);
+    let service =
+        |scope: crate::access::Scope| SecurityRequirement::new("service", [scope.to_string()]);
     let robot = || SecurityRequirement::new("robot", Vec::<String>::new());
     Some(match route.map(|route| route.needs) {
         None => vec![token("bootstrap".to_owned())],
         Some(Needs::Code | Needs::Open) => return None,
         Some(Needs::Robot) => vec![robot()],
-        Some(Needs::Token(scope)) => vec![token(scope.to_string())],
-        Some(Needs::TokenOrRobot(scope)) => vec![token(scope.to_string()), robot()],
+        Some(Needs::Token(scope)) => vec![token(scope.to_string()), service(scope)],
+        Some(Needs::TokenOrRobot(scope)) => {
+            vec![token(scope.to_string()), service(scope), robot()]
+        }
     })
 }
 

@@ -14,6 +14,7 @@ use crate::skill_registry::OF_RING;
 use crate::store::Connection;
 use crate::store::jobs::{self, JobRow};
 use crate::store::tenants;
+use crate::traces::TARGET;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -30,6 +31,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument as _;
 use utoipa::{IntoParams, ToSchema};
 
 /// A start or cancel envelope is valid for so long unless asked otherwise: ten minutes.
@@ -312,7 +314,9 @@ pub(crate) async fn dispatch(
 ) -> Result<Answer, ApiError> {
     let id = job_id(&id)?;
     let ttl = request.ttl_ms.map_or(TTL, Duration::from_millis);
-    change(&core, call, id, move |server, tx, id| server.dispatch(tx, id, ttl)).await
+    let span = tracing::info_span!(target: TARGET, "job.dispatch", job = %id);
+    let done = change(&core, call, id, move |server, tx, id| server.dispatch(tx, id, ttl));
+    done.instrument(span).await
 }
 
 /// Ends a job that is not over, through a safe exit where the robot is under way.

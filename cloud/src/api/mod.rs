@@ -41,7 +41,8 @@
 //! # Who may call
 //! *token*: `Authorization: Bearer {token}`, with a token of `POST /v1/tokens` that gives the
 //! scope which the route needs, or with the bootstrap token, the one line of `admin_token` in the
-//! data directory, which gives all of them. *robot*: the TLS client certificate. *code*: a claim
+//! data directory, which gives all of them, or with the TLS client certificate of a service
+//! that has a token. *robot*: the TLS client certificate. *code*: a claim
 //! code in the body. `crate::access` has the table of routes and scopes, the OpenAPI document
 //! repeats it as each operation's `security`, and `docs/api-access.md` tells the rest: 401
 //! `unauthorized`, `token_expired`, `token_revoked`; 403 `scope_missing` (with `scope`),
@@ -191,8 +192,8 @@
 //!                                        -> 200 text/event-stream: id = position, event = type,
 //!                                           data = Event; goes on until either side ends it
 //!
-//! POST /v1/tokens               admin  {"families","principal","role","tenant"?,"ttl_s"?}
-//!                                        -> 201 {"made":Token,"token"}
+//! POST /v1/tokens               admin  {"families","principal","role","tenant"?,"ttl_s"?,
+//!                                       "certificate"?} -> 201 {"made":Token,"token"|null}
 //! GET  /v1/tokens               admin  ?after=CURSOR&limit=N(<=1000, 1000)
 //!                                        -> 200 {"tokens":[Token],"next":CURSOR|null}
 //! POST /v1/tokens/{id}/revoke   admin    -> 200 Token    and all that were made with it
@@ -388,6 +389,12 @@ fn document(paths: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
                 extensions: None,
             };
             components.add_security_scheme("robot", mutual);
+            let mutual = SecurityScheme::MutualTls {
+                deprecated: None,
+                description: Some("the certificate of a service that has a token".to_owned()),
+                extensions: None,
+            };
+            components.add_security_scheme("service", mutual);
         }
     }
     #[derive(OpenApi)]

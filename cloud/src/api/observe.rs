@@ -5,12 +5,16 @@ use super::auth::Admin;
 use super::error::{ApiError, Problem};
 use crate::core::Core;
 use crate::store::StoreError;
+use crate::traces::{TARGET, TraceFigures};
 use axum::Json;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use opentelemetry::propagation::TextMapPropagator as _;
+use opentelemetry_http::HeaderExtractor;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -20,7 +24,9 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tracing::Instrument as _;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use utoipa::ToSchema;
 
 /// A store that does not commit for so long is not ready.
@@ -61,8 +67,9 @@ pub(crate) struct Figures {
     robots: Gauge,
 }
 
-impl Default for Figures {
-    fn default() -> Self {
+impl Figures {
+    /// With those of traces, where there are any.
+    pub(crate) fn new(traces: Option<&TraceFigures>) -> Self {
         let mut registry = Registry::with_prefix("nooterra");
         let classes: fn() -> Histogram = || Histogram::new(SECONDS);
         let durations = Family::new_with_constructor(classes);
@@ -75,6 +82,13 @@ impl Default for Figures {
         registry.register("store_commits", said, commits.clone());
         registry.register("facts", "Facts in all streams", facts.clone());
         registry.register("robots_online", "Robots with a live connection", robots.clone());
+        if let Some(TraceFigures { dropped, failed, sent }) = traces {
+            let said = "Spans that the queue to the collector could not hold";
+            registry.register("trace_spans_dropped", said, dropped.clone());
+            let said = "Spans that the collector did not take";
+            registry.register("trace_spans_failed", said, failed.clone());
+            registry.register("trace_spans_sent", "Spans that the collector took", sent.clone());
+        }
         Self { commits, durations, facts, registry, requests, robots }
     }
 }
@@ -139,8 +153,17 @@ pub(crate) async fn each(
     });
     let id = id.cloned().unwrap_or_else(fresh);
     request.extensions_mut().insert(RequestId(id.clone()));
-    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
-    let mut response = next.run(request).instrument(span).await;
+    let logged = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+    let traced = traced(&method, path.as_deref(), &id, request.headers());
+    // The trace inside, so that what the request does is its child.
+    let answer = next.run(request).instrument(traced.clone());
+    let mut response = answer.instrument(logged).await;
+    let status = response.status();
+    traced.record("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        traced.record("otel.status_code", "ERROR");
+    }
+    drop(traced);
     response.headers_mut().insert(&REQUEST_ID, id);
     // A method beyond those of the document is counted with all that found no path.
     if let Some(path) = path.filter(|_| response.status() != StatusCode::METHOD_NOT_ALLOWED) {
@@ -158,6 +181,29 @@ pub(crate) async fn each(
         core.figures.requests.get_or_create(&ended).inc();
     }
     response
+}
+
+/// The trace of a request, which goes on from the sender's where it came with `traceparent`
+/// (W3C Trace Context). No query is in it, and nothing of the body.
+fn traced(method: &str, path: Option<&str>, id: &HeaderValue, headers: &HeaderMap) -> Span {
+    let path = path.unwrap_or("other");
+    let span = tracing::info_span!(
+        target: TARGET,
+        "request",
+        http.request.method = method,
+        http.response.status_code = Empty,
+        http.route = path,
+        nooterra.request_id = id.to_str().unwrap_or_default(),
+        otel.kind = "server",
+        otel.name = format_args!("{method} {path}"),
+        otel.status_code = Empty,
+    );
+    if !span.is_disabled() {
+        let sender = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
+        // It fails where nobody takes traces.
+        let _ = span.set_parent(sender);
+    }
+    span
 }
 
 /// A request id that nobody else has; a constant where the system gives no random bytes, which

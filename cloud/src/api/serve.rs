@@ -37,13 +37,15 @@ pub(crate) async fn serve(
     accepted: Accepted,
     mut stop: watch::Receiver<bool>,
 ) {
-    let Accepted { identity, peer, stream } = accepted;
-    let lifetime = identity.as_ref().map_or(CONNECTION_LIFETIME, |identity| {
-        let left = identity.not_after.millis_since(core.clock.wall());
+    let Accepted { identity, peer, service, stream } = accepted;
+    let robots = identity.as_ref().map(|identity| identity.not_after);
+    let not_after = robots.or(service.as_ref().map(|service| service.not_after));
+    let lifetime = not_after.map_or(CONNECTION_LIFETIME, |not_after| {
+        let left = not_after.millis_since(core.clock.wall());
         Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(CONNECTION_LIFETIME)
     });
     let router = router
-        .layer(Extension(Peer(identity.map(Arc::new))))
+        .layer(Extension(Peer { robot: identity.map(Arc::new), service: service.map(Arc::new) }))
         .layer(Extension(Stopping(stop.clone())));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

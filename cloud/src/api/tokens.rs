@@ -6,6 +6,7 @@ use super::extract::{Body, Params};
 use crate::access::{Family, Grant, Minted, Role, tenants};
 use crate::core::Core;
 use crate::jobs::JobError;
+use crate::services::named;
 use crate::store::tokens::{self, TokenRow};
 use crate::store::{Connection, StoreError};
 use axum::Json;
@@ -24,6 +25,11 @@ const TTL_S: u64 = 3600;
 /// The shortest and the longest life, seconds: a minute, and thirty days.
 const TTLS_S: std::ops::RangeInclusive<u64> = 60..=30 * 24 * 3600;
 
+/// The same for a certificate, which is no secret that anybody could lose: a year, and from a
+/// minute to ten years. The certificate has an end of its own.
+const CERTIFICATE_TTL_S: u64 = 365 * 24 * 3600;
+const CERTIFICATE_TTLS_S: std::ops::RangeInclusive<u64> = 60..=10 * CERTIFICATE_TTL_S;
+
 /// Tokens in one answer, unless fewer are asked for.
 const TOKENS: u32 = 1000;
 
@@ -31,6 +37,10 @@ const TOKENS: u32 = 1000;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TokenRequest {
+    /// The name of a service's certificate that stands in place of a secret, such as
+    /// `uri:spiffe://example/erp`, `dns:erp.example` or `cn:erp`. Only who reaches all tenants
+    /// may name one, and one token of a name stands at a time.
+    certificate: Option<String>,
     /// What it is for; each once, at least one.
     families: Vec<Family>,
     /// Who acts with it, as the audit trail and the robots' rules know them.
@@ -42,7 +52,7 @@ pub(crate) struct TokenRequest {
     /// given, `default` where the maker's reaches all.
     tenant: Option<String>,
     /// Seconds until it expires, 60 to 2592000; 3600 unless given, and never later than the token
-    /// that it is made with.
+    /// that it is made with. For a certificate up to 315360000; 31536000 unless given.
     ttl_s: Option<u64>,
 }
 
@@ -51,14 +61,16 @@ pub(crate) struct TokenRequest {
 pub(crate) struct NewToken {
     /// What was made.
     made: TokenJson,
-    /// What `Authorization: Bearer` takes. It is shown once.
-    token: String,
+    /// What `Authorization: Bearer` takes. It is shown once; null for a certificate.
+    token: Option<String>,
 }
 
 /// A token, without its secret.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Token)]
 pub(crate) struct TokenJson {
+    /// The name of the certificate that stands in place of its secret.
+    certificate: Option<String>,
     /// Milliseconds since 1970.
     #[schema(value_type = i64)]
     expires_at: WallMillis,
@@ -120,9 +132,14 @@ pub(crate) async fn create(
     Body(request): Body<TokenRequest>,
 ) -> Result<(StatusCode, Json<NewToken>), ApiError> {
     let now = core.clock.wall();
+    let certificate = request.certificate.as_deref().map(|name| certificate(name, &caller));
+    let certificate = certificate.transpose()?;
     let grant = grant(request, &caller, now)?;
+    // For a certificate, what is kept is of a secret that nobody is told.
     let minted = Minted::new().map_err(JobError::from)?;
+    let token = certificate.is_none().then_some(minted.text);
     let row = TokenRow {
+        certificate,
         grant,
         hash: minted.hash,
         id: minted.id.clone(),
@@ -132,9 +149,22 @@ pub(crate) async fn create(
         revoked: None,
     };
     let kept = row.clone();
-    core.store.write(move |tx| tokens::add(tx, &kept)).await?;
+    core.store
+        .write::<_, ApiError, _>(move |tx| {
+            if let Some(name) = &kept.certificate {
+                let others = tokens::of_certificate(tx, name)?;
+                if let Some(other) = others.iter().find(|other| stands(other, now)) {
+                    let message = format!("{name} is the certificate of the token {}", other.id);
+                    let hint = "revoke that one first, or leave it as it is";
+                    let status = StatusCode::CONFLICT;
+                    return Err(ApiError::new(status, "certificate_taken", message, hint));
+                }
+            }
+            Ok(tokens::add(tx, &kept)?)
+        })
+        .await?;
     tracing::info!(token = row.id, principal = %row.grant.principal, "token made");
-    Ok((StatusCode::CREATED, Json(NewToken { made: json(row, now), token: minted.text })))
+    Ok((StatusCode::CREATED, Json(NewToken { made: json(row, now), token })))
 }
 
 /// The tokens, oldest first, in pages; also those that are over.
@@ -191,9 +221,36 @@ pub(crate) async fn revoke(
     Ok(Json(json(row, now)))
 }
 
+/// The name of a service's certificate, where the caller may give it a token.
+fn certificate(name: &str, caller: &Caller) -> Result<String, ApiError> {
+    // Names of certificates are one set for all tenants: one could take another's.
+    if caller.tenant().is_some() {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "all_tenants_only",
+            "whose a certificate is, is about all tenants, and the token is one tenant's",
+            "ask whoever runs the cloud for a token of all tenants, `*`",
+        ));
+    }
+    named(name).ok_or_else(|| {
+        let message = format!("`{name}` names no certificate");
+        let hint = "write uri:, dns: or cn: and the name as it stands in the certificate";
+        ApiError::unfit("bad_certificate_name", message, hint)
+    })
+}
+
+/// It was not revoked, and its time is not over.
+pub(super) fn stands(row: &TokenRow, now: WallMillis) -> bool {
+    row.revoked.is_none() && now < row.grant.expires_at
+}
+
 /// What a request asks for, where the caller may give it.
 fn grant(request: TokenRequest, caller: &Caller, now: WallMillis) -> Result<Grant, ApiError> {
-    let TokenRequest { mut families, principal, role, tenant, ttl_s } = request;
+    let TokenRequest { certificate, mut families, principal, role, tenant, ttl_s } = request;
+    let (ttls, usual) = match certificate {
+        Some(_) => (CERTIFICATE_TTLS_S, CERTIFICATE_TTL_S),
+        None => (TTLS_S, TTL_S),
+    };
     let named = families.len();
     families.sort_unstable();
     families.dedup();
@@ -201,11 +258,11 @@ fn grant(request: TokenRequest, caller: &Caller, now: WallMillis) -> Result<Gran
         let message = "`families` names at least one family, each once";
         return Err(ApiError::unfit("bad_families", message, "leave out what stands there twice"));
     }
-    if ttl_s.is_some_and(|ttl_s| !TTLS_S.contains(&ttl_s)) {
-        let message = format!("ttl_s must be {} to {}", TTLS_S.start(), TTLS_S.end());
+    if ttl_s.is_some_and(|ttl_s| !ttls.contains(&ttl_s)) {
+        let message = format!("ttl_s must be {} to {}", ttls.start(), ttls.end());
         return Err(ApiError::unfit("bad_ttl", message, "choose a value in that range"));
     }
-    let mut expires_at = now.plus(Duration::from_secs(ttl_s.unwrap_or(TTL_S)));
+    let mut expires_at = now.plus(Duration::from_secs(ttl_s.unwrap_or(usual)));
     if let (Some(own), None) = (&caller.grant, ttl_s) {
         expires_at = expires_at.min(own.expires_at);
     }
@@ -243,6 +300,7 @@ fn json(row: TokenRow, now: WallMillis) -> TokenJson {
     let tenant = row.grant.tenant_name().to_owned();
     let Grant { expires_at, families, principal, role, .. } = row.grant;
     TokenJson {
+        certificate: row.certificate,
         expires_at,
         families,
         id: row.id,

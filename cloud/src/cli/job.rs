@@ -1,10 +1,15 @@
 //! `nooterra-cloud job`: from a plan in a file to its end, step by step or in one go.
 
 use super::pages::{Limit, List};
-use super::{ClientError, Cloud, Outcome, encoded, items, show};
-use serde_json::{Value, json};
+use super::{ClientError, Cloud, Outcome, items, robot_id, sent, show};
+use nooterra_client::Call;
+use nooterra_client::types::{
+    CancelRequest, DispatchRequest, EventQuery, Job, JobReasonRequest, QuoteRequest,
+    RescheduleRequest, StreamQuery,
+};
+use nooterra_protocol::job::JobState;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -126,102 +131,80 @@ const JOBS: List = List {
 };
 
 pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientError> {
-    let of = |id: &str| format!("/v1/jobs/{}", encoded(id));
-    let step = |id: &str, name: &str, body: Value| {
-        let job = cloud.client.post(&format!("{}/{name}", of(id)), &body)?;
-        cloud.print(&job, one)
-    };
+    let api = &cloud.client;
+    let show = |call: Call<'_, Job>| cloud.print(&sent(call)?, one);
     match command {
-        Command::Access { id, file } => step(&id, "access", read(&file)?),
-        Command::Book { id } => step(&id, "book", json!({})),
-        Command::Cancel { id, reason } => step(&id, "cancel", json!({ "reason": reason })),
-        Command::Create { file } => {
-            let job = cloud.client.post("/v1/jobs", &read(&file)?)?;
-            cloud.print(&job, one)
+        Command::Access { id, file } => {
+            cloud.print(&cloud.pass_on("issue_access", &[&id], &read(&file)?)?, one)
         }
-        Command::Dispatch { id, ttl } => step(
-            &id,
-            "dispatch",
-            json!({ "ttl_ms": ttl.map(|seconds| seconds.saturating_mul(1000)) }),
-        ),
+        Command::Book { id } => show(api.book_job(&id)),
+        Command::Cancel { id, reason } => show(api.cancel_job(&id, &CancelRequest { reason })),
+        Command::Create { file } => {
+            cloud.print(&cloud.pass_on("create_job", &[], &read(&file)?)?, one)
+        }
+        Command::Dispatch { id, ttl } => {
+            let ttl_ms = ttl.map(|seconds| seconds.saturating_mul(1000));
+            show(api.dispatch_job(&id, &DispatchRequest { ttl_ms }))
+        }
         Command::Events { id } => {
-            let mut after = 0;
-            loop {
-                let path = format!("{}/events?after={after}", of(&id));
-                let answer = cloud.client.get(&path)?;
-                let events = items(&answer, "events");
-                for event in events {
-                    cloud.line(event, show::event)?;
-                }
-                let Some(last) = events.last() else { return Ok(Outcome::Done) };
-                let seq = last["seq"].as_u64().filter(|seq| *seq > after);
-                after = seq.ok_or(ClientError::Answer(path))?;
-            }
+            cloud.events(api.list_job_events(&id, &StreamQuery::default()), "seq", 0)
         }
         Command::List(limit) => JOBS.print(cloud, limit),
-        Command::Pause { id, reason } => step(&id, "pause", json!({ "reason": reason })),
+        Command::Pause { id, reason } => show(api.pause_job(&id, &JobReasonRequest { reason })),
         Command::Quote { id, amount, currency } => {
-            step(&id, "quote", json!({ "amount_minor": amount, "currency": currency }))
+            let price = QuoteRequest { amount_minor: amount, currency: Some(currency) };
+            show(api.quote_job(&id, &price))
         }
         Command::Reschedule { id, reason, robot } => {
-            step(&id, "reschedule", json!({ "reason": reason, "robot": robot }))
+            let robot = robot.map(|robot| robot_id(&robot)).transpose()?;
+            show(api.reschedule_job(&id, &RescheduleRequest { reason, robot }))
         }
-        Command::Resume { id } => step(&id, "resume", json!({})),
+        Command::Resume { id } => show(api.resume_job(&id)),
         Command::RevokeAccess { id, reason } => {
-            step(&id, "access/revoke", json!({ "reason": reason }))
+            show(api.revoke_access(&id, &JobReasonRequest { reason }))
         }
         Command::Run { file } => {
-            let job = cloud.client.post("/v1/jobs", &read(&file)?)?;
+            let job = cloud.pass_on("create_job", &[], &read(&file)?)?;
             let id = show::text(&job, "id");
-            for name in ["quote", "book", "dispatch"] {
-                cloud.client.post(&format!("{}/{name}", of(&id)), &json!({}))?;
-            }
+            api.quote_job(&id, &QuoteRequest::default()).send()?;
+            api.book_job(&id).send()?;
+            api.dispatch_job(&id, &DispatchRequest::default()).send()?;
             watch(cloud, &id)
         }
-        Command::Show { id } => {
-            let job = cloud.client.get(&of(&id))?;
-            cloud.print(&job, one)
-        }
+        Command::Show { id } => show(api.show_job(&id)),
         Command::Watch { id } => watch(cloud, &id),
     }
 }
 
-/// Follows the job's stream, from its first fact to the one that ends it.
+/// Follows the job's stream, from its first fact to the one that ends it; it goes on by itself
+/// when the cloud comes back.
 fn watch(cloud: &Cloud, id: &str) -> Result<Outcome, ClientError> {
-    let path = format!("/v1/jobs/{}", encoded(id));
+    let api = &cloud.client;
     // A job that is not there must be refused rather than waited for.
-    cloud.client.get(&path)?;
-    let query = format!("stream=job.{}", encoded(id));
-    let (mut after, mut end) = (0, None);
-    while end.is_none() {
-        after = cloud.client.follow(&query, after, |_, event| {
-            cloud.line(&event, show::event)?;
-            let over = matches!(
-                event["type"].as_str(),
-                Some(
-                    "EXECUTION_COMPLETED"
-                        | "EXECUTION_ABORTED"
-                        | "CANCELLED"
-                        | "ACCESS_REVOKED"
-                        | "ACCESS_EXPIRED"
-                )
-            );
-            if over && event["late"] == false {
-                let job = cloud.client.get(&path)?;
-                end = match job["state"].as_str() {
-                    Some("COMPLETED" | "SETTLED") => Some(Outcome::Done),
-                    Some("ABORTED") => Some(Outcome::NotCompleted),
-                    _ => None,
-                };
+    api.show_job(id).send()?;
+    let query = EventQuery { stream: Some(format!("job.{id}")), ..EventQuery::default() };
+    for event in api.follow_events_as_sent(&query).tries(None) {
+        let event = event?;
+        cloud.line(&event, show::event)?;
+        let over = matches!(
+            event["type"].as_str(),
+            Some(
+                "EXECUTION_COMPLETED"
+                    | "EXECUTION_ABORTED"
+                    | "CANCELLED"
+                    | "ACCESS_REVOKED"
+                    | "ACCESS_EXPIRED"
+            )
+        );
+        if over && event["late"] == false {
+            match api.show_job(id).send()?.state {
+                JobState::Completed | JobState::Settled => return Ok(Outcome::Done),
+                JobState::Aborted => return Ok(Outcome::NotCompleted),
+                _ => {}
             }
-            Ok(end.is_none())
-        })?;
-        if end.is_none() {
-            // The cloud went away; it is asked again from where this stopped.
-            std::thread::sleep(Duration::from_millis(500));
         }
     }
-    Ok(end.unwrap_or(Outcome::NotCompleted))
+    Ok(Outcome::NotCompleted)
 }
 
 fn read(path: &Path) -> Result<Value, ClientError> {

@@ -13,7 +13,10 @@ mod token;
 mod webhook;
 
 use clap::{Args, Subcommand};
-use client::{Client, ClientError, Connection};
+use client::{ClientError, Connection, sent};
+use nooterra_client::types::{ClaimCodeRequest, EventQuery};
+use nooterra_client::{Call, Client};
+use nooterra_protocol::ids::RobotId;
 use serde_json::Value;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -138,22 +141,13 @@ fn on(
     connection: &Connection,
     work: impl FnOnce(&Cloud) -> Result<Outcome, ClientError>,
 ) -> Result<Outcome, ClientError> {
-    work(&Cloud { client: Client::new(connection)?, json: connection.json })
+    work(&Cloud { client: connection.client()?, json: connection.json })
 }
 
 fn failed(error: &ClientError) -> ExitCode {
     // One line; a closed standard error leaves the exit code to say it.
     let _ = writeln!(std::io::stderr(), "nooterra-cloud: {error}");
-    ExitCode::from(match error {
-        ClientError::Answer(_) | ClientError::Unreachable { .. } => 1,
-        ClientError::Ask(_)
-        | ClientError::Job { .. }
-        | ClientError::Json { .. }
-        | ClientError::Nowhere
-        | ClientError::Url(_) => 2,
-        ClientError::File { .. } | ClientError::NoCertificate { .. } => 3,
-        ClientError::Refused { .. } => 7,
-    })
+    ExitCode::from(error.exit_code())
 }
 
 /// A cloud, and how its answers are printed.
@@ -164,43 +158,56 @@ struct Cloud {
 
 impl Cloud {
     fn claim(&self, claim: &Claim) -> Result<Outcome, ClientError> {
-        let mut body = serde_json::json!({ "robot": claim.robot });
-        if let Some(ttl) = claim.ttl {
-            body["ttl_s"] = ttl.into();
-        }
-        let answer = self.client.post("/v1/claim-codes", &body)?;
+        let request = ClaimCodeRequest { robot: robot_id(&claim.robot)?, ttl_s: claim.ttl };
+        let answer = sent(self.client.create_claim_code(&request))?;
         self.print(&answer, |answer| show::text(answer, "code") + "\n")
     }
 
     fn event(&self, event: Event) -> Result<Outcome, ClientError> {
         match event {
             Event::List(which) => {
-                let mut after = which.after;
-                loop {
-                    let page =
-                        self.client.get(&format!("/v1/events?{}&after={after}", which.query()))?;
-                    let events = items(&page, "events");
-                    for event in events {
-                        self.line(event, show::event)?;
-                    }
-                    let next = page["next"].as_i64().unwrap_or(after);
-                    if events.is_empty() || next == after {
-                        return Ok(Outcome::Done);
-                    }
-                    after = next;
-                }
+                self.events(self.client.list_events(&which.query()), "position", which.after)
             }
             Event::Follow(which) => {
-                let mut after = which.after;
-                loop {
-                    after = self.client.follow(&which.query(), after, |_, event| {
-                        self.line(&event, show::event)?;
-                        Ok(true)
-                    })?;
-                    std::thread::sleep(std::time::Duration::from_millis(500));
+                // A cloud that is not there must be said rather than waited for.
+                let one = EventQuery { limit: Some(1), ..which.query() };
+                self.client.list_events(&one).send()?;
+                for event in self.client.follow_events_as_sent(&which.query()).tries(None) {
+                    self.line(&event?, show::event)?;
                 }
+                Ok(Outcome::Done)
             }
         }
+    }
+
+    /// Prints events page by page; `cursor` is the field of the last one that goes on from it.
+    fn events<T>(
+        &self,
+        call: Call<'_, T>,
+        cursor: &str,
+        mut after: i64,
+    ) -> Result<Outcome, ClientError> {
+        let mut call = call.read_as::<Value>();
+        loop {
+            call = call.parameter("after", after);
+            let page = call.send()?.body;
+            let events = items(&page, "events");
+            for event in events {
+                self.line(event, show::event)?;
+            }
+            let Some(last) = events.last() else { return Ok(Outcome::Done) };
+            match last[cursor].as_i64() {
+                Some(next) if next > after => after = next,
+                // A cloud that goes in circles would be listed for ever.
+                _ => return Err(ClientError::Answer(cursor.to_owned())),
+            }
+        }
+    }
+
+    /// Asks what a person wrote as JSON.
+    fn pass_on(&self, name: &str, parameters: &[&str], body: &Value) -> Result<Value, ClientError> {
+        let call = self.client.operation(name, parameters);
+        sent(call.ok_or_else(|| ClientError::Answer(name.to_owned()))?.json(body))
     }
 
     /// Prints an answer: as it is, or as people read it.
@@ -227,16 +234,19 @@ impl Cloud {
 }
 
 impl Which {
-    fn query(&self) -> String {
-        let mut query = String::new();
-        if let Some(job) = &self.job {
-            query.push_str(&format!("stream=job.{}&", encoded(job)));
+    fn query(&self) -> EventQuery {
+        EventQuery {
+            after: Some(self.after),
+            kind: self.kind.clone(),
+            limit: None,
+            stream: self.job.as_ref().map(|job| format!("job.{job}")),
         }
-        if let Some(kind) = &self.kind {
-            query.push_str(&format!("type={}&", encoded(kind)));
-        }
-        query
     }
+}
+
+/// An id that a robot can have.
+fn robot_id(text: &str) -> Result<RobotId, ClientError> {
+    RobotId::new(text).map_err(|error| ClientError::Robot(error.to_string()))
 }
 
 /// The list under `name`; nothing where the answer has none.
@@ -244,26 +254,13 @@ fn items<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
     answer[name].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Text as a part of a path or a query (RFC 3986 §2.1).
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
-    fn what_is_put_into_a_path_stays_one_part_of_it() {
-        assert_eq!(encoded("job_1-a.b~"), "job_1-a.b~");
-        assert_eq!(encoded("../x?y#z é"), "..%2Fx%3Fy%23z%20%C3%A9");
+    fn what_is_passed_on_is_an_operation_of_the_api() {
+        let find = |name| nooterra_client::OPERATIONS.iter().find(|it| it.name == name);
+        for name in ["create_job", "issue_access", "send_command", "set_rings", "start_rollout"] {
+            assert!(find(name).is_some(), "{name}");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Lists that the cloud answers in pages: each page is printed as it comes and then forgotten,
 //! so that a fleet of any size is listed in the memory of one page.
 
-use super::{ClientError, Cloud, Outcome, encoded, items, show};
+use super::{ClientError, Cloud, Outcome, items, sent, show};
+use nooterra_client::encoded;
 use serde_json::Value;
 use std::io::Write;
 
@@ -22,7 +23,7 @@ pub(super) struct List {
     pub(super) head: &'static [&'static str],
     /// What the answer calls its items.
     pub(super) name: &'static str,
-    /// Where it is.
+    /// Where it is; a parameter in braces where each of something has one.
     pub(super) path: &'static str,
     /// An item's cells.
     pub(super) row: fn(&Value) -> Vec<String>,
@@ -32,14 +33,26 @@ impl List {
     /// Prints the list up to `limit`: with `--json` as one object, as the API answers it, whose
     /// `next` is null after the last item.
     pub(super) fn print(&self, cloud: &Cloud, limit: Limit) -> Result<Outcome, ClientError> {
+        self.print_at(cloud, self.path, limit)
+    }
+
+    /// As [`Self::print`], of the list at `path`.
+    pub(super) fn print_at(
+        &self,
+        cloud: &Cloud,
+        path: &str,
+        limit: Limit,
+    ) -> Result<Outcome, ClientError> {
         let out = &mut std::io::stdout().lock();
-        self.write(|path| cloud.client.get(path), limit, cloud.json, out)?;
+        let get = |path: &str| sent(cloud.client.get::<Value>(path));
+        self.write(get, path, limit, cloud.json, out)?;
         Ok(Outcome::Done)
     }
 
     fn write(
         &self,
         get: impl Fn(&str) -> Result<Value, ClientError>,
+        path: &str,
         Limit { limit }: Limit,
         json: bool,
         out: &mut impl Write,
@@ -50,14 +63,14 @@ impl List {
         loop {
             let asked = left.min(PAGE);
             let after = cursor(&next).map_or(String::new(), |at| format!("&after={at}"));
-            let page = get(&format!("{}?limit={asked}{after}", self.path))?;
+            let page = get(&format!("{path}?limit={asked}{after}"))?;
             let found = items(&page, self.name);
             left = left.saturating_sub(found.len() as u64);
             let begin = before.is_none();
             before = Some(std::mem::replace(&mut next, page["next"].clone()));
             // A cloud that goes in circles would be listed for ever.
             if found.is_empty() && !next.is_null() || before.as_ref() == Some(&next) && !begin {
-                return Err(ClientError::Answer(self.path.to_owned()));
+                return Err(ClientError::Answer(path.to_owned()));
             }
             let end = next.is_null() || left == 0;
             let text = if json {
@@ -125,7 +138,7 @@ mod tests {
             let things: Vec<_> = things.iter().map(|n| json!({ "id": n })).collect();
             Ok(json!({ "next": next, "things": things }))
         };
-        THINGS.write(get, Limit { limit }, json, &mut out).unwrap();
+        THINGS.write(get, THINGS.path, Limit { limit }, json, &mut out).unwrap();
         (String::from_utf8(out).unwrap(), asked.into_inner())
     }
 
@@ -159,7 +172,8 @@ mod tests {
     fn a_cloud_that_goes_in_circles_is_an_error() {
         for things in [json!([]), json!([{ "id": 1 }])] {
             let get = |_: &str| Ok(json!({ "next": 7, "things": things }));
-            let listed = THINGS.write(get, Limit { limit: None }, false, &mut Vec::new());
+            let listed =
+                THINGS.write(get, THINGS.path, Limit { limit: None }, false, &mut Vec::new());
             assert!(matches!(listed, Err(ClientError::Answer(_))));
         }
     }

@@ -1,7 +1,9 @@
 //! `nooterra-cloud robot`: who is there, what they were told, where their gates intervened.
 
 use super::pages::{Limit, List};
-use super::{ClientError, Cloud, Outcome, encoded, items, show};
+use super::{ClientError, Cloud, Outcome, items, sent, show};
+use nooterra_client::Call;
+use nooterra_client::types::{RecordQuery, Robot, StandingRequest};
 use serde_json::{Value, json};
 
 #[derive(Debug, clap::Subcommand)]
@@ -97,41 +99,36 @@ const ROBOTS: List = List {
 };
 
 pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientError> {
-    let of = |id: &str| format!("/v1/robots/{}", encoded(id));
+    let api = &cloud.client;
     let send = |id: &str, ask: Value, operator: Option<String>, ttl: Option<u64>| {
         let body = json!({ "ask": ask, "operator": operator, "ttl_ms": ttl });
-        let answer = cloud.client.post(&format!("{}/commands", of(id)), &body)?;
+        let answer = cloud.pass_on("send_command", &[id], &body)?;
         cloud.print(&answer, |answer| commands(std::slice::from_ref(answer)))
     };
-    let stand = |how: &str, Stand { id, reason }: Stand| {
-        let answer =
-            cloud.client.post(&format!("{}/{how}", of(&id)), &json!({ "reason": reason }))?;
-        cloud.print(&answer, one)
-    };
+    let show = |call: Call<'_, Robot>| cloud.print(&sent(call)?, one);
+    let why = |reason: String| StandingRequest { reason };
     match command {
         Command::Commands { id } => {
-            let answer = cloud.client.get(&format!("{}/commands", of(&id)))?;
+            let answer = sent(api.list_commands(&id))?;
             cloud.print(&answer, |answer| commands(items(answer, "commands")))
         }
         Command::List(limit) => ROBOTS.print(cloud, limit),
-        Command::Maintain(asked) => stand("maintenance", asked),
-        Command::Quarantine(asked) => stand("quarantine", asked),
-        Command::Restore(asked) => stand("restore", asked),
-        Command::Revoke(asked) => stand("revoke", asked),
+        Command::Maintain(Stand { id, reason }) => show(api.maintain_robot(&id, &why(reason))),
+        Command::Quarantine(Stand { id, reason }) => show(api.quarantine_robot(&id, &why(reason))),
+        Command::Restore(Stand { id, reason }) => show(api.restore_robot(&id, &why(reason))),
+        Command::Revoke(Stand { id, reason }) => show(api.revoke_robot(&id, &why(reason))),
         Command::Release { id } => send(&id, json!({ "type": "release_stop" }), None, None),
         Command::Send { id, ask, operator, reason, ttl } => {
             send(&id, asked(&ask, reason.as_deref())?, operator, ttl)
         }
-        Command::Show { id } => {
-            let answer = cloud.client.get(&of(&id))?;
-            cloud.print(&answer, one)
-        }
+        Command::Show { id } => show(api.show_robot(&id)),
         Command::Stop { id, reason } => {
             send(&id, json!({ "type": "emergency_stop", "reason": reason }), None, None)
         }
         Command::Verdicts { id, after, limit } => {
-            let path = format!("{}/verdicts?after={after}&limit={limit}", of(&id));
-            let answer = cloud.client.get(&path)?;
+            let query =
+                RecordQuery { after: Some(after), limit: Some(limit), ..RecordQuery::default() };
+            let answer = sent(api.list_verdicts(&id, &query))?;
             cloud.print(&answer, |answer| verdicts(items(answer, "records")))
         }
     }

@@ -1,7 +1,11 @@
 //! `nooterra-cloud rollout` and `ring`: how a version reaches the robots of each ring.
 
 use super::pages::{Limit, List};
-use super::{ClientError, Cloud, Outcome, encoded, items, show};
+use super::{ClientError, Cloud, Outcome, items, sent, show};
+use nooterra_client::types::{
+    AdvanceRequest, LabelsRequest, NamedQuery, ReasonRequest, Rollout, StreamQuery,
+};
+use nooterra_client::{Call, encoded};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +31,8 @@ pub(crate) enum Command {
     Jobs {
         /// The roll-out.
         id: String,
+        #[command(flatten)]
+        limit: Limit,
     },
     /// Roll-outs, newest first.
     List(Limit),
@@ -105,75 +111,60 @@ const ROLLOUTS: List = List {
     },
 };
 
+const GIVEN: List = List {
+    head: &["JOB", "ROBOT", "RING", "GIVEN", "OUTCOME", "WHY"],
+    name: "jobs",
+    path: "/v1/rollouts/{id}/jobs",
+    row: given,
+};
+
 pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientError> {
-    let of = |id: &str| format!("/v1/rollouts/{}", encoded(id));
-    let step = |id: &str, name: &str, body: Value| {
-        let it = cloud.client.post(&format!("{}/{name}", of(id)), &body)?;
-        cloud.print(&it, one)
-    };
+    let api = &cloud.client;
+    let show = |call: Call<'_, Rollout>| cloud.print(&sent(call)?, one);
+    let why = |reason: String| ReasonRequest { reason };
     match command {
         Command::Advance { id, past, reason } => {
-            step(&id, "advance", json!({ "past": past, "reason": reason }))
+            show(api.advance_rollout(&id, &AdvanceRequest { past, reason }))
         }
         Command::Events { id } => {
-            let answer = cloud.client.get(&format!("{}/events", of(&id)))?;
-            for event in items(&answer, "events") {
-                cloud.line(event, show::event)?;
-            }
-            Ok(Outcome::Done)
+            cloud.events(api.list_rollout_events(&id, &StreamQuery::default()), "seq", 0)
         }
-        Command::Jobs { id } => {
-            let mut after = 0;
-            let mut table = show::Table::new(&["JOB", "ROBOT", "RING", "GIVEN", "OUTCOME", "WHY"]);
-            loop {
-                let path = format!("{}/jobs?after={after}", of(&id));
-                let answer = cloud.client.get(&path)?;
-                let rows: Vec<_> = items(&answer, "jobs").iter().map(given).collect();
-                cloud.print(&answer, |_| table.page(&rows))?;
-                let Some(next) = answer["next"].as_i64() else { return Ok(Outcome::Done) };
-                if next <= after {
-                    return Err(ClientError::Answer(path));
-                }
-                after = next;
-            }
+        Command::Jobs { id, limit } => {
+            GIVEN.print_at(cloud, &format!("/v1/rollouts/{}/jobs", encoded(&id)), limit)
         }
         Command::List(limit) => ROLLOUTS.print(cloud, limit),
-        Command::Pause(why) => step(&why.id, "pause", json!({ "reason": why.reason })),
-        Command::Resume(why) => step(&why.id, "resume", json!({ "reason": why.reason })),
-        Command::RollBack(why) => step(&why.id, "roll_back", json!({ "reason": why.reason })),
-        Command::Show { id } => {
-            let it = cloud.client.get(&of(&id))?;
-            cloud.print(&it, one)
-        }
+        Command::Pause(Why { id, reason }) => show(api.pause_rollout(&id, &why(reason))),
+        Command::Resume(Why { id, reason }) => show(api.resume_rollout(&id, &why(reason))),
+        Command::RollBack(Why { id, reason }) => show(api.roll_back(&id, &why(reason))),
+        Command::Show { id } => show(api.show_rollout(&id)),
         Command::Start { bundle, gates, reason } => {
             let mut body = json!({ "bundle": bundle, "reason": reason });
             if let Some(file) = gates {
                 body["gates"] = read(&file)?;
             }
-            let it = cloud.client.post("/v1/rollouts", &body)?;
-            cloud.print(&it, one)
+            cloud.print(&cloud.pass_on("start_rollout", &[], &body)?, one)
         }
     }
 }
 
 pub(super) fn ring(cloud: &Cloud, command: Ring) -> Result<Outcome, ClientError> {
-    let of = |robot: &str, end: &str| format!("/v1/robots/{}/{end}", encoded(robot));
+    let api = &cloud.client;
     match command {
         Ring::Label { robot, labels } => {
-            let body = json!({ "labels": labels });
-            let answer = cloud.client.post(&of(&robot, "labels"), &body)?;
+            let answer = sent(api.label_robot(&robot, &LabelsRequest { labels }))?;
             cloud.print(&answer, of_robot)
         }
         Ring::List => {
-            let answer = cloud.client.get("/v1/rings")?;
+            let answer = sent(api.list_rings())?;
             cloud.print(&answer, |answer| rings(items(answer, "rings")))
         }
         Ring::Of { robot } => {
-            let answer = cloud.client.get(&of(&robot, "skills?limit=1000"))?;
+            let query = NamedQuery { after: None, limit: Some(1000) };
+            let answer = sent(api.list_robot_skills(&robot, &query))?;
             cloud.print(&answer, of_robot)
         }
         Ring::Set { file } => {
-            let answer = cloud.client.post("/v1/rings", &read(&file)?)?;
+            let answer = cloud.pass_on("set_rings", &[], &read(&file)?)?;
             cloud.print(&answer, |answer| rings(items(answer, "rings")))
         }
     }

@@ -1,9 +1,13 @@
 //! `nooterra-cloud skill`: published versions, whose they are, and who may have them.
 
 use super::pages::{Limit, List};
-use super::{ClientError, Cloud, Outcome, encoded, items, show};
+use super::{ClientError, Cloud, Outcome, items, sent, show};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use nooterra_client::types::{
+    CertificationRequest, KeyRequest, ReasonRequest, RevokeRequest, Selection, SkillRequest,
+    TrustRequest,
+};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -106,22 +110,21 @@ const SKILLS: List = List {
 };
 
 pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientError> {
-    let of = |bundle: &str| format!("/v1/skills/{}", encoded(bundle));
+    let api = &cloud.client;
     match command {
         Command::AddKey { key, holder, role, tier } => {
             let key = text("key", &key)?;
-            let body = json!({ "holder": holder, "key": key, "role": role, "tier": tier });
-            let answer = cloud.client.post("/v1/skill-keys", &body)?;
+            let answer = sent(api.add_skill_key(&KeyRequest { holder, key, role, tier }))?;
             cloud.print(&answer, |key| keys(std::slice::from_ref(key)))
         }
         Command::Allow { id, label, nobody, robot } => {
             let everyone = !nobody && label.is_empty() && robot.is_empty();
-            let body = json!({ "everyone": everyone, "labels": label, "robots": robot });
-            let answer = cloud.client.post(&format!("/v1/skill-rules/{}", encoded(&id)), &body)?;
+            let rule = Selection { everyone, labels: label, robots: robot };
+            let answer = sent(api.set_skill_rule(&id, &rule))?;
             cloud.print(&answer, |answer| format!("{}  {}\n", answer["id"], answer["rule"]))
         }
         Command::Keys => {
-            let answer = cloud.client.get("/v1/skill-keys")?;
+            let answer = sent(api.list_skill_keys())?;
             cloud.print(&answer, |answer| keys(items(answer, "keys")))
         }
         Command::List(limit) => SKILLS.print(cloud, limit),
@@ -130,17 +133,18 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
             let file =
                 |source| ClientError::File { option: "bundle", path: bundle.clone(), source };
             let bytes = std::fs::read(&bundle).map_err(file)?;
-            let mut body = json!({
-                "bundle_base64": STANDARD.encode(bytes),
-                "signature": text("signature", &signature)?,
-            });
-            if let Some(record) = certification {
-                body["certification"] = json!({
-                    "record": text("certification", &record)?,
-                    "signature": text("certification", &signature_of(&record))?,
-                });
-            }
-            let answer = cloud.client.post("/v1/skills", &body)?;
+            let certification = match certification {
+                Some(record) => Some(CertificationRequest {
+                    record: text("certification", &record)?,
+                    signature: text("certification", &signature_of(&record))?,
+                }),
+                None => None,
+            };
+            let answer = sent(api.publish_skill(&SkillRequest {
+                bundle_base64: STANDARD.encode(bytes),
+                certification,
+                signature: text("signature", &signature)?,
+            }))?;
             let skill = json!({
                 "bundle": answer["digest"], "id": answer["id"], "version": answer["version"],
             });
@@ -148,26 +152,23 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
         }
         Command::Revoke { bundle, finish, reason } => {
             let running = if finish { "finish" } else { "cancel" };
-            let body = json!({ "reason": reason, "running": running });
-            let answer = cloud.client.post(&format!("{}/revoke", of(&bundle)), &body)?;
+            let why = RevokeRequest { reason, running: Some(running.to_owned()) };
+            let answer = sent(api.revoke_skill(&bundle, &why))?;
             cloud.print(&answer, one)
         }
         Command::RevokeKey { key_id, reason } => {
-            let path = format!("/v1/skill-keys/{}/revoke", encoded(&key_id));
-            let answer = cloud.client.post(&path, &json!({ "reason": reason }))?;
+            let answer = sent(api.revoke_skill_key(&key_id, &ReasonRequest { reason }))?;
             cloud.print(&answer, |key| keys(std::slice::from_ref(key)))
         }
         Command::Show { bundle } => {
-            let answer = cloud.client.get(&of(&bundle))?;
+            let answer = sent(api.show_skill(&bundle))?;
             cloud.print(&answer, one)
         }
         Command::Trust { file, signature } => {
             let signature = signature.unwrap_or_else(|| signature_of(&file));
             let bytes = text("file", &file)?;
-            let body = json!({
-                "bytes": STANDARD.encode(bytes), "signatures": text("signature", &signature)?,
-            });
-            let answer = cloud.client.post("/v1/skill-trust", &body)?;
+            let (bytes, signatures) = (STANDARD.encode(bytes), text("signature", &signature)?);
+            let answer = sent(api.publish_skill_trust(&TrustRequest { bytes, signatures }))?;
             cloud.print(&answer, |answer| {
                 let (kind, version) = (show::text(answer, "type"), &answer["version"]);
                 format!("{kind} version {version} is published\n")

@@ -1,12 +1,18 @@
 //! `nooterra-cloud token` and `audit`: who may use the API, and who did.
 
-use super::{ClientError, Cloud, Outcome, encoded, items, show};
+use super::pages::{Limit, List};
+use super::{ClientError, Cloud, Outcome, items, sent, show};
+use nooterra_client::types::AuditQuery;
 use serde_json::{Value, json};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Make a token. Prints it alone; it is shown once.
+    /// Make a token. Prints it alone; it is shown once. For a certificate, prints the token's id.
     Create {
+        /// For a service with a certificate of this name, in place of a secret: `uri:NAME`,
+        /// `dns:HOST` or `cn:NAME`, as it stands there; see `serve --service-ca`.
+        #[arg(long, value_name = "NAME")]
+        certificate: Option<String>,
         /// What it is for, separated by commas: audit, commands, events, jobs, metrics, records,
         /// robots, skills, tokens, webhooks.
         #[arg(long, required = true, value_delimiter = ',', value_name = "FAMILY,...")]
@@ -21,12 +27,12 @@ pub(crate) enum Command {
         /// makes it unless given.
         #[arg(long, value_name = "ID")]
         tenant: Option<String>,
-        /// It is good for so many seconds; an hour unless given.
+        /// It is good for so many seconds; an hour unless given, a year for a certificate.
         #[arg(long, value_name = "SECONDS")]
         ttl: Option<u64>,
     },
     /// All tokens, oldest first; none of their secrets.
-    List,
+    List(Limit),
     /// End a token, and every token that was made with it.
     Revoke {
         /// As `list` shows it.
@@ -55,49 +61,44 @@ pub(crate) struct Audit {
 
 pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientError> {
     match command {
-        Command::Create { families, principal, role, tenant, ttl } => {
+        Command::Create { certificate, families, principal, role, tenant, ttl } => {
             let mut body = json!({ "families": families, "principal": principal, "role": role });
+            if let Some(certificate) = certificate {
+                body["certificate"] = certificate.into();
+            }
             if let Some(tenant) = tenant {
                 body["tenant"] = tenant.into();
             }
             if let Some(ttl) = ttl {
                 body["ttl_s"] = ttl.into();
             }
-            let answer = cloud.client.post("/v1/tokens", &body)?;
-            cloud.print(&answer, |answer| show::text(answer, "token") + "\n")
+            let answer = cloud.pass_on("create_token", &[], &body)?;
+            cloud.print(&answer, |answer| match answer["token"].as_str() {
+                Some(token) => format!("{token}\n"),
+                None => show::text(&answer["made"], "id") + "\n",
+            })
         }
-        Command::List => {
-            let mut table = show::Table::new(&HEAD);
-            let mut query = String::new();
-            loop {
-                let page = cloud.client.get(&format!("/v1/tokens{query}"))?;
-                cloud.print(&page, |page| table.page(&rows(items(page, "tokens"))))?;
-                let Some(next) = page["next"].as_i64() else { return Ok(Outcome::Done) };
-                query = format!("?after={next}");
-            }
-        }
+        Command::List(limit) => TOKENS.print(cloud, limit),
         Command::Revoke { id } => {
-            let path = format!("/v1/tokens/{}/revoke", encoded(&id));
-            let answer = cloud.client.post(&path, &json!({}))?;
-            cloud.print(&answer, |answer| show::table(&HEAD, &rows(std::slice::from_ref(answer))))
+            let answer = sent(cloud.client.revoke_token(&id))?;
+            cloud.print(&answer, |answer| show::table(TOKENS.head, &[row(answer)]))
         }
     }
 }
 
 pub(super) fn audit(cloud: &Cloud, audit: &Audit) -> Result<Outcome, ClientError> {
-    let mut filter = String::new();
-    for (name, value) in [
-        ("outcome", &audit.outcome),
-        ("principal", &audit.principal),
-        ("request_id", &audit.request_id),
-    ] {
-        if let Some(value) = value {
-            filter.push_str(&format!("&{name}={}", encoded(value)));
-        }
-    }
+    let query = AuditQuery {
+        after: None,
+        limit: None,
+        outcome: audit.outcome.clone(),
+        principal: audit.principal.clone(),
+        request_id: audit.request_id.clone(),
+    };
+    let mut call = cloud.client.list_audit(&query).read_as::<Value>();
     let mut after = audit.after;
     loop {
-        let page = cloud.client.get(&format!("/v1/audit?after={after}{filter}"))?;
+        call = call.parameter("after", after);
+        let page = call.send()?.body;
         let entries = items(&page, "entries");
         for entry in entries {
             cloud.line(entry, line)?;
@@ -110,25 +111,26 @@ pub(super) fn audit(cloud: &Cloud, audit: &Audit) -> Result<Outcome, ClientError
     }
 }
 
-const HEAD: [&str; 7] = ["TOKEN", "PRINCIPAL", "ROLE", "FAMILIES", "TENANT", "EXPIRES", "STATE"];
+const TOKENS: List = List {
+    head: &["TOKEN", "PRINCIPAL", "ROLE", "FAMILIES", "TENANT", "EXPIRES", "STATE", "CERTIFICATE"],
+    name: "tokens",
+    path: "/v1/tokens",
+    row,
+};
 
-fn rows(tokens: &[Value]) -> Vec<Vec<String>> {
-    let families = |token: &Value| {
-        let all = token["families"].as_array().map_or(&[][..], Vec::as_slice);
-        all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
-    };
-    let row = |token: &Value| {
-        vec![
-            show::text(token, "id"),
-            show::text(token, "principal"),
-            show::text(token, "role"),
-            families(token),
-            show::text(token, "tenant"),
-            show::time(&token["expires_at"]),
-            show::text(token, "state"),
-        ]
-    };
-    tokens.iter().map(row).collect()
+fn row(token: &Value) -> Vec<String> {
+    let families = token["families"].as_array().map_or(&[][..], Vec::as_slice);
+    let families: Vec<_> = families.iter().filter_map(Value::as_str).collect();
+    vec![
+        show::text(token, "id"),
+        show::text(token, "principal"),
+        show::text(token, "role"),
+        families.join(","),
+        show::text(token, "tenant"),
+        show::time(&token["expires_at"]),
+        show::text(token, "state"),
+        show::text(token, "certificate"),
+    ]
 }
 
 /// One call, one line.

@@ -1,7 +1,10 @@
 //! `nooterra-cloud webhook`: subscribers that are called, and their dead letters.
 
-use super::{ClientError, Cloud, Outcome, encoded, items, show};
-use serde_json::{Value, json};
+use super::pages::{Limit, List};
+use super::{ClientError, Cloud, Outcome, items, sent, show};
+use nooterra_client::encoded;
+use nooterra_client::types::{RedeliveryRequest, WebhookRequest};
+use serde_json::Value;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -20,6 +23,8 @@ pub(crate) enum Command {
     Dead {
         /// As `list` shows it.
         id: String,
+        #[command(flatten)]
+        limit: Limit,
     },
     /// Tell a subscriber nothing any more.
     End {
@@ -39,46 +44,48 @@ pub(crate) enum Command {
 }
 
 pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientError> {
-    let path = |id: &str, what: &str| format!("/v1/webhooks/{}/{what}", encoded(id));
+    let api = &cloud.client;
     match command {
         Command::Create { url, after, types } => {
-            let mut body = json!({ "types": types, "url": url });
-            if let Some(after) = after {
-                body["after"] = after.into();
-            }
-            let answer = cloud.client.post("/v1/webhooks", &body)?;
+            let answer = sent(api.create_webhook(&WebhookRequest { after, types, url }))?;
             cloud.print(&answer, |answer| {
                 format!("{} {}\n", show::text(&answer["made"], "id"), show::text(answer, "secret"))
             })
         }
-        Command::Dead { id } => {
-            let mut table =
-                show::Table::new(&["POSITION", "ATTEMPTS", "GIVEN UP", "STATE", "ERROR"]);
-            let mut query = String::new();
-            loop {
-                let page = cloud.client.get(&format!("{}{query}", path(&id, "dead-letters")))?;
-                cloud.print(&page, |page| table.page(&letters(items(page, "dead_letters"))))?;
-                let Some(next) = page["next"].as_i64() else { return Ok(Outcome::Done) };
-                query = format!("?after={next}");
-            }
+        Command::Dead { id, limit } => {
+            DEAD.print_at(cloud, &format!("/v1/webhooks/{}/dead-letters", encoded(&id)), limit)
         }
         Command::End { id } => {
-            let answer = cloud.client.post(&path(&id, "end"), &json!({}))?;
+            let answer = sent(api.end_webhook(&id))?;
             cloud.print(&answer, |answer| list(std::slice::from_ref(answer)))
         }
         Command::List => {
-            let answer = cloud.client.get("/v1/webhooks")?;
+            let answer = sent(api.list_webhooks())?;
             cloud.print(&answer, |answer| list(items(answer, "webhooks")))
         }
         Command::Redeliver { id, position } => {
-            let body = position.map_or(json!({}), |position| json!({ "position": position }));
-            let answer = cloud.client.post(&path(&id, "redeliver"), &body)?;
+            let answer = sent(api.redeliver(&id, &RedeliveryRequest { position }))?;
             cloud.print(&answer, |answer| {
                 format!("{} dead letters are sent anew\n", show::text(answer, "waiting"))
             })
         }
     }
 }
+
+const DEAD: List = List {
+    head: &["POSITION", "ATTEMPTS", "GIVEN UP", "STATE", "ERROR"],
+    name: "dead_letters",
+    path: "/v1/webhooks/{id}/dead-letters",
+    row: |it| {
+        vec![
+            show::text(it, "position"),
+            show::text(it, "attempts"),
+            show::time(&it["died_at"]),
+            show::text(it, "state"),
+            show::text(it, "error"),
+        ]
+    },
+};
 
 fn list(webhooks: &[Value]) -> String {
     let row = |it: &Value| {
@@ -93,17 +100,4 @@ fn list(webhooks: &[Value]) -> String {
     };
     let rows: Vec<_> = webhooks.iter().map(row).collect();
     show::table(&["WEBHOOK", "URL", "POSITION", "DEAD", "STATE", "ERROR"], &rows)
-}
-
-fn letters(letters: &[Value]) -> Vec<Vec<String>> {
-    let row = |it: &Value| {
-        vec![
-            show::text(it, "position"),
-            show::text(it, "attempts"),
-            show::time(&it["died_at"]),
-            show::text(it, "state"),
-            show::text(it, "error"),
-        ]
-    };
-    letters.iter().map(row).collect()
 }

@@ -74,7 +74,7 @@ impl From<MqttError> for Over {
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(core: Arc<Core>, accepted: Accepted, stop: watch::Receiver<bool>) {
-    let Accepted { identity, peer, stream } = accepted;
+    let Accepted { identity, peer, stream, .. } = accepted;
     let Some(identity) = identity else {
         tracing::warn!(%peer, "certificate names no robot; connection closed");
         return;

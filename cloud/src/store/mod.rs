@@ -40,6 +40,7 @@ pub(crate) use sqlite::in_memory;
 
 use self::listener::Listener;
 use self::postgres::Server;
+use crate::traces::TARGET;
 use nooterra_protocol::codec::Digest;
 use readers::Readers;
 use sql::Intent;
@@ -49,6 +50,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{broadcast, oneshot, watch};
+use tracing::Instrument as _;
 use writer::{Done, Public, Writer};
 
 /// Why the store did not do it.
@@ -275,8 +277,13 @@ impl Store {
             };
             Done { keep, tell: Box::new(tell) }
         };
-        self.writer.send(Box::new(work)).await?;
-        told.await.unwrap_or_else(|_| Err(StoreError::Panicked.into()))
+        // From the queue to the disk.
+        let span = tracing::info_span!(target: TARGET, "store.write");
+        let done = async {
+            self.writer.send(Box::new(work)).await?;
+            told.await.unwrap_or_else(|_| Err(StoreError::Panicked.into()))
+        };
+        done.instrument(span).await
     }
 
     /// Runs `work`, which only reads, on a blocking thread, over one state of the database.

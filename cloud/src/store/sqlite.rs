@@ -22,6 +22,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0021_webhooks.sql"),
     include_str!("migrations/0030_care.sql"),
     include_str!("migrations/0040_skill_trust.sql"),
+    include_str!("migrations/0050_service_certificates.sql"),
 ];
 
 /// How long to wait for another process to write, such as a rebuild, on a disk that others keep

@@ -8,6 +8,8 @@ use nooterra_protocol::time::WallMillis;
 /// A token as it is kept.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenRow {
+    /// The name of a client certificate that stands in place of the secret, which nobody knows.
+    pub(crate) certificate: Option<String>,
     pub(crate) grant: Grant,
     /// SHA-256 of its secret.
     pub(crate) hash: Digest,
@@ -22,16 +24,16 @@ pub(crate) struct TokenRow {
 }
 
 const COLUMNS: &str = "id, hash, principal, role, families, tenant, parent, made_at, made_by,
-    expires_at, revoked_at, revoked_by";
+    expires_at, revoked_at, revoked_by, certificate";
 
 /// Keeps a token.
 pub(crate) fn add(tx: &Connection, token: &TokenRow) -> Result<(), StoreError> {
-    let TokenRow { grant, hash, id, made_at, made_by, parent, .. } = token;
+    let TokenRow { certificate, grant, hash, id, made_at, made_by, parent, .. } = token;
     let families: Vec<_> = grant.families.iter().map(|family| family.name()).collect();
     tx.prepare_cached(
         "INSERT INTO tokens (id, hash, principal, role, families, tenant, parent, made_at,
-             made_by, expires_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+             made_by, expires_at, certificate)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute((
         id,
@@ -44,6 +46,7 @@ pub(crate) fn add(tx: &Connection, token: &TokenRow) -> Result<(), StoreError> {
         made_at.0,
         made_by,
         grant.expires_at.0,
+        certificate.as_deref(),
     ))?;
     Ok(())
 }
@@ -52,6 +55,13 @@ pub(crate) fn add(tx: &Connection, token: &TokenRow) -> Result<(), StoreError> {
 pub(crate) fn find(tx: &Connection, id: &str) -> Result<Option<TokenRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS}, n FROM tokens WHERE id = ?1");
     tx.prepare_cached(&sql)?.query_row([id], token).optional()
+}
+
+/// Those of a certificate's name, also those that are over; the newest last.
+pub(crate) fn of_certificate(tx: &Connection, name: &str) -> Result<Vec<TokenRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS}, n FROM tokens WHERE certificate = ?1 ORDER BY n");
+    let rows = tx.prepare_cached(&sql)?.query_map([name], token)?;
+    rows.collect()
 }
 
 /// Tokens, oldest first, with the numbers that `after` takes; of one tenant where it is given.
@@ -68,7 +78,7 @@ pub(crate) fn page(
     let tenant = tenant.map_or("", Tenant::as_str);
     let rows = tx
         .prepare_cached(&sql)?
-        .query_map((after, tenant, limit), |row| Ok((row.get(12)?, token(row)?)))?;
+        .query_map((after, tenant, limit), |row| Ok((row.get(13)?, token(row)?)))?;
     rows.collect()
 }
 
@@ -96,6 +106,7 @@ fn token(row: &Row<'_>) -> Result<TokenRow, StoreError> {
     let at: Option<i64> = row.get(10)?;
     let by: Option<String> = row.get(11)?;
     Ok(TokenRow {
+        certificate: row.get(12)?,
         grant: Grant {
             expires_at: WallMillis(row.get(9)?),
             families: families.map_err(|e| StoreError::damaged("a token", e))?,
@@ -124,6 +135,7 @@ mod tests {
         let store = Store::open(&dir.path().join("cloud.sqlite")).unwrap();
         let make = |id: &str, parent: Option<&str>| {
             let row = TokenRow {
+                certificate: Some(format!("cn:{id}")),
                 grant: grant(Role::Admin, &[Family::Jobs, Family::Tokens], "t", 9),
                 hash: Digest::of(id.as_bytes()),
                 id: id.to_owned(),
@@ -141,6 +153,9 @@ mod tests {
         make("d", None);
         let found = store.with(|tx| find(tx, "a")).unwrap().unwrap();
         assert_eq!((found.grant, found.hash), (first.grant, first.hash));
+        let named = store.with(|tx| of_certificate(tx, "cn:a")).unwrap();
+        assert_eq!(named.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["a"]);
+        assert!(store.with(|tx| of_certificate(tx, "cn:e")).unwrap().is_empty());
         assert_eq!(store.with(|tx| revoke(tx, "b", "alice", WallMillis(2))).unwrap(), 2);
         // The first reason stays.
         assert_eq!(store.with(|tx| revoke(tx, "a", "bob", WallMillis(3))).unwrap(), 1);

@@ -8,6 +8,7 @@
 use super::StoreError;
 use super::news::News;
 use super::sql::{Connection, Intent};
+use crate::traces::TARGET;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -99,6 +100,10 @@ fn run(mut connection: Connection, mut waiting: mpsc::Receiver<Work>, public: &P
     while waiting.blocking_recv_many(&mut together, MOST_TOGETHER) > 0 {
         let mut rest = std::mem::take(&mut together).into_iter();
         while rest.len() > 0 {
+            // As a number: OpenTelemetry has no unsigned ones.
+            let works = i64::try_from(rest.len()).unwrap_or(i64::MAX);
+            let span = tracing::info_span!(target: TARGET, "store.commit", works);
+            let _entered = span.enter();
             commit(&mut connection, &mut rest, public);
         }
     }
