@@ -51,6 +51,7 @@ pub mod api;
 
 mod access;
 mod access_plan;
+mod approval;
 mod backup;
 mod broker_files;
 mod ca;
@@ -75,6 +76,7 @@ pub mod measure;
 #[cfg(test)]
 mod model;
 mod replay;
+mod report;
 mod skill_registry;
 mod standing;
 mod store;
@@ -91,6 +93,8 @@ pub use config::{
     Broker, Config, DEFAULT_API_PER_S, DEFAULT_HTTP_PORT, DEFAULT_MQTT_PORT, DEFAULT_WEBHOOK_ROOTS,
     NoBroker,
 };
-pub use replay::{Difference, Options as ReplayOptions, Replay, ReplayError, replay};
+pub use replay::{
+    Difference, Options as ReplayOptions, Replay, ReplayError, replay, report as replay_report,
+};
 pub use store::StoreError;
 pub use webhooks::{Network, NoNetwork};

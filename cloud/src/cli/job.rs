@@ -1,7 +1,7 @@
 //! `nooterra-cloud job`: from a plan in a file to its end, step by step or in one go.
 
 use super::pages::{Limit, List};
-use super::{ClientError, Cloud, Outcome, encoded, items, show};
+use super::{ClientError, Cloud, Outcome, encoded, items, report, show};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +15,25 @@ pub(crate) enum Command {
         id: String,
         /// The file; `-` for standard input.
         file: PathBuf,
+    },
+    /// The approvals of a job, those that ended too.
+    Approvals {
+        /// The job.
+        id: String,
+    },
+    /// Let a job be carried out with the plan that you looked at.
+    Approve {
+        /// The job.
+        id: String,
+        /// In whose name, where the token leaves it open.
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
+        /// For so many seconds; until the job is over unless given.
+        #[arg(long = "for", value_name = "SECONDS")]
+        lasts: Option<u32>,
+        /// The plan's hash, as `job show` prints it.
+        #[arg(long, value_name = "HASH")]
+        plan: String,
     },
     /// Accept a job's price: QUOTED to BOOKED.
     Book {
@@ -68,6 +87,12 @@ pub(crate) enum Command {
         #[arg(long, default_value = "EUR")]
         currency: String,
     },
+    /// What a job's stream says of it in the end, signed by the cloud: who asked, who approved,
+    /// when, what was done, and what is not known yet. `--json` prints the signed bytes too.
+    Report {
+        /// The job.
+        id: String,
+    },
     /// Start the dispatch of a job that has not begun over: back to BOOKED.
     Reschedule {
         /// The job.
@@ -88,6 +113,18 @@ pub(crate) enum Command {
     RevokeAccess {
         /// The job.
         id: String,
+        /// For the record.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Take back what approved a job: one that has not begun waits for another approval, one that
+    /// is under way ends through the robot's safe exit.
+    RevokeApproval {
+        /// The job.
+        id: String,
+        /// In whose name, where the token leaves it open.
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
         /// For the record.
         #[arg(long)]
         reason: Option<String>,
@@ -133,6 +170,14 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
     };
     match command {
         Command::Access { id, file } => step(&id, "access", read(&file)?),
+        Command::Approvals { id } => {
+            let answer = cloud.client.get(&format!("{}/approvals", of(&id)))?;
+            cloud.print(&answer, approvals)
+        }
+        Command::Approve { id, by, lasts, plan } => {
+            let until = lasts.map(|seconds| now_ms().saturating_add(i64::from(seconds) * 1000));
+            step(&id, "approvals", json!({ "by": by, "plan": plan, "until": until }))
+        }
         Command::Book { id } => step(&id, "book", json!({})),
         Command::Cancel { id, reason } => step(&id, "cancel", json!({ "reason": reason })),
         Command::Create { file } => {
@@ -163,12 +208,19 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
         Command::Quote { id, amount, currency } => {
             step(&id, "quote", json!({ "amount_minor": amount, "currency": currency }))
         }
+        Command::Report { id } => {
+            let answer = cloud.client.get(&format!("{}/report", of(&id)))?;
+            cloud.print(&answer, report::people)
+        }
         Command::Reschedule { id, reason, robot } => {
             step(&id, "reschedule", json!({ "reason": reason, "robot": robot }))
         }
         Command::Resume { id } => step(&id, "resume", json!({})),
         Command::RevokeAccess { id, reason } => {
             step(&id, "access/revoke", json!({ "reason": reason }))
+        }
+        Command::RevokeApproval { id, by, reason } => {
+            step(&id, "approvals/revoke", json!({ "by": by, "reason": reason }))
         }
         Command::Run { file } => {
             let job = cloud.client.post("/v1/jobs", &read(&file)?)?;
@@ -204,6 +256,8 @@ fn watch(cloud: &Cloud, id: &str) -> Result<Outcome, ClientError> {
                         | "CANCELLED"
                         | "ACCESS_REVOKED"
                         | "ACCESS_EXPIRED"
+                        | "APPROVAL_REVOKED"
+                        | "APPROVAL_EXPIRED"
                 )
             );
             if over && event["late"] == false {
@@ -246,6 +300,7 @@ fn one(job: &Value) -> String {
         ("stage", show::text(job, "stage")),
         ("robot", show::text(job, "robot")),
         ("for", show::text(job, "requester")),
+        ("plan", show::text(job, "plan_hash")),
         ("steps", steps.collect::<Vec<_>>().join(", ")),
         ("made", show::time(&job["created_at"])),
         ("changed", show::time(&job["updated_at"])),
@@ -253,4 +308,28 @@ fn one(job: &Value) -> String {
         ("head", show::text(job, "head")),
     ];
     rows.iter().map(|(name, value)| format!("{name:8} {value}\n")).collect()
+}
+
+fn approvals(answer: &Value) -> String {
+    let mut text = format!("plan {}\n", show::text(answer, "plan"));
+    for it in items(answer, "approvals") {
+        let until =
+            if it["until"].is_null() { "the end".to_owned() } else { show::time(&it["until"]) };
+        let end = match &it["ended"] {
+            Value::Null => format!("holds until {until}"),
+            ended => format!("ended {}: {}", show::time(&ended["at"]), show::text(ended, "reason")),
+        };
+        let (by, at) = (show::text(it, "by"), show::time(&it["at"]));
+        text.push_str(&format!("{by} approved {} {at}, {end}\n", show::text(it, "plan")));
+    }
+    if answer["needed"] == true {
+        text.push_str("it is not sent before somebody approves it\n");
+    }
+    text
+}
+
+/// By this machine's clock, milliseconds since 1970.
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.ok().and_then(|since| i64::try_from(since.as_millis()).ok()).unwrap_or(0)
 }

@@ -7,6 +7,7 @@
 
 mod access;
 mod api;
+mod approvals;
 mod backup;
 mod cli;
 mod commands;
@@ -25,6 +26,7 @@ mod postgres;
 mod registry;
 mod registry_docs;
 mod replay;
+mod report;
 mod rig;
 mod server;
 mod several;
