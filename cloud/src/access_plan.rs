@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// How long a robot without a link may take to hear of its access: as long as an envelope is
 /// valid. What it knows of its window it holds by itself.
-const TTL: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// Why access does not change.
 #[derive(Debug, thiserror::Error)]
@@ -62,15 +62,19 @@ impl Server {
         Ok(after)
     }
 
-    /// Tells the robot of a job when it may be let in, if a plan says so.
+    /// Tells the robot of a job when it may be let in and may go on, if a plan or an approval
+    /// says so: what it knows it holds by itself, also without a link.
     pub(crate) fn tell_window(&self, tx: &Connection, job: &JobRow) -> Result<(), JobError> {
-        let Some(plan) = &job.care.access else { return Ok(()) };
+        let (plan, approved) = (job.care.access.as_ref(), job.care.approved_until());
+        if plan.is_none() && approved.is_none() {
+            return Ok(());
+        }
         let ask = Ask::PlanAccess {
-            from: Some(plan.valid_from),
+            from: plan.map(|plan| plan.valid_from),
             job: job.id.clone(),
-            needs_review: plan.needs_review,
-            privacy: plan.privacy.clone(),
-            to: Some(plan.valid_to),
+            needs_review: plan.is_some_and(|plan| plan.needs_review),
+            privacy: plan.and_then(|plan| plan.privacy.clone()),
+            to: plan.map(|plan| plan.valid_to).into_iter().chain(approved).min(),
         };
         if standing::permit(tx, &job.robot, &ask)?.is_ok() {
             commands::issue(tx, self, &job.robot, &ask, TTL, Some(&job.id))?;

@@ -3,7 +3,7 @@
 //!
 //! It knows no database and no clock: a job is a function of its facts and of when they came.
 
-use crate::care::Care;
+use crate::care::{Care, Ended};
 use crate::guard::Guard;
 use crate::store::jobs::JobRow;
 use nooterra_protocol::codec::{self, CodecError, Digest};
@@ -87,12 +87,18 @@ pub(crate) fn next(
         if fact.kind == EventType::Reserved {
             job.command = Some(payload::<Reserved>(fact)?.command);
         }
-        if fact.kind == EventType::Rescheduled {
-            // Dispatch starts over: nobody has a start of it any more.
+        // Dispatch starts over: nobody has a start of it any more.
+        if to == JobState::Booked {
             job.command = None;
-            if let Some(robot) = payload::<Rescheduled>(fact)?.robot {
-                job.robot = robot;
+        }
+        if fact.kind == EventType::Rescheduled
+            && let Some(robot) = payload::<Rescheduled>(fact)?.robot
+        {
+            if robot != job.robot && Guard::ApprovalOfRobot.on() {
+                let reason = "scheduled anew for another robot".to_owned();
+                job.care.end_approvals(&Ended { at, by: None, reason });
             }
+            job.robot = robot;
         }
         if fact.kind == EventType::Matched
             && let Some(plan) = payload::<Matched>(fact)?.plan

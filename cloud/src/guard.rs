@@ -11,6 +11,16 @@
 pub(crate) enum Guard {
     /// A key or a robot that was revoked is not let in.
     Admission,
+    /// An approval ends with its time.
+    ApprovalEnds,
+    /// An approval is of the plan that the job has, and of no other.
+    ApprovalOfPlan,
+    /// An approval does not pass to another robot.
+    ApprovalOfRobot,
+    /// The start of a job whose approval ended is withdrawn.
+    ApprovalWithdraws,
+    /// A job that lacks an approval is not sent.
+    ApprovedDispatch,
     /// A robot that may have a job is told that it was cancelled.
     CancelReachesRobot,
     /// Each place names the hash of the one before.
@@ -91,6 +101,11 @@ mod switch {
         /// Every guard.
         pub(crate) const ALL: &'static [Self] = &[
             Self::Admission,
+            Self::ApprovalEnds,
+            Self::ApprovalOfPlan,
+            Self::ApprovalOfRobot,
+            Self::ApprovalWithdraws,
+            Self::ApprovedDispatch,
             Self::CancelReachesRobot,
             Self::Chain,
             Self::DispatchInWindow,

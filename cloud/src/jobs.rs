@@ -4,6 +4,7 @@
 //! `nooterra_protocol::job`; the row in `jobs` is that fold, kept in the same transaction.
 
 use crate::access_plan::AccessError;
+use crate::approval::{self, ApprovalError};
 use crate::clock::Clock;
 use crate::commands::{self, CommandError};
 use crate::fold::{self, Created, FoldError, Reserved};
@@ -44,6 +45,8 @@ pub(crate) enum JobError {
     Access(#[from] AccessError),
     #[error("skill {0} has no action `{1}`")]
     Action(String, String),
+    #[error(transparent)]
+    Approval(#[from] ApprovalError),
     #[error(transparent)]
     Barred(#[from] Barred),
     #[error(transparent)]
@@ -147,13 +150,26 @@ impl Server {
         kind: EventType,
         payload: &P,
     ) -> Result<Signed<Fact>, JobError> {
+        self.state_for(tx, &self.actor, job, kind, payload)
+    }
+
+    /// As [`state`](Self::state), in the name of another actor, for whom the cloud's signature
+    /// vouches. It counts for whom it states: they have no journal here.
+    fn state_for<P: Serialize>(
+        &self,
+        tx: &Connection,
+        actor: &Actor,
+        job: Option<&JobId>,
+        kind: EventType,
+        payload: &P,
+    ) -> Result<Signed<Fact>, JobError> {
         let count: i64 = tx
             .prepare_cached(
                 "UPDATE counters SET value = value + 1 WHERE name = 'actor_seq' RETURNING value",
             )?
             .query_row([], |row| row.get(0))?;
         let statement = Statement {
-            actor: &self.actor,
+            actor,
             actor_seq: u64::try_from(count).map_err(|e| StoreError::damaged("a counter", e))?,
             at: self.clock.stamp(),
             job,
@@ -171,11 +187,23 @@ impl Server {
         kind: EventType,
         payload: &P,
     ) -> Result<JobRow, JobError> {
+        self.advance_for(tx, &self.actor, job, kind, payload)
+    }
+
+    /// As [`advance`](Self::advance), in the name of another actor.
+    pub(crate) fn advance_for<P: Serialize>(
+        &self,
+        tx: &Connection,
+        actor: &Actor,
+        job: &JobId,
+        kind: EventType,
+        payload: &P,
+    ) -> Result<JobRow, JobError> {
         let mut row = load(tx, job)?;
         if Guard::Table.on() {
             step(row.state, kind)?;
         }
-        let signed = self.state(tx, Some(job), kind, payload)?;
+        let signed = self.state_for(tx, actor, Some(job), kind, payload)?;
         let now = self.now();
         let head = place(tx, &stream_of(job)?, &signed, false, now)?;
         let folded = fold::next(&mut row, signed.body(), head, now)?;
@@ -248,13 +276,15 @@ impl Server {
     ) -> Result<JobRow, JobError> {
         let row = load(tx, job)?;
         self.check_window(&row)?;
-        let JobRow { robot, plan, state, .. } = row;
+        self.check_approved(&row)?;
+        let JobRow { care, robot, plan, state, .. } = row;
         // Before anything is stated: the reason is the robot's, not the job's.
         let ask = Ask::StartJob { job: job.clone(), plan: plan.clone() };
         standing::permit(tx, &robot, &ask)??;
         step(state, EventType::Matched)?;
         let (plan, given) = self.give(tx, job, &robot, &plan)?;
         check_skills(tx, &plan)?;
+        approval::check_plan(&care, &plan)?;
         let chosen = (!given.is_empty()).then(|| plan.clone());
         let matched = Matched { given, plan: chosen, robot: robot.clone() };
         let row = self.advance(tx, job, EventType::Matched, &matched)?;
@@ -265,7 +295,9 @@ impl Server {
             self.advance(tx, job, EventType::SkillLicensed, skill)?;
         }
         // The window first: a robot that does not know it would begin outside of it.
-        self.tell_window(tx, &load(tx, job)?)?;
+        let known = load(tx, job)?;
+        self.tell_window(tx, &known)?;
+        self.tell_approvals(tx, &known)?;
         let ask = Ask::StartJob { job: job.clone(), plan: plan.clone() };
         let command = commands::issue(tx, self, &robot, &ask, ttl, Some(job))?;
         self.advance(tx, job, EventType::Reserved, &Reserved { command, robot })

@@ -53,6 +53,7 @@ pub mod api;
 
 mod access;
 mod access_plan;
+mod approval;
 mod backup;
 mod broker_files;
 mod ca;
@@ -77,6 +78,7 @@ pub mod measure;
 #[cfg(test)]
 mod model;
 mod replay;
+mod report;
 mod services;
 mod skill_registry;
 mod standing;
@@ -95,7 +97,9 @@ pub use config::{
     Broker, Config, DEFAULT_API_PER_S, DEFAULT_HTTP_PORT, DEFAULT_MQTT_PORT, DEFAULT_WEBHOOK_ROOTS,
     NoBroker,
 };
-pub use replay::{Difference, Options as ReplayOptions, Replay, ReplayError, replay};
+pub use replay::{
+    Difference, Options as ReplayOptions, Replay, ReplayError, replay, report as replay_report,
+};
 pub use services::ServicesError;
 pub use store::StoreError;
 pub use traces::{TARGET as TRACES_TARGET, Traces, TracesError};

@@ -159,6 +159,10 @@ struct ReplayArgs {
     /// Make what is shown of jobs anew from the streams; the cloud must be stopped.
     #[arg(long)]
     rebuild: bool,
+    /// Print this job's completion report instead, made anew from its stream: the bytes that the
+    /// API answers.
+    #[arg(long, value_name = "JOB", conflicts_with_all = ["check", "rebuild", "skip_signatures"])]
+    report: Option<String>,
     /// Leave signatures unchecked, which is most of the work.
     #[arg(long)]
     skip_signatures: bool,
@@ -305,6 +309,12 @@ fn main() -> ExitCode {
 }
 
 fn replay(args: &ReplayArgs) -> ExitCode {
+    if let Some(job) = &args.report {
+        return match nooterra_cloud::replay_report(&args.data, args.store.url.as_deref(), job) {
+            Ok(report) => print(&(report + "\n")),
+            Err(error) => fail(&error, 3),
+        };
+    }
     let options = ReplayOptions {
         rebuild: args.rebuild,
         skip_signatures: args.skip_signatures,

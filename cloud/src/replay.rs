@@ -5,6 +5,7 @@
 //! unless it is told to make the projections anew.
 
 use crate::fold::{self, FoldError};
+use crate::report::ReportJson;
 use crate::store::jobs::{self, FactRow, Feed, JobRow};
 use crate::store::{Address, Connection, StoreError, robots, watched};
 use nooterra_evidence::cose::danger_unverified;
@@ -45,6 +46,14 @@ pub enum ReplayError {
     Key {
         /// Which file.
         path: PathBuf,
+        /// In which way.
+        why: String,
+    },
+    /// A job of which no report can be made.
+    #[error("job {job}: {why}")]
+    Report {
+        /// Which one.
+        job: String,
         /// In which way.
         why: String,
     },
@@ -130,6 +139,32 @@ pub fn replay(dir: &Path, options: &Options) -> Result<Replay, ReplayError> {
     connection.writing(|tx| rebuild(tx, server.as_ref())).map_err(failed)
 }
 
+/// The completion report of a job, made anew from its stream: one JSON object, whose `signed` is
+/// what the API answers, byte for byte.
+///
+/// # Errors
+/// [`ReplayError`] when it cannot be made; [`ReplayError::Report`] where there is no such job.
+pub fn report(dir: &Path, store: Option<&str>, job: &str) -> Result<String, ReplayError> {
+    let path = dir.join("cloud.sqlite");
+    if store.is_none() {
+        let missing = |source| ReplayError::Missing { path: path.clone(), source };
+        std::fs::metadata(&path).map_err(missing)?;
+    }
+    let key = signing_key(dir)?;
+    let unnamed = |source| ReplayError::Store { database: "--store".to_owned(), source };
+    let address = Address::new(store, path, NAME).map_err(unnamed)?;
+    let failed = |source| ReplayError::Store { database: address.to_string(), source };
+    let refused = |why: &dyn std::fmt::Display| ReplayError::Report {
+        job: job.to_owned(),
+        why: why.to_string(),
+    };
+    let id = JobId::new(job).map_err(|error| refused(&error))?;
+    let mut connection = address.read_only().map_err(failed)?;
+    let signed = connection.reading(|tx| Ok(crate::report::of(tx, &id, &key))).map_err(failed)?;
+    let report = ReportJson::new(signed.map_err(|error| refused(&error))?);
+    serde_json::to_string(&report).map_err(|error| refused(&error))
+}
+
 /// Compares what is in the database at `address`, by the key of the data directory `dir`.
 pub(crate) fn check(
     dir: &Path,
@@ -143,14 +178,18 @@ pub(crate) fn check(
     compared.map(|(replay, _)| replay).map_err(failed)
 }
 
-/// The key that the cloud signs with; none where signatures are left unchecked.
+/// The key that the cloud's signatures are checked by; none where they are left unchecked.
 fn server_key(dir: &Path, skip: bool) -> Result<Option<VerifyingKey>, ReplayError> {
+    let key = signing_key(dir)?;
+    Ok((!skip).then(|| key.verifying_key()))
+}
+
+/// The key that the cloud signs with.
+fn signing_key(dir: &Path) -> Result<Ed25519Key, ReplayError> {
     let path = dir.join("command_key.pem");
     let pem = std::fs::read_to_string(&path)
         .map_err(|source| ReplayError::Missing { path: path.clone(), source })?;
-    let key =
-        Ed25519Key::from_pem(&pem).map_err(|e| ReplayError::Key { path, why: e.to_string() })?;
-    Ok((!skip).then(|| key.verifying_key()))
+    Ed25519Key::from_pem(&pem).map_err(|e| ReplayError::Key { path, why: e.to_string() })
 }
 
 fn rebuild(tx: &Connection, server: Option<&VerifyingKey>) -> Result<Replay, StoreError> {
@@ -302,7 +341,8 @@ impl Keys<'_> {
         fact.check().map_err(|error| error.to_string())?;
         let Some(server) = self.server else { return Ok(fact) };
         let keys = match fact.actor.kind {
-            ActorKind::Server => std::slice::from_ref(server),
+            // The cloud signs for requesters: it vouches for whoever held a token.
+            ActorKind::Requester | ActorKind::Server => std::slice::from_ref(server),
             _ => self.robots.get(fact.actor.id.as_str()).map_or(&[][..], Vec::as_slice),
         };
         let verified = Signed::<Fact>::verify(bytes, |id| keys.iter().find(|k| k.key_id() == id));

@@ -59,6 +59,10 @@ impl Attention {
         if job.care.access_until(job.state).is_some_and(|until| now >= until) {
             return Some(Due::Expiry);
         }
+        let right_until = job.care.right_until(job.state).filter(|_| Guard::ApprovalEnds.on());
+        if right_until.is_some_and(|until| now >= until) {
+            return Some(Due::ApprovalExpiry);
+        }
         if matches!(job.state, JobState::Executing | JobState::Assisted) {
             let heard = job.care.heard_at.unwrap_or(job.updated_at).max(self.listens_since);
             let silent = passed(heard, self.patience()) || !Guard::StallAfterSilence.on();
@@ -75,6 +79,7 @@ impl Attention {
 /// What time brings.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Due {
+    ApprovalExpiry,
     Escalation,
     Expiry,
     Stall,
@@ -102,6 +107,7 @@ impl Server {
         let row = load(tx, job)?;
         match attention.due(&row, self.now()) {
             None => {}
+            Some(Due::ApprovalExpiry) => self.expire_approval(tx, job)?,
             Some(Due::Expiry) => self.expire_access(tx, job)?,
             Some(Due::Escalation) => {
                 let reason = "nothing is heard of the robot, and nobody has ended that";

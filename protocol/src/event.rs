@@ -40,6 +40,7 @@ event_types! {
     AccessGranted = "ACCESS_GRANTED",
     AccessPlanIssued = "ACCESS_PLAN_ISSUED",
     AccessRevoked = "ACCESS_REVOKED",
+    ApprovalExpired = "APPROVAL_EXPIRED",
     ApprovalGranted = "APPROVAL_GRANTED",
     ApprovalRevoked = "APPROVAL_REVOKED",
     AssistAccepted = "ASSIST_ACCEPTED",

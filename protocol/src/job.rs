@@ -109,6 +109,16 @@ pub const TRANSITIONS: &[(EventType, &[JobState], JobState)] = &[
     (E::AccessRevoked, UNDER_WAY, S::AbortingSafeExit),
     (E::AccessExpired, BEFORE_EN_ROUTE, S::Aborted),
     (E::AccessExpired, UNDER_WAY, S::AbortingSafeExit),
+    // An approval that ends takes the right to go on, not the job: one that nobody has begun waits
+    // where it was, and is sent no more.
+    (E::ApprovalRevoked, &[S::Created], S::Created),
+    (E::ApprovalRevoked, &[S::Quoted], S::Quoted),
+    (E::ApprovalRevoked, &[S::Booked, S::Matched, S::Reserved], S::Booked),
+    (E::ApprovalRevoked, UNDER_WAY, S::AbortingSafeExit),
+    (E::ApprovalExpired, &[S::Created], S::Created),
+    (E::ApprovalExpired, &[S::Quoted], S::Quoted),
+    (E::ApprovalExpired, &[S::Booked, S::Matched, S::Reserved], S::Booked),
+    (E::ApprovalExpired, UNDER_WAY, S::AbortingSafeExit),
     (E::Settled, &[S::Completed, S::Aborted], S::Settled),
 ];
 
@@ -229,6 +239,22 @@ mod tests {
             step(S::AbortingSafeExit, E::ExecutionCompleted),
             Err(NotPossible { event: E::ExecutionCompleted, state: S::AbortingSafeExit })
         );
+    }
+
+    #[test]
+    fn the_end_of_an_approval_stops_what_is_under_way_and_keeps_what_has_not_begun() {
+        for event in [E::ApprovalRevoked, E::ApprovalExpired] {
+            for state in UNDER_WAY {
+                assert_eq!(step(*state, event), Ok(Step::To(S::AbortingSafeExit)));
+            }
+            for state in [S::Created, S::Quoted, S::Booked] {
+                assert_eq!(step(state, event), Ok(Step::To(state)));
+            }
+            assert_eq!(step(S::Reserved, event), Ok(Step::To(S::Booked)));
+            for state in [S::AbortingSafeExit, S::Completed, S::Aborted, S::Settled] {
+                assert_eq!(step(state, event), Err(NotPossible { event, state }));
+            }
+        }
     }
 
     #[test]

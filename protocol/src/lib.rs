@@ -4,7 +4,8 @@
 //! plane geometry ([`geometry`]), what a robot is asked ([`command`]) and sees
 //! ([`observation`]), jobs and their one state table ([`job`]), plans ([`plan`]), the owner's
 //! policy document ([`policy`]) and the grids that it may name ([`grid`]), who may ask for what
-//! ([`grant`]), when a robot may be let in ([`access`]), what the cloud says of a job under way
+//! ([`grant`]), when a robot may be let in ([`access`]), who let a job be carried out
+//! ([`approval`]), what its stream says of it in the end ([`report`]), what the cloud says of a job under way
 //! ([`oversight`]), the skill manifest ([`skill`]), whose skills are taken ([`trust`]), facts
 //! ([`event`]), what the
 //! journal holds ([`entry`]; the gate's [`rule`]s) and what of it is private ([`private`]), of the flight recorder
@@ -24,6 +25,7 @@
 //! along the robot's x axis (forward) and angular about z.
 
 pub mod access;
+pub mod approval;
 pub mod codec;
 pub mod command;
 pub mod delta;
@@ -45,6 +47,7 @@ pub mod plan;
 pub mod policy;
 pub mod policy_part;
 pub mod private;
+pub mod report;
 pub mod rule;
 pub mod sbom;
 pub mod schedule;

@@ -5,16 +5,17 @@ use crate::call::{Call, Repeat, encoded};
 use crate::client::Client;
 use crate::stream::{Follow, Live};
 use crate::types::{
-    AccessRequest, AdvanceRequest, AuditPage, AuditQuery, BlackBox, CancelRequest, ClaimCode,
-    ClaimCodeRequest, Command, CommandList, CommandRequest, DeadLetterList, DispatchRequest,
-    Enrolment, EnrolmentRequest, Event, EventList, EventQuery, FeedPage, GivenList, Health, Job,
-    JobList, JobReasonRequest, JobRequest, KeyRequest, LabelsRequest, ListQuery, NamedQuery,
-    NewToken, NewWebhook, Published, PublishedTrust, QuoteRequest, Ready, ReasonRequest,
-    RecordList, RecordQuery, Redelivery, RedeliveryRequest, RenewalRequest, ReportedPolicy,
-    RescheduleRequest, RevokeRequest, Rings, Robot, RobotList, RobotSkills, Rollout, RolloutList,
-    RolloutQuery, RolloutRequest, Selection, Skill, SkillKey, SkillKeyList, SkillList, SkillQuery,
-    SkillRequest, SkillRule, StandingRequest, StreamQuery, Token, TokenList, TokenRequest,
-    TrustRequest, Webhook, WebhookList, WebhookRequest,
+    AccessRequest, AdvanceRequest, ApprovalList, ApprovalRequest, AuditPage, AuditQuery, BlackBox,
+    CancelRequest, ClaimCode, ClaimCodeRequest, Command, CommandList, CommandRequest,
+    DeadLetterList, DispatchRequest, Enrolment, EnrolmentRequest, Event, EventList, EventQuery,
+    FeedPage, GivenList, Health, Job, JobList, JobReasonRequest, JobReport, JobRequest, KeyRequest,
+    LabelsRequest, ListQuery, NamedQuery, NewToken, NewWebhook, Published, PublishedTrust,
+    QuoteRequest, Ready, ReasonRequest, RecordList, RecordQuery, Redelivery, RedeliveryRequest,
+    RenewalRequest, ReportedPolicy, RescheduleRequest, RevokeApprovalRequest, RevokeRequest, Rings,
+    Robot, RobotList, RobotSkills, Rollout, RolloutList, RolloutQuery, RolloutRequest, Selection,
+    Skill, SkillKey, SkillKeyList, SkillList, SkillQuery, SkillRequest, SkillRule, StandingRequest,
+    StreamQuery, Token, TokenList, TokenRequest, TrustRequest, Webhook, WebhookList,
+    WebhookRequest,
 };
 use serde_json::Value;
 use std::fmt::Display;
@@ -112,6 +113,12 @@ operations! {
     Keyed POST "/v1/jobs/{id}/access" issue_access(id) => Job, body AccessRequest;
     /// Takes the access back, which ends the job.
     Keyed POST "/v1/jobs/{id}/access/revoke" revoke_access(id) => Job, body JobReasonRequest;
+    /// Every approval that the job was given.
+    Always GET "/v1/jobs/{id}/approvals" list_approvals(id) => ApprovalList;
+    /// Lets the job be carried out with the plan that was looked at.
+    Keyed POST "/v1/jobs/{id}/approvals" approve_job(id) => Job, body ApprovalRequest;
+    /// Takes the approvals back: the right to go on ends.
+    Keyed POST "/v1/jobs/{id}/approvals/revoke" revoke_approval(id) => Job, body RevokeApprovalRequest;
     /// Accepts the job's price.
     Keyed POST "/v1/jobs/{id}/book" book_job(id) => Job;
     /// Ends the job, by a safe exit where its robot is under way.
@@ -124,6 +131,8 @@ operations! {
     Keyed POST "/v1/jobs/{id}/pause" pause_job(id) => Job, body JobReasonRequest;
     /// Proposes a price.
     Keyed POST "/v1/jobs/{id}/quote" quote_job(id) => Job, body QuoteRequest;
+    /// What the job's stream says of it, signed by the cloud.
+    Always GET "/v1/jobs/{id}/report" report_job(id) => JobReport;
     /// Starts dispatch over.
     Keyed POST "/v1/jobs/{id}/reschedule" reschedule_job(id) => Job, body RescheduleRequest;
     /// Lets the robot go on with a job that was held.

@@ -71,7 +71,7 @@ pub(crate) struct AccessRequest {
 /// Holds a job: EXECUTING or ASSISTED to STALLED. Its robot is told to come to rest and to keep
 /// the job; no heartbeat ends what a person holds.
 #[utoipa::path(
-    post, operation_id = "pause_job", path = "/v1/jobs/{id}/pause", tag = "jobs", security(("admin" = [])),
+    post, operation_id = "pause_job", path = "/v1/jobs/{id}/pause", tag = "jobs",
     params(("id" = String, Path, description = "the job")), request_body = Option<ReasonRequest>,
     responses((status = 200, description = "the job, STALLED", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -90,7 +90,7 @@ pub(crate) async fn pause(
 /// Asks the robot of a job that somebody holds to go on. The job is EXECUTING again when its
 /// robot says so.
 #[utoipa::path(
-    post, operation_id = "resume_job", path = "/v1/jobs/{id}/resume", tag = "jobs", security(("admin" = [])),
+    post, operation_id = "resume_job", path = "/v1/jobs/{id}/resume", tag = "jobs",
     params(("id" = String, Path, description = "the job")),
     responses((status = 200, description = "the job, still STALLED", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -107,7 +107,7 @@ pub(crate) async fn resume(
 /// Starts dispatch and access over: BOOKED, MATCHED or RESERVED to BOOKED. A start that was sent
 /// is void, and its robot is told to give the job up.
 #[utoipa::path(
-    post, operation_id = "reschedule_job", path = "/v1/jobs/{id}/reschedule", tag = "jobs", security(("admin" = [])),
+    post, operation_id = "reschedule_job", path = "/v1/jobs/{id}/reschedule", tag = "jobs",
     params(("id" = String, Path, description = "the job")), request_body = Option<RescheduleRequest>,
     responses((status = 200, description = "the job, BOOKED", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -135,7 +135,7 @@ pub(crate) async fn reschedule(
 /// Says how and when the robot may be let in. It replaces an earlier plan; a robot that has the
 /// job is told, and ends it by itself when the time is over.
 #[utoipa::path(
-    post, operation_id = "issue_access", path = "/v1/jobs/{id}/access", tag = "jobs", security(("admin" = [])),
+    post, operation_id = "issue_access", path = "/v1/jobs/{id}/access", tag = "jobs",
     params(("id" = String, Path, description = "the job")), request_body = AccessRequest,
     responses((status = 200, description = "the job with its plan", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -171,7 +171,7 @@ pub(crate) async fn issue_access(
 
 /// Takes access back: the job ends, through the robot's safe exit where it is under way.
 #[utoipa::path(
-    post, operation_id = "revoke_access", path = "/v1/jobs/{id}/access/revoke", tag = "jobs", security(("admin" = [])),
+    post, operation_id = "revoke_access", path = "/v1/jobs/{id}/access/revoke", tag = "jobs",
     params(("id" = String, Path, description = "the job")), request_body = Option<ReasonRequest>,
     responses((status = 200, description = "the job, ABORTED or ABORTING_SAFE_EXIT", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]

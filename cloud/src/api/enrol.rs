@@ -92,7 +92,7 @@ pub(crate) struct Enrolment {
 
 /// Makes a claim code for a robot.
 #[utoipa::path(
-    post, operation_id = "create_claim_code", path = "/v1/claim-codes", tag = "robots", security(("admin" = [])),
+    post, operation_id = "create_claim_code", path = "/v1/claim-codes", tag = "robots",
     request_body = ClaimCodeRequest,
     responses((status = 201, description = "the code; it is shown once", body = ClaimCode), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -188,7 +188,7 @@ pub(crate) async fn enrol(
 
 /// Renews the certificate of the robot that calls.
 #[utoipa::path(
-    post, operation_id = "renew_certificate", path = "/v1/robots/{id}/certificate", tag = "robots", security(("robot" = [])),
+    post, operation_id = "renew_certificate", path = "/v1/robots/{id}/certificate", tag = "robots",
     params(("id" = String, Path, description = "the robot")), request_body = RenewalRequest,
     responses((status = 201, description = "the certificate", body = Enrolment), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]

@@ -1,6 +1,7 @@
 //! Refusals and failures as clients see them.
 
 use crate::access::Scope;
+use crate::approval::ApprovalError;
 use crate::ca::CaError;
 use crate::commands::CommandError;
 use crate::jobs::JobError;
@@ -205,6 +206,26 @@ impl From<CommandError> for ApiError {
     }
 }
 
+impl From<ApprovalError> for ApiError {
+    fn from(error: ApprovalError) -> Self {
+        let (code, hint) = match error {
+            ApprovalError::Missing => (
+                "approval_missing",
+                "look at its plan, then POST /v1/jobs/{id}/approvals with its plan_hash",
+            ),
+            ApprovalError::None => ("no_approval", "cancel the job, if it is to end"),
+            ApprovalError::OtherPlan { .. } => (
+                "another_plan",
+                "look at the plan that the job has now and approve that one; where a ring has \
+                 chosen another version since, make the job anew",
+            ),
+            ApprovalError::Over => ("approval_over", "approve it until a time that is to come"),
+            ApprovalError::TooMany => ("too_many_approvals", "make the job anew"),
+        };
+        Self::new(StatusCode::CONFLICT, code, error.to_string(), hint)
+    }
+}
+
 impl From<JobError> for ApiError {
     fn from(error: JobError) -> Self {
         let message = error.to_string();
@@ -238,6 +259,7 @@ impl From<JobError> for ApiError {
             JobError::Action(..) => {
                 Self::unfit("unknown_action", message, "the skill's manifest lists its actions")
             }
+            JobError::Approval(error) => error.into(),
             JobError::Barred(barred) => barred.into(),
             JobError::Command(error) => error.into(),
             JobError::Entropy(error) => Self::internal(&error),

@@ -10,6 +10,7 @@ use crate::care::{Care, Stall};
 use crate::commands::MAX_REASON_BYTES;
 use crate::core::Core;
 use crate::jobs::{JobError, Server};
+use crate::report::{self, ReportJson};
 use crate::skill_registry::OF_RING;
 use crate::store::Connection;
 use crate::store::jobs::{self, JobRow};
@@ -175,7 +176,7 @@ pub(crate) struct JobQuery {
 
 /// Makes a job.
 #[utoipa::path(
-    post, operation_id = "create_job", path = "/v1/jobs", tag = "jobs", security(("admin" = [])), request_body = JobRequest,
+    post, operation_id = "create_job", path = "/v1/jobs", tag = "jobs", request_body = JobRequest,
     responses((status = 201, description = "the job, CREATED", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn create(
@@ -222,7 +223,7 @@ fn of_one_tenant(
 
 /// The jobs, newest first, in pages.
 #[utoipa::path(
-    get, operation_id = "list_jobs", path = "/v1/jobs", tag = "jobs", security(("admin" = [])),
+    get, operation_id = "list_jobs", path = "/v1/jobs", tag = "jobs",
     params(JobQuery),
     responses((status = 200, description = "the jobs", body = JobList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -242,7 +243,7 @@ pub(crate) async fn list(
 
 /// One job.
 #[utoipa::path(
-    get, operation_id = "show_job", path = "/v1/jobs/{id}", tag = "jobs", security(("admin" = [])),
+    get, operation_id = "show_job", path = "/v1/jobs/{id}", tag = "jobs",
     params(("id" = String, Path, description = "the job")),
     responses((status = 200, description = "the job", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -260,7 +261,7 @@ pub(crate) async fn show(
 
 /// Proposes a price: CREATED to QUOTED.
 #[utoipa::path(
-    post, operation_id = "quote_job", path = "/v1/jobs/{id}/quote", tag = "jobs", security(("admin" = [])),
+    post, operation_id = "quote_job", path = "/v1/jobs/{id}/quote", tag = "jobs",
     params(("id" = String, Path, description = "the job")), request_body = Option<QuoteRequest>,
     responses((status = 200, description = "the job, QUOTED", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -284,7 +285,7 @@ pub(crate) async fn quote(
 
 /// Accepts the price: QUOTED to BOOKED.
 #[utoipa::path(
-    post, operation_id = "book_job", path = "/v1/jobs/{id}/book", tag = "jobs", security(("admin" = [])),
+    post, operation_id = "book_job", path = "/v1/jobs/{id}/book", tag = "jobs",
     params(("id" = String, Path, description = "the job")),
     responses((status = 200, description = "the job, BOOKED", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -300,7 +301,7 @@ pub(crate) async fn book(
 
 /// Licenses the skills, reserves the robot and sends it the plan: BOOKED to RESERVED.
 #[utoipa::path(
-    post, operation_id = "dispatch_job", path = "/v1/jobs/{id}/dispatch", tag = "jobs", security(("admin" = [])),
+    post, operation_id = "dispatch_job", path = "/v1/jobs/{id}/dispatch", tag = "jobs",
     params(("id" = String, Path, description = "the job")),
     request_body = Option<DispatchRequest>,
     responses((status = 200, description = "the job, RESERVED", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
@@ -321,7 +322,7 @@ pub(crate) async fn dispatch(
 
 /// Ends a job that is not over, through a safe exit where the robot is under way.
 #[utoipa::path(
-    post, operation_id = "cancel_job", path = "/v1/jobs/{id}/cancel", tag = "jobs", security(("admin" = [])),
+    post, operation_id = "cancel_job", path = "/v1/jobs/{id}/cancel", tag = "jobs",
     params(("id" = String, Path, description = "the job")),
     request_body = Option<CancelRequest>,
     responses((status = 200, description = "the job, ABORTED or ABORTING_SAFE_EXIT", body = JobJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
@@ -350,7 +351,7 @@ pub(super) fn reason(said: Option<String>, otherwise: &str) -> Result<String, Ap
 
 /// The facts of a job, in their places.
 #[utoipa::path(
-    get, operation_id = "list_job_events", path = "/v1/jobs/{id}/events", tag = "jobs", security(("admin" = [])),
+    get, operation_id = "list_job_events", path = "/v1/jobs/{id}/events", tag = "jobs",
     params(("id" = String, Path, description = "the job"), EventQuery),
     responses((status = 200, description = "the facts", body = EventList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -372,6 +373,26 @@ pub(crate) async fn events(
         .await?;
     let events = rows.into_iter().map(EventJson::new).collect::<Result<_, _>>()?;
     Ok(Json(EventList { events }))
+}
+
+/// The completion report of a job: who asked, who approved, when, what was done and what is not
+/// known yet, made of its stream alone and signed by the cloud.
+#[utoipa::path(
+    get, operation_id = "report_job", path = "/v1/jobs/{id}/report", tag = "jobs",
+    params(("id" = String, Path, description = "the job")),
+    responses((status = 200, description = "the report", body = ReportJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
+)]
+pub(crate) async fn report(
+    _: Admin,
+    State(core): State<Arc<Core>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let id = job_id(&id)?;
+    let server = core.server.clone();
+    let signed = core.store.read::<_, JobError, _>(move |tx| report::of(tx, &id, server.key()));
+    let report = ReportJson::new(signed.await?);
+    call::seen(&headers, report.head(), &report)
 }
 
 /// Moves a job that is there.

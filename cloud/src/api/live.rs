@@ -59,7 +59,7 @@ const FIRST: [(&str, u32); 17] = [
 /// `policy`, `shadow`, `skill_input`). A client that connects again with `Last-Event-ID` goes on
 /// after it, unless it missed so much that it is shown the newest again.
 #[utoipa::path(
-    get, operation_id = "watch_robot", path = "/v1/robots/{id}/live", tag = "robots", security(("admin" = [])),
+    get, operation_id = "watch_robot", path = "/v1/robots/{id}/live", tag = "robots",
     params(("id" = String, Path, description = "the robot"), ("last-event-id" = Option<i64>, Header, description = "the cursor to go on after")),
     responses((status = 200, description = "the records, without an end", body = String, content_type = "text/event-stream"), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]

@@ -170,6 +170,13 @@
 //!                                        -> 200 Job   (a robot that has the job is told)
 //! POST /v1/jobs/{id}/access/revoke
 //!                               admin  {"reason"} -> 200 Job  (ABORTED or ABORTING_SAFE_EXIT)
+//! GET  /v1/jobs/{id}/approvals  admin    -> 200 {"approvals":[{"at","by","ended"|null,"plan",
+//!                                                "until"|null}],"needed","plan"}
+//! POST /v1/jobs/{id}/approvals  admin  {"plan","until"?,"by"?}
+//!                                        -> 200 Job   (its robot is told who approved the plan)
+//! POST /v1/jobs/{id}/approvals/revoke
+//!                               admin  {"reason"?,"by"?} or no body
+//!                                        -> 200 Job   (BOOKED, or ABORTING_SAFE_EXIT)
 //! GET  /v1/jobs                 admin  ?after=CURSOR&limit=N(<=1000, 200)
 //!                                        -> 200 {"jobs":[Job],"next":CURSOR|null}     newest first
 //! GET  /v1/jobs/{id}            admin    -> 200 Job
@@ -184,6 +191,8 @@
 //!               "actor":{"type","id"},"actor_seq","at":time::Stamp,"job"|null,"payload",
 //!               "payload_hash","position","key_id","received_at",
 //!               "signed"(base64, the COSE_Sign1)}
+//! GET  /v1/jobs/{id}/report     admin    -> 200 {"report": report::JobReport,"sha256",
+//!                                                "signed"(base64)}   made of its stream alone
 //! GET  /v1/robots/{id}/events   admin    the robot's own stream: facts of no known job
 //!
 //! GET  /v1/events               admin  ?after=POSITION&stream=S&type=T&limit=N(<=1000, 200)
@@ -213,6 +222,7 @@
 //!
 //! A command to an offline robot is kept and sent when it connects, until it expires.
 
+mod approvals;
 mod audit;
 mod auth;
 mod call;
@@ -319,6 +329,8 @@ fn routes() -> OpenApiRouter<Arc<Core>> {
         .routes(routes!(course::reschedule))
         .routes(routes!(course::issue_access))
         .routes(routes!(course::revoke_access))
+        .routes(routes!(approvals::list, approvals::grant))
+        .routes(routes!(approvals::revoke))
         .routes(routes!(rollouts::start, rollouts::list))
         .routes(routes!(rollouts::pause))
         .routes(routes!(rollouts::resume))
@@ -361,6 +373,7 @@ fn routes() -> OpenApiRouter<Arc<Core>> {
         .routes(routes!(skills::signature))
         .routes(routes!(jobs::show))
         .routes(routes!(jobs::events))
+        .routes(routes!(jobs::report))
         .routes(routes!(feed::list))
         .routes(routes!(feed::follow))
         .routes(routes!(audit::list))

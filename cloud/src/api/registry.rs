@@ -155,7 +155,7 @@ pub(crate) struct RobotSkillQuery {
 
 /// The keys whose signatures count here.
 #[utoipa::path(
-    get, operation_id = "list_skill_keys", path = "/v1/skill-keys", tag = "skills", security(("admin" = [])),
+    get, operation_id = "list_skill_keys", path = "/v1/skill-keys", tag = "skills",
     responses((status = 200, description = "the keys", body = KeyList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn keys(
@@ -168,7 +168,7 @@ pub(crate) async fn keys(
 
 /// Lets the signatures of a key count. A key that is here already is not changed.
 #[utoipa::path(
-    post, operation_id = "add_skill_key", path = "/v1/skill-keys", tag = "skills", security(("admin" = [])),
+    post, operation_id = "add_skill_key", path = "/v1/skill-keys", tag = "skills",
     request_body = KeyRequest,
     responses((status = 201, description = "the key", body = KeyJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -215,7 +215,7 @@ pub(crate) async fn add_key(
 /// Closes a key: nothing that it signs is published any more. What was published stays; revoke
 /// the versions that are in doubt.
 #[utoipa::path(
-    post, operation_id = "revoke_skill_key", path = "/v1/skill-keys/{key_id}/revoke", tag = "skills", security(("admin" = [])),
+    post, operation_id = "revoke_skill_key", path = "/v1/skill-keys/{key_id}/revoke", tag = "skills",
     params(("key_id" = String, Path, description = "the key, as minisign prints it")), request_body = ReasonRequest,
     responses((status = 200, description = "the key", body = KeyJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -244,7 +244,7 @@ pub(crate) async fn revoke_key(
 
 /// The rings of the fleet, in their order.
 #[utoipa::path(
-    get, operation_id = "list_rings", path = "/v1/rings", tag = "skills", security(("admin" = [])),
+    get, operation_id = "list_rings", path = "/v1/rings", tag = "skills",
     responses((status = 200, description = "the rings", body = Rings), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn rings(
@@ -257,7 +257,7 @@ pub(crate) async fn rings(
 /// Sets all rings. While a roll-out is under way their names and order stay; who is in them may
 /// change.
 #[utoipa::path(
-    post, operation_id = "set_rings", path = "/v1/rings", tag = "skills", security(("admin" = [])),
+    post, operation_id = "set_rings", path = "/v1/rings", tag = "skills",
     request_body = Rings,
     responses((status = 200, description = "the rings", body = Rings), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -304,7 +304,7 @@ pub(crate) async fn set_rings(
 
 /// What a robot may have of each skill when its ring chooses, and why.
 #[utoipa::path(
-    get, operation_id = "list_robot_skills", path = "/v1/robots/{id}/skills", tag = "skills", security(("admin" = [])),
+    get, operation_id = "list_robot_skills", path = "/v1/robots/{id}/skills", tag = "skills",
     params(("id" = String, Path, description = "the robot"), RobotSkillQuery),
     responses((status = 200, description = "what it may have", body = RobotSkills), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -319,7 +319,7 @@ pub(crate) async fn robot_skills(
 
 /// Sets the labels of a robot, by which rings and rules take it.
 #[utoipa::path(
-    post, operation_id = "label_robot", path = "/v1/robots/{id}/labels", tag = "skills", security(("admin" = [])),
+    post, operation_id = "label_robot", path = "/v1/robots/{id}/labels", tag = "skills",
     params(("id" = String, Path, description = "the robot")), request_body = LabelsRequest,
     responses((status = 200, description = "what it may have now", body = RobotSkills), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -341,7 +341,7 @@ pub(crate) async fn label(
 
 /// Which robots may have a skill.
 #[utoipa::path(
-    get, operation_id = "show_skill_rule", path = "/v1/skill-rules/{id}", tag = "skills", security(("admin" = [])),
+    get, operation_id = "show_skill_rule", path = "/v1/skill-rules/{id}", tag = "skills",
     params(("id" = String, Path, description = "the skill, without its version")),
     responses((status = 200, description = "the rule", body = RuleJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -358,7 +358,7 @@ pub(crate) async fn rule(
 
 /// Sets which robots may have a skill, whichever version, and whoever chooses it.
 #[utoipa::path(
-    post, operation_id = "set_skill_rule", path = "/v1/skill-rules/{id}", tag = "skills", security(("admin" = [])),
+    post, operation_id = "set_skill_rule", path = "/v1/skill-rules/{id}", tag = "skills",
     params(("id" = String, Path, description = "the skill, without its version")), request_body = Selection,
     responses((status = 200, description = "the rule", body = RuleJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]

@@ -187,7 +187,7 @@ pub(crate) struct GivenQuery {
 
 /// Begins to roll a version out: the first ring is open at once.
 #[utoipa::path(
-    post, operation_id = "start_rollout", path = "/v1/rollouts", tag = "skills", security(("admin" = [])),
+    post, operation_id = "start_rollout", path = "/v1/rollouts", tag = "skills",
     request_body = RolloutRequest,
     responses((status = 201, description = "the roll-out", body = RolloutJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -205,7 +205,7 @@ pub(crate) async fn start(
 
 /// Roll-outs, newest first, in pages.
 #[utoipa::path(
-    get, operation_id = "list_rollouts", path = "/v1/rollouts", tag = "skills", security(("admin" = [])),
+    get, operation_id = "list_rollouts", path = "/v1/rollouts", tag = "skills",
     params(RolloutQuery),
     responses((status = 200, description = "the roll-outs", body = RolloutList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -229,7 +229,7 @@ pub(crate) async fn list(
 
 /// One roll-out.
 #[utoipa::path(
-    get, operation_id = "show_rollout", path = "/v1/rollouts/{id}", tag = "skills", security(("admin" = [])),
+    get, operation_id = "show_rollout", path = "/v1/rollouts/{id}", tag = "skills",
     params(("id" = String, Path, description = "the roll-out")),
     responses((status = 200, description = "the roll-out", body = RolloutJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -247,7 +247,7 @@ pub(crate) async fn show(
 
 /// Every step of a roll-out, with its reason and what was heard until then: signed facts.
 #[utoipa::path(
-    get, operation_id = "list_rollout_events", path = "/v1/rollouts/{id}/events", tag = "skills", security(("admin" = [])),
+    get, operation_id = "list_rollout_events", path = "/v1/rollouts/{id}/events", tag = "skills",
     params(("id" = String, Path, description = "the roll-out"), EventQuery),
     responses((status = 200, description = "the facts", body = EventList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -267,7 +267,7 @@ pub(crate) async fn events(
 
 /// The jobs that were given the version, and what came of them.
 #[utoipa::path(
-    get, operation_id = "list_rollout_jobs", path = "/v1/rollouts/{id}/jobs", tag = "skills", security(("admin" = [])),
+    get, operation_id = "list_rollout_jobs", path = "/v1/rollouts/{id}/jobs", tag = "skills",
     params(("id" = String, Path, description = "the roll-out"), GivenQuery),
     responses((status = 200, description = "the jobs", body = GivenList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -291,7 +291,7 @@ pub(crate) async fn given(
 
 /// Opens no further ring; those that are open keep the version.
 #[utoipa::path(
-    post, operation_id = "pause_rollout", path = "/v1/rollouts/{id}/pause", tag = "skills", security(("admin" = [])),
+    post, operation_id = "pause_rollout", path = "/v1/rollouts/{id}/pause", tag = "skills",
     params(("id" = String, Path, description = "the roll-out")), request_body = ReasonRequest,
     responses((status = 200, description = "the roll-out", body = RolloutJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -307,7 +307,7 @@ pub(crate) async fn pause(
 
 /// Goes on with a paused roll-out; the watched ring's count begins anew.
 #[utoipa::path(
-    post, operation_id = "resume_rollout", path = "/v1/rollouts/{id}/resume", tag = "skills", security(("admin" = [])),
+    post, operation_id = "resume_rollout", path = "/v1/rollouts/{id}/resume", tag = "skills",
     params(("id" = String, Path, description = "the roll-out")), request_body = ReasonRequest,
     responses((status = 200, description = "the roll-out", body = RolloutJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -324,7 +324,7 @@ pub(crate) async fn resume(
 /// Opens the next ring though its gate has not passed; after the last one the roll-out is
 /// completed. A paused roll-out is resumed first.
 #[utoipa::path(
-    post, operation_id = "advance_rollout", path = "/v1/rollouts/{id}/advance", tag = "skills", security(("admin" = [])),
+    post, operation_id = "advance_rollout", path = "/v1/rollouts/{id}/advance", tag = "skills",
     params(("id" = String, Path, description = "the roll-out")), request_body = AdvanceRequest,
     responses((status = 200, description = "the roll-out", body = RolloutJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -341,7 +341,7 @@ pub(crate) async fn advance(
 /// Gives every ring the version of before. Jobs that run go on; a start that its robot has not
 /// answered is withdrawn, and its job booked again.
 #[utoipa::path(
-    post, operation_id = "roll_back", path = "/v1/rollouts/{id}/roll_back", tag = "skills", security(("admin" = [])),
+    post, operation_id = "roll_back", path = "/v1/rollouts/{id}/roll_back", tag = "skills",
     params(("id" = String, Path, description = "the roll-out")), request_body = ReasonRequest,
     responses((status = 200, description = "the roll-out", body = RolloutJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]

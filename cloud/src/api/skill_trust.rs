@@ -64,7 +64,7 @@ pub(crate) struct NewsQuery {
 
 /// Publishes a trust document or a revocation list; publishing it again renews its signatures.
 #[utoipa::path(
-    post, operation_id = "publish_skill_trust", path = "/v1/skill-trust", tag = "skills", security(("admin" = [])),
+    post, operation_id = "publish_skill_trust", path = "/v1/skill-trust", tag = "skills",
     request_body = TrustRequest,
     responses(
         (status = 201, description = "published", body = TrustJson), (status = 200, description = "it was published already", body = TrustJson),
@@ -103,7 +103,7 @@ pub(crate) async fn publish(
 /// The documents after the one in force, oldest first, at most four; and the newest list.
 #[utoipa::path(
     get, operation_id = "read_skill_trust", path = "/v1/skill-trust", tag = "skills",
-    security(("admin" = []), ("robot" = [])), params(NewsQuery),
+    params(NewsQuery),
     responses((status = 200, description = "`documents` and `list`, each file with its signatures", body = Object), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn news(

@@ -118,7 +118,7 @@ enum BundleError {
 
 /// Publishes a bundle; publishing it again changes nothing.
 #[utoipa::path(
-    post, operation_id = "publish_skill", path = "/v1/skills", tag = "skills", security(("admin" = [])),
+    post, operation_id = "publish_skill", path = "/v1/skills", tag = "skills",
     request_body = SkillRequest,
     responses(
         (status = 201, description = "published", body = Published), (status = 200, description = "it was published already", body = Published),
@@ -181,7 +181,7 @@ pub(crate) async fn publish(
 
 /// Published versions, oldest first, in pages.
 #[utoipa::path(
-    get, operation_id = "list_skills", path = "/v1/skills", tag = "skills", security(("admin" = []), ("robot" = [])),
+    get, operation_id = "list_skills", path = "/v1/skills", tag = "skills",
     params(SkillQuery),
     responses((status = 200, description = "the skills", body = SkillList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -202,7 +202,7 @@ pub(crate) async fn list(
 
 /// One version.
 #[utoipa::path(
-    get, operation_id = "show_skill", path = "/v1/skills/{digest}", tag = "skills", security(("admin" = []), ("robot" = [])),
+    get, operation_id = "show_skill", path = "/v1/skills/{digest}", tag = "skills",
     params(("digest" = String, Path, description = "SHA-256 of the bundle")),
     responses((status = 200, description = "the version", body = SkillJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -217,7 +217,7 @@ pub(crate) async fn show(
 /// Takes a version back for good: no robot is given it again. A start that its robot has not
 /// answered is withdrawn; what runs ends or goes on as asked. Asked again it changes nothing.
 #[utoipa::path(
-    post, operation_id = "revoke_skill", path = "/v1/skills/{digest}/revoke", tag = "skills", security(("admin" = [])),
+    post, operation_id = "revoke_skill", path = "/v1/skills/{digest}/revoke", tag = "skills",
     params(("digest" = String, Path, description = "SHA-256 of the bundle")), request_body = RevokeRequest,
     responses((status = 200, description = "the version", body = SkillJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -254,7 +254,6 @@ async fn shown(core: &Core, digest: &str) -> Result<SkillJson, ApiError> {
 /// The bundle itself.
 #[utoipa::path(
     get, operation_id = "download_bundle", path = "/v1/skills/{digest}/bundle", tag = "skills",
-    security(("admin" = []), ("robot" = [])),
     params(("digest" = String, Path, description = "SHA-256 of the bundle")),
     responses(
         (status = 200, description = "the tar archive", content_type = "application/octet-stream", body = Vec<u8>),
@@ -279,7 +278,6 @@ pub(crate) async fn bundle(
 /// The text of the bundle's signature file.
 #[utoipa::path(
     get, operation_id = "download_signature", path = "/v1/skills/{digest}/signature", tag = "skills",
-    security(("admin" = []), ("robot" = [])),
     params(("digest" = String, Path, description = "SHA-256 of the bundle")),
     responses((status = 200, description = "the text of the .minisig file", body = String), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]

@@ -52,7 +52,7 @@ impl StandingJson {
 /// Closes the robot's key: its connection drops, its certificates open nothing, nothing is
 /// signed for it any more. It comes back only with another key and a new claim code.
 #[utoipa::path(
-    post, operation_id = "revoke_robot", path = "/v1/robots/{id}/revoke", tag = "robots", security(("admin" = [])),
+    post, operation_id = "revoke_robot", path = "/v1/robots/{id}/revoke", tag = "robots",
     params(("id" = String, Path, description = "the robot")), request_body = StandingRequest,
     responses((status = 200, description = "the robot", body = RobotJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -68,7 +68,7 @@ pub(crate) async fn revoke(
 /// Takes the robot out of work: jobs under way are cancelled, and only what ends motion is sent.
 /// It may connect and tell its journal.
 #[utoipa::path(
-    post, operation_id = "quarantine_robot", path = "/v1/robots/{id}/quarantine", tag = "robots", security(("admin" = [])),
+    post, operation_id = "quarantine_robot", path = "/v1/robots/{id}/quarantine", tag = "robots",
     params(("id" = String, Path, description = "the robot")), request_body = StandingRequest,
     responses((status = 200, description = "the robot", body = RobotJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -83,7 +83,7 @@ pub(crate) async fn quarantine(
 
 /// Gives the robot no further job; what is under way goes on, and commands reach it.
 #[utoipa::path(
-    post, operation_id = "maintain_robot", path = "/v1/robots/{id}/maintenance", tag = "robots", security(("admin" = [])),
+    post, operation_id = "maintain_robot", path = "/v1/robots/{id}/maintenance", tag = "robots",
     params(("id" = String, Path, description = "the robot")), request_body = StandingRequest,
     responses((status = 200, description = "the robot", body = RobotJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
@@ -98,7 +98,7 @@ pub(crate) async fn maintain(
 
 /// Puts a quarantined robot, or one in maintenance, into service again.
 #[utoipa::path(
-    post, operation_id = "restore_robot", path = "/v1/robots/{id}/restore", tag = "robots", security(("admin" = [])),
+    post, operation_id = "restore_robot", path = "/v1/robots/{id}/restore", tag = "robots",
     params(("id" = String, Path, description = "the robot")), request_body = StandingRequest,
     responses((status = 200, description = "the robot", body = RobotJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]

@@ -1,13 +1,14 @@
 //! `nooterra-cloud job`: from a plan in a file to its end, step by step or in one go.
 
 use super::pages::{Limit, List};
-use super::{ClientError, Cloud, Outcome, items, robot_id, sent, show};
+use super::{ClientError, Cloud, Outcome, items, report, robot_id, sent, show};
 use nooterra_client::Call;
 use nooterra_client::types::{
-    CancelRequest, DispatchRequest, EventQuery, Job, JobReasonRequest, QuoteRequest,
-    RescheduleRequest, StreamQuery,
+    ApprovalRequest, CancelRequest, DispatchRequest, EventQuery, Job, JobReasonRequest,
+    QuoteRequest, RescheduleRequest, RevokeApprovalRequest, StreamQuery,
 };
 use nooterra_protocol::job::JobState;
+use nooterra_protocol::time::WallMillis;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,25 @@ pub(crate) enum Command {
         id: String,
         /// The file; `-` for standard input.
         file: PathBuf,
+    },
+    /// The approvals of a job, those that ended too.
+    Approvals {
+        /// The job.
+        id: String,
+    },
+    /// Let a job be carried out with the plan that you looked at.
+    Approve {
+        /// The job.
+        id: String,
+        /// In whose name, where the token leaves it open.
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
+        /// For so many seconds; until the job is over unless given.
+        #[arg(long = "for", value_name = "SECONDS")]
+        lasts: Option<u32>,
+        /// The plan's hash, as `job show` prints it.
+        #[arg(long, value_name = "HASH")]
+        plan: String,
     },
     /// Accept a job's price: QUOTED to BOOKED.
     Book {
@@ -73,6 +93,12 @@ pub(crate) enum Command {
         #[arg(long, default_value = "EUR")]
         currency: String,
     },
+    /// What a job's stream says of it in the end, signed by the cloud: who asked, who approved,
+    /// when, what was done, and what is not known yet. `--json` prints the signed bytes too.
+    Report {
+        /// The job.
+        id: String,
+    },
     /// Start the dispatch of a job that has not begun over: back to BOOKED.
     Reschedule {
         /// The job.
@@ -93,6 +119,18 @@ pub(crate) enum Command {
     RevokeAccess {
         /// The job.
         id: String,
+        /// For the record.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Take back what approved a job: one that has not begun waits for another approval, one that
+    /// is under way ends through the robot's safe exit.
+    RevokeApproval {
+        /// The job.
+        id: String,
+        /// In whose name, where the token leaves it open.
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
         /// For the record.
         #[arg(long)]
         reason: Option<String>,
@@ -137,6 +175,12 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
         Command::Access { id, file } => {
             cloud.print(&cloud.pass_on("issue_access", &[&id], &read(&file)?)?, one)
         }
+        Command::Approvals { id } => cloud.print(&sent(api.list_approvals(&id))?, approvals),
+        Command::Approve { id, by, lasts, plan } => {
+            let until =
+                lasts.map(|seconds| WallMillis(now_ms().saturating_add(i64::from(seconds) * 1000)));
+            show(api.approve_job(&id, &ApprovalRequest { by, plan, until }))
+        }
         Command::Book { id } => show(api.book_job(&id)),
         Command::Cancel { id, reason } => show(api.cancel_job(&id, &CancelRequest { reason })),
         Command::Create { file } => {
@@ -155,6 +199,7 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
             let price = QuoteRequest { amount_minor: amount, currency: Some(currency) };
             show(api.quote_job(&id, &price))
         }
+        Command::Report { id } => cloud.print(&sent(api.report_job(&id))?, report::people),
         Command::Reschedule { id, reason, robot } => {
             let robot = robot.map(|robot| robot_id(&robot)).transpose()?;
             show(api.reschedule_job(&id, &RescheduleRequest { reason, robot }))
@@ -162,6 +207,9 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
         Command::Resume { id } => show(api.resume_job(&id)),
         Command::RevokeAccess { id, reason } => {
             show(api.revoke_access(&id, &JobReasonRequest { reason }))
+        }
+        Command::RevokeApproval { id, by, reason } => {
+            show(api.revoke_approval(&id, &RevokeApprovalRequest { by, reason }))
         }
         Command::Run { file } => {
             let job = cloud.pass_on("create_job", &[], &read(&file)?)?;
@@ -194,6 +242,8 @@ fn watch(cloud: &Cloud, id: &str) -> Result<Outcome, ClientError> {
                     | "CANCELLED"
                     | "ACCESS_REVOKED"
                     | "ACCESS_EXPIRED"
+                    | "APPROVAL_REVOKED"
+                    | "APPROVAL_EXPIRED"
             )
         );
         if over && event["late"] == false {
@@ -229,6 +279,7 @@ fn one(job: &Value) -> String {
         ("stage", show::text(job, "stage")),
         ("robot", show::text(job, "robot")),
         ("for", show::text(job, "requester")),
+        ("plan", show::text(job, "plan_hash")),
         ("steps", steps.collect::<Vec<_>>().join(", ")),
         ("made", show::time(&job["created_at"])),
         ("changed", show::time(&job["updated_at"])),
@@ -236,4 +287,28 @@ fn one(job: &Value) -> String {
         ("head", show::text(job, "head")),
     ];
     rows.iter().map(|(name, value)| format!("{name:8} {value}\n")).collect()
+}
+
+fn approvals(answer: &Value) -> String {
+    let mut text = format!("plan {}\n", show::text(answer, "plan"));
+    for it in items(answer, "approvals") {
+        let until =
+            if it["until"].is_null() { "the end".to_owned() } else { show::time(&it["until"]) };
+        let end = match &it["ended"] {
+            Value::Null => format!("holds until {until}"),
+            ended => format!("ended {}: {}", show::time(&ended["at"]), show::text(ended, "reason")),
+        };
+        let (by, at) = (show::text(it, "by"), show::time(&it["at"]));
+        text.push_str(&format!("{by} approved {} {at}, {end}\n", show::text(it, "plan")));
+    }
+    if answer["needed"] == true {
+        text.push_str("it is not sent before somebody approves it\n");
+    }
+    text
+}
+
+/// By this machine's clock, milliseconds since 1970.
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.ok().and_then(|since| i64::try_from(since.as_millis()).ok()).unwrap_or(0)
 }

@@ -5,6 +5,7 @@
 mod client;
 mod job;
 mod pages;
+mod report;
 mod robot;
 mod rollout;
 mod show;

@@ -13,7 +13,15 @@ pub(super) enum Act {
     Access {
         job: u8,
         millis: u32,
+        reviewed: bool,
         revocable: bool,
+    },
+    /// One of two people approves a plan, the job's or another; for so long, or to the end.
+    Approve {
+        by: u8,
+        job: u8,
+        millis: Option<u32>,
+        of_it: bool,
     },
     /// A robot writes down that it took or refused a command.
     Answer {
@@ -35,6 +43,8 @@ pub(super) enum Act {
         life: u8,
         robot: u8,
     },
+    /// Somebody takes back what approved the job.
+    Disapprove(u8),
     Dispatch(u8),
     /// The robot is enrolled with another key, and begins another journal.
     Enrol(u8),
@@ -133,8 +143,16 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         2 => (any::<bool>(), number(), number())
             .prop_map(|(accepts, command, robot)| Act::Answer { accepts, command, robot }),
-        1 => (number(), 1_u32..200_000, 0_u8..4)
-            .prop_map(|(job, millis, luck)| Act::Access { job, millis, revocable: luck > 0 }),
+        1 => (number(), 1_u32..200_000, 0_u8..8).prop_map(|(job, millis, luck)| Act::Access {
+            job,
+            millis,
+            reviewed: luck > 5,
+            revocable: luck % 4 > 0,
+        }),
+        1 => (number(), number(), proptest::option::weighted(0.3, 1_u32..200_000), 0_u8..6).prop_map(
+            |(by, job, millis, luck)| Act::Approve { by, job, millis, of_it: luck > 0 },
+        ),
+        1 => number().prop_map(Act::Disapprove),
         1 => number().prop_map(Act::Book),
         1 => number().prop_map(Act::Cancel),
         2 => (0_u8..10, number())
@@ -155,8 +173,8 @@ fn act() -> impl Strategy<Value = Act> {
         5 => (number(), number(), kinds(), number())
             .prop_map(|(choice, job, kind, robot)| Act::Report { choice, job, kind, robot }),
         2 => (number(), standings).prop_map(|(robot, to)| Act::Stand { robot, to }),
-        3 => (1_u32..40_000).prop_map(|millis| Act::Wait { millis }),
-        4 => Just(Act::Watch),
+        4 => (1_u32..40_000).prop_map(|millis| Act::Wait { millis }),
+        5 => Just(Act::Watch),
     ]
 }
 

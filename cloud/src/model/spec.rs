@@ -31,7 +31,7 @@ pub(super) enum Step {
 }
 
 /// Events that move jobs.
-const MOVES: [&str; 18] = [
+const MOVES: [&str; 20] = [
     "QUOTE_PROPOSED",
     "BOOKED",
     "MATCHED",
@@ -49,6 +49,8 @@ const MOVES: [&str; 18] = [
     "CANCELLED",
     "ACCESS_REVOKED",
     "ACCESS_EXPIRED",
+    "APPROVAL_REVOKED",
+    "APPROVAL_EXPIRED",
     "SETTLED",
 ];
 
@@ -99,7 +101,12 @@ impl Life {
         };
         Step::To(match (event, self) {
             ("QUOTE_PROPOSED", Created) => Quoted,
-            ("BOOKED", Quoted) | ("RESCHEDULED", Booked | Matched | Reserved) => Booked,
+            ("BOOKED", Quoted)
+            | (
+                "RESCHEDULED" | "APPROVAL_REVOKED" | "APPROVAL_EXPIRED",
+                Booked | Matched | Reserved,
+            ) => Booked,
+            ("APPROVAL_REVOKED" | "APPROVAL_EXPIRED", Created | Quoted) => self,
             ("MATCHED", Booked) => Matched,
             ("RESERVED", Matched) => Reserved,
             ("EN_ROUTE", Reserved) => EnRoute,
@@ -116,7 +123,8 @@ impl Life {
                 Created | Quoted | Booked | Matched | Reserved,
             ) => Aborted,
             (
-                "CANCELLED" | "ACCESS_REVOKED" | "ACCESS_EXPIRED",
+                "CANCELLED" | "ACCESS_REVOKED" | "ACCESS_EXPIRED" | "APPROVAL_REVOKED"
+                | "APPROVAL_EXPIRED",
                 EnRoute | AccessGranted | Executing | Assisted | Stalled,
             ) => SafeExit,
             ("SETTLED", Completed | Aborted) => Settled,
@@ -183,12 +191,20 @@ pub(super) struct Still {
 pub(super) struct Job {
     /// When access is over, and whether it may be taken back.
     pub(super) access: Option<(i64, bool)>,
+    /// Who approves it now, until when; sorted by who.
+    pub(super) approved: Vec<(u8, Option<i64>)>,
     /// The newest heartbeat: which life of the robot's, and its count.
     beat: Option<(usize, u64)>,
     pub(super) heard: Option<i64>,
     pub(super) still: Option<Still>,
     pub(super) facts: Vec<Placed>,
+    /// How often it was approved.
+    grants: usize,
     pub(super) life: Life,
+    /// Somebody must approve it before it is sent.
+    needs: bool,
+    /// Its access plan asks for a review.
+    reviewed: bool,
     pub(super) progress: f64,
     pub(super) robot: usize,
     pub(super) stage: bool,
@@ -228,6 +244,7 @@ pub(super) struct Command {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Refusal {
     Access,
+    Approval,
     Barred,
     Skill,
     State,
@@ -272,6 +289,9 @@ pub(super) struct Spec {
 /// How long the commands of a run may be taken.
 pub(super) const TTL_MS: i64 = 60_000;
 
+/// A job is approved so often at the most.
+const MOST_GRANTS: usize = 32;
+
 /// How long a robot may be told of its access.
 const LONG_MS: i64 = 24 * 3_600_000;
 
@@ -300,11 +320,15 @@ impl Spec {
         }
         self.jobs.push(Job {
             access: None,
+            approved: Vec::new(),
             beat: None,
             heard: None,
             still: None,
             facts: vec![("JOB_CREATED".to_owned(), false, None)],
             life: Life::Created,
+            grants: 0,
+            needs: false,
+            reviewed: false,
             progress: 0.0,
             robot,
             stage: false,
@@ -321,8 +345,15 @@ impl Spec {
             Step::Beside => {}
             Step::To(life) => it.moves(life),
         }
-        if event == "RESCHEDULED" {
-            (it.access, it.start) = (None, None);
+        match event {
+            "RESCHEDULED" => (it.access, it.start, it.reviewed) = (None, None, false),
+            "APPROVAL_REVOKED" | "APPROVAL_EXPIRED" => {
+                it.approved.clear();
+                if it.life == Life::Booked {
+                    it.start = None;
+                }
+            }
+            _ => {}
         }
         it.facts.push((event.to_owned(), false, None));
         Ok(())
@@ -333,15 +364,18 @@ impl Spec {
         if self.jobs[job].access.is_some_and(|(until, _)| self.now >= until) {
             return Err(Refusal::Access);
         }
+        let it = &self.jobs[job];
+        let over = it.approved_until().is_some_and(|until| self.now >= until);
+        if over || ((it.needs || it.reviewed) && it.approved.is_empty()) {
+            return Err(Refusal::Approval);
+        }
         if !self.robots[robot].trust.permits("start_job") {
             return Err(Refusal::Barred);
         }
         for event in ["MATCHED", "SKILL_LICENSED", "RESERVED"] {
             self.state(job, event)?;
         }
-        if self.jobs[job].access.is_some() {
-            self.tell(robot, job, "plan_access", LONG_MS);
-        }
+        self.tell_right(job);
         self.jobs[job].start = Some(self.commands.len());
         self.tell(robot, job, "start_job", TTL_MS);
         Ok(())
@@ -372,6 +406,9 @@ impl Spec {
             if self.robots[before].trust.permits("cancel_job") {
                 self.tell(before, job, "cancel_job", TTL_MS);
             }
+        }
+        if robot != before {
+            self.jobs[job].approved.clear();
         }
         self.jobs[job].robot = robot;
         Ok(())
@@ -404,18 +441,87 @@ impl Spec {
         job: usize,
         until: i64,
         revocable: bool,
+        reviewed: bool,
     ) -> Result<(), Refusal> {
         let it = &mut self.jobs[job];
         if it.life.is_over() || it.life == Life::SafeExit {
             return Err(Refusal::State);
         }
-        it.access = Some((until, revocable));
+        (it.access, it.reviewed) = (Some((until, revocable)), reviewed);
         it.facts.push(("ACCESS_PLAN_ISSUED".to_owned(), false, None));
-        let robot = it.robot;
-        if it.start.is_some() && self.robots[robot].trust.permits("plan_access") {
-            self.tell(robot, job, "plan_access", LONG_MS);
+        if it.start.is_some() {
+            self.tell_window(job);
         }
         Ok(())
+    }
+
+    pub(super) fn approve(
+        &mut self,
+        job: usize,
+        by: u8,
+        until: Option<i64>,
+        of_it: bool,
+    ) -> Result<(), Refusal> {
+        let it = &mut self.jobs[job];
+        if it.life.is_over() || it.life == Life::SafeExit {
+            return Err(Refusal::State);
+        }
+        if !of_it || it.grants >= MOST_GRANTS {
+            return Err(Refusal::Approval);
+        }
+        it.needs = true;
+        it.grants += 1;
+        it.approved.retain(|(who, _)| *who != by);
+        // The newest last.
+        it.approved.push((by, until));
+        it.facts.push(("APPROVAL_GRANTED".to_owned(), false, None));
+        if it.start.is_some() {
+            self.tell_right(job);
+        }
+        Ok(())
+    }
+
+    pub(super) fn disapprove(&mut self, job: usize) -> Result<(), Refusal> {
+        if self.jobs[job].approved.is_empty() {
+            return Err(Refusal::Approval);
+        }
+        self.lose_approval(job, "APPROVAL_REVOKED")
+    }
+
+    /// Whatever was given out is called back.
+    fn lose_approval(&mut self, job: usize, event: &'static str) -> Result<(), Refusal> {
+        let start = self.jobs[job].start;
+        self.state(job, event)?;
+        if let Some(start) = start {
+            let waits = self.jobs[job].life == Life::Booked;
+            if waits && self.commands[start].fate == Fate::Sent {
+                self.commands[start].fate = Fate::Refused;
+            }
+            let robot = self.jobs[job].robot;
+            if self.robots[robot].trust.permits("cancel_job") {
+                self.tell(robot, job, "cancel_job", LONG_MS);
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_window(&mut self, job: usize) {
+        let it = &self.jobs[job];
+        let (robot, any) = (it.robot, it.access.is_some() || it.approved_until().is_some());
+        if any && self.robots[robot].trust.permits("plan_access") {
+            self.tell(robot, job, "plan_access", LONG_MS);
+        }
+    }
+
+    /// Its window, and who approved it.
+    fn tell_right(&mut self, job: usize) {
+        self.tell_window(job);
+        let robot = self.jobs[job].robot;
+        if self.robots[robot].trust.permits("review_job") {
+            for _ in 0..self.jobs[job].approved.len() {
+                self.tell(robot, job, "review_job", LONG_MS);
+            }
+        }
     }
 
     pub(super) fn revoke_access(&mut self, job: usize) -> Result<(), Refusal> {
@@ -432,11 +538,15 @@ impl Spec {
         for job in 0..self.jobs.len() {
             let it = &self.jobs[job];
             let access = it.access.filter(|_| !it.life.is_over() && it.life != Life::SafeExit);
+            let ends = !it.life.is_over() && it.life != Life::SafeExit;
+            let approved = it.approved_until().filter(|_| ends);
             let works = matches!(it.life, Life::Executing | Life::Assisted);
             if access.is_some_and(|(until, _)| self.now >= until) {
                 // The table takes these: what was asked for stands above.
                 let _ = self.state(job, "ACCESS_EXPIRED");
                 self.recall(job, LONG_MS);
+            } else if approved.is_some_and(|until| self.now >= until) {
+                let _ = self.lose_approval(job, "APPROVAL_EXPIRED");
             } else if works && self.now - it.heard.unwrap_or(self.now) >= STALLED_AFTER_MS {
                 let _ = self.state(job, "EXECUTION_STALLED");
                 let since = self.now;
@@ -590,6 +700,11 @@ impl Spec {
 }
 
 impl Job {
+    /// When the first of its approvals ends.
+    fn approved_until(&self) -> Option<i64> {
+        self.approved.iter().filter_map(|(_, until)| *until).min()
+    }
+
     fn moves(&mut self, life: Life) {
         if self.life == Life::Stalled {
             self.still = None;

@@ -16,6 +16,7 @@ use crate::watch::{self, Attention};
 use nooterra_evidence::Record;
 use nooterra_evidence::cose::danger_unverified;
 use nooterra_protocol::access::{AccessMethod, AccessPlan, AccessScope};
+use nooterra_protocol::approval::ApprovalGranted;
 use nooterra_protocol::codec::{self, Blob, Digest};
 use nooterra_protocol::command::RemoteCommand;
 use nooterra_protocol::entry::{Class, CommandReceived, CommandRefused, Entry};
@@ -174,7 +175,10 @@ impl World {
     /// Does one step, here and as it should be, and compares.
     pub(super) fn step(&mut self, act: &Act) -> Outcome {
         match act {
-            Act::Access { job, millis, revocable } => self.give_access(*job, *millis, *revocable),
+            Act::Access { job, millis, reviewed, revocable } => {
+                self.give_access(*job, *millis, *revocable, *reviewed)
+            }
+            Act::Approve { by, job, millis, of_it } => self.approve(*by, *job, *millis, *of_it),
             Act::Answer { accepts, command, robot } => self.answer(*accepts, *command, *robot),
             Act::Book(job) => self.on(*job, "BOOKED", |server, tx, job| server.book(tx, job)),
             Act::Cancel(job) => self.cancel(*job),
@@ -191,6 +195,7 @@ impl World {
                 let to = (from + 1 + usize::from(*count) % 4).min(records);
                 self.deliver(robot, life, from..to)
             }
+            Act::Disapprove(job) => self.disapprove(*job),
             Act::Dispatch(job) => self.dispatch(*job),
             Act::Enrol(robot) => self.enrol(usize::from(*robot) % ROBOTS),
             Act::Forge { how, job, kind, robot } => self.forge(*how, *job, *kind, *robot),
@@ -233,6 +238,7 @@ impl World {
         match self.connection.writing(|tx| work(server, tx)) {
             Ok(done) => Ok(Ok(done)),
             Err(JobError::Access(_)) => Ok(Err(Refusal::Access)),
+            Err(JobError::Approval(_)) => Ok(Err(Refusal::Approval)),
             Err(JobError::NotPossible(_)) => Ok(Err(Refusal::State)),
             Err(JobError::Barred(_) | JobError::Command(CommandError::Barred(_))) => {
                 Ok(Err(Refusal::Barred))
@@ -313,14 +319,35 @@ impl World {
         same("going on", &done.map(|_| ()), &self.spec.resume(at))
     }
 
-    fn give_access(&mut self, job: u8, millis: u32, revocable: bool) -> Outcome {
+    fn approve(&mut self, by: u8, job: u8, millis: Option<u32>, of_it: bool) -> Outcome {
+        let Some(at) = self.job(job) else { return Ok(()) };
+        let (id, by) = (self.jobs[at].clone(), by % 2);
+        let name = ActorId::new(format!("person-{by}")).map_err(wrong)?;
+        let until = millis.map(|millis| self.spec.now + i64::from(millis));
+        let plan = &self.plans[usize::from(of_it)];
+        let plan = plan.digest().map_err(wrong)?;
+        let granted = ApprovalGranted { plan, until: until.map(WallMillis) };
+        let done = self.run(|server, tx| server.approve(tx, &id, &name, &granted))?;
+        let should = self.spec.approve(at, by, until, of_it);
+        same("approval", &done.map(|_| ()), &should)
+    }
+
+    fn disapprove(&mut self, job: u8) -> Outcome {
+        let Some(at) = self.job(job) else { return Ok(()) };
+        let id = self.jobs[at].clone();
+        let by = ActorId::new("person-2").map_err(wrong)?;
+        let done = self.run(|server, tx| server.revoke_approval(tx, &id, &by, "why"))?;
+        same("taking an approval back", &done.map(|_| ()), &self.spec.disapprove(at))
+    }
+
+    fn give_access(&mut self, job: u8, millis: u32, revocable: bool, reviewed: bool) -> Outcome {
         let Some(at) = self.job(job) else { return Ok(()) };
         let id = self.jobs[at].clone();
         let until = self.spec.now + i64::from(millis);
         let plan = AccessPlan {
             credential_ref: None,
             method: AccessMethod::OnSiteOwner,
-            needs_review: false,
+            needs_review: reviewed,
             privacy: None,
             requested_by: ActorId::new("me").map_err(wrong)?,
             revocable,
@@ -329,7 +356,7 @@ impl World {
             valid_to: WallMillis(until),
         };
         let done = self.run(|server, tx| server.issue_access(tx, &id, &plan))?;
-        same("access", &done.map(|_| ()), &self.spec.give_access(at, until, revocable))
+        same("access", &done.map(|_| ()), &self.spec.give_access(at, until, revocable, reviewed))
     }
 
     fn revoke_access(&mut self, job: u8) -> Outcome {
@@ -649,6 +676,9 @@ impl World {
             same("a job's stall", &is, &should.still.map(|it| (it.paused, it.called)))?;
             let access = row.care.access.as_ref().map(|plan| (plan.valid_to.0, plan.revocable));
             same("a job's access", &access, &should.access)?;
+            let holds = row.care.approved().map(|it| it.until.map(|until| until.0));
+            let wanted: Vec<_> = should.approved.iter().map(|(_, until)| *until).collect();
+            same("a job's approvals", &holds.collect(), &wanted)?;
             let start = should.start.map(|at| &self.commands[at].0);
             same("a job's start", &row.command.as_ref(), &start)?;
         }

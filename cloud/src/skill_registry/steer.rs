@@ -362,6 +362,10 @@ fn outcome(
     if in_time(EventType::ExecutionCompleted)?.is_some() {
         return Ok(Some(("succeeded", None)));
     }
+    // An approval may have ended and been granted anew before; what is gone at the end ended it.
+    if job.care.lacks_approval() {
+        return withdrawn("it was called off");
+    }
     for kind in [EventType::Cancelled, EventType::AccessRevoked, EventType::AccessExpired] {
         if in_time(kind)?.is_some() {
             return withdrawn("it was called off");

@@ -164,7 +164,7 @@ pub(crate) fn add(tx: &Connection, job: &JobRow) -> Result<(), StoreError> {
         job.created_at.0,
         job.updated_at.0,
         care(job)?,
-        job.care.access_until(job.state).map(|until| until.0),
+        job.care.right_until(job.state).map(|until| until.0),
     ))?;
     Ok(())
 }
@@ -184,7 +184,7 @@ pub(crate) fn keep(tx: &Connection, job: &JobRow) -> Result<(), StoreError> {
         job.command.as_ref().map(EnvelopeId::as_str),
         job.updated_at.0,
         care(job)?,
-        job.care.access_until(job.state).map(|until| until.0),
+        job.care.right_until(job.state).map(|until| until.0),
         job.robot.as_str(),
     ))?;
     Ok(())

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A wall clock that a test moves.
 #[derive(Debug)]
-struct Hand(AtomicI64);
+pub(super) struct Hand(AtomicI64);
 
 impl Clock for Hand {
     fn mono(&self) -> MonoNanos {
@@ -29,17 +29,17 @@ impl Clock for Hand {
 }
 
 impl Hand {
-    fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         Arc::new(Self(AtomicI64::new(i64::try_from(now.as_millis()).unwrap())))
     }
 
-    fn forward(&self, seconds: i64) -> i64 {
+    pub(super) fn forward(&self, seconds: i64) -> i64 {
         self.0.fetch_add(seconds * 1000, Ordering::SeqCst) + seconds * 1000
     }
 }
 
-fn with(clock: &Arc<Hand>) -> impl FnOnce(&mut Config) {
+pub(super) fn with(clock: &Arc<Hand>) -> impl FnOnce(&mut Config) {
     let clock = Arc::clone(clock);
     move |config| {
         config.clock = clock;
@@ -48,11 +48,11 @@ fn with(clock: &Arc<Hand>) -> impl FnOnce(&mut Config) {
     }
 }
 
-fn job(rig: &Rig, job: &JobId) -> Value {
+pub(super) fn job(rig: &Rig, job: &JobId) -> Value {
     rig.get(&format!("/v1/jobs/{job}"))
 }
 
-fn wait_for(rig: &Rig, id: &JobId, what: impl Fn(&Value) -> bool) -> Value {
+pub(super) fn wait_for(rig: &Rig, id: &JobId, what: impl Fn(&Value) -> bool) -> Value {
     let give_up = Instant::now() + PATIENCE;
     loop {
         let shown = job(rig, id);
@@ -64,16 +64,16 @@ fn wait_for(rig: &Rig, id: &JobId, what: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
-fn events(rig: &Rig, id: &JobId) -> Vec<Value> {
+pub(super) fn events(rig: &Rig, id: &JobId) -> Vec<Value> {
     rig.get(&format!("/v1/jobs/{id}/events"))["events"].as_array().unwrap().clone()
 }
 
-fn types(rig: &Rig, id: &JobId) -> Vec<String> {
+pub(super) fn types(rig: &Rig, id: &JobId) -> Vec<String> {
     events(rig, id).iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
 }
 
 /// A robot reports facts without much in them.
-fn report(client: &mut Mqtt, device: &mut Device, id: &JobId, kinds: &[E]) {
+pub(super) fn report(client: &mut Mqtt, device: &mut Device, id: &JobId, kinds: &[E]) {
     let beat = json!({ "assist_requested": false, "progress": 0.5, "stage": "s1" });
     let records = kinds
         .iter()
@@ -86,9 +86,9 @@ fn report(client: &mut Mqtt, device: &mut Device, id: &JobId, kinds: &[E]) {
     client.ack();
 }
 
-const BEGUN: [E; 3] = [E::EnRoute, E::AccessGranted, E::ExecutionStarted];
+pub(super) const BEGUN: [E; 3] = [E::EnRoute, E::AccessGranted, E::ExecutionStarted];
 
-fn ask(client: &mut Mqtt, device: &Device) -> Ask {
+pub(super) fn ask(client: &mut Mqtt, device: &Device) -> Ask {
     let key = &device.command_key;
     let command: Signed<RemoteCommand> =
         Signed::verify(&client.command(), |id| (id == key.key_id()).then_some(key)).unwrap();

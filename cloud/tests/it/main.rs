@@ -7,6 +7,7 @@
 
 mod access;
 mod api;
+mod approvals;
 mod backup;
 mod cli;
 mod client;
@@ -27,6 +28,7 @@ mod postgres;
 mod registry;
 mod registry_docs;
 mod replay;
+mod report;
 mod rig;
 mod server;
 mod services;

@@ -10,6 +10,8 @@ mod rig {
 mod access;
 #[path = "api.rs"]
 mod api;
+#[path = "approvals.rs"]
+mod approvals;
 #[path = "commands.rs"]
 mod commands;
 #[path = "course.rs"]
@@ -24,6 +26,8 @@ mod jobs;
 mod link;
 #[path = "registry.rs"]
 mod registry;
+#[path = "report.rs"]
+mod report;
 #[path = "streams.rs"]
 mod streams;
 #[path = "webhooks.rs"]

@@ -109,6 +109,11 @@ impl<K: Kind> RigOn<K> {
         Self::on(tempfile::tempdir().unwrap(), K::database(), change)
     }
 
+    /// The server that it is on; none for a file.
+    pub(crate) fn store_url(&self) -> Option<String> {
+        self.database.as_ref().map(Database::url)
+    }
+
     /// In `dir/cloud`, which may hold the data of another.
     pub(crate) fn on(
         dir: TempDir,

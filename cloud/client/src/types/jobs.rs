@@ -33,6 +33,51 @@ wire! {
         pub valid_to: WallMillis,
     }
 
+    /// That somebody lets a job be carried out.
+    pub struct Approval {
+        /// When it came, milliseconds since 1970.
+        pub at: WallMillis,
+        /// Who approved.
+        pub by: String,
+        /// How it ended; nothing while it holds.
+        pub ended: Option<ApprovalEnd>,
+        /// SHA-256 of the plan that was approved.
+        pub plan: Digest,
+        /// Not from then on, milliseconds since 1970.
+        pub until: Option<WallMillis>,
+    }
+
+    /// How an approval ended.
+    pub struct ApprovalEnd {
+        /// Milliseconds since 1970.
+        pub at: WallMillis,
+        /// Who ended it; nothing where its time was over, or the job went to another robot.
+        pub by: Option<String>,
+        /// Why.
+        pub reason: String,
+    }
+
+    /// Approvals, oldest first.
+    pub struct ApprovalList {
+        /// Those that ended too.
+        pub approvals: Vec<Approval>,
+        /// The job is not sent before somebody approves it.
+        pub needed: bool,
+        /// What an approval names now.
+        pub plan: Option<Digest>,
+    }
+
+    /// What is approved.
+    pub struct ApprovalRequest {
+        /// Who approves; the token's principal, and for the bootstrap token the job's requester
+        /// unless given.
+        pub by: Option<String>,
+        /// `plan_hash` of the job whose plan was looked at.
+        pub plan: String,
+        /// Not from then on, milliseconds since 1970; until the job is over unless given.
+        pub until: Option<WallMillis>,
+    }
+
     /// Why a job is cancelled.
     #[derive(Default)]
     pub struct CancelRequest {
@@ -125,6 +170,25 @@ wire! {
         pub reason: Option<String>,
         /// By this robot from now on; by the same unless given.
         pub robot: Option<RobotId>,
+    }
+
+    /// A completion report, and as it is signed.
+    pub struct JobReport {
+        /// `report::JobReport` of the protocol.
+        pub report: Value,
+        /// SHA-256 of the signed bytes.
+        pub sha256: Digest,
+        /// The COSE_Sign1 over its canonical CBOR, base64; by the key that signs commands.
+        pub signed: String,
+    }
+
+    /// Why an approval is taken back.
+    #[derive(Default)]
+    pub struct RevokeApprovalRequest {
+        /// Who takes it back, as for the approval.
+        pub by: Option<String>,
+        /// For the record.
+        pub reason: Option<String>,
     }
 
     /// A job that stands still.

@@ -41,7 +41,8 @@ function payload(event) {
 
 const TONES = {
   EXECUTION_COMPLETED: "good", SETTLED: "good", EXECUTION_ABORTED: "bad", CANCELLED: "bad",
-  EXECUTION_STALLED: "bad", INCIDENT_DETECTED: "bad", ACCESS_REVOKED: "bad", HEARTBEAT: "faint",
+  EXECUTION_STALLED: "bad", INCIDENT_DETECTED: "bad", ACCESS_REVOKED: "bad",
+  APPROVAL_GRANTED: "good", APPROVAL_REVOKED: "bad", APPROVAL_EXPIRED: "bad", HEARTBEAT: "faint",
 };
 
 /** The facts, oldest first unless asked otherwise; heartbeats in a row as one line. */
