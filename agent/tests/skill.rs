@@ -51,7 +51,7 @@ fn try_out(command: &str, name: &str, dir: &Path, more: &[&str]) -> Output {
 #[test]
 fn every_example_does_in_the_simulator_what_its_cases_say() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["charge", "follow-me", "lookout", "patrol", "survey"] {
+    for name in ["charge", "follow-me", "lookout", "patrol", "rounds", "survey"] {
         let output = try_out("test", name, dir.path(), &[]);
         let answer = json(&output);
         assert!(output.status.success(), "{name}: {answer:#}");

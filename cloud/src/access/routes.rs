@@ -32,6 +32,8 @@ pub(crate) enum Reach {
     Nothing,
     /// The robot that this parameter of the path names.
     Robot(&'static str),
+    /// The roll-out that this parameter of the path names.
+    Rollout(&'static str),
     /// The skill of the bundle that this parameter of the path names.
     Skill(&'static str),
     /// All tenants at once: a caller of one tenant is refused.
@@ -75,7 +77,7 @@ const SKILLS: Needs = Needs::TokenOrRobot(Scope { family: Family::Skills, right:
 pub(crate) static ROUTES: &[Route] = {
     use Family as F;
     use Needs::{Code, Open};
-    use Reach::{Held, Job, Nothing, Robot, Skill, Whole};
+    use Reach::{Held, Job, Nothing, Robot, Rollout, Skill, Whole};
     &[
         row("GET",  "/healthz",                           Open,                Nothing),
         row("GET",  "/readyz",                            Open,                Nothing),
@@ -102,8 +104,8 @@ pub(crate) static ROUTES: &[Route] = {
         row("GET",  "/v1/jobs/{id}/report",               read(F::Jobs),       Job("id")),
         row("POST", "/v1/jobs/{id}/reschedule",           write(F::Jobs),      Job("id")),
         row("POST", "/v1/jobs/{id}/resume",               write(F::Jobs),      Job("id")),
-        row("GET",  "/v1/rings",                          read(F::Skills),     Whole),
-        row("POST", "/v1/rings",                          manage(F::Skills),   Whole),
+        row("GET",  "/v1/rings",                          read(F::Skills),     Held),
+        row("POST", "/v1/rings",                          manage(F::Skills),   Held),
         row("GET",  "/v1/robots",                         read(F::Robots),     Held),
         row("GET",  "/v1/robots/{id}",                    read(F::Robots),     Robot("id")),
         row("GET",  "/v1/robots/{id}/box",                read(F::Records),    Robot("id")),
@@ -122,22 +124,22 @@ pub(crate) static ROUTES: &[Route] = {
         row("POST", "/v1/robots/{id}/revoke",             manage(F::Robots),   Robot("id")),
         row("GET",  "/v1/robots/{id}/skills",             read(F::Skills),     Robot("id")),
         row("GET",  "/v1/robots/{id}/verdicts",           read(F::Records),    Robot("id")),
-        row("GET",  "/v1/rollouts",                       read(F::Skills),     Whole),
-        row("POST", "/v1/rollouts",                       write(F::Skills),    Whole),
-        row("GET",  "/v1/rollouts/{id}",                  read(F::Skills),     Whole),
-        row("POST", "/v1/rollouts/{id}/advance",          write(F::Skills),    Whole),
-        row("GET",  "/v1/rollouts/{id}/events",           read(F::Skills),     Whole),
-        row("GET",  "/v1/rollouts/{id}/jobs",             read(F::Skills),     Whole),
-        row("POST", "/v1/rollouts/{id}/pause",            write(F::Skills),    Whole),
-        row("POST", "/v1/rollouts/{id}/resume",           write(F::Skills),    Whole),
-        row("POST", "/v1/rollouts/{id}/roll_back",        write(F::Skills),    Whole),
+        row("GET",  "/v1/rollouts",                       read(F::Skills),     Held),
+        row("POST", "/v1/rollouts",                       write(F::Skills),    Held),
+        row("GET",  "/v1/rollouts/{id}",                  read(F::Skills),     Rollout("id")),
+        row("POST", "/v1/rollouts/{id}/advance",          write(F::Skills),    Rollout("id")),
+        row("GET",  "/v1/rollouts/{id}/events",           read(F::Skills),     Rollout("id")),
+        row("GET",  "/v1/rollouts/{id}/jobs",             read(F::Skills),     Rollout("id")),
+        row("POST", "/v1/rollouts/{id}/pause",            write(F::Skills),    Rollout("id")),
+        row("POST", "/v1/rollouts/{id}/resume",           write(F::Skills),    Rollout("id")),
+        row("POST", "/v1/rollouts/{id}/roll_back",        write(F::Skills),    Rollout("id")),
         row("GET",  "/v1/skill-keys",                     read(F::Skills),     Whole),
         row("POST", "/v1/skill-keys",                     manage(F::Skills),   Whole),
         row("POST", "/v1/skill-keys/{key_id}/revoke",     manage(F::Skills),   Whole),
-        row("GET",  "/v1/skill-rules/{id}",               read(F::Skills),     Whole),
-        row("POST", "/v1/skill-rules/{id}",               manage(F::Skills),   Whole),
-        row("GET",  "/v1/skill-trust",                    SKILLS,              Whole),
-        row("POST", "/v1/skill-trust",                    manage(F::Skills),   Whole),
+        row("GET",  "/v1/skill-rules/{id}",               read(F::Skills),     Held),
+        row("POST", "/v1/skill-rules/{id}",               manage(F::Skills),   Held),
+        row("GET",  "/v1/skill-trust",                    SKILLS,              Held),
+        row("POST", "/v1/skill-trust",                    manage(F::Skills),   Held),
         row("GET",  "/v1/skills",                         SKILLS,              Held),
         row("POST", "/v1/skills",                         write(F::Skills),    Held),
         row("GET",  "/v1/skills/{digest}",                SKILLS,              Skill("digest")),

@@ -160,6 +160,11 @@ impl Caller {
         found.is_some_and(|token| stands(&token, now))
     }
 
+    /// For whose fleet the caller decides: who reaches all tenants does for the default one.
+    pub(crate) fn decides_for(&self) -> Tenant {
+        self.tenant().cloned().unwrap_or_default()
+    }
+
     /// The only tenant of which anything is there for the caller; none for all of them.
     pub(crate) fn tenant(&self) -> Option<&Tenant> {
         self.grant.as_ref().and_then(|grant| grant.tenant.as_ref())

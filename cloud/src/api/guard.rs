@@ -259,6 +259,10 @@ async fn reaches(
             };
             core.store.read(move |tx| tenants::has_robot(tx, &of, &robot)).await
         }
+        Reach::Rollout(name) => {
+            let Some(rollout) = named(name) else { return Ok(false) };
+            core.store.read(move |tx| tenants::has_rollout(tx, &of, &rollout)).await
+        }
         Reach::Skill(name) => {
             let Some(Ok(skill)) = named(name).map(|text| bundle_digest(&text)) else {
                 return Ok(false);
@@ -273,6 +277,9 @@ async fn reaches(
 fn absent(reach: Reach) -> ApiError {
     let (code, message, hint) = match reach {
         Reach::Job(_) => ("no_such_job", "there is no such job", "GET /v1/jobs lists the jobs"),
+        Reach::Rollout(_) => {
+            ("no_such_rollout", "there is no such roll-out", "GET /v1/rollouts lists the roll-outs")
+        }
         Reach::Skill(_) => {
             ("no_such_skill", "there is no such skill", "GET /v1/skills lists the skills")
         }
@@ -392,7 +399,10 @@ mod tests {
         for row in ROUTES {
             let open = matches!(row.needs, Needs::Code | Needs::Open | Needs::Robot);
             match row.reach {
-                Reach::Job(name) | Reach::Robot(name) | Reach::Skill(name) => {
+                Reach::Job(name)
+                | Reach::Robot(name)
+                | Reach::Rollout(name)
+                | Reach::Skill(name) => {
                     assert!(row.path.contains(&format!("{{{name}}}")), "{}", row.path);
                 }
                 // What needs a token is held to the tenant, or closed to callers of one.

@@ -1,6 +1,6 @@
 //! Who publishes skills, and which robots may have them: keys, rules, labels, rings.
 
-use super::auth::Admin;
+use super::auth::{Admin, Caller};
 use super::error::{ApiError, Problem};
 use super::extract::{Body, Params, robot_id};
 use crate::commands::MAX_REASON_BYTES;
@@ -9,7 +9,7 @@ use crate::skill_registry::give::{self, Choice, Withheld};
 use crate::skill_registry::publish::{self, CERTIFIER, DEVELOPER, PublishError};
 use crate::skill_registry::{MAX_NAMES, Ring, Selection, is_name, tier_name};
 use crate::store::registry::KeyRow;
-use crate::store::{StoreError, registry, rollouts, skills};
+use crate::store::{Connection, StoreError, registry, rollouts, skills, tenants};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -242,19 +242,21 @@ pub(crate) async fn revoke_key(
     Ok(Json(shown(row)))
 }
 
-/// The rings of the fleet, in their order.
+/// The rings of the tenant's fleet, in their order.
 #[utoipa::path(
     get, operation_id = "list_rings", path = "/v1/rings", tag = "skills",
     responses((status = 200, description = "the rings", body = Rings), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn rings(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
 ) -> Result<Json<Rings>, ApiError> {
-    Ok(Json(Rings { rings: core.store.read(registry::rings).await? }))
+    let tenant = caller.decides_for();
+    let rings = core.store.read(move |tx| registry::rings(tx, &tenant)).await?;
+    Ok(Json(Rings { rings }))
 }
 
-/// Sets all rings. While a roll-out is under way their names and order stay; who is in them may
+/// Sets all rings of the tenant. While a roll-out is under way their names and order stay; who is in them may
 /// change.
 #[utoipa::path(
     post, operation_id = "set_rings", path = "/v1/rings", tag = "skills",
@@ -262,7 +264,7 @@ pub(crate) async fn rings(
     responses((status = 200, description = "the rings", body = Rings), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn set_rings(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     Body(Rings { rings }): Body<Rings>,
 ) -> Result<Json<Rings>, ApiError> {
@@ -282,11 +284,13 @@ pub(crate) async fn set_rings(
             return Err(unfit(format!("ring `{name}`: {why}")));
         }
     }
+    let tenant = caller.decides_for();
     let kept = core
         .store
         .write::<_, ApiError, _>(move |tx| {
             let names: Vec<_> = rings.iter().map(|ring| &ring.name).collect();
-            for it in rollouts::all_unfinished(tx)? {
+            let unfinished = rollouts::all_unfinished(tx)?.into_iter();
+            for it in unfinished.filter(|it| it.tenant == tenant) {
                 let stages: Vec<_> = it.stages.iter().map(|stage| &stage.ring).collect();
                 if stages != names {
                     let message = format!("roll-out {} goes by the rings as they are", it.id);
@@ -294,7 +298,7 @@ pub(crate) async fn set_rings(
                     return Err(ApiError::new(StatusCode::CONFLICT, "rings_in_use", message, hint));
                 }
             }
-            registry::set_rings(tx, &rings)?;
+            registry::set_rings(tx, &tenant, &rings)?;
             Ok(rings)
         })
         .await?;
@@ -339,31 +343,32 @@ pub(crate) async fn label(
     of_robot(&core, &id, RobotSkillQuery::default()).await.map(Json)
 }
 
-/// Which robots may have a skill.
+/// Which of the tenant's robots may have a skill.
 #[utoipa::path(
     get, operation_id = "show_skill_rule", path = "/v1/skill-rules/{id}", tag = "skills",
     params(("id" = String, Path, description = "the skill, without its version")),
     responses((status = 200, description = "the rule", body = RuleJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn rule(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     Path(id): Path<String>,
 ) -> Result<Json<RuleJson>, ApiError> {
     let id = skill_id(&id)?;
     let (wanted, everyone) = (id.clone(), Selection { everyone: true, ..Selection::default() });
-    let rule = core.store.read(move |tx| registry::rule(tx, &wanted)).await?;
+    let tenant = caller.decides_for();
+    let rule = core.store.read(move |tx| registry::rule(tx, &tenant, &wanted)).await?;
     Ok(Json(RuleJson { id, rule: rule.unwrap_or(everyone) }))
 }
 
-/// Sets which robots may have a skill, whichever version, and whoever chooses it.
+/// Sets which of the tenant's robots may have a skill, whichever version, and whoever chooses it.
 #[utoipa::path(
     post, operation_id = "set_skill_rule", path = "/v1/skill-rules/{id}", tag = "skills",
     params(("id" = String, Path, description = "the skill, without its version")), request_body = Selection,
     responses((status = 200, description = "the rule", body = RuleJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn set_rule(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     Path(id): Path<String>,
     Body(rule): Body<Selection>,
@@ -373,10 +378,11 @@ pub(crate) async fn set_rule(
         let hint = format!("name robots or labels, at most {MAX_NAMES}, or say `everyone`");
         return Err(ApiError::unfit("bad_rule", why, hint));
     }
-    let (skill, kept) = (id.clone(), rule.clone());
-    core.store
-        .write(move |tx| registry::set_rule(tx, &skill, (!kept.everyone).then_some(&kept), now))
-        .await?;
+    let (tenant, skill, kept) = (caller.decides_for(), id.clone(), rule.clone());
+    let set = move |tx: &Connection| {
+        registry::set_rule(tx, &tenant, &skill, (!kept.everyone).then_some(&kept), now)
+    };
+    core.store.write(set).await?;
     tracing::warn!(skill = %id, "who may have a skill was set");
     Ok(Json(RuleJson { id, rule }))
 }
@@ -399,13 +405,14 @@ async fn of_robot(core: &Core, id: &str, query: RobotSkillQuery) -> Result<Robot
 }
 
 fn page(
-    tx: &crate::store::Connection,
+    tx: &Connection,
     robot: &RobotId,
     after: &str,
     limit: u32,
     now: WallMillis,
 ) -> Result<RobotSkills, StoreError> {
-    let ids = skills::ids(tx, after, limit)?;
+    let tenant = tenants::of_robot(tx, robot)?.unwrap_or_default();
+    let ids = skills::ids(tx, &tenant, after, limit)?;
     let full = ids.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
     let next = ids.last().filter(|_| full).map(SkillId::to_string);
     let skills = give::all_for(tx, robot, ids, now)?;

@@ -1,6 +1,6 @@
 //! Roll-outs: begun, watched, paused, resumed, moved on, rolled back.
 
-use super::auth::Admin;
+use super::auth::{Admin, Caller};
 use super::call::{Answer, Call};
 use super::error::{ApiError, Problem};
 use super::extract::{Body, Params};
@@ -11,7 +11,7 @@ use crate::core::Core;
 use crate::skill_registry::rollout::{Gate, Rollout, State as RolloutState, Step, Tally};
 use crate::skill_registry::steer::{RolloutError, Wanted, stream_of};
 use crate::store::rollouts::{self, GivenRow};
-use crate::store::{Connection, StoreError, jobs, skills};
+use crate::store::{Connection, StoreError, jobs, skills, tenants};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -192,15 +192,25 @@ pub(crate) struct GivenQuery {
     responses((status = 201, description = "the roll-out", body = RolloutJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn start(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     call: Call,
     Body(request): Body<RolloutRequest>,
 ) -> Result<Answer, ApiError> {
     let RolloutRequest { bundle, gate, gates, reason: why } = request;
-    let wanted = Wanted { bundle, gate, gates, reason: reason(why)? };
+    let tenant = caller.decides_for();
+    let wanted = Wanted { bundle, gate, gates, reason: reason(why)?, tenant };
     let server = core.server.clone();
-    answer(&core, call, StatusCode::CREATED, move |tx| server.start_rollout(tx, &wanted)).await
+    answer(&core, call, StatusCode::CREATED, move |tx| {
+        // What another tenant published does not exist.
+        if let Some(tenant) = caller.tenant()
+            && !tenants::has_skill(tx, tenant, &bundle)?
+        {
+            return Err(RolloutError::NotPublished(bundle));
+        }
+        server.start_rollout(tx, &wanted)
+    })
+    .await
 }
 
 /// Roll-outs, newest first, in pages.
@@ -210,7 +220,7 @@ pub(crate) async fn start(
     responses((status = 200, description = "the roll-outs", body = RolloutList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn list(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     Params(query): Params<RolloutQuery>,
 ) -> Result<Json<RolloutList>, ApiError> {
@@ -218,7 +228,7 @@ pub(crate) async fn list(
     let limit = limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
     let list = core.store.read::<_, StoreError, _>(move |tx| {
         let before = after.unwrap_or(i64::MAX);
-        let rows = rollouts::newest(tx, before, skill.as_deref(), limit)?;
+        let rows = rollouts::newest(tx, caller.tenant(), before, skill.as_deref(), limit)?;
         let full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
         let next = rows.last().filter(|_| full).map(|(number, _)| *number);
         let rollouts = rows.into_iter().map(|(_, it)| rollout(tx, it)).collect::<Result<_, _>>()?;

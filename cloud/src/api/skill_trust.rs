@@ -4,10 +4,11 @@
 //! their form so that a mistake shows at publishing. A robot believes the signatures alone, goes
 //! back to nothing older, and takes its first document from a person who stands beside it.
 
-use super::auth::{Admin, AdminOrRobot};
+use super::auth::{AdminOrRobot, Caller, Within};
 use super::error::{ApiError, Problem};
 use super::extract::{Body, Params};
 use crate::core::Core;
+use crate::store::Connection;
 use crate::store::skill_trust::{self, Added};
 use axum::Json;
 use axum::extract::State;
@@ -62,7 +63,7 @@ pub(crate) struct NewsQuery {
     after: u32,
 }
 
-/// Publishes a trust document or a revocation list; publishing it again renews its signatures.
+/// Publishes a trust document or a revocation list to the tenant's robots; publishing it again renews its signatures.
 #[utoipa::path(
     post, operation_id = "publish_skill_trust", path = "/v1/skill-trust", tag = "skills",
     request_body = TrustRequest,
@@ -72,7 +73,7 @@ pub(crate) struct NewsQuery {
     ),
 )]
 pub(crate) async fn publish(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     Body(request): Body<TrustRequest>,
 ) -> Result<(StatusCode, Json<TrustJson>), ApiError> {
@@ -88,8 +89,9 @@ pub(crate) async fn publish(
     })?;
     let carried = Carried { bytes, signatures };
     let (digest, now) = (Digest::of(&carried.bytes.0), core.clock.wall());
-    let added =
-        core.store.write(move |tx| skill_trust::add(tx, file, version, &carried, now)).await?;
+    let tenant = caller.decides_for();
+    let add = move |tx: &Connection| skill_trust::add(tx, &tenant, file, version, &carried, now);
+    let added = core.store.write(add).await?;
     if added == Added::Differs {
         let message = format!("another trust document has version {version}");
         let hint = "have the change signed as the next version";
@@ -108,10 +110,12 @@ pub(crate) async fn publish(
 )]
 pub(crate) async fn news(
     _: AdminOrRobot,
+    Within(tenant): Within,
     State(core): State<Arc<Core>>,
     Params(query): Params<NewsQuery>,
 ) -> Result<Json<TrustNews>, ApiError> {
-    Ok(Json(core.store.read(move |tx| skill_trust::news(tx, query.after)).await?))
+    let tenant = tenant.unwrap_or_default();
+    Ok(Json(core.store.read(move |tx| skill_trust::news(tx, &tenant, query.after)).await?))
 }
 
 /// Which of the two it is, and its version.

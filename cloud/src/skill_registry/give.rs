@@ -5,9 +5,10 @@
 //! dispatch. Either way the reason is kept in the job's `MATCHED`.
 
 use super::{OF_RING, Ring, Version, tier_name};
+use crate::access::Tenant;
 use crate::jobs::{JobError, Server};
 use crate::store::rollouts::GivenRow;
-use crate::store::{Connection, StoreError, jobs, registry, rollouts};
+use crate::store::{Connection, StoreError, jobs, registry, rollouts, tenants};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::{JobId, RobotId, SkillId, StepId};
 use nooterra_protocol::plan::{Plan, SkillRef};
@@ -60,10 +61,17 @@ pub(crate) struct Given {
     pub(crate) step: StepId,
 }
 
+/// Whose rings, rules and roll-outs are the robot's.
+fn tenant_of(tx: &Connection, robot: &RobotId) -> Result<Tenant, StoreError> {
+    Ok(tenants::of_robot(tx, robot)?.unwrap_or_default())
+}
+
 /// The ring of a robot.
 pub(crate) fn ring_of(tx: &Connection, robot: &RobotId) -> Result<Option<Ring>, StoreError> {
     let labels = registry::labels(tx, robot)?;
-    Ok(registry::rings(tx)?.into_iter().find(|ring| ring.of.takes(robot, &labels)))
+    Ok(registry::rings(tx, &tenant_of(tx, robot)?)?
+        .into_iter()
+        .find(|ring| ring.of.takes(robot, &labels)))
 }
 
 /// The version of `skill` that the robot's ring has.
@@ -78,14 +86,15 @@ pub(crate) fn choose(
     };
     let ring = ring_of(tx, robot)?.ok_or_else(|| none("it is in no ring".to_owned()))?;
     let name = &ring.name;
-    let under_way = rollouts::unfinished(tx, skill)?;
+    let tenant = tenant_of(tx, robot)?;
+    let under_way = rollouts::unfinished(tx, &tenant, skill)?;
     let (bundle, rollout, why) = match under_way {
         Some(it) if it.has_opened(name) => {
             let why = format!("roll-out {} has opened ring `{name}`", it.id);
             (it.target, Some(it.id), why)
         }
         under_way => {
-            let current = registry::current(tx, skill)?;
+            let current = registry::current(tx, &tenant, skill)?;
             let closed =
                 under_way.map(|it| format!("roll-out {} has not opened ring `{name}`", it.id));
             match (current, closed) {
@@ -123,7 +132,7 @@ fn permit(
             version: number.clone(),
         }));
     }
-    if let Some(rule) = registry::rule(tx, skill)?
+    if let Some(rule) = registry::rule(tx, &tenant_of(tx, robot)?, skill)?
         && !rule.takes(robot, &registry::labels(tx, robot)?)
     {
         let (robot, skill) = (robot.clone(), skill.clone());
@@ -235,10 +244,10 @@ impl Server {
         robot: &RobotId,
         plan: &Plan,
     ) -> Result<(Plan, Vec<Given>), JobError> {
-        let left = registry::of_ring(tx, job)?;
+        let (left, tenant) = (registry::of_ring(tx, job)?, tenant_of(tx, robot)?);
         for step in plan.steps.iter().filter(|step| left.contains(&step.id)) {
             // A ring may have become good by time alone.
-            if let Some(it) = rollouts::unfinished(tx, &step.skill.id)? {
+            if let Some(it) = rollouts::unfinished(tx, &tenant, &step.skill.id)? {
                 self.review(tx, &it.id)?;
             }
         }

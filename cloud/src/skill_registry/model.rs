@@ -5,6 +5,7 @@ use super::revoke::Running;
 use super::rollout::{Gate, State, Step};
 use super::steer::Wanted;
 use super::{OF_RING, Ring, Selection};
+use crate::access::Tenant;
 use crate::clock::Clock;
 use crate::ingest;
 use crate::jobs::{JobError, Server};
@@ -290,7 +291,7 @@ impl World {
                 of: Selection { labels: [name.to_owned()].into(), ..Selection::default() },
                 tier: Tier::Dev,
             };
-            registry::set_rings(tx, &RINGS.map(ring)).unwrap();
+            registry::set_rings(tx, &Tenant::default(), &RINGS.map(ring)).unwrap();
             for (number, ring) in AT_FIRST.into_iter().enumerate() {
                 let robot = robot(number);
                 robots::enrol(tx, &robot, &key.verifying_key(), now).unwrap();
@@ -455,7 +456,8 @@ impl World {
                 let at = self.model.rolls.len().checked_sub(1);
                 let Some(at) = at else { return };
                 let (server, store) = (&self.server, &self.store);
-                let newest = store.with(|tx| rollouts::newest(tx, i64::MAX, None, 1)).unwrap();
+                let newest =
+                    store.with(|tx| rollouts::newest(tx, None, i64::MAX, None, 1)).unwrap();
                 let id = &newest[0].1.id;
                 let done = store.attempt(|tx| server.command_rollout(tx, id, step, None, "why"));
                 assert_eq!(done.is_ok(), self.model.step(at, step), "{done:?}");
@@ -516,6 +518,7 @@ impl World {
             gate,
             gates: BTreeMap::new(),
             reason: "why".to_owned(),
+            tenant: Tenant::default(),
         };
         let (server, model) = (&self.server, &mut self.model);
         let begun = self.store.attempt(|tx| server.start_rollout(tx, &wanted));
@@ -557,11 +560,14 @@ impl World {
         let model = &self.model;
         self.store.with(|tx| {
             // The roll-out stands as the model says.
-            let newest = rollouts::newest(tx, i64::MAX, None, 1).unwrap();
+            let newest = rollouts::newest(tx, None, i64::MAX, None, 1).unwrap();
             let found = newest.first().map(|(_, it)| (it.state, it.stage, it.epoch));
             let expected = model.rolls.last().map(|roll| (roll.state, roll.stage, roll.epoch));
             assert_eq!(found, expected);
-            assert_eq!(registry::current(tx, &skill()).unwrap(), model.current.map(bundle));
+            assert_eq!(
+                registry::current(tx, &Tenant::default(), &skill()).unwrap(),
+                model.current.map(bundle)
+            );
             // Every robot gets what its ring has, and nothing else.
             for of in 0..ROBOTS {
                 let chosen = choose(tx, &robot(of), &skill(), now).ok();

@@ -80,9 +80,7 @@ impl Server {
             StreamId::new(STREAM).map_err(|e| crate::store::StoreError::damaged("a name", e))?;
         self.state_in(tx, &stream, EventType::SkillRevoked, &payload)?;
         let why = format!("skill {} {} was revoked: {reason}", manifest.id, manifest.version);
-        if let Some(it) = rollouts::unfinished(tx, &manifest.id)?
-            && it.target == *bundle
-        {
+        for it in rollouts::all_unfinished(tx)?.into_iter().filter(|it| it.target == *bundle) {
             self.step_rollout(tx, it, Step::RollBack, &why)?;
         }
         for job in jobs::under_way_with(tx, bundle)? {

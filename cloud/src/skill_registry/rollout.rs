@@ -18,6 +18,7 @@
 //! gate counts what was heard of since. A pause keeps what the opened rings have; a roll-back
 //! gives all of them the version of before.
 
+use crate::access::Tenant;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::event::EventType;
 use nooterra_protocol::ids::SkillId;
@@ -176,6 +177,8 @@ pub(crate) struct Rollout {
     pub(crate) stages: Vec<Stage>,
     pub(crate) state: State,
     pub(crate) target: Digest,
+    /// Whose robots it is for.
+    pub(crate) tenant: Tenant,
     pub(crate) updated_at: WallMillis,
 }
 
@@ -297,6 +300,7 @@ mod tests {
             stages: ["canary", "all"].map(stage).to_vec(),
             state: State::Rolling,
             target: Digest::of(b"b"),
+            tenant: Tenant::default(),
             updated_at: WallMillis(0),
         }
     }

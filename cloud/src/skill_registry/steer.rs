@@ -3,6 +3,7 @@
 
 use super::rollout::{Gate, Refused, Rollout, Stage, State, Step, Tally};
 use super::{Ring, Version, tier_name};
+use crate::access::Tenant;
 use crate::jobs::{JobError, Server, new_id};
 use crate::store::rollouts::GivenRow;
 use crate::store::{Connection, StoreError, jobs, registry, rollouts};
@@ -57,6 +58,8 @@ pub(crate) struct Wanted {
     /// By ring.
     pub(crate) gates: BTreeMap<String, Gate>,
     pub(crate) reason: String,
+    /// For whose robots.
+    pub(crate) tenant: Tenant,
 }
 
 /// Payload of every fact about a roll-out.
@@ -78,11 +81,11 @@ impl Server {
         tx: &Connection,
         wanted: &Wanted,
     ) -> Result<Rollout, RolloutError> {
-        let Wanted { bundle, gate, gates, reason } = wanted;
+        let Wanted { bundle, gate, gates, reason, tenant } = wanted;
         let version = Version::find(tx, bundle)?.ok_or(RolloutError::NotPublished(*bundle))?;
         let skill = version.manifest.id.clone();
-        let rings = registry::rings(tx)?;
-        self.check_start(tx, &version, &rings)?;
+        let rings = registry::rings(tx, tenant)?;
+        self.check_start(tx, tenant, &version, &rings)?;
         if let Some(ring) = gates.keys().find(|name| rings.iter().all(|it| it.name != **name)) {
             return Err(RolloutError::UnknownRing(ring.clone()));
         }
@@ -100,7 +103,7 @@ impl Server {
         }
         let now = self.now();
         let it = Rollout {
-            baseline: registry::current(tx, &skill)?,
+            baseline: registry::current(tx, tenant, &skill)?,
             created_at: now,
             epoch: 0,
             id: new_id("rollout").map_err(JobError::from)?,
@@ -111,6 +114,7 @@ impl Server {
             stages,
             state: State::Rolling,
             target: *bundle,
+            tenant: tenant.clone(),
             updated_at: now,
         };
         rollouts::add(tx, &it)?;
@@ -121,6 +125,7 @@ impl Server {
     fn check_start(
         &self,
         tx: &Connection,
+        tenant: &Tenant,
         version: &Version,
         rings: &[Ring],
     ) -> Result<(), RolloutError> {
@@ -135,7 +140,7 @@ impl Server {
         if rings.is_empty() {
             return Err(RolloutError::NoRings);
         }
-        if let Some(it) = rollouts::unfinished(tx, skill)? {
+        if let Some(it) = rollouts::unfinished(tx, tenant, skill)? {
             return Err(RolloutError::UnderWay { id: it.id, skill: skill.clone() });
         }
         let found = version.tier(self.now());
@@ -146,7 +151,7 @@ impl Server {
                 ring: ring.name.clone(),
             });
         }
-        let current = match registry::current(tx, skill)? {
+        let current = match registry::current(tx, tenant, skill)? {
             Some(digest) => Version::find(tx, &digest)?,
             None => None,
         };
@@ -209,7 +214,7 @@ impl Server {
         self.note_with(tx, &it, event, &heard)?;
         match it.state {
             State::Completed => {
-                registry::set_current(tx, &it.skill, &it.target, &it.id, it.updated_at)?;
+                registry::set_current(tx, &it, it.updated_at)?;
             }
             State::RolledBack => {
                 // What runs goes on; what was not answered yet is given anew.

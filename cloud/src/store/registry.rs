@@ -2,7 +2,9 @@
 //! skill the fleet has.
 
 use super::{Connection, OptionalExtension as _, Row, StoreError, digest, typed};
+use crate::access::Tenant;
 use crate::skill_registry::revoke::Running;
+use crate::skill_registry::rollout::Rollout;
 use crate::skill_registry::{Certified, Proof, Revocation, Ring, Selection, tier_name, tier_of};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::{JobId, RobotId, SkillId, StepId};
@@ -133,24 +135,34 @@ pub(crate) fn revoke(tx: &Connection, of: &Digest, why: &Revocation) -> Result<(
     Ok(())
 }
 
-/// Which robots may have a skill; none where all may.
-pub(crate) fn rule(tx: &Connection, skill: &SkillId) -> Result<Option<Selection>, StoreError> {
-    let mut find = tx.prepare_cached("SELECT rule FROM skill_rules WHERE skill = ?1")?;
-    let text: Option<String> = find.query_row([skill.as_str()], |row| row.get(0)).optional()?;
+/// Which of a tenant's robots may have a skill; none where all may.
+pub(crate) fn rule(
+    tx: &Connection,
+    tenant: &Tenant,
+    skill: &SkillId,
+) -> Result<Option<Selection>, StoreError> {
+    let mut find =
+        tx.prepare_cached("SELECT rule FROM skill_rules WHERE tenant = ?1 AND skill = ?2")?;
+    let of = [tenant.as_str(), skill.as_str()];
+    let text: Option<String> = find.query_row(of, |row| row.get(0)).optional()?;
     text.map(|text| parse("a rule", &text)).transpose()
 }
 
-/// Sets which robots may have a skill; `None` for all.
+/// Sets which of a tenant's robots may have a skill; `None` for all.
 pub(crate) fn set_rule(
     tx: &Connection,
+    tenant: &Tenant,
     skill: &SkillId,
     rule: Option<&Selection>,
     now: WallMillis,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM skill_rules WHERE skill = ?1")?.execute([skill.as_str()])?;
+    tx.prepare_cached("DELETE FROM skill_rules WHERE tenant = ?1 AND skill = ?2")?
+        .execute([tenant.as_str(), skill.as_str()])?;
     if let Some(rule) = rule {
-        tx.prepare_cached("INSERT INTO skill_rules (skill, rule, since) VALUES (?1, ?2, ?3)")?
-            .execute((skill.as_str(), written("a rule", rule)?, now.0))?;
+        tx.prepare_cached(
+            "INSERT INTO skill_rules (tenant, skill, rule, since) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute((tenant.as_str(), skill.as_str(), written("a rule", rule)?, now.0))?;
     }
     Ok(())
 }
@@ -172,42 +184,54 @@ pub(crate) fn set_labels(
     labels.iter().try_for_each(|label| add.execute((robot.as_str(), label)).map(|_| ()))
 }
 
-/// The rings, in their order.
-pub(crate) fn rings(tx: &Connection) -> Result<Vec<Ring>, StoreError> {
-    let mut find = tx.prepare_cached("SELECT rule FROM rings ORDER BY place")?;
-    let rows: Vec<String> = find.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+/// A tenant's rings, in their order.
+pub(crate) fn rings(tx: &Connection, tenant: &Tenant) -> Result<Vec<Ring>, StoreError> {
+    let mut find = tx.prepare_cached("SELECT rule FROM rings WHERE tenant = ?1 ORDER BY place")?;
+    let rows = find.query_map([tenant.as_str()], |row| row.get(0))?;
+    let rows: Vec<String> = rows.collect::<Result<_, _>>()?;
     rows.iter().map(|text| parse("a ring", text)).collect()
 }
 
-/// Sets the rings.
-pub(crate) fn set_rings(tx: &Connection, rings: &[Ring]) -> Result<(), StoreError> {
-    tx.execute("DELETE FROM rings", [])?;
-    let mut add = tx.prepare_cached("INSERT INTO rings (place, name, rule) VALUES (?1, ?2, ?3)")?;
+/// Sets a tenant's rings.
+pub(crate) fn set_rings(
+    tx: &Connection,
+    tenant: &Tenant,
+    rings: &[Ring],
+) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM rings WHERE tenant = ?1", [tenant.as_str()])?;
+    let mut add =
+        tx.prepare_cached("INSERT INTO rings (tenant, place, name, rule) VALUES (?1, ?2, ?3, ?4)")?;
     for (place, ring) in (0_i64..).zip(rings) {
-        add.execute((place, &ring.name, written("a ring", ring)?))?;
+        add.execute((tenant.as_str(), place, &ring.name, written("a ring", ring)?))?;
     }
     Ok(())
 }
 
-/// The version of a skill that the fleet has.
-pub(crate) fn current(tx: &Connection, skill: &SkillId) -> Result<Option<Digest>, StoreError> {
-    let mut find = tx.prepare_cached("SELECT digest FROM skill_current WHERE skill = ?1")?;
-    find.query_row([skill.as_str()], |row| digest(row, 0)).optional()
+/// The version of a skill that a tenant's fleet has.
+pub(crate) fn current(
+    tx: &Connection,
+    tenant: &Tenant,
+    skill: &SkillId,
+) -> Result<Option<Digest>, StoreError> {
+    let mut find =
+        tx.prepare_cached("SELECT digest FROM skill_current WHERE tenant = ?1 AND skill = ?2")?;
+    find.query_row([tenant.as_str(), skill.as_str()], |row| digest(row, 0)).optional()
 }
 
 /// A roll-out was completed.
 pub(crate) fn set_current(
     tx: &Connection,
-    skill: &SkillId,
-    to: &Digest,
-    rollout: &str,
+    of: &Rollout,
     now: WallMillis,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM skill_current WHERE skill = ?1")?.execute([skill.as_str()])?;
+    let (tenant, skill) = (of.tenant.as_str(), of.skill.as_str());
+    tx.prepare_cached("DELETE FROM skill_current WHERE tenant = ?1 AND skill = ?2")?
+        .execute([tenant, skill])?;
     tx.prepare_cached(
-        "INSERT INTO skill_current (skill, digest, rollout, since) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT INTO skill_current (tenant, skill, digest, rollout, since)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
     )?
-    .execute((skill.as_str(), to.as_bytes(), rollout, now.0))?;
+    .execute((tenant, skill, of.target.as_bytes(), &of.id, now.0))?;
     Ok(())
 }
 

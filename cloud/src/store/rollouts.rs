@@ -1,7 +1,8 @@
 //! Roll-outs, and the jobs that were given the versions that they bring.
 
 use super::registry::{parse, written};
-use super::{Connection, OptionalExtension as _, Row, StoreError, digest, typed};
+use super::{Connection, OptionalExtension as _, Row, StoreError, digest, tenants, typed};
+use crate::access::Tenant;
 use crate::skill_registry::rollout::{Rollout, Tally};
 use nooterra_protocol::ids::{JobId, RobotId, SkillId};
 use nooterra_protocol::time::WallMillis;
@@ -24,7 +25,7 @@ pub(crate) struct GivenRow {
 }
 
 const COLUMNS: &str = "id, skill, target, baseline, stages, state, stage, epoch, opened_at, reason,
-    created_at, updated_at";
+    created_at, updated_at, tenant";
 
 const GIVEN: &str = "n, rollout, job, robot, ring, given_at, outcome, reason, judged_at";
 
@@ -32,8 +33,8 @@ const GIVEN: &str = "n, rollout, job, robot, ring, given_at, outcome, reason, ju
 pub(crate) fn add(tx: &Connection, it: &Rollout) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO rollouts (id, skill, target, baseline, stages, reason, created_at, state,
-             stage, epoch, opened_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, '', ?6, 'rolling', 0, 0, ?6, ?6)",
+             stage, epoch, opened_at, updated_at, tenant)
+         VALUES (?1, ?2, ?3, ?4, ?5, '', ?6, 'rolling', 0, 0, ?6, ?6, ?7)",
     )?
     .execute((
         &it.id,
@@ -42,6 +43,7 @@ pub(crate) fn add(tx: &Connection, it: &Rollout) -> Result<(), StoreError> {
         it.baseline.as_ref().map(|digest| digest.as_bytes().to_vec()),
         written("the rings of a roll-out", &it.stages)?,
         it.created_at.0,
+        it.tenant.as_str(),
     ))?;
     keep(tx, it)
 }
@@ -71,13 +73,19 @@ pub(crate) fn find(tx: &Connection, id: &str) -> Result<Option<Rollout>, StoreEr
     tx.prepare_cached(&sql)?.query_row([id], |row| rollout(row, 0)).optional()
 }
 
-/// The one of a skill that is not over, if there is one.
-pub(crate) fn unfinished(tx: &Connection, skill: &SkillId) -> Result<Option<Rollout>, StoreError> {
+/// A tenant's one of a skill that is not over, if there is one.
+pub(crate) fn unfinished(
+    tx: &Connection,
+    tenant: &Tenant,
+    skill: &SkillId,
+) -> Result<Option<Rollout>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM rollouts
-         WHERE skill = ?1 AND state IN ('rolling', 'paused') ORDER BY n DESC LIMIT 1"
+         WHERE tenant = ?1 AND skill = ?2 AND state IN ('rolling', 'paused')
+         ORDER BY n DESC LIMIT 1"
     );
-    tx.prepare_cached(&sql)?.query_row([skill.as_str()], |row| rollout(row, 0)).optional()
+    let of = [tenant.as_str(), skill.as_str()];
+    tx.prepare_cached(&sql)?.query_row(of, |row| rollout(row, 0)).optional()
 }
 
 /// Whether there is anything that time alone could change.
@@ -96,19 +104,23 @@ pub(crate) fn all_unfinished(tx: &Connection) -> Result<Vec<Rollout>, StoreError
     tx.prepare_cached(&sql)?.query_map([], |row| rollout(row, 0))?.collect()
 }
 
-/// The newest first, each with its number; only those before the number `before`.
+/// The newest first, each with its number; only those before the number `before`, and of one
+/// tenant where it is given.
 pub(crate) fn newest(
     tx: &Connection,
+    tenant: Option<&Tenant>,
     before: i64,
     skill: Option<&str>,
     limit: u32,
 ) -> Result<Vec<(i64, Rollout)>, StoreError> {
     let sql = format!(
         "SELECT n, {COLUMNS} FROM rollouts WHERE n < ?1 AND (skill = ?2 OR ?2 IS NULL)
-         ORDER BY n DESC LIMIT ?3"
+             AND (?3 = '' OR tenant = ?3)
+         ORDER BY n DESC LIMIT ?4"
     );
     let mut find = tx.prepare_cached(&sql)?;
-    find.query_map((before, skill, limit), |row| Ok((row.get(0)?, rollout(row, 1)?)))?.collect()
+    let of = (before, skill, tenants::name(tenant), limit);
+    find.query_map(of, |row| Ok((row.get(0)?, rollout(row, 1)?)))?.collect()
 }
 
 /// A job is given the version of a roll-out. A failure that is known of it stays one.
@@ -223,6 +235,7 @@ fn rollout(row: &Row<'_>, from: usize) -> Result<Rollout, StoreError> {
         reason: row.get(from + 9)?,
         created_at: WallMillis(whole(10)?),
         updated_at: WallMillis(whole(11)?),
+        tenant: typed(row, from + 12)?,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Published skill bundles, by the hash of the bundle.
 
 use super::{Connection, OptionalExtension as _, Row, StoreError, digest, typed};
+use crate::access::Tenant;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::SkillId;
 use nooterra_protocol::skill::SkillManifest;
@@ -43,11 +44,19 @@ pub(crate) fn add(
     Ok(added == 1)
 }
 
-/// The ids of skills that have a version, in order; only those after `after`.
-pub(crate) fn ids(tx: &Connection, after: &str, limit: u32) -> Result<Vec<SkillId>, StoreError> {
-    let mut find =
-        tx.prepare_cached("SELECT DISTINCT id FROM skills WHERE id > ?1 ORDER BY id LIMIT ?2")?;
-    find.query_map((after, limit), |row| typed(row, 0))?.collect()
+/// The ids of skills of which the tenant has a version, in order; only those after `after`.
+pub(crate) fn ids(
+    tx: &Connection,
+    tenant: &Tenant,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<SkillId>, StoreError> {
+    let mut find = tx.prepare_cached(
+        "SELECT DISTINCT id FROM skills WHERE id > ?1
+             AND digest IN (SELECT digest FROM skill_tenants WHERE tenant = ?2)
+         ORDER BY id LIMIT ?3",
+    )?;
+    find.query_map((after, tenant.as_str(), limit), |row| typed(row, 0))?.collect()
 }
 
 /// The bundle that was first published as this version.

@@ -23,6 +23,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0030_care.sql"),
     include_str!("migrations/0040_skill_trust.sql"),
     include_str!("migrations/0050_service_certificates.sql"),
+    include_str!("migrations/0051_registry_tenants.sql"),
 ];
 
 /// How long to wait for another process to write, such as a rebuild, on a disk that others keep
@@ -208,5 +209,36 @@ impl ToSql for Value<'_> {
             Value::Real(number) => ValueRef::Real(number),
             Value::Text(text) => ValueRef::Text(text.as_bytes()),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_set_before_there_were_tenants_of_it_is_the_default_ones() {
+        let mut connection = rusqlite::Connection::open_in_memory().unwrap();
+        let before = MIGRATIONS.iter().position(|sql| sql.contains("tenant_rings")).unwrap();
+        for sql in &MIGRATIONS[..before] {
+            connection.execute_batch(sql).unwrap();
+        }
+        connection
+            .execute_batch(
+                "INSERT INTO rings (place, name, rule) VALUES (0, 'canary', '{}');
+                 INSERT INTO skill_rules (skill, rule, since) VALUES ('patrol', '{}', 5);
+                 INSERT INTO skill_current (skill, digest, rollout, since)
+                     VALUES ('patrol', x'01', 'rollout_1', 5);
+                 INSERT INTO skill_trust (digest, file, version, bytes, signatures, published_at)
+                     VALUES (x'02', 'list', 3, x'03', 's', 5);",
+            )
+            .unwrap();
+        connection.pragma_update(None, "user_version", u32::try_from(before).unwrap()).unwrap();
+        bring(&mut connection).unwrap();
+        for table in ["rings", "skill_rules", "skill_current", "skill_trust"] {
+            let sql = format!("SELECT count(*) FROM {table} WHERE tenant = 'default'");
+            let kept: u32 = connection.query_row(&sql, [], |row| row.get(0)).unwrap();
+            assert_eq!(kept, 1, "{table}");
+        }
     }
 }

@@ -13,8 +13,13 @@ use std::collections::HashSet;
 /// Facts of one tenant, as a condition on a stream's name and the tenant's, which may be empty
 /// for all.
 pub(super) const OF_STREAM: &str = "(?5 = '' OR
-    (CASE WHEN stream LIKE 'job.%' THEN (SELECT robot FROM jobs WHERE id = substr(stream, 5))
-          ELSE substr(stream, 7) END) IN (SELECT id FROM robots WHERE tenant = ?5))";
+    CASE WHEN stream LIKE 'rollout.%'
+         THEN substr(stream, 9) IN (SELECT id FROM rollouts WHERE tenant = ?5)
+         WHEN stream LIKE 'job.%'
+         THEN (SELECT robot FROM jobs WHERE id = substr(stream, 5))
+             IN (SELECT id FROM robots WHERE tenant = ?5)
+         ELSE stream LIKE 'robot.%'
+             AND substr(stream, 7) IN (SELECT id FROM robots WHERE tenant = ?5) END)";
 
 /// The name, or an empty text for all of them.
 pub(super) fn name(tenant: Option<&Tenant>) -> &str {
@@ -43,6 +48,17 @@ pub(crate) fn has_job(tx: &Connection, tenant: &Tenant, job: &JobId) -> Result<b
         "SELECT robots.tenant FROM jobs JOIN robots ON robots.id = jobs.robot WHERE jobs.id = ?1",
     )?;
     let found: Option<String> = find.query_row([job.as_str()], |row| row.get(0)).optional()?;
+    Ok(found.is_some_and(|of| of == tenant.as_str()))
+}
+
+/// The roll-out is there, and this tenant's.
+pub(crate) fn has_rollout(
+    tx: &Connection,
+    tenant: &Tenant,
+    rollout: &str,
+) -> Result<bool, StoreError> {
+    let mut find = tx.prepare_cached("SELECT tenant FROM rollouts WHERE id = ?1")?;
+    let found: Option<String> = find.query_row([rollout], |row| row.get(0)).optional()?;
     Ok(found.is_some_and(|of| of == tenant.as_str()))
 }
 

@@ -87,3 +87,31 @@ fn what_makes_no_sense_is_not_published() {
         assert_eq!((status, &said["code"]), (422, &code.into()), "{said}");
     }
 }
+
+#[test]
+fn a_robot_is_handed_what_its_tenant_published_and_nothing_of_another() {
+    let rig = Rig::new();
+    let device = rig.enrol("amr-1");
+    let acme =
+        json!({ "families": ["skills"], "principal": "eve", "role": "admin", "tenant": "acme" });
+    let acme = rig.post("/v1/tokens", acme)["token"].as_str().unwrap().to_owned();
+    let publish = |token: &str, file: &Value| {
+        let body = crate::rig::bytes(&body(file));
+        rig.ask("POST", "/v1/skill-trust", Some(body), Some(token), None).0
+    };
+    // The same version, and another document; and the same list.
+    let mut theirs = document(1);
+    theirs["fleet"] = "yard".into();
+    assert_eq!((publish(&rig.token, &document(1)), publish(&acme, &theirs)), (201, 201));
+    assert_eq!((publish(&acme, &list(3)), publish(&acme, &list(3))), (201, 200));
+    let told = |token: Option<&str>| {
+        let robot = token.is_none().then_some(&device);
+        rig.ask("GET", "/v1/skill-trust", None, token, robot).1
+    };
+    let first = |news: &Value| news["documents"][0]["bytes"].clone();
+    let (own, foreign) = (told(None), told(Some(&acme)));
+    assert_eq!(first(&own), json!(STANDARD.encode(document(1).to_string())));
+    assert_eq!(first(&foreign), json!(STANDARD.encode(theirs.to_string())));
+    assert_eq!(own["list"], Value::Null);
+    assert_ne!(foreign["list"], Value::Null);
+}
