@@ -15,6 +15,7 @@ mod ports;
 mod proving;
 mod runner;
 mod shelf;
+mod step;
 mod suspended;
 
 pub(crate) use epochs::Epochs;
@@ -22,9 +23,9 @@ pub use facts::{Facts, FactsError};
 pub use frames::Pictures;
 pub use pace::{Pace, SystemPace};
 pub use runner::{Runner, RunnerParts};
-#[cfg(all(feature = "sim", feature = "tools"))]
-pub(crate) use runner::{in_words, lease};
 pub use shelf::{Fetch, Shelf, ShelfError, trusted_keys};
+#[cfg(all(feature = "sim", feature = "tools"))]
+pub(crate) use step::{in_words, lease};
 
 use held::{Held, Hold};
 use nooterra_protocol::ids::{JobId, StepId};
