@@ -127,10 +127,12 @@ impl<'a> Place<'a> {
             let radius_m = disc.radius_m + self.unsure.at(self.along_m + disc.arm_m);
             // More than the least so far need not be measured.
             let enough = radius_m + met.clearance_m.max(0.0);
-            let clearance_m = area.distance_m(inside, center, enough) - radius_m;
+            let distance_m = area.distance_m(inside, center, enough);
+            let clearance_m = distance_m - radius_m;
             met.depth_m += (-clearance_m).max(0.0);
             met.lower(clearance_m);
-            if clearance_m < 0.0 {
+            // By more than the pose may be wrong: it truly lies within.
+            if distance_m < -(self.body.added_m() + radius_m - disc.radius_m) {
                 beyond.add(center, radius_m);
             }
         }
@@ -203,7 +205,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// The discs that are beyond an edge.
+/// The discs whose middles are beyond an edge, however wrong the pose may be.
 #[derive(Clone, Copy, Debug, Default)]
 struct Beyond {
     count: usize,

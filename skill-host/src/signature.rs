@@ -31,9 +31,11 @@ impl fmt::Debug for KeyId {
 impl FromStr for KeyId {
     type Err = KeyError;
 
-    /// From the 16 hexadecimal digits that `minisign` prints.
+    /// From the hexadecimal digits that `minisign` prints: 16, or fewer where it leaves out
+    /// leading zeros.
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let is_id = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_id =
+            (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let number = u64::from_str_radix(text, 16).ok().filter(|_| is_id);
         number.map(|id| Self(id.to_le_bytes())).ok_or(KeyError::Malformed)
     }
@@ -225,6 +227,16 @@ mod tests {
         let id = keys.check(b"test", HASHED).unwrap();
         assert_eq!(id.to_string(), "E7620F1842B4E81F");
         assert!(matches!(keys.check(b"tess", HASHED), Err(SignatureError::Broken(_))));
+    }
+
+    #[test]
+    fn an_id_is_read_as_minisign_prints_it_without_leading_zeros() {
+        let id: KeyId = "7B273FF983921E6".parse().unwrap();
+        assert_eq!(id.to_string(), "07B273FF983921E6");
+        assert_eq!("07b273ff983921e6".parse::<KeyId>().unwrap(), id);
+        for none in ["", "07B273FF983921E61", "+7B273FF983921E", "7B273FF98392 E6"] {
+            assert!(none.parse::<KeyId>().is_err(), "{none}");
+        }
     }
 
     #[test]

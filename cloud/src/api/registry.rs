@@ -226,7 +226,8 @@ pub(crate) async fn revoke_key(
     Body(request): Body<ReasonRequest>,
 ) -> Result<Json<KeyJson>, ApiError> {
     let (why, now) = (reason(request.reason)?, core.clock.wall());
-    let wanted = key_id.clone();
+    // `minisign` leaves out leading zeros.
+    let wanted = format!("{key_id:0>16}").to_uppercase();
     let row = core
         .store
         .write::<_, StoreError, _>(move |tx| {

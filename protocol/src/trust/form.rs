@@ -38,7 +38,9 @@ pub enum TrustFormError {
         found: TrustFile,
     },
     /// A key id that is none.
-    #[error("`keys`: `{0}` is no key id; write the 16 hexadecimal digits that `minisign` prints")]
+    #[error(
+        "`keys`: `{0}` is no key id; write the hexadecimal digits that `minisign` prints, 16 at most"
+    )]
     KeyId(String),
     /// It ends before it begins, or lasts too long.
     #[error("`expires` must be after `issued` ({issued}), by {most_days} days at most")]

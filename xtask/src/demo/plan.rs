@@ -29,8 +29,13 @@ const APPROACH_M: f64 = 0.45;
 /// Half a turn is enough to look around: the scanner sees both sides.
 const INSPECT_RAD: f64 = std::f64::consts::PI;
 
-/// Of the command: twice what the way takes. A disk that is slow holds the robot up on it.
+/// Of the command in the example's hall: twice what the way takes. A disk that is slow holds the
+/// robot up on it.
 const LEASE_MS: u32 = 8_000;
+
+/// Of the command on a map that nobody looked at: a skill without a map must find its way on from
+/// where the robot was driven.
+const SHORT_LEASE_MS: u32 = 4_000;
 
 /// A machine that does much else may hand it over late.
 const TTL_MS: u32 = 30_000;
@@ -46,13 +51,17 @@ pub(crate) const COMMAND_AT: &str = "waypoint-1";
 /// is held, the straight way on to the next waypoint is free. A skill without a map does not
 /// find its way round a corner.
 pub(crate) fn command() -> Value {
-    drive_to(Point::new(6.8, 4.6))
+    straight_to(Point::new(6.8, 4.6), LEASE_MS)
 }
 
-/// A command straight to a point.
+/// A command straight to a point of a map, for a moment.
 pub(crate) fn drive_to(to: Point) -> Value {
+    straight_to(to, SHORT_LEASE_MS)
+}
+
+fn straight_to(to: Point, lease_ms: u32) -> Value {
     json!({
-        "ask": {"type": "drive_to", "to": to, "speed_mps": 1.0, "lease_ms": LEASE_MS},
+        "ask": {"type": "drive_to", "to": to, "speed_mps": 1.0, "lease_ms": lease_ms},
         "ttl_ms": TTL_MS
     })
 }
