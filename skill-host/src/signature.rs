@@ -230,16 +230,6 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_read_as_minisign_prints_it_without_leading_zeros() {
-        let id: KeyId = "7B273FF983921E6".parse().unwrap();
-        assert_eq!(id.to_string(), "07B273FF983921E6");
-        assert_eq!("07b273ff983921e6".parse::<KeyId>().unwrap(), id);
-        for none in ["", "07B273FF983921E61", "+7B273FF983921E", "7B273FF98392 E6"] {
-            assert!(none.parse::<KeyId>().is_err(), "{none}");
-        }
-    }
-
-    #[test]
     fn the_trusted_comment_is_signed_too() {
         let keys = TrustedKeys::from_texts([KEY]).unwrap();
         let changed = HASHED.replace("1633700835", "1633700836");
@@ -295,9 +285,10 @@ mod tests {
     fn a_key_id_is_read_as_it_is_printed() {
         let id: KeyId = "E7620F1842B4E81F".parse().unwrap();
         assert_eq!(id.to_string(), "E7620F1842B4E81F");
-        for text in
-            ["", "E7620F1842B4E81", "+7620F1842B4E81F", "E7620F1842B4E81Ff", "Ü620F1842B4E81"]
-        {
+        // `minisign` leaves out leading zeros, which one key in sixteen has.
+        let id: KeyId = "7B273FF983921E6".parse().unwrap();
+        assert_eq!(id.to_string(), "07B273FF983921E6");
+        for text in ["", "+7620F1842B4E81F", "E7620F1842B4E81Ff", "Ü620F1842B4E81"] {
             assert!(text.parse::<KeyId>().is_err(), "{text}");
         }
     }
