@@ -77,6 +77,7 @@ mod jobs;
 pub mod measure;
 #[cfg(test)]
 mod model;
+mod outgoing;
 mod replay;
 mod report;
 mod services;

@@ -5,6 +5,7 @@
 //! sends them; when it is full they are dropped and counted, and nobody waits. What the collector
 //! does not take is counted too, and not sent again: a trace is no record.
 
+use crate::outgoing;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
@@ -16,7 +17,7 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, Span, SpanData, SpanProcessor};
 use prometheus_client::metrics::counter::Counter;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -25,7 +26,6 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 /// The spans of this target are traces, and no part of the log.
 pub const TARGET: &str = "nooterra_cloud::traces";
@@ -54,6 +54,14 @@ pub enum TracesError {
     /// The exporter cannot be made.
     #[error("traces: {0}")]
     Exporter(#[from] ExporterBuildError),
+    /// Nothing says which collectors are trusted.
+    #[error("traces by https: cannot read the roots in {}: {source}; name others with --webhook-roots", file.display())]
+    Roots {
+        /// What was read.
+        file: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The thread that sends cannot be started.
     #[error("traces: cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -85,9 +93,16 @@ impl Traces {
     /// [`TracesError`], with what to write instead.
     pub fn new(address: &str, roots: &Path) -> Result<Self, TracesError> {
         let endpoint = endpoint(address)?;
+        // Without TLS nobody needs to be trusted.
+        let roots = if endpoint.to_ascii_lowercase().starts_with("https:") {
+            let no = |source| TracesError::Roots { file: roots.to_owned(), source };
+            outgoing::roots(roots).map_err(no)?
+        } else {
+            Vec::new()
+        };
         let exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(Http::new(roots))
+            .with_http_client(Http(outgoing::config(roots, TIMEOUT).new_agent()))
             .with_endpoint(endpoint)
             .with_timeout(TIMEOUT)
             .with_retry_policy(RetryPolicy::disabled())
@@ -280,32 +295,6 @@ fn send<E: opentelemetry_sdk::trace::SpanExporter>(
 #[derive(Debug)]
 struct Http(ureq::Agent);
 
-impl Http {
-    fn new(roots: &Path) -> Self {
-        let pem = std::fs::read(roots).unwrap_or_default();
-        let roots: Vec<Certificate<'static>> = parse_pem(&pem)
-            .filter_map(|item| match item {
-                Ok(PemItem::Certificate(root)) => Some(root),
-                _ => None,
-            })
-            .collect();
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::Specific(Arc::new(roots)))
-            .unversioned_rustls_crypto_provider(Arc::new(
-                rustls::crypto::aws_lc_rs::default_provider(),
-            ))
-            .build();
-        let config = ureq::Agent::config_builder()
-            .tls_config(tls)
-            .proxy(None)
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_global(Some(TIMEOUT))
-            .build();
-        Self(config.new_agent())
-    }
-}
-
 impl HttpClient for Http {
     fn send_bytes<'s, 'f>(
         &'s self,
@@ -362,6 +351,16 @@ mod tests {
         provider.shutdown().unwrap();
         assert_eq!(state.lock().unwrap().1 as u64, all - dropped);
         assert_eq!((figures.sent.get(), figures.failed.get()), (all - dropped, 0));
+    }
+
+    #[test]
+    fn a_collector_by_https_needs_roots_that_can_be_read_and_one_by_http_none() {
+        let missing = Path::new("no-such-roots.pem");
+        for address in ["https://collector:4318", "HTTPS://collector:4318"] {
+            let refused = Traces::new(address, missing).err().unwrap().to_string();
+            assert!(refused.contains("no-such-roots.pem: ") && refused.contains("--webhook-roots"));
+        }
+        assert!(Traces::new("http://collector:4318", missing).is_ok());
     }
 
     #[test]

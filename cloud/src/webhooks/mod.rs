@@ -19,6 +19,7 @@ pub(crate) use sign::{key, signature};
 
 use crate::api::EventJson;
 use crate::core::Core;
+use crate::outgoing;
 use crate::store::webhooks::{self, Due, Failed};
 use crate::store::{Connection, StoreError, jobs};
 use nooterra_protocol::time::WallMillis;
@@ -28,7 +29,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::DefaultConnector;
 
 /// Tries of one event before it is a dead letter.
@@ -82,32 +82,12 @@ impl Caller {
     /// One that trusts the roots in the file `roots`; none where it cannot be read, and then
     /// nothing is delivered by https.
     pub(crate) fn new(roots: &Path, networks: &[Network]) -> Self {
-        let pem = std::fs::read(roots).unwrap_or_else(|error| {
+        let found = outgoing::roots(roots).unwrap_or_else(|error| {
             let file = roots.display();
             tracing::warn!(%file, %error, "no roots: webhooks by https will fail");
             Vec::new()
         });
-        let roots: Vec<Certificate<'static>> = parse_pem(&pem)
-            .filter_map(|item| match item {
-                Ok(PemItem::Certificate(root)) => Some(root),
-                _ => None,
-            })
-            .collect();
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::Specific(Arc::new(roots)))
-            .unversioned_rustls_crypto_provider(Arc::new(
-                rustls::crypto::aws_lc_rs::default_provider(),
-            ))
-            .build();
-        let config = ureq::Agent::config_builder()
-            .tls_config(tls)
-            .proxy(None)
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_global(Some(PATIENCE))
-            .user_agent(concat!("nooterra-cloud/", env!("CARGO_PKG_VERSION")))
-            .build();
-        let resolve = Resolve::new(networks);
+        let (config, resolve) = (outgoing::config(found, PATIENCE), Resolve::new(networks));
         Self { agent: ureq::Agent::with_parts(config, DefaultConnector::default(), resolve) }
     }
 
