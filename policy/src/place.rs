@@ -122,23 +122,27 @@ impl<'a> Place<'a> {
     /// Clearance of the discs, exact where it is less than `enough`.
     pub(crate) fn by_discs(&mut self, area: &Area, inside: bool, enough: f64) -> Met {
         let mut met = Met { clearance_m: enough, depth_m: 0.0 };
-        let mut beyond = Beyond::default();
+        let (mut sum, mut radii_m, mut furthest_m) = (Point::default(), 0.0, 0.0_f64);
         for (disc, center) in self.body.discs().iter().zip(self.centers()) {
-            let radius_m = disc.radius_m + self.unsure.at(self.along_m + disc.arm_m);
+            let unsure_m = self.unsure.at(self.along_m + disc.arm_m);
+            let radius_m = disc.radius_m + unsure_m;
             // More than the least so far need not be measured.
             let enough = radius_m + met.clearance_m.max(0.0);
-            let distance_m = area.distance_m(inside, center, enough);
-            let clearance_m = distance_m - radius_m;
+            let clearance_m = area.distance_m(inside, center, enough) - radius_m;
             met.depth_m += (-clearance_m).max(0.0);
             met.lower(clearance_m);
-            // By more than the pose may be wrong: it truly lies within.
-            if distance_m < -(self.body.added_m() + radius_m - disc.radius_m) {
-                beyond.add(center, radius_m);
-            }
+            sum = Point::new(sum.x + center.x, sum.y + center.y);
+            radii_m += radius_m;
+            furthest_m = furthest_m.max(unsure_m);
         }
-        if !inside && beyond.count == self.body.discs().len() {
-            let middle_m = -area.distance_m(false, beyond.middle(), 0.0);
-            met.depth_m = met.depth_m.max(beyond.radii_m + beyond.count as f64 * middle_m);
+        if !inside && met.depth_m > 0.0 {
+            let count = self.body.discs().len() as f64;
+            let middle = Point::new(sum.x / count, sum.y / count);
+            let beyond_m = -area.distance_m(false, middle, 0.0);
+            // By more than the pose may be wrong: a part of the robot truly lies there.
+            if beyond_m > self.body.added_m() + furthest_m {
+                met.depth_m = met.depth_m.max(radii_m + count * beyond_m);
+            }
         }
         met
     }
@@ -202,29 +206,6 @@ impl<'a> Place<'a> {
         *self.centers.get_or_insert_with(|| {
             body.centers(pose.point(), heading.unwrap_or_else(|| Heading::of(pose)))
         })
-    }
-}
-
-/// The discs whose middles are beyond an edge, however wrong the pose may be.
-#[derive(Clone, Copy, Debug, Default)]
-struct Beyond {
-    count: usize,
-    /// Of them together.
-    radii_m: f64,
-    /// Of the centres.
-    sum: Point,
-}
-
-impl Beyond {
-    fn add(&mut self, center: Point, radius_m: f64) {
-        self.sum = Point::new(self.sum.x + center.x, self.sum.y + center.y);
-        self.count += 1;
-        self.radii_m += radius_m;
-    }
-
-    fn middle(&self) -> Point {
-        let count = self.count as f64;
-        Point::new(self.sum.x / count, self.sum.y / count)
     }
 }
 

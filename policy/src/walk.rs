@@ -17,10 +17,11 @@
 //!
 //! Near a corner of a zone to be kept out of, the discs at one end may be nearest to one side
 //! and those at the other end to another: whichever way it went, one end would go deeper. So
-//! where the whole robot is within such a zone, the middle of each disc by more than the pose may
-//! be wrong, its discs count as if all of them were at their middle, where that is deeper than
-//! their sum; along a straight edge the two are the same. It may turn there as it likes, and the
-//! middle must come out. Of one that is only believed to touch the edge, each end counts.
+//! where the middle of the discs lies within such a zone by more than the pose may be wrong, they
+//! count as if all of them were there, where that is deeper than their sum; along a straight edge
+//! it never is. The robot may turn there as it likes, and the middle must come out. The middle
+//! is within the outline, so the robot is truly beyond the edge then; of one that is only
+//! believed to touch it, each end counts.
 //!
 //! A robot that is long beside the zones may still stand where each short way takes one end
 //! deeper than it brings the other out: partly beyond a corner, mostly. There it stands until

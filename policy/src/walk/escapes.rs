@@ -159,3 +159,24 @@ fn a_long_robot_that_hardly_touches_a_wall_it_lies_along_gets_away() {
         }
     }
 }
+
+#[test]
+fn from_deep_within_a_corner_a_short_robot_finds_back_however_it_stands() {
+    let outline = [(-0.25, -0.2), (0.25, -0.2), (0.25, 0.2), (-0.25, 0.2)];
+    let outline = outline.map(|(x, y)| Point::new(x, y)).to_vec();
+    let inward_m = [0.175, 0.2, 0.25, 0.4];
+    let mut stuck = Vec::new();
+    for (x, y, turn) in inward_m.iter().flat_map(|x| {
+        inward_m.iter().flat_map(move |y| (0..8).map(move |turn| (x, y, f64::from(turn))))
+    }) {
+        let stray = Stray {
+            footprint: Footprint { margin_m: 0.05, outline: outline.clone() },
+            start: Pose { x: 1.75 - x, y: 1.2 - y, yaw: turn * TAU / 8.0 },
+            zone: (ZoneRule::KeepOut, rectangle(1.75, 1.2)),
+        };
+        if !stray.gets_out() {
+            stuck.push(stray.start);
+        }
+    }
+    assert!(stuck.is_empty(), "{} places: {stuck:?}", stuck.len());
+}
