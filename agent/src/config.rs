@@ -301,7 +301,13 @@ impl State {
     /// Where the pictures lie that skills were given.
     #[must_use]
     pub fn frames_dir(&self) -> PathBuf {
-        self.dir.join("frames")
+        Self::frames_beside(&self.journal_dir())
+    }
+
+    /// Where those lie that belong to a journal, of this robot or copied from one.
+    #[must_use]
+    pub fn frames_beside(journal: &Path) -> PathBuf {
+        journal.with_file_name("frames")
     }
 
     /// Where verified bundles are kept.

@@ -39,7 +39,7 @@ use crate::status;
 use crate::systemd::{self, Watchdog};
 use crate::trust::{Judge, News};
 use nooterra_blackbox::{
-    AppendError, Clock, Frames, Journal, JournalHandle, OpenError, Opened, Options,
+    AppendError, Clock, Frames, FramesError, Journal, JournalHandle, OpenError, Opened, Options,
 };
 use nooterra_hal::Camera;
 use nooterra_hal::stop_input::{GpioInput, StopInputError};
@@ -164,7 +164,7 @@ pub fn run(
     let in_force = signed::load(config)?;
     let identity = Identity::load(&config.state.identity_dir(), &config.robot.id)?;
     let clock = Arc::new(SystemClock::new(identity.not_before()));
-    let (journal, boot) = open_journal(config, &started, &in_force, &identity, &clock)?;
+    let (journal, boot, frames) = open_journal(config, &started, &in_force, &identity, &clock)?;
     info!(hash = %in_force.hash, mode = config.authority.mode.name(), "{} in force", in_force.name());
     let (rules, handle) = (in_force.rules, journal.handle());
     let authority = signed::authority(config, rules, Arc::clone(&clock), &handle)?;
@@ -174,7 +174,8 @@ pub fn run(
         info!("asked to end before the robot was opened");
         Ok(())
     } else {
-        let daemon = Daemon::start(config, sim, &law, identity, clock, (&journal, boot), &runtime)?;
+        let kept = (&journal, boot, frames);
+        let daemon = Daemon::start(config, sim, &law, identity, clock, kept, &runtime)?;
         runtime.block_on(daemon.watch(&journal.handle(), ending))
     };
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -192,14 +193,15 @@ fn open_journal(
     in_force: &InForce,
     identity: &Identity,
     clock: &Arc<SystemClock>,
-) -> Result<(Journal, u64), RunError> {
+) -> Result<(Journal, u64, KeptFrames), RunError> {
     let policy = &started.policy;
     let dir = config.state.journal_dir();
     let stamps: Arc<dyn Clock> = Arc::<SystemClock>::clone(clock);
     let mut options = Options::new(stamps, identity.signer(), policy.digest());
+    options.frames = Some(start::frames(config));
     options.openings_bytes = config.blackbox.openings_bytes();
     options.quota = start::quota(&config.blackbox, start::aside_bytes(&dir));
-    let Opened { boot, clean, journal, quarantined, .. } = Journal::open(&dir, options)?;
+    let Opened { boot, clean, frames, journal, quarantined, .. } = Journal::open(&dir, options)?;
     let handle = journal.handle();
     let last = start::LastRun::of(&handle, boot);
     if !clean {
@@ -235,8 +237,11 @@ fn open_journal(
         start::record_crash(&handle, &last, &config.state.dir, quarantined.as_deref())?;
     }
     start::tidy_asides(&handle, &dir, &config.blackbox, clock.stamp())?;
-    Ok((journal, boot))
+    Ok((journal, boot, frames))
 }
+
+/// The pictures, or why they cannot be kept.
+type KeptFrames = Result<Option<Arc<Frames>>, FramesError>;
 
 /// What holds, whoever asks: how the robot may move, and who may ask for it.
 struct Law {
@@ -276,7 +281,7 @@ impl Daemon {
         law: &Law,
         identity: Identity,
         clock: Arc<SystemClock>,
-        (journal, boot): (&Journal, u64),
+        (journal, boot, frames): (&Journal, u64, KeptFrames),
         runtime: &Runtime,
     ) -> Result<Self, RunError> {
         let handle = journal.handle();
@@ -319,7 +324,7 @@ impl Daemon {
                 input_kib_per_s: config.skills.input_kib_per_s,
                 journal: handle.clone(),
                 pace: Box::new(SystemPace),
-                pictures: pictures(config, robot.camera(), Arc::<SystemClock>::clone(&clock)),
+                pictures: pictures(frames, robot.camera(), Arc::<SystemClock>::clone(&clock)),
                 policy_hash: policy.digest(),
                 shelf: shelf(config, &judge, &handle, runtime.handle(), stopped.clone()),
                 view: Arc::clone(&view),
@@ -571,17 +576,22 @@ fn host(config: &Config) -> Result<Host, HostError> {
 
 /// A robot whose disk has no room for pictures still runs: they are given to no skill then, unless
 /// the owner wants none kept.
-fn pictures(config: &Config, camera: Option<Arc<dyn Camera>>, clock: Arc<dyn Clock>) -> Pictures {
-    let most = u64::from(config.skills.frames_mib) << 20;
-    let none = Pictures::new(camera, Arc::clone(&clock), None);
-    if most == 0 {
-        return none;
-    }
-    match Frames::open(&config.state.frames_dir(), most, clock.stamp().wall) {
-        Ok(frames) => Pictures { store: Some(Arc::new(frames)), ..none },
+fn pictures(
+    frames: KeptFrames,
+    camera: Option<Arc<dyn Camera>>,
+    clock: Arc<dyn Clock>,
+) -> Pictures {
+    match frames {
+        Ok(store) => {
+            let store = store.filter(|frames| frames.most_bytes() > 0);
+            let pictures = Pictures::new(camera, clock, store);
+            // The journal was opened before the clock knew what time it was at the least.
+            pictures.tidy();
+            pictures
+        }
         Err(error) => {
             warn!(%error, "no skill is given pictures: they could not be kept");
-            Pictures { camera: None, ..none }
+            Pictures::new(None, clock, None)
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What a start finds of the runs before it, and records: how the last one ended, and journals
 //! that were put aside.
 
+use crate::config::Config;
 use crate::jobs;
 use crate::recording::{Blackbox, PerClass};
 use nooterra_blackbox::flight::cut_dump;
-use nooterra_blackbox::{AppendError, Aside, JournalHandle, Quota, asides};
+use nooterra_blackbox::{AppendError, Aside, FramesAt, JournalHandle, Quota, asides};
 use nooterra_evidence::Record;
 use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::start::{AsideRemoved, Crash};
@@ -31,6 +32,12 @@ pub(crate) fn quota(config: &Blackbox, aside_bytes: u64) -> Quota {
         keep_at_most: ages(&config.prune_days),
         normal_bytes: most(Class::Normal),
     }
+}
+
+/// Where pictures are kept that skills were given, and how much of them.
+pub(crate) fn frames(config: &Config) -> FramesAt {
+    let most_bytes = u64::from(config.skills.frames_mib) << 20;
+    FramesAt { dir: config.state.frames_dir(), most_bytes }
 }
 
 /// What the journals that were put aside take; nothing where that cannot be said.

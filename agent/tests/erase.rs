@@ -6,10 +6,11 @@ mod common;
 use common::Site;
 use nooterra_agent::clock::SystemClock;
 use nooterra_agent::identity::device_key;
-use nooterra_blackbox::{Journal, Options};
+use nooterra_blackbox::{FramesAt, Journal, Options};
 use nooterra_protocol::entry::{Entry, SkillLog};
-use nooterra_protocol::ids::SkillId;
-use nooterra_protocol::time::WallMillis;
+use nooterra_protocol::frame::{FrameTaken, PixelFormat, SkillFrame};
+use nooterra_protocol::ids::{JobId, SkillId, StepId};
+use nooterra_protocol::time::{MonoNanos, WallMillis};
 use serde_json::Value;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -86,4 +87,49 @@ fn erasing_wants_the_agent_stopped_and_a_choice() {
     open.close().unwrap();
     assert_eq!(blackbox(&site, &["erase"]).status.code(), Some(2));
     assert_eq!(blackbox(&site, &["erase", "--before", "tomorrow"]).status.code(), Some(2));
+}
+
+#[test]
+fn an_operator_looks_at_a_picture_until_it_is_erased() {
+    let site = Site::new();
+    let pixels = [7, 70, 200, 255, 0, 1];
+    let journal = {
+        let config = site.config();
+        let signer = device_key(&config.state.identity_dir()).unwrap();
+        let clock = Arc::new(SystemClock::new(WallMillis(0)));
+        let mut options = Options::new(clock, signer, site.policy().digest());
+        let dir = config.state.frames_dir();
+        options.frames = Some(FramesAt { dir, most_bytes: 1 << 20 });
+        let opened = Journal::open(&config.state.journal_dir(), options).unwrap();
+        let frames = opened.frames.unwrap().unwrap();
+        let (end, job) = (WallMillis(i64::MAX), JobId::new("job_1").unwrap());
+        let sha256 = frames.keep(&pixels, Some(&job), end, WallMillis(1)).unwrap();
+        let (height, width) = (2, 3);
+        let (at, format) = (MonoNanos(1), PixelFormat::Grey8);
+        let taken = FrameTaken { at, format, height, kept: true, sha256: Some(sha256), width };
+        let (skill, step) = (SkillId::new("lookout").unwrap(), StepId::new("s1").unwrap());
+        let (refused, taken) = (None, Some(taken));
+        let frame = SkillFrame { job, nth: 1, refused, skill, step, taken };
+        opened.journal.handle().append_durable(Entry::SkillFrame(frame)).unwrap();
+        opened.journal
+    };
+    // Beside a journal that is in use.
+    let out = site.path("picture.pgm");
+    let shown = blackbox(&site, &["picture", "1", "-o", out.to_str().unwrap(), "--json"]);
+    assert_eq!(json(&shown)["width"], 3);
+    assert_eq!(std::fs::read(&out).unwrap(), [b"P5 3 2 255\n", &pixels[..]].concat());
+    journal.close().unwrap();
+    let again = blackbox(&site, &["picture", "1", "-o", out.to_str().unwrap()]);
+    assert!(!again.status.success(), "what is there is not overwritten");
+
+    let done = ["erase", "--job", "job_1", "--by", "op_7", "--yes", "--json"];
+    let done = json(&blackbox(&site, &done));
+    assert_eq!((&done["openings"], &done["kinds"]["skill_frame"]), (&1.into(), &1.into()));
+    let out = site.path("later.pgm");
+    let gone = blackbox(&site, &["picture", "1", "-o", out.to_str().unwrap()]);
+    let errors = String::from_utf8_lossy(&gone.stderr).into_owned();
+    assert!(!gone.status.success() && errors.contains("was erased, as record"), "{errors}");
+    assert!(!out.exists());
+    let verified = json(&blackbox(&site, &["verify", "--json"]));
+    assert_eq!(verified["intact"], true);
 }

@@ -3,13 +3,14 @@
 use crate::age::Age;
 use crate::block::{Block, BlockError, Held};
 use crate::control::{Context, ContextId, Contexts, ControlQueue, ControlRecord};
+use crate::frames::Frames;
 use crate::index::{Index, slot};
 use crate::journal::Options;
-use crate::openings::{EraseError, Erased, Erasure};
+use crate::openings::{EraseError, Erased, Erasure, Shown};
 use crate::prune::Usage;
 use crate::store::Store;
 use crossbeam_queue::ArrayQueue;
-use nooterra_evidence::MAX_RECORD_BYTES;
+use nooterra_evidence::{MAX_RECORD_BYTES, Record};
 use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::ids::JournalId;
 use nooterra_protocol::time::{MonoNanos, Stamp};
@@ -32,6 +33,9 @@ const RECORD_OVERHEAD: usize = 512;
 
 /// How many blocks of a class are looked up at once.
 const BLOCKS_AT_ONCE: usize = 32;
+
+/// What is read at once of records in which pictures are looked for.
+const READ_AT_ONCE: usize = 1024 * 1024;
 
 /// Why an entry is not in the journal.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -281,16 +285,46 @@ impl JournalHandle {
         value.map_err(|error| StateError::Store(error.to_string()))
     }
 
-    /// Erases openings of private fields, for ever, and records that it did. Returns what went
-    /// when it is gone; records are as before, and verify. Waits, and holds up the writer while
-    /// it does: some milliseconds for each megabyte of openings.
+    /// Erases openings of private fields and pictures, for ever, and records that it did. Returns
+    /// what went when it is gone; records are as before, and verify. Waits, and holds up the
+    /// writer while it does: some milliseconds for each megabyte of openings, and a tenth of one
+    /// for each picture. Where there are pictures, it reads all normal records before.
     ///
     /// # Errors
     /// [`EraseError`]. After an error of the files the next start finishes what was begun.
     pub fn erase(&self, erasure: Erasure) -> Result<Erased, EraseError> {
+        let shown = self.shown();
         let (reply, answer) = sync_channel(1);
-        self.submit(Item { weight: 0, what: What::Erase { erasure, reply } })?;
+        self.submit(Item { weight: 0, what: What::Erase { erasure, reply, shown } })?;
         answer.recv().unwrap_or_else(|_| Err(self.shared.refusal().into()))
+    }
+
+    /// Which records name a picture, where there are any. Pictures can be erased though some of
+    /// the records cannot be read.
+    fn shown(&self) -> Shown {
+        let mut shown = Shown::default();
+        if self.shared.frames.as_ref().is_none_or(|frames| frames.size().0 == 0) {
+            return shown;
+        }
+        let mut after = 0;
+        loop {
+            match self.read_from(Class::Normal, after, READ_AT_ONCE) {
+                Ok(records) => {
+                    let Some((last, _)) = records.last() else { return shown };
+                    after = *last;
+                    for (_, bytes) in &records {
+                        // One that this release cannot read names no picture that it knows.
+                        if let Ok(record) = Record::decode(bytes) {
+                            shown.add(&record);
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "not every picture that is erased is named by record");
+                    return shown;
+                }
+            }
+        }
     }
 
     /// What the journal takes on the disk, and what it may take. Asks the file system.
@@ -430,6 +464,7 @@ pub(crate) enum What {
     Erase {
         erasure: Erasure,
         reply: SyncSender<Result<Erased, EraseError>>,
+        shown: Shown,
     },
     State {
         key: Vec<u8>,
@@ -494,6 +529,7 @@ pub(crate) struct Shared {
     pub(crate) contexts: Contexts,
     pub(crate) control: Arc<ArrayQueue<ControlRecord>>,
     pub(crate) cursors: [AtomicU64; 3],
+    pub(crate) frames: Option<Arc<Frames>>,
     pub(crate) id: JournalId,
     pub(crate) inbox: Mutex<Inbox>,
     pub(crate) index: RwLock<Index>,

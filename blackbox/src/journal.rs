@@ -2,6 +2,7 @@
 
 use crate::age::Age;
 use crate::control::Contexts;
+use crate::frames::{Frames, FramesAt, FramesError};
 use crate::handle::{AppendError, Inbox, JournalHandle, Shared};
 use crate::log::SEGMENT_BYTES;
 use crate::openings::{OpeningStore, os_salts};
@@ -49,6 +50,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Fixed-size records that the control thread can be ahead of the writer.
     pub control_capacity: usize,
+    /// Where pictures are kept that skills were given; none are without.
+    pub frames: Option<FramesAt>,
     /// Entries that other threads can be ahead of the writer.
     pub inbox_capacity: usize,
     /// What the openings of private fields may take on the disk. Beyond it the oldest are
@@ -80,6 +83,7 @@ impl Options {
             checkpoint_every_records: 1000,
             clock,
             control_capacity: 1024,
+            frames: None,
             inbox_capacity: 4096,
             openings_bytes: 64 * 1024 * 1024,
             policy_hash,
@@ -98,6 +102,7 @@ impl fmt::Debug for Options {
             .field("checkpoint_every", &self.checkpoint_every)
             .field("checkpoint_every_records", &self.checkpoint_every_records)
             .field("control_capacity", &self.control_capacity)
+            .field("frames", &self.frames)
             .field("inbox_capacity", &self.inbox_capacity)
             .field("openings_bytes", &self.openings_bytes)
             .field("quota", &self.quota)
@@ -154,6 +159,9 @@ pub struct Opened {
     /// It was closed in order, or is the first of its directory; otherwise the last run
     /// crashed or lost power.
     pub clean: bool,
+    /// The pictures, where [`Options::frames`] says that there are any. The journal goes on
+    /// without those that cannot be opened.
+    pub frames: Result<Option<Arc<Frames>>, FramesError>,
     /// The journal.
     pub journal: Journal,
     /// Where the journal that could not be opened was put, and why it could not.
@@ -212,12 +220,18 @@ impl Journal {
 
         let openings = OpeningStore::open(dir, &id, options.openings_bytes, chain.last_seq);
         let openings = openings.map_err(place::at(&place::sibling(dir, ".openings")))?;
+        let frames = options.frames.as_ref();
+        let frames = frames.map(|at| Frames::open(at, options.clock.stamp().wall).map(Arc::new));
+        let frames = frames.transpose();
+        let known = frames.as_ref().ok().cloned().flatten();
+        let openings = openings.with_pictures(known.clone());
         // It goes with the writer: when that has ended, nobody can sign for this start.
         let seal = seal(&options, boot, &id);
         let shared = Arc::new(Shared {
             age: Arc::new(Age::new()),
             contexts: Contexts::default(),
             control: Arc::new(ArrayQueue::new(options.control_capacity.max(1))),
+            frames: known,
             cursors: cursors.map(AtomicU64::new),
             id,
             inbox: Mutex::new(Inbox::new(options.inbox_capacity.max(1))),
@@ -243,7 +257,7 @@ impl Journal {
         let dir = dir.to_owned();
         let journal = Self { dir, handle, writer: Some(writer), _lock: lock };
         let (quarantined, quarantine_reason) = put_aside.unzip();
-        Ok(Opened { boot, clean, journal, quarantined, quarantine_reason, rebuilt })
+        Ok(Opened { boot, clean, frames, journal, quarantined, quarantine_reason, rebuilt })
     }
 
     /// What the rest of the agent uses; clones are cheap.

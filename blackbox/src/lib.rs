@@ -76,7 +76,7 @@ pub use control::{
 };
 pub use excerpt::{ExcerptError, Taken, excerpt, verify_excerpt};
 pub use follow::Follow;
-pub use frames::{Frames, FramesError};
+pub use frames::{Frames, FramesAt, FramesError, read_picture};
 pub use handle::{AppendError, JournalHandle, MAX_STATE_BYTES, ReadError, StateError};
 pub use journal::{Clock, Journal, OpenError, Opened, Options};
 pub use nooterra_evidence::{Bad, Missing, Record, Verification};

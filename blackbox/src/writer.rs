@@ -240,7 +240,7 @@ impl Writer {
                 What::Entry { entry, reply, stamp } => {
                     ready.push(Ready { entry, reply, stamp });
                 }
-                What::Erase { erasure, reply } => erasures.push((erasure, reply)),
+                What::Erase { erasure, reply, shown } => erasures.push((erasure, shown, reply)),
                 What::State { key, value, reply } => {
                     states.changes.push((key, value));
                     states.replies.push(reply);
@@ -283,8 +283,8 @@ impl Writer {
             self.commit(draft, states, now.mono)?;
         }
         self.settle()?;
-        for (erasure, reply) in erasures {
-            self.erase(&erasure, &reply, now)?;
+        for (erasure, shown, reply) in erasures {
+            self.erase(&erasure, &shown, &reply, now)?;
         }
         Ok(had_work)
     }

@@ -4,9 +4,10 @@
 
 mod common;
 
-use common::{Bench, copy_dir, eventually, fact, private};
+use common::{Bench, copy_dir, eventually, fact, picture, private};
 use nooterra_blackbox::{
-    Context, EraseError, Erasure, Quota, Record, TailFrom, erasable, read_openings, tail, verify,
+    Context, EraseError, Erasure, Quota, Record, TailFrom, erasable, read_openings, read_picture,
+    tail, verify,
 };
 use nooterra_evidence::absence::Statement as _;
 use nooterra_evidence::{Erase, Found};
@@ -106,7 +107,7 @@ fn erasing_by_time_takes_what_is_older_and_says_so() {
     let before = Some(WallMillis(1_795_000_000_000 + 60_000));
     let new = handle.append_durable(private("new")).unwrap();
     let erasure = Erasure { before, why: Some("kept long enough".to_owned()), ..by("op_7") };
-    let preview = erasable(&bench.path(), &erasure).unwrap();
+    let preview = erasable(&bench.path(), None, &erasure).unwrap();
     assert_eq!((preview.openings, preview.first_seq, preview.last_seq), (1, Some(old), Some(old)));
     assert_eq!(preview.kinds, [("skill_log".to_owned(), 1)].into());
     let copy = bench.dir.path().join("before");
@@ -274,4 +275,82 @@ fn a_journal_without_private_records_makes_no_files_for_them() {
     journal.handle().append_durable(fact("x")).unwrap();
     journal.close().unwrap();
     assert!(!beside(&bench, "keys").exists() && !beside(&bench, "openings").exists());
+}
+
+#[test]
+fn pictures_are_erased_by_the_rule_of_openings_and_the_journal_says_of_which_records() {
+    let bench = Bench::new().with_frames();
+    let opened_journal = bench.open();
+    let (journal, frames) = (opened_journal.journal, opened_journal.frames.unwrap().unwrap());
+    let handle = journal.handle();
+    let until = WallMillis(i64::MAX);
+    let keep = |job: &str, pixels: &[u8]| {
+        let job = JobId::new(job).unwrap();
+        let digest = frames.keep(pixels, Some(&job), until, bench.now()).unwrap();
+        (digest, handle.append_durable(picture(pixels)).unwrap())
+    };
+    let (old, old_seq) = keep("job_1", b"old");
+    let said_seq = handle.append_durable(private(SECRET)).unwrap();
+    let (other, other_seq) = keep("job_2", b"other");
+    bench.clock.advance(Duration::from_secs(60));
+    let minute = bench.now();
+    let (new, new_seq) = keep("job_1", b"new");
+    let (stays, _) = keep("job_2", b"stays");
+    let dir = bench.dir.path().join("frames");
+    let copy = bench.dir.path().join("before");
+    copy_dir(&dir, &copy);
+
+    // Older than a minute: of both jobs, and the opening with them.
+    let erasure = Erasure { before: Some(minute), ..by("op_7") };
+    let preview = erasable(&bench.path(), Some(&dir), &erasure).unwrap();
+    assert_eq!((preview.openings, preview.first_seq), (3, Some(old_seq)));
+    assert_eq!(preview.kinds, [("skill_frame".to_owned(), 2), ("skill_log".to_owned(), 1)].into());
+    assert_eq!(handle.erase(erasure).unwrap(), preview);
+    let said_in = handle.records() - 1;
+    assert_eq!((frames.find(old), frames.find(other)), (None, None));
+    assert!(frames.find(new).is_some() && frames.find(stays).is_some());
+    assert_eq!(found(&bench.path())[&said_seq], Found::Erased { said_in });
+    let said = Erase::read(&records(&bench.path())[&said_in].body, None).unwrap();
+    assert_eq!((said.openings, said.spans), (3, vec![(old_seq, other_seq)]));
+
+    // Of one job.
+    let erasure = Erasure { job: JobId::new("job_1").ok(), ..by("op_7") };
+    assert_eq!(handle.erase(erasure).unwrap().openings, 1);
+    assert!(frames.find(new).is_none() && frames.find(stays).is_some());
+    let said_in = handle.records() - 1;
+    let said = Erase::read(&records(&bench.path())[&said_in].body, None).unwrap();
+    assert_eq!(said.spans, [(new_seq, new_seq)]);
+    journal.close().unwrap();
+    assert_intact(&bench);
+
+    // Who kept the encrypted files has nothing.
+    std::fs::remove_dir_all(&dir).unwrap();
+    copy_dir(&copy, &dir);
+    for (digest, is_there) in [(old, false), (other, false), (new, false), (stays, true)] {
+        assert_eq!(read_picture(&dir, digest).unwrap().is_some(), is_there);
+    }
+}
+
+#[test]
+fn a_picture_that_two_records_name_keeps_both_until_its_last_copy_goes() {
+    let bench = Bench::new().with_frames();
+    let opened_journal = bench.open();
+    let (journal, frames) = (opened_journal.journal, opened_journal.frames.unwrap().unwrap());
+    let handle = journal.handle();
+    let jobs = ["job_1", "job_2"].map(|job| JobId::new(job).ok());
+    let mut digest = Digest::ZERO;
+    for job in &jobs {
+        digest = frames.keep(b"same", job.as_ref(), WallMillis(i64::MAX), bench.now()).unwrap();
+        handle.append_durable(picture(b"same")).unwrap();
+    }
+    for (job, left) in jobs.into_iter().zip([1, 0]) {
+        assert_eq!(handle.erase(Erasure { job, ..by("op_7") }).unwrap().openings, 1);
+        assert_eq!((frames.size().0, frames.find(digest).is_some()), (left, left > 0));
+        let said = &records(&bench.path())[&(handle.records() - 1)];
+        let named: u64 =
+            Erase::read(&said.body, None).unwrap().spans.iter().map(|(a, b)| b - a + 1).sum();
+        assert_eq!(named == 0, left > 0, "while one copy is left, both records have it");
+    }
+    journal.close().unwrap();
+    assert_intact(&bench);
 }

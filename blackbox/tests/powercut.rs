@@ -10,16 +10,19 @@
 mod common;
 mod disk;
 
-use common::{Bench, Dice, fact, log, private, sample, seed};
+use common::{Bench, Dice, fact, log, picture, private, sample, seed};
 use disk::image::Disk;
 use disk::tape::{self, Op, Rules, Tape};
 use nooterra_blackbox::{
-    Erasure, Journal, JournalHandle, Opened, Quota, Record, TailFrom, read_openings, tail, verify,
+    Erasure, Frames, Journal, JournalHandle, Opened, Quota, Record, TailFrom, read_openings, tail,
+    verify,
 };
-use nooterra_evidence::{Found, Openings};
-use nooterra_protocol::codec::Value;
+use nooterra_evidence::absence::Statement as _;
+use nooterra_evidence::{Erase, Found, Openings};
+use nooterra_protocol::codec::{Digest, Value};
 use nooterra_protocol::entry::Class;
 use nooterra_protocol::keys::Signer as _;
+use nooterra_protocol::time::WallMillis;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -47,6 +50,8 @@ enum Promise {
     Erased(u64),
     /// This critical record is durable.
     Fact(u64, String),
+    /// This record is durable, and the picture that it names is kept.
+    Picture(u64, String),
     /// This record is durable, and opens.
     Private(u64, String),
     /// So is this state.
@@ -117,6 +122,15 @@ impl Work<'_> {
         self.promised(Promise::Private(seq, text));
     }
 
+    /// A picture as an agent keeps it: first on the disk, then in the journal.
+    fn picture(&mut self, opened: &Opened) {
+        let frames = opened.frames.as_ref().unwrap().as_ref().unwrap();
+        let text = format!("i{}{}", self.promises.len(), ".".repeat(self.dice.index(9000)));
+        frames.keep(text.as_bytes(), None, WallMillis(i64::MAX), self.bench.now()).unwrap();
+        let seq = opened.journal.handle().append_durable(picture(text.as_bytes())).unwrap();
+        self.promised(Promise::Picture(seq, text));
+    }
+
     fn state(&mut self, handle: &JournalHandle) {
         // No two are the same, in no recording: an older one must not pass for a newer one.
         static STATES: AtomicU64 = AtomicU64::new(0);
@@ -172,18 +186,20 @@ fn steady(work: &mut Work<'_>) {
     }
 }
 
-/// Openings come, stay, and are erased, across several starts.
+/// Openings and pictures come, stay, and are erased, across several starts.
 fn erasing(work: &mut Work<'_>) {
     for start in 0..4 {
         let (opened, handle) = work.open();
         for _ in 0..3 {
             work.append(&handle, 12, 600);
+            work.picture(&opened);
             if start % 2 == 0 {
                 // The pruning of the other work is of whole epochs; here some of each stay.
                 work.bench.clock.advance(std::time::Duration::from_secs(1));
                 let (before, last) = (work.bench.now(), handle.records());
                 work.bench.clock.advance(std::time::Duration::from_secs(1));
                 work.private(&handle);
+                work.picture(&opened);
                 let by = "op_7".to_owned();
                 let before = Some(before);
                 handle.erase(Erasure { before, by, ..Erasure::default() }).unwrap();
@@ -241,7 +257,7 @@ const WORKS: [fn(&mut Work<'_>); 6] = [burst, creation, erasing, pruning, rotati
 
 /// A bench for a work.
 fn bench_for(work: fn(&mut Work<'_>)) -> Bench {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new().with_frames();
     if std::ptr::fn_addr_eq(work, pruning as fn(&mut Work<'_>)) {
         bench.options.checkpoint_every_records = 20;
         // So small that many are emptied, written anew and removed.
@@ -286,7 +302,12 @@ fn moments(tape: &Tape, count: usize, dice: &mut Dice) -> Vec<usize> {
 /// Opens the journal of an image as an agent would and looks for what was promised.
 fn check(bench: &Bench, image: &Path, promises: &[Promise]) -> Result<(), String> {
     let dir = image.join("journal");
-    let opened = Journal::open(&dir, bench.options.clone()).map_err(|error| error.to_string())?;
+    let mut options = bench.options.clone();
+    if let Some(frames) = &mut options.frames {
+        frames.dir = image.join("frames");
+    }
+    let opened = Journal::open(&dir, options).map_err(|error| error.to_string())?;
+    let frames = opened.frames.map_err(|error| error.to_string())?;
     if let Some(why) = opened.quarantine_reason
         && !(opened.rebuilt && why.contains(SCRIBBLED))
     {
@@ -327,6 +348,9 @@ fn check(bench: &Bench, image: &Path, promises: &[Promise]) -> Result<(), String
     let openings = read_openings(&dir).and_then(|read| read.with_erased(&dir));
     let openings = openings.map_err(|error| error.to_string())?.openings;
     check_openings(&records, &openings, promises)?;
+    if let Some(frames) = frames {
+        check_pictures(&records, &frames, promises)?;
+    }
     let entry = |seq: &u64| records.get(seq).map(|record| record.entry().unwrap());
     let acked = promises.iter().map(|promise| match promise {
         Promise::Acked(seq) => *seq,
@@ -379,6 +403,32 @@ fn check_openings(
                 Found::Erased { .. } => {}
                 other => return Err(format!("record {seq} of {text}: {other:?}")),
             }
+        }
+    }
+    Ok(())
+}
+
+/// Every picture that was kept is there, unless it was erased, which the journal says.
+fn check_pictures(
+    records: &BTreeMap<u64, Record>,
+    frames: &Frames,
+    promises: &[Promise],
+) -> Result<(), String> {
+    let said = records.values().filter(|record| record.kind == Erase::KIND);
+    let said: Vec<_> = said.map(|record| Erase::read(&record.body, None).unwrap()).collect();
+    let erased = promises.iter().filter_map(|promise| match promise {
+        Promise::Erased(through) => Some(*through),
+        _ => None,
+    });
+    let erased = erased.max().unwrap_or(0);
+    for promise in promises {
+        let Promise::Picture(seq, text) = promise else { continue };
+        let found = frames.find(Digest::of(text.as_bytes()));
+        match found {
+            Some(_) if *seq <= erased => return Err(format!("picture {seq} was erased")),
+            Some(bytes) if bytes == text.as_bytes() => {}
+            None if said.iter().any(|erase| erase.covers(*seq, Class::Normal)) => {}
+            other => return Err(format!("picture {seq}: {:?}", other.map(|it| it.len()))),
         }
     }
     Ok(())

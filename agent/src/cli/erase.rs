@@ -20,9 +20,10 @@ use std::sync::Arc;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What is private in a record is kept encrypted beside the journal. This destroys the keys, so that
-nobody can read it any more, here or in a copy of the encrypted files. The records stay and
-verify; a signed record says what was erased, when, and on whose word. Stop the agent first.")]
+What is private in a record is kept encrypted beside the journal, as are the pictures that skills
+were given. This destroys the keys, so that nobody can read it any more, here or in a copy of the
+encrypted files. The records stay and verify; a signed record says what was erased, when, and on
+whose word. Stop the agent first.")]
 pub(super) struct Arguments {
     /// Erase what is older: 2026-10-01 (its beginning, UTC) or 2026-10-01T08:30:00Z.
     #[arg(long, value_name = "TIME", required_unless_present = "job", value_parser = moment)]
@@ -57,7 +58,8 @@ pub(super) fn answer(
     };
     let erasure = Erasure { before, by, job, why };
     let dir = config.state.journal_dir();
-    let found = erasable(&dir, &erasure).map_err(|error| match error {
+    let frames = config.state.frames_dir();
+    let found = erasable(&dir, Some(&frames), &erasure).map_err(|error| match error {
         VerifyError::NotAJournal(_) => coded(Code::Configuration, error),
         other => other.into(),
     })?;
@@ -106,9 +108,15 @@ fn open(config: &Config) -> anyhow::Result<Journal> {
         Err(error) => return Err(error.into()),
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(floor));
-    let options = Options::new(clock, signer, policy.digest());
+    let mut options = Options::new(clock, signer, policy.digest());
+    options.frames = Some(crate::start::frames(config));
+    options.openings_bytes = config.blackbox.openings_bytes();
     let dir = config.state.journal_dir();
     match Journal::open(&dir, options) {
+        Ok(Opened { frames: Err(error), journal, .. }) => {
+            journal.close()?;
+            Err(error.into())
+        }
         Ok(Opened { journal, .. }) => Ok(journal),
         Err(error @ OpenError::Locked(_)) => Err(coded(Code::Taken, error)),
         Err(error) => Err(error.into()),
@@ -128,6 +136,7 @@ fn in_words(found: &Erased) -> String {
         "{} openings ({}) of records {} to {}, from {} to {}",
         found.openings,
         kinds.join(", "),
+        // Of a picture the record may have been pruned.
         found.first_seq.unwrap_or(0),
         found.last_seq.unwrap_or(0),
         time(found.oldest),

@@ -49,7 +49,7 @@ impl Pictures {
     }
 
     /// Removes those that have come to their end.
-    pub(super) fn tidy(&self) {
+    pub(crate) fn tidy(&self) {
         let now = self.clock.stamp().wall;
         if let Some(Err(error)) = self.store.as_ref().map(|store| store.tidy(now)) {
             warn!(%error, "pictures that are kept no longer stay on the disk");
@@ -131,7 +131,7 @@ impl Lens {
         let now = clock.stamp();
         let keep_s = (self.may)(now.mono)?;
         let sha256 = match store {
-            Some(store) if keep_s > 0 => Some(kept(store, &frame, now.wall, keep_s)?),
+            Some(store) if keep_s > 0 => Some(self.kept(store, &frame, now.wall, keep_s)?),
             _ => None,
         };
         let (at, format) = (frame.at(), frame.format());
@@ -139,25 +139,26 @@ impl Lens {
         let record = FrameTaken { at, format, height, kept: sha256.is_some(), sha256, width };
         Ok((frame, record))
     }
-}
 
-fn kept(
-    store: &Frames,
-    frame: &Frame,
-    now: WallMillis,
-    keep_s: u32,
-) -> Result<Digest, FrameRefusal> {
-    let until = WallMillis(now.0.saturating_add(i64::from(keep_s) * 1_000));
-    store.keep(frame.bytes(), until, now).map_err(|error| {
-        warn!(%error, "a skill is given no picture: it cannot be kept");
-        FrameRefusal::Unavailable
-    })
+    fn kept(
+        &self,
+        store: &Frames,
+        frame: &Frame,
+        now: WallMillis,
+        keep_s: u32,
+    ) -> Result<Digest, FrameRefusal> {
+        let until = WallMillis(now.0.saturating_add(i64::from(keep_s) * 1_000));
+        store.keep(frame.bytes(), Some(&self.whose.job), until, now).map_err(|error| {
+            warn!(%error, "a skill is given no picture: it cannot be kept");
+            FrameRefusal::Unavailable
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nooterra_blackbox::{Journal, Options};
+    use nooterra_blackbox::{FramesAt, Journal, Options};
     use nooterra_evidence::Record;
     use nooterra_hal::HalError;
     use nooterra_protocol::entry::{Class, Gap};
@@ -186,7 +187,7 @@ mod tests {
     }
 
     struct Scene {
-        dir: tempfile::TempDir,
+        _dir: tempfile::TempDir,
         eye: Arc<Eye>,
         journal: Journal,
         store: Arc<Frames>,
@@ -194,12 +195,17 @@ mod tests {
 
     impl Scene {
         fn new() -> Self {
+            Self::with_room(1 << 20)
+        }
+
+        fn with_room(most_bytes: u64) -> Self {
             let dir = tempfile::tempdir().unwrap();
             let signer: Arc<dyn Signer> = Arc::new(Es256Key::from_seed([3; 32]).unwrap());
-            let options = Options::new(Arc::new(Still), signer, Digest::ZERO);
-            let journal = Journal::open(&dir.path().join("journal"), options).unwrap().journal;
-            let frames = Frames::open(&dir.path().join("frames"), 1 << 20, WallMillis(0)).unwrap();
-            Self { dir, eye: Arc::default(), journal, store: Arc::new(frames) }
+            let mut options = Options::new(Arc::new(Still), signer, Digest::ZERO);
+            options.frames = Some(FramesAt { dir: dir.path().join("frames"), most_bytes });
+            let opened = Journal::open(&dir.path().join("journal"), options).unwrap();
+            let store = opened.frames.unwrap().unwrap();
+            Self { _dir: dir, eye: Arc::default(), journal: opened.journal, store }
         }
 
         fn lens(
@@ -279,9 +285,7 @@ mod tests {
 
     #[test]
     fn a_picture_that_cannot_be_kept_is_given_to_nobody() {
-        let mut scene = Scene::new();
-        let small = Frames::open(&scene.dir.path().join("small"), 3, WallMillis(0)).unwrap();
-        scene.store = Arc::new(small);
+        let scene = Scene::with_room(3);
         assert_eq!(scene.lens(|_| Ok(60)).take(1), Err(FrameRefusal::Unavailable));
         let lens = Scene::new().lens(|_| Ok(0));
         // Its journal is closed.

@@ -1,14 +1,16 @@
-//! Erasing openings. First what stays of the epochs concerned is written to new ones, then a
+//! Erasing openings, and pictures, which open the hashes in records of kind `skill_frame`. First what stays of the epochs concerned is written to new ones, then a
 //! list of what goes, then (by the writer) the signed records that say so, then the keys go. A
 //! start that finds the list goes on from there.
 
 use super::format::Kept;
 use super::read::{Looked, look};
 use super::{OpeningStore, Places, absent, sync_dir};
+use crate::frames::Looked as Picture;
 use crate::handle::AppendError;
+use nooterra_evidence::Record;
 use nooterra_evidence::erase::MAX_SPANS;
-use nooterra_protocol::codec;
-use nooterra_protocol::entry::Class;
+use nooterra_protocol::codec::{self, Digest};
+use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::ids::JobId;
 use nooterra_protocol::time::{MonoNanos, WallMillis};
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 
 /// The list of what is going.
 const INTENT: &str = "erasing";
+
+/// The kind of the records that pictures belong to.
+const PICTURE: &str = "skill_frame";
 
 /// The name of one that erases because its bound was reached.
 const ROBOT: &str = "robot";
@@ -39,8 +44,12 @@ pub struct Erasure {
 
 impl Erasure {
     fn takes(&self, kept: &Kept) -> bool {
-        self.before.is_none_or(|before| kept.at < before)
-            && self.job.as_ref().is_none_or(|job| kept.job.as_ref() == Some(job))
+        self.chooses(kept.at, kept.job.as_ref())
+    }
+
+    fn chooses(&self, at: WallMillis, of: Option<&JobId>) -> bool {
+        self.before.is_none_or(|before| at < before)
+            && self.job.as_ref().is_none_or(|job| of == Some(job))
     }
 }
 
@@ -64,12 +73,38 @@ pub struct Erased {
 impl Erased {
     fn count(&mut self, kept: &Kept) {
         let Kept { at, opening, .. } = kept;
-        self.first_seq = Some(self.first_seq.map_or(opening.seq, |seq| seq.min(opening.seq)));
-        self.last_seq = self.last_seq.max(Some(opening.seq));
-        self.newest = self.newest.max(Some(*at));
-        self.oldest = Some(self.oldest.map_or(*at, |oldest| oldest.min(*at)));
-        *self.kinds.entry(opening.kind.clone()).or_default() += 1;
+        self.count_one(&opening.kind, *at, &[opening.seq]);
+    }
+
+    fn count_one(&mut self, kind: &str, at: WallMillis, seqs: &[u64]) {
+        for seq in seqs {
+            self.first_seq = Some(self.first_seq.map_or(*seq, |first| first.min(*seq)));
+            self.last_seq = self.last_seq.max(Some(*seq));
+        }
+        self.newest = self.newest.max(Some(at));
+        self.oldest = Some(self.oldest.map_or(at, |oldest| oldest.min(at)));
+        *self.kinds.entry(kind.to_owned()).or_default() += 1;
         self.openings += 1;
+    }
+}
+
+/// By which records pictures were given, by hash.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shown(BTreeMap<Digest, Vec<u64>>);
+
+impl Shown {
+    /// Notes what a record says of a picture that was kept, if it does.
+    pub(crate) fn add(&mut self, record: &Record) {
+        if record.kind == PICTURE
+            && let Ok(Some(Entry::SkillFrame(frame))) = record.entry()
+            && let Some(sha256) = frame.taken.and_then(|taken| taken.sha256)
+        {
+            self.0.entry(sha256).or_default().push(record.seq);
+        }
+    }
+
+    fn seqs(&self, picture: &Picture) -> &[u64] {
+        self.0.get(&picture.head.sha256).map_or(&[], |seqs| seqs)
     }
 }
 
@@ -101,18 +136,31 @@ pub(crate) struct Words {
 }
 
 /// Epochs that go, and what is to be said of it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Intent {
     epochs: BTreeSet<u64>,
+    /// A list from before there were any to erase has none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pictures: BTreeSet<u64>,
     pub(crate) words: Vec<Words>,
 }
 
 /// What would be erased now. Nothing is changed.
-pub(crate) fn preview(looked: &Looked, erasure: &Erasure) -> Erased {
+pub(crate) fn preview(
+    looked: &Looked,
+    pictures: &[Picture],
+    shown: &Shown,
+    erasure: &Erasure,
+) -> Erased {
     let mut erased = Erased::default();
     let all = looked.files.iter().flat_map(|file| &file.kept);
     all.filter(|kept| erasure.takes(kept)).for_each(|kept| erased.count(kept));
+    for picture in pictures {
+        if erasure.chooses(picture.head.at, picture.head.job.as_ref()) {
+            erased.count_one(PICTURE, picture.head.at, shown.seqs(picture));
+        }
+    }
     erased
 }
 
@@ -122,6 +170,7 @@ impl OpeningStore {
     pub(crate) fn prepare(
         &mut self,
         erasure: &Erasure,
+        shown: &Shown,
         through: u64,
         now: MonoNanos,
     ) -> io::Result<Option<(Intent, Erased)>> {
@@ -130,7 +179,8 @@ impl OpeningStore {
         }
         self.lanes.clear();
         let looked = look(&self.places, &self.journal)?;
-        let erased = preview(&looked, erasure);
+        let pictures = self.pictures.as_ref().map(|pictures| pictures.heads()).unwrap_or_default();
+        let erased = preview(&looked, &pictures, shown, erasure);
         if erased.openings == 0 {
             return Ok(None);
         }
@@ -150,6 +200,15 @@ impl OpeningStore {
         }
         // What stays is in files that nothing more is added to.
         self.lanes.clear();
+        let mut going = BTreeSet::new();
+        for picture in &pictures {
+            let goes = erasure.chooses(picture.head.at, picture.head.job.as_ref());
+            going.extend(goes.then_some(picture.number));
+            // One hash may be of several pictures: its record loses what opens it with the last.
+            for seq in shown.seqs(picture) {
+                *fates.entry(*seq).or_insert(true) &= goes;
+            }
+        }
         fates.retain(|seq, _| *seq <= through);
         let mut spans = spans(&fates);
         let rest = spans.split_off(spans.len().min(MAX_SPANS));
@@ -162,7 +221,9 @@ impl OpeningStore {
             spans: spans.to_vec(),
             why: erasure.why.as_deref().map(|why| cut(why, 512)),
         });
-        let intent = Intent { epochs, words: words.collect() };
+        let intent = Intent { epochs, pictures: going, words: words.collect() };
+        // Where there never were openings, the list has no place yet.
+        self.places.make()?;
         self.pending = true;
         intent.write(&self.places)?;
         Ok(Some((intent, erased)))
@@ -175,7 +236,7 @@ impl OpeningStore {
             return Ok(None);
         }
         let mut over = bytes - (self.bound - self.bound / 8);
-        let mut intent = Intent { epochs: BTreeSet::new(), words: Vec::new() };
+        let mut intent = Intent::default();
         for class in [Class::Bulk, Class::Normal, Class::Critical] {
             let (mut spans, mut openings) = (Vec::<(u64, u64)>::new(), 0);
             let mut own: Vec<_> =
@@ -226,6 +287,11 @@ impl OpeningStore {
     /// The records that say so are durable: now the keys go.
     pub(crate) fn finish(&mut self, intent: &Intent) -> io::Result<()> {
         self.remove(&intent.epochs)?;
+        match &self.pictures {
+            Some(pictures) => pictures.destroy(&intent.pictures)?,
+            None if intent.pictures.is_empty() => {}
+            None => return Err(io::Error::other("the pictures cannot be opened")),
+        }
         self.give_up()
     }
 
@@ -311,11 +377,10 @@ fn cut(text: &str, most: usize) -> String {
 mod tests {
     use super::*;
     use crate::verify::{TailFrom, tail};
-    use crate::{Clock, Journal, Options, read_openings};
+    use crate::{Clock, FramesAt, Journal, Options, read_openings, read_picture};
     use nooterra_evidence::absence::Statement as _;
     use nooterra_evidence::{Erase, Found};
-    use nooterra_protocol::codec::Digest;
-    use nooterra_protocol::entry::{Entry, SkillLog};
+    use nooterra_protocol::entry::SkillLog;
     use nooterra_protocol::keys::Es256Key;
     use nooterra_protocol::time::{ClockTrust, Stamp};
     use std::sync::Arc;
@@ -343,7 +408,7 @@ mod tests {
         journal.close().unwrap();
         let mut store = OpeningStore::open(&dir, &id, 0, through).unwrap();
         let erasure = Erasure { by: "op_7".to_owned(), ..Erasure::default() };
-        store.prepare(&erasure, through, MonoNanos(1)).unwrap().unwrap();
+        store.prepare(&erasure, &Shown::default(), through, MonoNanos(1)).unwrap().unwrap();
         // Here the power goes.
         drop(store);
         assert_eq!(read_openings(&dir).unwrap().openings.len(), 1);
@@ -356,8 +421,40 @@ mod tests {
         let said = records.iter().find(|record| record.kind == Erase::KIND).unwrap();
         let sealed = records.iter().find(|record| record.seq == seq).unwrap();
         assert_eq!(read.open(sealed)[0].found, Found::Erased { said_in: said.seq });
-        let places = Places::of(&dir);
+        let places = Places::of_journal(&dir);
         assert!(!places.is_erasing() && !places.key(1).exists() && !places.sealed(1).exists());
+    }
+
+    #[test]
+    fn a_picture_whose_erasing_was_cut_off_waits_for_a_start_that_can_reach_it() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path().join("journal");
+        let key = Arc::new(Es256Key::from_seed([7; 32]).unwrap());
+        let mut options = Options::new(Arc::new(Still), key, Digest::of(b"policy"));
+        let at = FramesAt { dir: temporary.path().join("frames"), most_bytes: 1 << 20 };
+        options.frames = Some(at.clone());
+        let opened = Journal::open(&dir, options.clone()).unwrap();
+        let frames = opened.frames.unwrap().unwrap();
+        let goes = frames.keep(b"goes", None, WallMillis(i64::MAX), WallMillis(1)).unwrap();
+        let stays = frames.keep(b"stays", None, WallMillis(i64::MAX), WallMillis(9)).unwrap();
+        let (id, through) = (opened.journal.handle().journal_id().clone(), 0);
+        opened.journal.close().unwrap();
+        let store = OpeningStore::open(&dir, &id, 0, through).unwrap();
+        let mut store = store.with_pictures(Some(frames));
+        let before = Some(WallMillis(5));
+        let erasure = Erasure { before, by: "op_7".to_owned(), ..Erasure::default() };
+        store.prepare(&erasure, &Shown::default(), through, MonoNanos(1)).unwrap().unwrap();
+        // Here the power goes.
+        drop(store);
+
+        let blind = Options { frames: None, ..options.clone() };
+        Journal::open(&dir, blind).unwrap().journal.close().unwrap();
+        assert!(Places::of_journal(&dir).is_erasing());
+        assert!(read_picture(&at.dir, goes).unwrap().is_some());
+        Journal::open(&dir, options).unwrap().journal.close().unwrap();
+        assert!(!Places::of_journal(&dir).is_erasing());
+        assert_eq!(read_picture(&at.dir, goes).unwrap(), None);
+        assert!(read_picture(&at.dir, stays).unwrap().is_some());
     }
 
     #[test]
@@ -370,7 +467,7 @@ mod tests {
 
     #[test]
     fn a_list_that_was_altered_is_none() {
-        let intent = Intent { epochs: [1].into(), words: Vec::new() };
+        let intent = Intent { epochs: [1].into(), ..Intent::default() };
         let body = codec::to_vec(&intent).unwrap();
         let mut bytes = [&crc32fast::hash(&body).to_be_bytes(), &body[..]].concat();
         assert_eq!(Intent::decode(&bytes), Some(intent));

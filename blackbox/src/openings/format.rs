@@ -32,6 +32,9 @@ const MAX_SEALED_BYTES: usize = 512 * 1024;
 /// A key, overwritten in memory when it is dropped.
 pub(crate) type KeyBytes = Zeroizing<[u8; KEY_BYTES]>;
 
+/// What was decrypted, overwritten in memory when it is dropped.
+pub(crate) type Plain = Zeroizing<Vec<u8>>;
+
 /// An opening with what is chosen by when it is erased.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -186,8 +189,29 @@ pub(crate) struct Cipher {
 
 impl Cipher {
     pub(crate) fn new(key: &KeyBytes, header: &Header) -> Self {
+        Self::of(key, header.encode())
+    }
+
+    /// For a file that begins with `header`, which all that is encrypted in it is bound to.
+    pub(crate) fn of(key: &KeyBytes, header: Vec<u8>) -> Self {
         let key = Zeroizing::new(Key::from(**key));
-        Self { cipher: ChaCha20Poly1305::new(&key), header: header.encode() }
+        Self { cipher: ChaCha20Poly1305::new(&key), header }
+    }
+
+    /// Encrypts part number `index` of the file, which begins with `head`; 16 bytes longer. No
+    /// number may come twice.
+    pub(crate) fn seal(&self, index: u64, head: &[u8], plain: &[u8]) -> Vec<u8> {
+        let aad = [&self.header[..], head].concat();
+        let payload = Payload { aad: &aad, msg: plain };
+        // ChaCha20 refuses only messages of 256 GiB.
+        self.cipher.encrypt(&nonce(index), payload).unwrap_or_default()
+    }
+
+    /// What [`Cipher::seal`] was given; `None` when anything of it is not as it was.
+    pub(crate) fn unseal(&self, index: u64, head: &[u8], sealed: &[u8]) -> Option<Plain> {
+        let aad = [&self.header[..], head].concat();
+        let payload = Payload { aad: &aad, msg: sealed };
+        self.cipher.decrypt(&nonce(index), payload).ok().map(Zeroizing::new)
     }
 
     /// The frame number `index` of the file. No number may come twice.
@@ -202,10 +226,7 @@ impl Cipher {
         // With the tag of 16 bytes; a frame is far below 4 GiB.
         let length = u32::try_from(plain.len() + 16).unwrap_or(u32::MAX);
         bytes.extend_from_slice(&length.to_be_bytes());
-        let aad = [&self.header[..], &bytes].concat();
-        let payload = Payload { aad: &aad, msg: &plain };
-        // ChaCha20 refuses only messages of 256 GiB.
-        let sealed = self.cipher.encrypt(&nonce(index), payload).unwrap_or_default();
+        let sealed = self.seal(index, &bytes, &plain);
         bytes.extend_from_slice(&sealed);
         let crc = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&crc.to_be_bytes());
@@ -214,9 +235,7 @@ impl Cipher {
 
     /// What is in a frame; `None` when it is not as it was written with this key.
     pub(crate) fn open(&self, frame: &Frame<'_>) -> Option<Vec<Kept>> {
-        let aad = [&self.header[..], frame.head].concat();
-        let payload = Payload { aad: &aad, msg: frame.sealed };
-        let plain = Zeroizing::new(self.cipher.decrypt(&nonce(frame.index), payload).ok()?);
+        let plain = self.unseal(frame.index, frame.head, frame.sealed)?;
         read_plain(&plain)
     }
 }

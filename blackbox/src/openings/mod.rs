@@ -14,12 +14,14 @@ mod erase;
 pub(crate) mod format;
 mod read;
 
-pub(crate) use erase::Intent;
 pub use erase::{EraseError, Erased, Erasure};
+pub(crate) use erase::{Intent, Shown};
+pub(crate) use format::{Cipher, KeyBytes};
 pub use read::{ReadOpenings, erasable, read_openings};
 
+use crate::frames::Frames as Pictures;
 use crate::place;
-use format::{Cipher, Frames, Header, KEY_BYTES, Kept, KeyBytes, encode_key, read_key};
+use format::{Frames, Header, KEY_BYTES, Kept, encode_key, read_key};
 use nooterra_evidence::Horizons;
 use nooterra_protocol::entry::Class;
 use nooterra_protocol::ids::JournalId;
@@ -64,15 +66,20 @@ pub(crate) fn os_salts() -> Arc<dyn Salts> {
 /// The two directories.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
-    keys: PathBuf,
-    sealed: PathBuf,
+    pub(crate) keys: PathBuf,
+    pub(crate) sealed: PathBuf,
 }
 
 impl Places {
     /// Those of the journal in `dir`.
-    pub(crate) fn of(dir: &Path) -> Self {
+    pub(crate) fn of_journal(dir: &Path) -> Self {
         let [keys, sealed] = [".keys", ".openings"].map(|end| place::sibling(dir, end));
         Self { keys, sealed }
+    }
+
+    /// A folder of encrypted files, with their keys beside it.
+    pub(crate) fn of(dir: &Path) -> Self {
+        Self { keys: place::sibling(dir, ".keys"), sealed: dir.to_owned() }
     }
 
     fn key(&self, epoch: u64) -> PathBuf {
@@ -84,7 +91,7 @@ impl Places {
     }
 
     /// Makes what is not there.
-    fn make(&self) -> io::Result<()> {
+    pub(crate) fn make(&self) -> io::Result<()> {
         for dir in [&self.keys, &self.sealed] {
             match DirBuilder::new().mode(0o700).create(dir) {
                 Ok(()) => {}
@@ -97,7 +104,7 @@ impl Places {
     }
 
     /// The key of an epoch; `None` when there is none that can be read.
-    fn read_key(&self, epoch: u64) -> io::Result<Option<KeyBytes>> {
+    pub(crate) fn read_key(&self, epoch: u64) -> io::Result<Option<KeyBytes>> {
         match fs::read(self.key(epoch)) {
             Ok(bytes) => Ok(read_key(epoch, &Zeroizing::new(bytes))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -106,23 +113,48 @@ impl Places {
     }
 
     /// Overwrites and removes the keys of epochs, and then the files that they opened.
-    fn destroy(&self, epochs: &BTreeSet<u64>) -> io::Result<()> {
+    pub(crate) fn destroy(&self, epochs: &BTreeSet<u64>) -> io::Result<()> {
         if epochs.is_empty() {
             return Ok(());
         }
-        for epoch in epochs {
-            absent(shred(&self.key(*epoch)))?;
-        }
-        absent(sync_dir(&self.keys))?;
+        self.shred_keys(epochs)?;
         for epoch in epochs {
             absent(fs::remove_file(self.sealed(*epoch)))?;
         }
         absent(sync_dir(&self.sealed))
     }
+
+    /// Overwrites and removes keys.
+    pub(crate) fn shred_keys(&self, epochs: &BTreeSet<u64>) -> io::Result<()> {
+        epochs.iter().try_for_each(|epoch| self.shred_key(*epoch))?;
+        absent(sync_dir(&self.keys))
+    }
+
+    /// Overwrites and removes a key. That it was overwritten is on the disk then, that it was
+    /// removed need not be.
+    pub(crate) fn shred_key(&self, epoch: u64) -> io::Result<()> {
+        absent(shred(&self.key(epoch)))
+    }
+}
+
+/// A new key of that number, on the disk.
+pub(crate) fn fresh_key(places: &Places, epoch: u64) -> io::Result<KeyBytes> {
+    let mut key = Zeroizing::new([0; KEY_BYTES]);
+    getrandom::fill(&mut key[..]).map_err(|error| io::Error::other(error.to_string()))?;
+    let mut file = create(&places.key(epoch))?;
+    file.write_all(&encode_key(epoch, &key))?;
+    file.sync_all()?;
+    sync_dir(&places.keys)?;
+    Ok(key)
+}
+
+/// A file that is not there yet, for its owner alone.
+fn create(path: &Path) -> io::Result<File> {
+    File::options().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// Epochs by the names of the files in a directory; other files are not looked at.
-fn epochs_in(dir: &Path) -> io::Result<BTreeSet<u64>> {
+pub(crate) fn epochs_in(dir: &Path) -> io::Result<BTreeSet<u64>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
@@ -138,7 +170,7 @@ fn epochs_in(dir: &Path) -> io::Result<BTreeSet<u64>> {
 }
 
 /// What is gone already is gone.
-fn absent(result: io::Result<()>) -> io::Result<()> {
+pub(crate) fn absent(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
@@ -154,7 +186,7 @@ fn shred(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
@@ -189,6 +221,8 @@ pub(crate) struct OpeningStore {
     next: u64,
     /// An erasing was begun and is not finished.
     pending: bool,
+    /// What the records of kind `skill_frame` have the hash of; erased with the rest.
+    pictures: Option<Arc<Pictures>>,
     places: Places,
 }
 
@@ -201,7 +235,7 @@ impl OpeningStore {
         bound: u64,
         through: u64,
     ) -> io::Result<Self> {
-        let places = Places::of(dir);
+        let places = Places::of_journal(dir);
         let (keys, files) = (epochs_in(&places.keys)?, epochs_in(&places.sealed)?);
         let next = keys.union(&files).max().map_or(1, |last| last.saturating_add(1));
         let mut store = Self {
@@ -211,6 +245,7 @@ impl OpeningStore {
             lanes: Vec::new(),
             next,
             pending: places.is_erasing(),
+            pictures: None,
             places,
         };
         let mut unused: BTreeSet<u64> = keys.difference(&files).copied().collect();
@@ -247,6 +282,11 @@ impl OpeningStore {
         }
         store.places.destroy(&unused)?;
         Ok(store)
+    }
+
+    /// The same with pictures.
+    pub(crate) fn with_pictures(self, pictures: Option<Arc<Pictures>>) -> Self {
+        Self { pictures, ..self }
     }
 
     /// Makes openings durable.
@@ -317,16 +357,7 @@ impl OpeningStore {
         self.places.make()?;
         let epoch = self.next;
         self.next = self.next.saturating_add(1);
-        let mut key = Zeroizing::new([0; KEY_BYTES]);
-        getrandom::fill(&mut key[..]).map_err(|error| io::Error::other(error.to_string()))?;
-        let create = |path: &Path| {
-            let mut options = File::options();
-            options.write(true).create_new(true).mode(0o600).open(path)
-        };
-        let mut file = create(&self.places.key(epoch))?;
-        file.write_all(&encode_key(epoch, &key))?;
-        file.sync_all()?;
-        sync_dir(&self.places.keys)?;
+        let key = fresh_key(&self.places, epoch)?;
         let header = Header { class, epoch, journal: self.journal.clone() };
         let cipher = Cipher::new(&key, &header);
         let file = create(&self.places.sealed(epoch))?;

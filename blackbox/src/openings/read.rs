@@ -1,8 +1,9 @@
 //! Reading openings from outside, while the journal may be in use.
 
-use super::erase::{Erased, Erasure, preview};
+use super::erase::{Erased, Erasure, Shown, preview};
 use super::format::{Cipher, Frames, Header, Kept};
 use super::{Places, epochs_in};
+use crate::frames;
 use crate::place::{self, Found};
 use crate::verify::{TailFrom, VerifyError, tail};
 use nooterra_evidence::absence::Statement as _;
@@ -69,12 +70,27 @@ pub fn read_openings(dir: &Path) -> Result<ReadOpenings, VerifyError> {
     Ok(ReadOpenings { notes: looked.notes, openings })
 }
 
-/// What an erasing would take from the journal in `dir`; nothing is changed.
+/// What an erasing would take from the journal in `dir`, and of the pictures in `frames`; nothing
+/// is changed. Where there are pictures, it reads all of the journal, from a copy.
 ///
 /// # Errors
 /// As [`read_openings`].
-pub fn erasable(dir: &Path, erasure: &Erasure) -> Result<Erased, VerifyError> {
-    Ok(preview(&look_at(dir, &journal_id(dir)?)?, erasure))
+pub fn erasable(
+    dir: &Path,
+    frames: Option<&Path>,
+    erasure: &Erasure,
+) -> Result<Erased, VerifyError> {
+    let looked = look_at(dir, &journal_id(dir)?)?;
+    let pictures = frames.map_or_else(|| Ok(Vec::new()), frames::heads_in);
+    let pictures = pictures.map_err(|error| VerifyError::Unreadable(error.to_string()))?;
+    let mut shown = Shown::default();
+    if !pictures.is_empty() {
+        for found in tail(dir, TailFrom::Seq(1))? {
+            // One that cannot be read names no picture.
+            found.record.iter().for_each(|record| shown.add(record));
+        }
+    }
+    Ok(preview(&looked, &pictures, &shown, erasure))
 }
 
 fn journal_id(dir: &Path) -> Result<JournalId, VerifyError> {
@@ -87,7 +103,7 @@ fn journal_id(dir: &Path) -> Result<JournalId, VerifyError> {
 }
 
 fn look_at(dir: &Path, journal: &JournalId) -> Result<Looked, VerifyError> {
-    let places = Places::of(dir);
+    let places = Places::of_journal(dir);
     look(&places, journal).map_err(|source| VerifyError::Io { path: places.sealed, source })
 }
 

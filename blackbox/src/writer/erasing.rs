@@ -5,7 +5,7 @@ use super::trim::PATIENCE;
 use super::{Draft, States, Writer};
 use crate::handle::AppendError;
 use crate::openings::format::Kept;
-use crate::openings::{EraseError, Erased, Erasure, Intent};
+use crate::openings::{EraseError, Erased, Erasure, Intent, Shown};
 use crate::store::StoreError;
 use nooterra_evidence::{Erase, RecordError, absence, cose};
 use nooterra_protocol::codec::Blob;
@@ -53,11 +53,12 @@ impl Writer {
     pub(super) fn erase(
         &mut self,
         erasure: &Erasure,
+        shown: &Shown,
         reply: &SyncSender<Result<Erased, EraseError>>,
         now: Stamp,
     ) -> Result<(), StoreError> {
         let files = |error: std::io::Error| EraseError::Files(error.to_string());
-        let answer = match self.openings.prepare(erasure, self.chain.last_seq, now.mono) {
+        let answer = match self.openings.prepare(erasure, shown, self.chain.last_seq, now.mono) {
             Err(error) => Err(files(error)),
             Ok(None) => Ok(Erased::default()),
             Ok(Some((intent, erased))) => match self.tell_erase(&intent, now) {

@@ -1,12 +1,13 @@
 //! What the tests of the journal share: a clock that is set by hand, a key, entries.
 #![allow(dead_code, unreachable_pub, missing_debug_implementations, clippy::unwrap_used)]
 
-use nooterra_blackbox::{Clock, Journal, JournalHandle, OpenError, Opened, Options};
+use nooterra_blackbox::{Clock, FramesAt, Journal, JournalHandle, OpenError, Opened, Options};
 use nooterra_protocol::codec::{Blob, Digest};
 use nooterra_protocol::command::{Asked, Source};
 use nooterra_protocol::entry::{Entry, Link, Sample, SkillLog};
+use nooterra_protocol::frame::{FrameTaken, PixelFormat, SkillFrame};
 use nooterra_protocol::geometry::{Pose, Twist};
-use nooterra_protocol::ids::SkillId;
+use nooterra_protocol::ids::{JobId, SkillId, StepId};
 use nooterra_protocol::keys::{Es256Key, KeyError, Signer, VerifyingKey};
 use nooterra_protocol::private::{PrivateError, SALT_BYTES, Salts};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
@@ -126,6 +127,13 @@ impl Bench {
         self.dir.path().join("journal")
     }
 
+    /// The same with room for pictures.
+    pub fn with_frames(mut self) -> Self {
+        let dir = self.dir.path().join("frames");
+        self.options.frames = Some(FramesAt { dir, most_bytes: 1 << 20 });
+        self
+    }
+
     /// The records' own time.
     pub fn now(&self) -> WallMillis {
         self.clock.stamp().wall
@@ -153,6 +161,26 @@ pub fn log(text: &str, size: usize) -> Entry {
 /// A normal record with a private field.
 pub fn private(text: &str) -> Entry {
     Entry::SkillLog(SkillLog { message: text.into(), skill: SkillId::new("patrol").unwrap() })
+}
+
+/// The record of a picture that was given and kept.
+pub fn picture(pixels: &[u8]) -> Entry {
+    let taken = FrameTaken {
+        at: MonoNanos(1),
+        format: PixelFormat::Grey8,
+        height: 1,
+        kept: true,
+        sha256: Some(Digest::of(pixels)),
+        width: u32::try_from(pixels.len()).unwrap(),
+    };
+    Entry::SkillFrame(SkillFrame {
+        job: JobId::new("job_1").unwrap(),
+        nth: 1,
+        refused: None,
+        skill: SkillId::new("lookout").unwrap(),
+        step: StepId::new("s1").unwrap(),
+        taken: Some(taken),
+    })
 }
 
 /// Salts that are never the same twice, and the same in each run.

@@ -35,6 +35,8 @@ mod materials;
 mod minisig;
 #[path = "../../../blackbox/src/openings/format.rs"]
 mod openings;
+#[path = "../../../blackbox/src/frames/format.rs"]
+mod picture;
 #[path = "../../../agent/src/policy_file.rs"]
 mod policy_file;
 #[path = "../../../agent/src/recording.rs"]

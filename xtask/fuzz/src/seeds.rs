@@ -3,6 +3,7 @@
 use crate::block::{Block, Encoded, Held, Running};
 use crate::minisig;
 use crate::openings::{Cipher, Header, Kept, KeyBytes, encode_key};
+use crate::picture::{Head, Lid};
 use crate::signature::TrustedKeys;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -151,7 +152,10 @@ pub(crate) fn openings_key() -> KeyBytes {
     KeyBytes::from([9; 32])
 }
 
-/// A key, a file of two frames, what is in them, and a frame behind damage.
+/// Of the picture among the files of openings.
+pub(crate) const LID: Lid = Lid { number: 3, until: WallMillis(1_795_000_060_000) };
+
+/// A key, a file of two frames, what is in them, a frame behind damage, and a picture.
 pub(crate) fn openings() -> Vec<Vec<u8>> {
     let header = Header { class: Class::Normal, epoch: EPOCH, journal: journal_id() };
     let mut kept = Vec::new();
@@ -165,7 +169,10 @@ pub(crate) fn openings() -> Vec<Vec<u8>> {
     let file = [header.encode(), frame(0), frame(1)].concat();
     let damaged = [header.encode(), frame(0)[..50].to_vec(), frame(1)].concat();
     let key = encode_key(EPOCH, &openings_key()).to_vec();
-    vec![file, damaged, key, codec::to_vec(&kept).expect("it is encoded")]
+    let (at, job) = (WallMillis(1_795_000_000_000), JobId::new("job_1").ok());
+    let head = Head { at, job, sha256: Digest::of(b"pixels") };
+    let picture = LID.seal(&openings_key(), &head, b"pixels");
+    vec![file, damaged, key, picture, codec::to_vec(&kept).expect("it is encoded")]
 }
 
 /// Three records, the last a checkpoint over the two before.

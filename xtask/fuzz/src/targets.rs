@@ -181,6 +181,10 @@ fn opened(bytes: &[u8]) {
             assert!(kept.weight() >= 256);
         }
     }
+    if let Some((head, pixels)) = seeds::LID.open(&seeds::openings_key(), bytes, |_| true) {
+        assert_eq!(head.sha256, Digest::of(b"pixels"));
+        assert!(pixels.is_none_or(|pixels| pixels == b"pixels"));
+    }
     if let Some(header) = Header::read(bytes) {
         assert!(bytes.starts_with(&header.encode()));
         let (cipher, found) =

@@ -2,6 +2,7 @@
 //! it: those that open the store do so on a copy, and a running agent is not disturbed.
 
 mod check;
+mod picture;
 mod wanted;
 mod words;
 
@@ -65,6 +66,22 @@ pub(super) enum Command {
         /// Sequence number of the record.
         #[arg(long)]
         seq: u64,
+    },
+    /// Write the picture that a skill was given, as a record of kind `skill_frame` names it
+    #[command(
+        after_help = "Pictures are kept encrypted; whoever may read their keys, as the agent \
+                            may, reads them."
+    )]
+    Picture {
+        /// Sequence number of the record.
+        seq: u64,
+        /// The journal, or a copy of it with the folders `frames` and `frames.keys` beside it; by
+        /// default the configured one.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// The file to write (Netpbm: .pgm, .ppm); it must not be there yet.
+        #[arg(long, short, value_name = "FILE")]
+        out: PathBuf,
     },
     /// Write a proof that a record is in the journal, for somebody who has nothing else of it
     Prove {
@@ -219,6 +236,13 @@ pub(super) fn answer(
             );
             let json = json!({ "file": place.path, "offset": place.offset, "len": place.len });
             Ok(Answer::done(text, json))
+        }
+        Command::Picture { seq, dir, out } => {
+            let frames = match &dir {
+                Some(dir) => crate::config::State::frames_beside(dir),
+                None => load()?.state.frames_dir(),
+            };
+            picture::write(&journal(&dir)?, &frames, seq, &out)
         }
         Command::Prove { seq, dir, consistency, out } => {
             check::make_proof(&journal(&dir)?, seq, consistency, &out)
