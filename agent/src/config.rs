@@ -149,6 +149,8 @@ pub struct Skills {
     pub grant: BTreeSet<Capability>,
     /// What the record of a skill's inputs may take, KiB in a second, 1 to 1024.
     pub input_kib_per_s: u32,
+    /// Refuses a version without cases of its own, or with cases that this build cannot run.
+    pub require_cases: bool,
     /// A folder of minisign public keys (`*.pub`) whose signatures are believed.
     pub trusted_keys_dir: PathBuf,
 }
@@ -248,6 +250,7 @@ impl Default for Skills {
             frames_mib: 64,
             grant: BTreeSet::new(),
             input_kib_per_s: 64,
+            require_cases: false,
             trusted_keys_dir: "skill-keys".into(),
         }
     }

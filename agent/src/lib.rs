@@ -48,9 +48,10 @@ pub mod incident;
 pub mod installed;
 pub mod jobs;
 pub mod link;
+mod own_cases;
 pub mod policy_file;
 pub mod recording;
-#[cfg(all(feature = "sim", feature = "tools"))]
+#[cfg(feature = "sim")]
 pub mod rehearsal;
 pub mod review;
 pub mod run;

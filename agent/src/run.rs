@@ -326,6 +326,7 @@ impl Daemon {
                 pace: Box::new(SystemPace),
                 pictures: pictures(frames, robot.camera(), Arc::<SystemClock>::clone(&clock)),
                 policy_hash: policy.digest(),
+                require_cases: config.skills.require_cases,
                 shelf: shelf(config, &judge, &handle, runtime.handle(), stopped.clone()),
                 view: Arc::clone(&view),
             },

@@ -17,7 +17,7 @@ fn publish(cloud: &CloudRig, site: &Site) -> Value {
     let keys = keygen(None).unwrap();
     std::fs::write(site.path("skill-keys/test.pub"), &keys.public).unwrap();
     let (template, component) = (guests::template("rounds"), guests::component("rounds"));
-    let beside = Beside { graph: Some(GRAPH), sbom: None };
+    let beside = Beside { graph: Some(GRAPH), ..Beside::default() };
     let bundle = pack_with(&template, &component, beside).unwrap();
     let signature = sign(&bundle, &keys.secret, None, "a test").unwrap();
     let bundle = base64::engine::general_purpose::STANDARD.encode(bundle);

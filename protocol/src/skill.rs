@@ -29,6 +29,13 @@ pub const GRAPH_FILE: &str = "graph.json";
 /// The largest policy graph that is read, in bytes.
 pub const MAX_GRAPH_BYTES: usize = 64 * 1024;
 
+/// The file in a bundle that holds the cases that it must pass in the simulator, as JSON; not
+/// every bundle has one.
+pub const CASES_FILE: &str = "cases.json";
+
+/// The largest file of cases that is read, in bytes.
+pub const MAX_CASES_BYTES: usize = 256 * 1024;
+
 /// The largest bundle that is read, in bytes.
 pub const MAX_BUNDLE_BYTES: usize = 32 * 1024 * 1024;
 
@@ -73,6 +80,9 @@ pub struct SkillManifest {
     pub actions: Vec<String>,
     /// What it needs.
     pub capabilities: Vec<Capability>,
+    /// SHA-256 of [`CASES_FILE`], where the bundle has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cases_sha256: Option<Digest>,
     /// SHA-256 of the component file.
     pub component_sha256: Digest,
     /// Who answers for it.

@@ -2,17 +2,19 @@
 //! not at all.
 //!
 //! A bundle is a tar archive of regular files: [`MANIFEST_FILE`], [`GRAPH_FILE`] where it has a
-//! policy graph, [`COMPONENT_FILE`] and, where it says what it is made of, [`SBOM_FILE`], in this
-//! order and no others, with a detached minisign signature over its bytes. The signature is checked
-//! before any of it is interpreted, the shape before any of it is believed. What the bill of
-//! materials says is not looked at here: nothing on a robot depends on it.
+//! policy graph, [`COMPONENT_FILE`], [`SBOM_FILE`] where it says what it is made of, and
+//! [`CASES_FILE`] where it says what it must do in the simulator, in this order and no others, with
+//! a detached minisign signature over its bytes. The signature is checked before any of it is
+//! interpreted, the shape before any of it is believed. What the bill of materials says is not
+//! looked at here: nothing on a robot depends on it. Nor is what the cases say: who runs them reads
+//! them.
 
 use crate::graph::{self, Graph, GraphError};
 use crate::signature::{KeyId, SignatureError, TrustedKeys};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::skill::{
-    COMPONENT_FILE, GRAPH_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_SBOM_BYTES, ManifestError,
-    SBOM_FILE, SkillManifest,
+    CASES_FILE, COMPONENT_FILE, GRAPH_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_CASES_BYTES,
+    MAX_SBOM_BYTES, ManifestError, SBOM_FILE, SkillManifest,
 };
 use std::fmt;
 use std::ops::Range;
@@ -28,6 +30,7 @@ pub(crate) const BLOCK: usize = 512;
 #[derive(Clone)]
 pub struct Bundle {
     bytes: Vec<u8>,
+    cases: Option<Range<usize>>,
     component: Range<usize>,
     digest: Digest,
     graph: Option<Graph>,
@@ -39,6 +42,14 @@ pub struct Bundle {
 /// Why a bundle is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
+    /// The cases are not those that the manifest speaks of.
+    #[error("{CASES_FILE}: {MANIFEST_FILE} says {}, found {}", or_none(*.claimed), or_none(*.found))]
+    CasesDigest {
+        /// By the manifest.
+        claimed: Option<Digest>,
+        /// Of the file, where there is one.
+        found: Option<Digest>,
+    },
     /// The component is not the one that the manifest speaks of.
     #[error("{COMPONENT_FILE} has SHA-256 {found}, {MANIFEST_FILE} says {claimed}")]
     ComponentDigest {
@@ -95,7 +106,7 @@ impl Bundle {
 
     /// What comes after the signatures, which the caller has checked: `signers`, at least one.
     pub(crate) fn read_signed(bytes: &[u8], signers: Vec<KeyId>) -> Result<Self, BundleError> {
-        let Contents { component, graph, manifest, sbom } = read(bytes)?;
+        let Contents { cases, component, graph, manifest, sbom } = read(bytes)?;
         let found = Digest::of(&bytes[component.clone()]);
         if found != manifest.component_sha256 {
             return Err(BundleError::ComponentDigest { claimed: manifest.component_sha256, found });
@@ -106,8 +117,14 @@ impl Bundle {
         if claimed != found {
             return Err(BundleError::SbomDigest { claimed, found });
         }
+        let (claimed, found) =
+            (manifest.cases_sha256, cases.clone().map(|range| Digest::of(&bytes[range])));
+        if claimed != found {
+            return Err(BundleError::CasesDigest { claimed, found });
+        }
         let digest = Digest::of(bytes);
-        Ok(Self { bytes: bytes.to_vec(), component, digest, graph, manifest, sbom, signers })
+        let bytes = bytes.to_vec();
+        Ok(Self { bytes, cases, component, digest, graph, manifest, sbom, signers })
     }
 
     /// The same, with the signatures that its tier needs.
@@ -157,6 +174,13 @@ impl Bundle {
     #[must_use]
     pub fn sbom(&self) -> Option<&[u8]> {
         self.sbom.clone().map(|range| &self.bytes[range])
+    }
+
+    /// What it must do in the simulator, JSON, where it says so. Its hash was checked, and nothing
+    /// else about it.
+    #[must_use]
+    pub fn cases(&self) -> Option<&[u8]> {
+        self.cases.clone().map(|range| &self.bytes[range])
     }
 
     /// The file as it was checked.
@@ -220,6 +244,7 @@ fn read_graph(json: Option<&[u8]>, manifest: &SkillManifest) -> Result<Option<Gr
 }
 
 struct Contents {
+    cases: Option<Range<usize>>,
     component: Range<usize>,
     graph: Option<Range<usize>>,
     manifest: SkillManifest,
@@ -231,7 +256,8 @@ struct Contents {
 fn read(bytes: &[u8]) -> Result<Contents, BundleError> {
     let mut archive = tar::Archive::new(bytes);
     let entries = archive.entries().map_err(unreadable)?;
-    let (mut manifest, mut graph, mut component, mut sbom, mut end) = (None, None, None, None, 0);
+    let (mut manifest, mut graph, mut component) = (None, None, None);
+    let (mut sbom, mut cases, mut end) = (None, None, 0);
     // `raw`: no long names, no extended headers; they appear as entries and are refused.
     for entry in entries.raw(true) {
         let entry = entry.map_err(unreadable)?;
@@ -254,12 +280,17 @@ fn read(bytes: &[u8]) -> Result<Contents, BundleError> {
             name if name == GRAPH_FILE.as_bytes() && manifest.is_some() && component.is_none() => {
                 &mut graph
             }
-            name if name == COMPONENT_FILE.as_bytes() && sbom.is_none() => &mut component,
-            name if name == SBOM_FILE.as_bytes() && component.is_some() => &mut sbom,
+            name if name == COMPONENT_FILE.as_bytes() && sbom.is_none() && cases.is_none() => {
+                &mut component
+            }
+            name if name == SBOM_FILE.as_bytes() && component.is_some() && cases.is_none() => {
+                &mut sbom
+            }
+            name if name == CASES_FILE.as_bytes() && component.is_some() => &mut cases,
             name => {
                 return Err(shape(format!(
                     "it holds `{}` where only {MANIFEST_FILE}, {GRAPH_FILE} if there is one, then \
-                     {COMPONENT_FILE} and {SBOM_FILE} if there is one belong",
+                     {COMPONENT_FILE}, {SBOM_FILE} and {CASES_FILE} if there are any belong",
                     name.escape_ascii()
                 )));
             }
@@ -288,7 +319,11 @@ fn read(bytes: &[u8]) -> Result<Contents, BundleError> {
         let (found, most) = (sbom.len(), MAX_SBOM_BYTES);
         return Err(shape(format!("{SBOM_FILE} has {found} bytes, at most {most} are read")));
     }
-    Ok(Contents { component, graph, manifest: parse_manifest(&bytes[manifest])?, sbom })
+    if let Some(cases) = cases.as_ref().filter(|range| range.len() > MAX_CASES_BYTES) {
+        let (found, most) = (cases.len(), MAX_CASES_BYTES);
+        return Err(shape(format!("{CASES_FILE} has {found} bytes, at most {most} are read")));
+    }
+    Ok(Contents { cases, component, graph, manifest: parse_manifest(&bytes[manifest])?, sbom })
 }
 
 fn or_none(digest: Option<Digest>) -> String {

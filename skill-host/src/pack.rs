@@ -8,8 +8,8 @@ use minisign::{KeyPair, SecretKeyBox};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::sbom::{Document, SbomError};
 use nooterra_protocol::skill::{
-    COMPONENT_FILE, GRAPH_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_SBOM_BYTES, ManifestError,
-    SBOM_FILE,
+    CASES_FILE, COMPONENT_FILE, GRAPH_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_CASES_BYTES,
+    MAX_SBOM_BYTES, ManifestError, SBOM_FILE,
 };
 
 /// A new key pair as the contents of two files that `minisign` reads.
@@ -30,6 +30,9 @@ impl std::fmt::Debug for Keys {
 /// Why no bundle came about.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
+    /// More cases than a robot reads.
+    #[error("{CASES_FILE} would have {0} bytes, at most {MAX_CASES_BYTES} are read")]
+    Cases(usize),
     /// Not a WebAssembly component; often a core module that was linked without
     /// `wasm-component-ld`.
     #[error(
@@ -76,14 +79,16 @@ pub fn pack(template: &str, component: &[u8]) -> Result<Vec<u8>, PackError> {
 /// What a bundle may hold beside its manifest and its component.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Beside<'a> {
+    /// The cases that it must pass in the simulator, JSON.
+    pub cases: Option<&'a [u8]>,
     /// The policy graph, JSON.
     pub graph: Option<&'a str>,
     /// The bill of materials, a CycloneDX document in JSON: [`crate::bill_of_materials`] makes one.
     pub sbom: Option<&'a [u8]>,
 }
 
-/// The same with more in it, whose hashes go into the manifest. Without a bill of materials, the
-/// manifest speaks of none.
+/// The same with more in it, whose hashes go into the manifest. Without a bill of materials or
+/// cases, the manifest speaks of none.
 ///
 /// # Errors
 /// [`PackError`] when the robot would not take the result, or nobody could read what is beside.
@@ -92,9 +97,12 @@ pub fn pack_with(
     component: &[u8],
     beside: Beside<'_>,
 ) -> Result<Vec<u8>, PackError> {
-    let Beside { graph, sbom } = beside;
+    let Beside { cases, graph, sbom } = beside;
     if let Some(sbom) = sbom {
         check_sbom(sbom)?;
+    }
+    if let Some(cases) = cases.filter(|cases| cases.len() > MAX_CASES_BYTES) {
+        return Err(PackError::Cases(cases.len()));
     }
     // A component begins as a module does, with another layer (component-model Binary.md).
     if !component.starts_with(b"\0asm\x0d\x00\x01\x00") {
@@ -113,6 +121,10 @@ pub fn pack_with(
         Some(sbom) => keys.insert("sbom_sha256".to_owned(), Digest::of(sbom).to_string().into()),
         None => keys.remove("sbom_sha256"),
     };
+    match cases {
+        Some(cases) => keys.insert("cases_sha256".to_owned(), Digest::of(cases).to_string().into()),
+        None => keys.remove("cases_sha256"),
+    };
     let manifest = parse_manifest(template.to_string().as_bytes())?;
     match graph {
         Some(graph) => drop(graph::parse(graph.as_bytes(), &manifest)?),
@@ -128,6 +140,7 @@ pub fn pack_with(
         graph.map(|graph| (GRAPH_FILE, graph.as_bytes())),
         Some((COMPONENT_FILE, component)),
         sbom.map(|sbom| (SBOM_FILE, sbom)),
+        cases.map(|cases| (CASES_FILE, cases)),
     ];
     let files: Vec<_> = files.into_iter().flatten().collect();
     let total = files.iter().map(|(_, part)| padded(part.len())).sum::<usize>() + 2 * BLOCK;

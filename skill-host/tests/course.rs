@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 fn with(graph: &str) -> Beside<'_> {
-    Beside { graph: Some(graph), sbom: None }
+    Beside { graph: Some(graph), ..Beside::default() }
 }
 
 /// An example whose action `action` goes by `root`.

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 const COMPONENT: &[u8] = b"\0asm\x0d\x00\x01\x00rest";
 
 fn with(sbom: &[u8]) -> Beside<'_> {
-    Beside { graph: None, sbom: Some(sbom) }
+    Beside { sbom: Some(sbom), ..Beside::default() }
 }
 
 /// The examples' own.
@@ -242,6 +242,39 @@ fn a_bundle_carries_it_by_hash_and_one_without_it_is_taken_too() {
     // The manifest of a bundle that had one, packed anew without it.
     let manifest = serde_json::to_string(bundle.manifest()).unwrap();
     assert!(verify_signed(&pack(&manifest, COMPONENT).unwrap()).unwrap().sbom().is_none());
+}
+
+#[test]
+fn cases_are_carried_by_hash_last_of_all_and_never_looked_at() {
+    let (sbom, cases) = (bom("survey"), b"what they say is for a robot".as_slice());
+    let both = Beside { cases: Some(cases), ..with(&sbom) };
+    let packed = pack_with(&template("patrol"), COMPONENT, both).unwrap();
+    let bundle = verify_signed(&packed).unwrap();
+    assert_eq!((bundle.cases(), bundle.sbom()), (Some(cases), Some(sbom.as_slice())));
+    assert_eq!(bundle.manifest().cases_sha256, Some(Digest::of(cases)));
+    let without = verify_signed(&pack(&template("patrol"), COMPONENT).unwrap()).unwrap();
+    assert_eq!((without.cases(), without.manifest().cases_sha256), (None, None));
+    // Others than the manifest's, none where it names some, or before the bill of materials.
+    let at = packed.windows(4).rposition(|bytes| bytes == b"what").unwrap();
+    let mut changed = packed.clone();
+    changed[at] = b'W';
+    let refused = verify_signed(&changed).unwrap_err();
+    assert!(matches!(refused, BundleError::CasesDigest { .. }), "{refused}");
+    let member = at - 512;
+    let cut = [&packed[..member], &[0; 1024]].concat();
+    let refused = verify_signed(&cut).unwrap_err();
+    assert!(
+        matches!(refused, BundleError::CasesDigest { claimed: Some(_), found: None }),
+        "{refused}"
+    );
+    let bill = packed.windows(SBOM_FILE.len()).position(|it| it == SBOM_FILE.as_bytes()).unwrap();
+    let swapped =
+        [&packed[..bill], &packed[member..member + 1024], &packed[bill..member], &[0; 1024]];
+    assert!(matches!(verify_signed(&swapped.concat()), Err(BundleError::Shape(_))));
+    let many = vec![b' '; 257 * 1024];
+    let many = Beside { cases: Some(&many), ..Beside::default() };
+    let refused = pack_with(&template("patrol"), COMPONENT, many);
+    assert!(matches!(refused, Err(PackError::Cases(_))));
 }
 
 #[test]

@@ -69,6 +69,13 @@ pub(super) enum Command {
         /// The policy graph; graph.json beside the manifest, where there is one, unless named.
         #[arg(long, value_name = "FILE")]
         graph: Option<PathBuf>,
+        /// The cases that it must pass before it becomes active on a robot; tests/cases.json
+        /// beside the manifest, where there is one, unless named.
+        #[arg(long, value_name = "FILE", conflicts_with = "no_cases")]
+        cases: Option<PathBuf>,
+        /// Pack no cases.
+        #[arg(long)]
+        no_cases: bool,
         /// Where the bundle goes.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -118,8 +125,9 @@ pub(super) fn answer(
         #[cfg(feature = "tools")]
         Command::Keygen { secret, public } => tools::keygen(&secret, &public),
         #[cfg(feature = "tools")]
-        Command::Pack { manifest, component, graph, out, sbom } => {
-            tools::pack(&manifest, &component, graph, &out, &sbom)
+        Command::Pack { manifest, component, graph, cases, no_cases, out, sbom } => {
+            let cases = (!no_cases).then_some(cases);
+            tools::pack(&manifest, &component, (graph, cases), &out, &sbom)
         }
         #[cfg(feature = "tools")]
         Command::Sign { file, key } => tools::sign(&file, &key),
@@ -170,6 +178,28 @@ fn signers(bundle: &Bundle) -> String {
     bundle.signers().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// Where a skill's folder keeps its cases.
+#[cfg(feature = "tools")]
+const CASES: &str = "tests/cases.json";
+
+/// The cases of a skill's folder, where it has some.
+#[cfg(feature = "tools")]
+fn cases_of(folder: &Path) -> anyhow::Result<Option<String>> {
+    let file = folder.join(CASES);
+    if file.exists() { cases_in(&file).map(Some) } else { Ok(None) }
+}
+
+/// Cases that a robot can read: it takes no others.
+#[cfg(feature = "tools")]
+fn cases_in(file: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    #[cfg(feature = "sim")]
+    crate::rehearsal::cases::parse(&text)
+        .with_context(|| file.display().to_string())
+        .map_err(|error| coded(Code::Configuration, error))?;
+    Ok(text)
+}
+
 fn minisig(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".minisig");
@@ -207,7 +237,7 @@ mod tools {
     pub(super) fn pack(
         manifest: &Path,
         component: &Path,
-        graph: Option<PathBuf>,
+        (graph, cases): (Option<PathBuf>, Option<Option<PathBuf>>),
         out: &Path,
         sbom: &Sbom,
     ) -> anyhow::Result<Answer> {
@@ -219,13 +249,25 @@ mod tools {
         let graph = graph.or_else(|| beside.exists().then_some(beside));
         let text = graph.as_ref().map(std::fs::read_to_string).transpose();
         let text = text.with_context(|| graph.unwrap_or_default().display().to_string())?;
-        let sbom = sbom.document(manifest.parent().unwrap_or(Path::new(".")), &bytes)?;
-        let beside = Beside { graph: text.as_deref(), sbom: sbom.as_deref() };
+        let folder = manifest.parent().unwrap_or(Path::new("."));
+        let cases = match cases {
+            Some(Some(named)) => Some(super::cases_in(&named)?),
+            Some(None) => super::cases_of(folder)?,
+            None => None,
+        };
+        let sbom = sbom.document(folder, &bytes)?;
+        let (cases, graph) = (cases.as_deref().map(str::as_bytes), text.as_deref());
+        let beside = Beside { cases, graph, sbom: sbom.as_deref() };
         let bundle = make_bundle(&template, &bytes, beside)?;
         let (made_of, sbom) = told(sbom.as_deref());
         let digest = Digest::of(&bundle);
         write(out, &bundle, 0o644)?;
-        let with = if text.is_some() { ", with its policy graph" } else { "" };
+        let with = match (text.is_some(), cases.is_some()) {
+            (true, true) => ", with its policy graph and its cases",
+            (true, false) => ", with its policy graph",
+            (false, true) => ", with its cases",
+            (false, false) => "",
+        };
         let text =
             format!("{}: {} bytes{with}, SHA-256 {digest}\n{made_of}", out.display(), bundle.len());
         Ok(Answer::done(text, json!({ "digest": digest, "bytes": bundle.len(), "sbom": sbom })))

@@ -24,7 +24,7 @@ pub use frames::Pictures;
 pub use pace::{Pace, SystemPace};
 pub use runner::{Runner, RunnerParts};
 pub use shelf::{Fetch, Shelf, ShelfError, trusted_keys};
-#[cfg(all(feature = "sim", feature = "tools"))]
+#[cfg(feature = "sim")]
 pub(crate) use step::{in_words, lease};
 
 use held::{Held, Hold};

@@ -61,6 +61,8 @@ pub struct RunnerParts {
     pub pictures: Pictures,
     /// Hash of the policy in force.
     pub policy_hash: Digest,
+    /// `skills.require_cases` of the configuration.
+    pub require_cases: bool,
     /// Where bundles come from.
     pub shelf: Shelf,
     /// What the robot sees.
@@ -77,6 +79,8 @@ impl std::fmt::Debug for RunnerParts {
 pub struct Runner {
     pub(super) inbox: Inbox,
     memory: Memory,
+    /// Bundles whose own cases came out as they must, since this start.
+    pub(super) passed: BTreeSet<Digest>,
     pub(super) parts: RunnerParts,
     pub(super) suspended: Suspended,
     unfinished: Option<Progress>,
@@ -142,7 +146,8 @@ impl Runner {
             inbox.shared.begin(&progress.job);
         }
         let suspended = Suspended::new(state_dir);
-        (Self { inbox, memory, parts, suspended, unfinished }, jobs)
+        let passed = BTreeSet::new();
+        (Self { inbox, memory, passed, parts, suspended, unfinished }, jobs)
     }
 
     /// Serves until [`Jobs::leave`].

@@ -10,6 +10,7 @@ use super::runner::{Halt, Runner, RunnerParts, Why};
 use super::suspended::{Slot, Suspended};
 use crate::authority::Skill;
 use crate::control::{Goal, Lease};
+use crate::own_cases::{self, NotPassed, Passed};
 use nooterra_protocol::codec::{Blob, Digest};
 use nooterra_protocol::entry::{Entry, IncidentCause, SkillLog, SkillSensor, SkillStep};
 use nooterra_protocol::event::{
@@ -51,6 +52,7 @@ pub(super) struct StepRun<'r> {
     gated: bool,
     job: &'r JobId,
     parts: &'r mut RunnerParts,
+    passed: &'r mut BTreeSet<Digest>,
     /// Index of this step, and how many there are.
     place: (u32, usize),
     said: (String, String),
@@ -76,19 +78,74 @@ impl<'r> StepRun<'r> {
             said: Default::default(),
             shared: Arc::clone(&runner.inbox.shared),
             parts: &mut runner.parts,
+            passed: &mut runner.passed,
             step,
             stepped: 0,
             suspended: &mut runner.suspended,
         }
     }
 
-    pub(super) fn run(self, bundle: &Bundle) -> Result<(), Halt> {
+    pub(super) fn run(mut self, bundle: &Bundle) -> Result<(), Halt> {
         let installed = self.parts.shelf.installed().clone();
         let judge = self.parts.shelf.judge().clone();
         let standing = installed.begin(bundle).map_err(|error| self.failed(&error.to_string()))?;
         // On the disk before its first instance: a start that brings the agent down is counted.
         record_installed(&self.parts.journal, &self.parts.shelf, &self.parts.host);
-        self.carry_out(bundle, Proving::new(&installed, &judge, bundle, standing))
+        let mut proving = Proving::new(&installed, &judge, bundle, standing);
+        self.own_cases(bundle, &mut proving)?;
+        self.carry_out(bundle, proving)
+    }
+
+    /// A version on trial first shows that its own cases come out as they must. The robot stands
+    /// meanwhile; once for each start of the agent.
+    fn own_cases(&mut self, bundle: &Bundle, proving: &mut Proving<'_>) -> Result<(), Halt> {
+        let digest = bundle.digest();
+        if !proving.is_on_trial() || self.passed.contains(&digest) {
+            return Ok(());
+        }
+        let (required, shared) = (self.parts.require_cases, Arc::clone(&self.shared));
+        if bundle.cases().is_some() {
+            self.note("its own cases run in the simulator first");
+        }
+        let mut unsaid = None;
+        let passed = own_cases::pass(bundle, required, || {
+            unsaid = self.beat(self.parts.pace.now(), 0.0).err();
+            unsaid.is_none() && !shared.leaving() && shared.cancelled().is_none()
+        });
+        match passed {
+            Ok(Passed::All(cases)) => {
+                self.note(&format!("all of its own cases ({cases}) came out as they must"));
+                self.passed.insert(digest);
+                Ok(())
+            }
+            Ok(Passed::NotRun(why)) => {
+                if bundle.cases().is_some() {
+                    self.note(&format!("goes on trial without them: {why}"));
+                }
+                Ok(())
+            }
+            Err(NotPassed::Failed(why)) => {
+                proving.failed(&why);
+                Err(self.failed(&why))
+            }
+            Err(NotPassed::Stopped) => {
+                proving.answered();
+                if let Some(halt) = unsaid {
+                    return Err(halt);
+                }
+                // Cancelled, or else the agent ends.
+                Err(match shared.cancelled() {
+                    Some(reason) if !shared.leaving() => {
+                        Halt::Over(Why::Cancelled, format!("cancelled: {reason}"))
+                    }
+                    _ => Halt::Leave,
+                })
+            }
+            Err(NotPassed::Wanted(why)) => {
+                proving.answered();
+                Err(self.failed(&format!("{why}, and `skills.require_cases` is set here")))
+            }
+        }
     }
 
     fn carry_out(mut self, bundle: &Bundle, mut proving: Proving<'_>) -> Result<(), Halt> {
@@ -380,15 +437,20 @@ impl<'r> StepRun<'r> {
     }
 
     fn heartbeat(&mut self, now: MonoNanos, running: &Running) -> Result<(), Halt> {
+        let within = match running.latest().map(|stepped| stepped.status) {
+            Some(Status::Running { progress, .. }) => progress,
+            _ => 0.0,
+        };
+        self.beat(now, within)
+    }
+
+    /// Says how it goes, where that is due; `within` of this step.
+    fn beat(&mut self, now: MonoNanos, within: f64) -> Result<(), Halt> {
         if now < self.beat_due {
             return Ok(());
         }
         self.beat_due = now.plus(HEARTBEAT_EVERY);
         self.parts.pictures.tidy();
-        let within = match running.latest().map(|stepped| stepped.status) {
-            Some(Status::Running { progress, .. }) => progress,
-            _ => 0.0,
-        };
         let (done, all) = self.place;
         let all = u32::try_from(all).unwrap_or(u32::MAX);
         let beat = Heartbeat {

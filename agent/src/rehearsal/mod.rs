@@ -9,6 +9,8 @@
 //! be signed, and every capability that the manifest asks for is granted.
 
 pub mod cases;
+pub mod gate;
+#[cfg(feature = "tools")]
 pub mod report;
 mod stage;
 mod told;
@@ -29,9 +31,10 @@ use nooterra_protocol::observation::{Observation, Timed};
 use nooterra_protocol::plan::Param;
 use nooterra_protocol::policy::Sensor;
 use nooterra_protocol::time::MonoNanos;
+#[cfg(feature = "tools")]
+use nooterra_skill_host::{Beside, TrustedKeys, keygen, pack_with, sign};
 use nooterra_skill_host::{
-    Beside, Bundle, Host, HostError, HostOptions, Session, SkillError, StartError, Status,
-    TrustedKeys, Usage, keygen, pack_with, sign,
+    Bundle, Host, HostError, HostOptions, Session, SkillError, StartError, Status, Usage,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -129,6 +132,8 @@ pub struct Frame {
     pub allowed: Twist,
     /// What was wished.
     pub asked: Twist,
+    /// Used by its steps so far, where it is counted.
+    pub fuel: u64,
     /// What the skill says of itself.
     pub note: String,
     /// Where the robot truly is.
@@ -210,11 +215,12 @@ pub struct Rehearsed {
     pub told: Vec<Told>,
 }
 
-/// A component with its manifest and its policy graph, if it has one, signed with a key that is forgotten: for a rehearsal there is
-/// nobody to trust.
+/// A component with its manifest and what lies beside them, signed with a key that is forgotten:
+/// for a rehearsal there is nobody to trust.
 ///
 /// # Errors
 /// [`RehearsalError::Bundle`] where a robot would refuse it too.
+#[cfg(feature = "tools")]
 pub fn unsigned(
     manifest: &str,
     component: &[u8],
@@ -228,6 +234,7 @@ pub fn unsigned(
 ///
 /// # Errors
 /// [`RehearsalError::Bundle`]
+#[cfg(feature = "tools")]
 pub fn anonymous(packed: &[u8]) -> Result<Bundle, RehearsalError> {
     let fault = |error: &dyn std::fmt::Display| RehearsalError::Bundle(error.to_string());
     let keys = keygen(None).map_err(|error| fault(&error))?;
@@ -270,6 +277,7 @@ pub fn run(
         bundle,
         ended: None,
         frames: Vec::new(),
+        fuel: 0,
         gate: reviewed.gate(),
         host,
         keeps_distance: reviewed.document().proximity.is_some(),
@@ -325,6 +333,7 @@ struct Run<'a> {
     costs: Vec<Cost>,
     ended: Option<(u64, Ending)>,
     frames: Vec<Frame>,
+    fuel: u64,
     gate: nooterra_policy::Gate,
     host: &'a Host,
     keeps_distance: bool,
@@ -380,6 +389,7 @@ impl Run<'_> {
         let frame = Frame {
             allowed: outcome.allowed_twist(),
             asked: outcome.asked.twist().unwrap_or(Twist::ZERO),
+            fuel: self.fuel,
             note: self.status.1.clone(),
             pose: self.base.truth(),
             progress: self.status.0,
@@ -405,6 +415,7 @@ impl Run<'_> {
             Err(error) => return self.end(tick, ending(&error)),
         };
         let usage = session.usage();
+        self.fuel = self.fuel.saturating_add(usage.fuel.unwrap_or(0));
         self.lease = lease(seen.pose.at, &request);
         self.status.2 = in_words(&request);
         match status {

@@ -26,11 +26,11 @@ use base64::engine::general_purpose::STANDARD;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::{RobotId, SkillId};
 use nooterra_protocol::skill::{
-    COMPONENT_FILE, GRAPH_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_GRAPH_BYTES, MAX_SBOM_BYTES,
-    ManifestError, SBOM_FILE, SkillManifest,
+    CASES_FILE, COMPONENT_FILE, GRAPH_FILE, MANIFEST_FILE, MAX_BUNDLE_BYTES, MAX_CASES_BYTES,
+    MAX_GRAPH_BYTES, MAX_SBOM_BYTES, ManifestError, SBOM_FILE, SkillManifest,
 };
 use serde::{Deserialize, Serialize};
-use std::io::Read as _;
+use std::io::Read;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -95,6 +95,8 @@ pub(crate) struct RevokeRequest {
 /// Why a bundle is not published.
 #[derive(Debug, thiserror::Error)]
 enum BundleError {
+    #[error("{CASES_FILE} is not the one whose SHA-256 {MANIFEST_FILE} says")]
+    Cases,
     #[error("{COMPONENT_FILE} has SHA-256 {found}, {MANIFEST_FILE} says {claimed}")]
     Component { claimed: Digest, found: Digest },
     #[error("the bundle is not a tar archive: {0}")]
@@ -105,7 +107,7 @@ enum BundleError {
     Manifest(#[from] ManifestError),
     #[error(
         "the bundle holds `{0}`; a bundle holds {MANIFEST_FILE}, perhaps {GRAPH_FILE}, \
-         {COMPONENT_FILE} and perhaps {SBOM_FILE}, each once and in this order"
+         {COMPONENT_FILE}, perhaps {SBOM_FILE} and perhaps {CASES_FILE}, each once and in this order"
     )]
     Member(String),
     #[error("{SBOM_FILE} is not the one whose SHA-256 {MANIFEST_FILE} says")]
@@ -318,7 +320,8 @@ fn read_manifest(bundle: &[u8]) -> Result<SkillManifest, BundleError> {
     if bundle.len() > MAX_BUNDLE_BYTES {
         return Err(BundleError::TooLarge(bundle.len()));
     }
-    let (mut manifest, mut graph, mut component, mut sbom) = (None, None, None, None);
+    let (mut manifest, mut graph, mut component) = (None, None, None);
+    let (mut sbom, mut cases) = (None, None);
     for entry in tar::Archive::new(bundle).entries()? {
         let entry = entry?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -337,13 +340,15 @@ fn read_manifest(bundle: &[u8]) -> Result<SkillManifest, BundleError> {
             // An entry never yields more than the archive holds.
             entry.take(MAX_BUNDLE_BYTES as u64).read_to_end(&mut bytes)?;
             component = Some(Digest::of(&bytes));
-        } else if regular && name == SBOM_FILE && component.is_some() && sbom.is_none() {
-            let mut bytes = Vec::new();
-            entry.take(MAX_SBOM_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-            if bytes.len() > MAX_SBOM_BYTES {
-                return Err(BundleError::Member(format!("{SBOM_FILE} of too many bytes")));
-            }
-            sbom = Some(Digest::of(&bytes));
+        } else if regular
+            && name == SBOM_FILE
+            && component.is_some()
+            && (&sbom, &cases) == (&None, &None)
+        {
+            sbom = Some(digest_of(entry, SBOM_FILE, MAX_SBOM_BYTES)?);
+        } else if regular && name == CASES_FILE && component.is_some() && cases.is_none() {
+            // What they say is for the robot to judge.
+            cases = Some(digest_of(entry, CASES_FILE, MAX_CASES_BYTES)?);
         } else {
             return Err(BundleError::Member(name));
         }
@@ -365,7 +370,20 @@ fn read_manifest(bundle: &[u8]) -> Result<SkillManifest, BundleError> {
     if manifest.sbom_sha256 != sbom {
         return Err(BundleError::Sbom);
     }
+    if manifest.cases_sha256 != cases {
+        return Err(BundleError::Cases);
+    }
     Ok(manifest)
+}
+
+/// Of a member of at most so many bytes.
+fn digest_of(entry: impl Read, name: &str, most: usize) -> Result<Digest, BundleError> {
+    let mut bytes = Vec::new();
+    entry.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most {
+        return Err(BundleError::Member(format!("{name} of too many bytes")));
+    }
+    Ok(Digest::of(&bytes))
 }
 
 #[cfg(test)]
@@ -418,6 +436,23 @@ mod tests {
         let read = read_manifest(&pack(&[m, c, s])).unwrap();
         assert_eq!(read.sbom_sha256, Some(Digest::of(b"bill")));
         for members in [&[m, c][..], &[m, s, c], &[m, c, s, s], &[m, c, (SBOM_FILE, b"other")]] {
+            assert!(read_manifest(&pack(members)).is_err(), "{members:?}");
+        }
+    }
+
+    #[test]
+    fn cases_are_taken_where_the_manifest_has_their_hash() {
+        let mut manifest: serde_json::Value =
+            serde_json::from_str(&manifest(b"component")).unwrap();
+        manifest["cases_sha256"] = Digest::of(b"cases").to_string().into();
+        let text = manifest.to_string();
+        let (m, c) = ((MANIFEST_FILE, text.as_bytes()), (COMPONENT_FILE, &b"component"[..]));
+        let k = (CASES_FILE, &b"cases"[..]);
+        assert_eq!(
+            read_manifest(&pack(&[m, c, k])).unwrap().cases_sha256,
+            Some(Digest::of(b"cases"))
+        );
+        for members in [&[m, c][..], &[m, k, c], &[m, c, k, k], &[m, c, (CASES_FILE, b"other")]] {
             assert!(read_manifest(&pack(members)).is_err(), "{members:?}");
         }
     }

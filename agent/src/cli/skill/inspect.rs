@@ -44,6 +44,7 @@ impl Inspect {
             "manifest": manifest,
             "bundle": bundle.digest(),
             "component_bytes": bundle.component().len(),
+            "cases_bytes": bundle.cases().map(<[u8]>::len),
             "graph": bundle.graph().map(graph_facts),
             "may": names(&may),
             "may_not": names(&may_not),

@@ -5,6 +5,7 @@ use super::super::exit::{Code, coded};
 use crate::config::Config;
 use crate::installed::{InstallError, Installed, Slots, Standing};
 use crate::jobs::Epochs;
+use crate::own_cases::{self, NotPassed, Passed};
 use crate::trust::{Judge, JudgeError};
 use anyhow::Context as _;
 use nooterra_protocol::ids::SkillId;
@@ -46,6 +47,14 @@ impl Install {
         if let Err(reason) = instantiates(config, &installed, &bundle)? {
             return refused(reason);
         }
+        let cases = match own_cases::pass(&bundle, config.skills.require_cases, || true) {
+            Ok(cases) => cases,
+            Err(NotPassed::Failed(why)) => return refused(why),
+            Err(NotPassed::Wanted(why)) => {
+                return refused(format!("{why}, and `skills.require_cases` is set here"));
+            }
+            Err(NotPassed::Stopped) => return refused("it was interrupted".to_owned()),
+        };
         let signers: Vec<String> = bundle.signers().iter().map(ToString::to_string).collect();
         let why = format!("by hand; signed by {}", signers.join(", "));
         let standing = installed.install(&bundle, &signed, &why)?;
@@ -55,12 +64,24 @@ impl Install {
             Standing::OnTrial => "on trial: it is active once a job's first steps went well",
             Standing::Proven => "has proven itself here before",
         };
-        let text = format!("{} {}: {says}", manifest.id, manifest.version);
+        let mut text = format!("{} {}: {says}", manifest.id, manifest.version);
+        let cases = match cases {
+            Passed::All(cases) => {
+                let _ = write!(text, "; all of its {cases} cases came out as they must");
+                Some(cases)
+            }
+            Passed::NotRun(_) if bundle.cases().is_none() => None,
+            Passed::NotRun(why) => {
+                let _ = write!(text, "; {why}");
+                None
+            }
+        };
         let json = json!({
             "installed": true,
             "skill": manifest.id,
             "version": manifest.version,
             "bundle": bundle.digest(),
+            "cases_passed": cases,
             "proven": standing == Standing::Proven,
         });
         Ok(Answer::done(text, json))

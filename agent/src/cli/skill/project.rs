@@ -15,9 +15,6 @@ use std::process::Command;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// Where a skill keeps its cases.
-const CASES: &str = "tests/cases.json";
-
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Project {
     /// The skill's folder, with its manifest.json; or a bundle.
@@ -30,7 +27,7 @@ pub(in crate::cli) struct Project {
 
 impl Project {
     /// The bundle as a robot would see it, whoever signs it. Of a folder it is made without a bill
-    /// of materials, which changes nothing about how it runs.
+    /// of materials and without cases, which change nothing about how it runs.
     pub(in crate::cli) fn bundle(&self) -> anyhow::Result<Bundle> {
         self.made(false)
     }
@@ -40,7 +37,7 @@ impl Project {
         self.made(true)
     }
 
-    fn made(&self, with_sbom: bool) -> anyhow::Result<Bundle> {
+    fn made(&self, whole: bool) -> anyhow::Result<Bundle> {
         let refused = |error| coded(Code::NotVerified, error);
         if self.skill.is_file() {
             let packed = read(&self.skill)?;
@@ -54,14 +51,23 @@ impl Project {
             Some(file) => read(file)?,
             None => read(&build(&self.skill)?)?,
         };
-        let sbom = if with_sbom { sbom::of_folder(&self.skill, &component)? } else { None };
-        let beside = Beside { graph: graph.as_deref(), sbom: sbom.as_deref() };
+        let sbom = if whole { sbom::of_folder(&self.skill, &component)? } else { None };
+        let cases = if whole { super::cases_of(&self.skill)? } else { None };
+        let cases = cases.as_deref().map(str::as_bytes);
+        let beside = Beside { cases, graph: graph.as_deref(), sbom: sbom.as_deref() };
         rehearsal::unsigned(&manifest, &component, beside).map_err(refused)
     }
 
-    /// `named`, or the folder's own.
+    /// `named`, or the folder's or bundle's own.
     pub(in crate::cli) fn cases(&self, named: Option<&Path>) -> anyhow::Result<Vec<Case>> {
-        let file = named.map_or_else(|| self.skill.join(CASES), Path::to_owned);
+        if named.is_none() && self.skill.is_file() {
+            let bundle = self.bundle()?;
+            let text =
+                bundle.cases().context("the bundle has no cases; name a file with --cases")?;
+            let cases = cases::parse(std::str::from_utf8(text)?);
+            return cases.map_err(|error| coded(Code::Configuration, error));
+        }
+        let file = named.map_or_else(|| self.skill.join(super::CASES), Path::to_owned);
         let text = std::fs::read_to_string(&file).with_context(|| {
             format!("{}: write cases there, or name a file with --cases", file.display())
         })?;
