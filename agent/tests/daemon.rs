@@ -119,6 +119,15 @@ fn a_job_under_way_at_a_crash_goes_on_with_the_step_that_was_not_done() {
     assert_eq!((used("undock"), used("patrol")), (1, 2), "{:?}", cloud.events(&job));
     let ends = cloud.events(&job).iter().filter(|(kind, _)| kind == "EXECUTION_COMPLETED").count();
     assert_eq!(ends, 1);
+    // What the cloud reports in the robot's name is in the robot's box, the crash in between.
+    let report = wait_for("a checkpoint over the end", || {
+        let report = cloud.get(&format!("/v1/jobs/{job}/report"));
+        (report["black_box"]["unproven"] == json!([])).then_some(report)
+    });
+    let key = std::fs::read_to_string(site.path("state/identity/device.pub")).unwrap();
+    let key = key.trim().parse().unwrap();
+    let shown = nooterra_cloud::verify_report(&report.to_string(), &[key], None).unwrap();
+    assert!(shown.is_shown() && shown.statements.len() >= 6, "{shown:?}");
     assert!(agent.terminate().success());
 }
 

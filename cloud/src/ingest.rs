@@ -153,13 +153,15 @@ fn follow(
                 None => Ok(()),
             }
         }
-        Entry::Fact(signed) => match take_from_robot(server, tx, robot, &signed.0, now)? {
-            Some(note) => {
-                tracing::warn!(%robot, seq = record.seq, note);
-                records::note(tx, cursor, &note)
+        Entry::Fact(signed) => {
+            match take_from_robot(server, tx, robot, (cursor, &signed.0), now)? {
+                Some(note) => {
+                    tracing::warn!(%robot, seq = record.seq, note);
+                    records::note(tx, cursor, &note)
+                }
+                None => Ok(()),
             }
-            None => Ok(()),
-        },
+        }
         Entry::Incident(Incident {
             cause: IncidentCause::SkillCrash,
             job: Some(job),

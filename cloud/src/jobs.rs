@@ -138,7 +138,7 @@ impl Server {
         payload: &P,
     ) -> Result<(), JobError> {
         let signed = self.state(tx, None, kind, payload)?;
-        place(tx, stream, &signed, false, self.now())?;
+        place(tx, stream, &signed, None, false, self.now())?;
         Ok(())
     }
 
@@ -205,7 +205,7 @@ impl Server {
         }
         let signed = self.state_for(tx, actor, Some(job), kind, payload)?;
         let now = self.now();
-        let head = place(tx, &stream_of(job)?, &signed, false, now)?;
+        let head = place(tx, &stream_of(job)?, &signed, None, false, now)?;
         let folded = fold::next(&mut row, signed.body(), head, now)?;
         if Guard::Table.on() {
             folded?;
@@ -239,7 +239,7 @@ impl Server {
         let payload = Created { plan, requester: requester.clone(), robot: robot.clone() };
         let signed = self.state(tx, Some(&id), EventType::JobCreated, &payload)?;
         let now = self.now();
-        let head = place(tx, &stream_of(&id)?, &signed, false, now)?;
+        let head = place(tx, &stream_of(&id)?, &signed, None, false, now)?;
         let row = fold::first(&id, signed.body(), head, now)?;
         jobs::add(tx, &row)?;
         Ok(row)
@@ -347,14 +347,14 @@ impl Server {
     }
 }
 
-/// Takes a fact from a robot's journal. Every genuine one gets a place: in its job's stream,
+/// Takes a fact from a robot's journal, from the record under that cursor. Every genuine one gets a place: in its job's stream,
 /// marked late where the state could not take it, or in the robot's own stream. What is not
 /// genuine is described in a line for the record that carries it.
 pub(crate) fn take_from_robot(
     server: &Server,
     tx: &Connection,
     robot: &RobotId,
-    bytes: &[u8],
+    (record, bytes): (i64, &[u8]),
     now: WallMillis,
 ) -> Result<Option<String>, StoreError> {
     let keys = robots::keys(tx, robot)?;
@@ -383,11 +383,11 @@ pub(crate) fn take_from_robot(
     let job = fact.job.as_ref().map(|id| jobs::find(tx, id)).transpose()?.flatten();
     let Some(mut job) = job.filter(|job| job.robot == *robot || !Guard::OwnJob.on()) else {
         // Nothing here says what state it should meet: it is kept, and changes nothing.
-        place(tx, &robot_stream(robot)?, &signed, false, now)?;
+        place(tx, &robot_stream(robot)?, &signed, Some(record), false, now)?;
         return Ok(None);
     };
     let late = step(job.state, fact.kind).is_err() && Guard::LateMark.on();
-    let head = place(tx, &stream_of(&job.id)?, &signed, late, now)?;
+    let head = place(tx, &stream_of(&job.id)?, &signed, Some(record), late, now)?;
     let heard = job.care.ends_silence(job.state, fact);
     let folded = fold::next(&mut job, fact, head, now);
     match folded.map_err(|e| StoreError::damaged("a job", e))? {
@@ -412,11 +412,12 @@ fn place(
     tx: &Connection,
     stream: &StreamId,
     signed: &Signed<Fact>,
+    record: Option<i64>,
     late: bool,
     now: WallMillis,
 ) -> Result<Digest, StoreError> {
     let Fact { id: event, kind, .. } = signed.body();
-    let fact = NewFact { event, kind: *kind, late, signed: signed.bytes(), stream };
+    let fact = NewFact { event, kind: *kind, late, record, signed: signed.bytes(), stream };
     let place = append(tx, &fact, now)?;
     let place = place.ok_or_else(|| StoreError::damaged("an event", "it has a place already"))?;
     Ok(place.hash)

@@ -24,6 +24,7 @@
 //!   `access_plan` and `course` are what people change about a job on its way.
 //! - [`replay()`]: reads the streams again, and compares what they say with what is shown.
 //! - [`backup()`], [`restore()`]: all of a cloud in one file, and a cloud from it.
+//! - [`verify_report()`]: a job's completion report, checked without any cloud.
 //! - `ingest`: what robots send: journal records, kept as they are, and what follows from them.
 //! - `skill_registry`: whose a skill is, who may have it, and how a version reaches robots.
 //! - `standing`: whether a robot is in service, in maintenance, quarantined or revoked.
@@ -100,6 +101,9 @@ pub use config::{
 };
 pub use replay::{
     Difference, Options as ReplayOptions, Replay, ReplayError, replay, report as replay_report,
+};
+pub use report::verify::{
+    ReportError, ShownBy, Statement, UnprovenFact, VerifiedReport, verify_report,
 };
 pub use services::ServicesError;
 pub use store::StoreError;

@@ -31,6 +31,7 @@ Exit codes:
   5  replay, backup, restore: what the streams say is not what is shown
   6  job watch, job run: the job ended, and is not completed
   7  the cloud refused what was asked
+`report verify` has more: see its --help
 
 Where the cloud is, for `audit`, `claim`, `event`, `job`, `ring`, `robot`, `rollout`, `skill`,
 `token` and `webhook`:

@@ -5,7 +5,6 @@
 //! unless it is told to make the projections anew.
 
 use crate::fold::{self, FoldError};
-use crate::report::ReportJson;
 use crate::store::jobs::{self, FactRow, Feed, JobRow};
 use crate::store::{Address, Connection, StoreError, robots, watched};
 use nooterra_evidence::cose::danger_unverified;
@@ -139,8 +138,8 @@ pub fn replay(dir: &Path, options: &Options) -> Result<Replay, ReplayError> {
     connection.writing(|tx| rebuild(tx, server.as_ref())).map_err(failed)
 }
 
-/// The completion report of a job, made anew from its stream: one JSON object, whose `signed` is
-/// what the API answers, byte for byte.
+/// The completion report of a job, made anew from its stream and the robot's records: one JSON
+/// object, what the API answers, byte for byte.
 ///
 /// # Errors
 /// [`ReplayError`] when it cannot be made; [`ReplayError::Report`] where there is no such job.
@@ -160,8 +159,8 @@ pub fn report(dir: &Path, store: Option<&str>, job: &str) -> Result<String, Repl
     };
     let id = JobId::new(job).map_err(|error| refused(&error))?;
     let mut connection = address.read_only().map_err(failed)?;
-    let signed = connection.reading(|tx| Ok(crate::report::of(tx, &id, &key))).map_err(failed)?;
-    let report = ReportJson::new(signed.map_err(|error| refused(&error))?);
+    let made = connection.reading(|tx| Ok(crate::report::of(tx, &id, &key))).map_err(failed)?;
+    let report = made.map_err(|error| refused(&error))?;
     serde_json::to_string(&report).map_err(|error| refused(&error))
 }
 

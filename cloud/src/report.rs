@@ -1,5 +1,11 @@
 //! The completion report of a job, made of its stream and of nothing else: the same facts give
 //! the same bytes, here and in `replay`, for the cloud's signature has no chance in it.
+//!
+//! Beside it stands what shows that the robot's statements in it lie in the robot's black box
+//! (`proofs`), made of the records that came up; `verify` checks both without any cloud.
+
+mod proofs;
+pub(crate) mod verify;
 
 use crate::fold::{self, FoldError};
 use crate::jobs::JobError;
@@ -10,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use nooterra_protocol::codec::{self, Digest};
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::event::{ActorKind, EventType, EvidenceCaptured, Fact, SkillUsed};
-use nooterra_protocol::ids::{JobId, StepId};
+use nooterra_protocol::ids::{JobId, RobotId, StepId};
 use nooterra_protocol::job::JobState;
 use nooterra_protocol::keys::Ed25519Key;
 use nooterra_protocol::oversight::{IncidentReported, StallCause};
@@ -18,6 +24,7 @@ use nooterra_protocol::report::{
     AccessGiven, ApprovalGiven, Asked, Captured, Evidence, IncidentNamed, JobReport, JournalSpan,
     MAX_NAMED, Outstanding, StreamEnd, Times, Verdict, Work,
 };
+use proofs::{BlackBox, Cited};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
@@ -29,6 +36,8 @@ const PAGE: u32 = 1024;
 #[derive(Serialize, ToSchema)]
 #[schema(as = JobReport)]
 pub(crate) struct ReportJson {
+    /// What shows that the robot's statements in it lie in the robot's black box.
+    black_box: BlackBox,
     /// `report::JobReport` of the protocol.
     #[schema(value_type = Object)]
     report: JobReport,
@@ -40,23 +49,26 @@ pub(crate) struct ReportJson {
 }
 
 impl ReportJson {
-    pub(crate) fn new(signed: Signed<JobReport>) -> Self {
+    fn new(signed: Signed<JobReport>, black_box: BlackBox) -> Self {
         let (sha256, text) = (signed.digest(), STANDARD.encode(signed.bytes()));
-        Self { report: signed.into_body(), sha256, signed: text }
+        Self { black_box, report: signed.into_body(), sha256, signed: text }
     }
 
-    /// The last place of the stream that it is made of.
-    pub(crate) const fn head(&self) -> Digest {
-        self.report.stream.head
+    /// Of all of it: another one with every fact, and with every proof that can be made since.
+    pub(crate) fn tag(&self) -> Digest {
+        let BlackBox { proofs, unproven } = &self.black_box;
+        let proofs = proofs.iter().map(|it| it.proof.as_bytes());
+        let unproven = unproven.iter().map(|it| it.why.as_bytes());
+        let parts: Vec<_> = proofs.chain(unproven).map(Digest::of).collect();
+        let parts = parts.iter().map(|part| part.as_bytes().as_slice());
+        Digest::of_parts(
+            &[self.sha256.as_bytes().as_slice()].into_iter().chain(parts).collect::<Vec<_>>(),
+        )
     }
 }
 
-/// The signed report of a job as its stream stands in this transaction.
-pub(crate) fn of(
-    tx: &Connection,
-    job: &JobId,
-    key: &Ed25519Key,
-) -> Result<Signed<JobReport>, JobError> {
+/// The signed report of a job as its stream stands in this transaction, and its proofs.
+pub(crate) fn of(tx: &Connection, job: &JobId, key: &Ed25519Key) -> Result<ReportJson, JobError> {
     let stream = jobs::stream_of(job)?;
     let (mut story, mut after) = (None, 0);
     loop {
@@ -72,9 +84,10 @@ pub(crate) fn of(
             }
         }
     }
-    let story = story.ok_or_else(|| JobError::UnknownJob(job.clone()))?;
+    let mut story = story.ok_or_else(|| JobError::UnknownJob(job.clone()))?;
+    let black_box = proofs::of(tx, std::mem::take(&mut story.cited))?;
     let report = story.report().map_err(|error| StoreError::damaged("a plan", error))?;
-    Ok(Signed::sign(report, key)?)
+    Ok(ReportJson::new(Signed::sign(report, key)?, black_box))
 }
 
 /// What a robot may say at the end. A robot of another release may say more, or less.
@@ -101,6 +114,8 @@ struct Under {
 
 /// A stream as far as it was read.
 struct Story {
+    /// What of the robot's it rests on, one by one.
+    cited: Vec<Cited>,
     evidence: Evidence,
     job: JobRow,
     late: Vec<EventType>,
@@ -124,6 +139,7 @@ impl Story {
             within_access: None,
         };
         Ok(Self {
+            cited: Vec::new(),
             evidence: Evidence::default(),
             job,
             late: Vec::new(),
@@ -146,7 +162,7 @@ impl Story {
             self.late.push(fact.kind);
             return Ok(());
         }
-        self.note(fact);
+        self.note(fact, row.record);
         if self.job.state != before {
             self.moved(fact);
         }
@@ -198,8 +214,24 @@ impl Story {
     }
 
     /// What a fact that came in time says.
-    fn note(&mut self, fact: &Fact) {
+    fn note(&mut self, fact: &Fact, record: Option<i64>) {
         let (evidence, work) = (&mut self.evidence, &mut self.work);
+        let is_named = match fact.kind {
+            EventType::EvidenceCaptured => evidence.captured.len() < MAX_NAMED,
+            EventType::IncidentDetected => work.incidents.len() < MAX_NAMED,
+            EventType::EnRoute
+            | EventType::ExecutionAborted
+            | EventType::ExecutionCompleted
+            | EventType::ExecutionStarted => true,
+            _ => false,
+        };
+        if is_named
+            && fact.actor.kind == ActorKind::Robot
+            && let Ok(robot) = RobotId::new(fact.actor.id.as_str())
+        {
+            let (event, journal) = (fact.id.clone(), fact.journal.clone());
+            self.cited.push(Cited { event, journal, record, robot });
+        }
         match fact.kind {
             EventType::CheckpointReached => evidence.checkpoints += 1,
             EventType::EvidenceCaptured => {

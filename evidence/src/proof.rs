@@ -1,8 +1,10 @@
 //! Proofs over the tree that checkpoints sign (RFC 9162 §2.1.3 and §2.1.4): that one record is
 //! under a checkpoint, and that what an older checkpoint covers is the beginning of what a newer
-//! one does. A proof carries what it is about, so that it can be checked without the box.
+//! one does. And over the chain that they sign, too: that records are under a checkpoint, by all
+//! leaf hashes from the first of them on, for whoever has those and not the whole tree. A proof
+//! carries what it is about, so that it can be checked without the box.
 
-use crate::chain::leaf_hash;
+use crate::chain::{leaf_hash, link};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::head::Head;
 use crate::record::RecordError;
@@ -16,6 +18,10 @@ pub const VERSION: u32 = 1;
 
 /// No tree of 64-bit sizes needs more steps, twice that for a consistency proof.
 const MOST_STEPS: usize = 2 * 64;
+
+/// The most leaf hashes in one proof over the chain: a checkpoint is made every 1000 records, and
+/// where a key did not sign for a while there is the tree.
+pub const MOST_LEAVES: usize = 1 << 16;
 
 /// The way from a leaf to a root.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -45,6 +51,20 @@ pub struct Consistency {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, tag = "type", rename_all = "snake_case")]
 pub enum Proof {
+    /// Of records before a checkpoint, by the chain.
+    Chain {
+        /// The link of the record before the first leaf.
+        before: Digest,
+        /// A checkpoint that covers them, signed.
+        checkpoint: Blob,
+        /// Of all records up to the last that the checkpoint covers; how many they are says where
+        /// the first of them stands.
+        leaves: Vec<Digest>,
+        /// The bytes of those that are shown, as they are stored, in order.
+        records: Vec<Blob>,
+        /// Format version, [`VERSION`].
+        v: u32,
+    },
     /// Of two checkpoints.
     Consistency {
         /// The newer checkpoint, signed.
@@ -76,8 +96,8 @@ pub struct Shown {
     pub checkpoint: Checkpoint,
     /// The checkpoint that it continues, of a consistency proof.
     pub older: Option<Checkpoint>,
-    /// The record, of an inclusion proof.
-    pub record: Option<Vec<u8>>,
+    /// The record of an inclusion proof, the records of one over the chain.
+    pub records: Vec<Vec<u8>>,
 }
 
 /// Why a proof shows nothing.
@@ -90,7 +110,7 @@ pub enum ProofError {
     #[error("no proof: {0}")]
     Codec(#[from] CodecError),
     /// The steps do not lead from what is shown to what was signed.
-    #[error("it does not lead to the root of the checkpoint: {0}")]
+    #[error("it does not lead to what the checkpoint signs: {0}")]
     Path(&'static str),
     /// The record in it is none.
     #[error("{0}")]
@@ -275,7 +295,8 @@ impl Proof {
     /// [`ProofError::Codec`], [`ProofError::Version`].
     pub fn decode(bytes: &[u8]) -> Result<Self, ProofError> {
         let proof: Self = codec::from_slice(bytes)?;
-        let (Self::Consistency { v, .. } | Self::Inclusion { v, .. }) = &proof;
+        let (Self::Chain { v, .. } | Self::Consistency { v, .. } | Self::Inclusion { v, .. }) =
+            &proof;
         if *v == VERSION { Ok(proof) } else { Err(ProofError::Version(*v)) }
     }
 
@@ -286,6 +307,31 @@ impl Proof {
     /// Every variant of [`ProofError`].
     pub fn check(&self, key: Option<&VerifyingKey>) -> Result<Shown, ProofError> {
         match self {
+            Self::Chain { before, checkpoint, leaves, records, .. } => {
+                let checkpoint = Checkpoint::read(&checkpoint.0, key)?;
+                if leaves.len() > MOST_LEAVES {
+                    return Err(ProofError::Path("it has too many steps"));
+                }
+                let first = checkpoint.size.checked_sub(leaves.len() as u64);
+                let first = first.ok_or(ProofError::Path("the checkpoint is of another size"))?;
+                if leaves.iter().fold(*before, |head, leaf| link(&head, leaf)) != checkpoint.head {
+                    return Err(ProofError::Path("the leaves do not lead to its head"));
+                }
+                let mut last = first;
+                for record in records {
+                    let seq = Head::read(&record.0)?.seq;
+                    if seq <= last {
+                        return Err(ProofError::Path("a record is not where it should be"));
+                    }
+                    last = seq;
+                    let at = usize::try_from(seq - first - 1).ok();
+                    if at.and_then(|at| leaves.get(at)) != Some(&leaf_hash(&record.0)) {
+                        return Err(ProofError::Path("a record or a leaf was altered"));
+                    }
+                }
+                let records = records.iter().map(|record| record.0.clone()).collect();
+                Ok(Shown { checkpoint, older: None, records })
+            }
             Self::Consistency { newer, older, proof, .. } => {
                 if proof.path.len() > MOST_STEPS {
                     return Err(ProofError::Path("it has too many steps"));
@@ -301,7 +347,7 @@ impl Proof {
                 if !proof.holds(&older.root, &checkpoint.root) {
                     return Err(ProofError::Path("the older one is not its beginning"));
                 }
-                Ok(Shown { checkpoint, older: Some(older), record: None })
+                Ok(Shown { checkpoint, older: Some(older), records: Vec::new() })
             }
             Self::Inclusion { checkpoint, proof, record, .. } => {
                 if proof.path.len() > MOST_STEPS {
@@ -317,7 +363,7 @@ impl Proof {
                 if proof.root(&leaf_hash(&record.0)) != Some(checkpoint.root) {
                     return Err(ProofError::Path("the record or a step was altered"));
                 }
-                Ok(Shown { checkpoint, older: None, record: Some(record.0.clone()) })
+                Ok(Shown { checkpoint, older: None, records: vec![record.0.clone()] })
             }
         }
     }

@@ -7,7 +7,7 @@ use ct_merkle::{HashableLeaf, RootHash};
 use nooterra_evidence::proof::{self, ProofError, root_of};
 use nooterra_evidence::tree::node;
 use nooterra_evidence::{
-    Checkpoint, Consistency, GENESIS, Inclusion, Proof, Record, Seal, checkpoint, leaf_hash,
+    Checkpoint, Consistency, GENESIS, Inclusion, Proof, Record, Seal, checkpoint, leaf_hash, link,
 };
 use nooterra_protocol::codec::{Blob, Digest};
 use nooterra_protocol::entry::{Class, Entry, Link};
@@ -261,10 +261,25 @@ proptest! {
     }
 
     #[test]
+    fn records_are_proved_by_the_leaves_up_to_a_checkpoint_wherever_these_begin(
+        size in 1_u64..40, first in any::<prop::sample::Index>(), mask in any::<u64>(),
+    ) {
+        let first = 1 + first.index(usize::try_from(size).unwrap()) as u64;
+        let shown: Vec<u64> = (first..=size).filter(|seq| mask >> seq & 1 == 1).collect();
+        let proof = chained(size, first, &shown);
+        let checked = Proof::decode(&proof.encode().unwrap()).unwrap();
+        let found = checked.check(Some(&key().verifying_key())).unwrap();
+        let seqs = found.records.iter().map(|it| Record::decode(it).unwrap().seq);
+        prop_assert_eq!(seqs.collect::<Vec<_>>(), shown);
+        prop_assert_eq!(found.checkpoint.size, size);
+    }
+
+    #[test]
     fn no_bytes_make_the_reader_of_proofs_panic(
         at in any::<prop::sample::Index>(), to in any::<u8>(), cut in any::<prop::sample::Index>(),
+        chain in any::<bool>(),
     ) {
-        let (file, _) = example();
+        let file = if chain { chained(6, 3, &[4, 6]) } else { example().0 };
         let mut bytes = file.encode().unwrap();
         let at = at.index(bytes.len());
         let altered = bytes[at] != to;
@@ -286,9 +301,13 @@ fn stamp() -> Stamp {
 }
 
 fn signed(size: u64, root: Digest, seal: &Seal) -> Blob {
+    signed_of(size, root, GENESIS, seal)
+}
+
+fn signed_of(size: u64, root: Digest, head: Digest, seal: &Seal) -> Blob {
     let checkpoint = Checkpoint {
         boot: 1,
-        head: GENESIS,
+        head,
         journal: JournalId::new("jr_a").unwrap(),
         policy_hash: Digest::of(b"policy"),
         root,
@@ -302,15 +321,32 @@ fn signed(size: u64, root: Digest, seal: &Seal) -> Blob {
     blob
 }
 
+fn records(last: u64) -> Vec<Vec<u8>> {
+    let record = |seq| {
+        let entry = Entry::Link(Link { reason: None, up: seq % 2 == 0 });
+        Record::of_entry(&entry, Class::Normal, seq, 1, stamp()).unwrap().encode().unwrap()
+    };
+    (1..=last).map(record).collect()
+}
+
+/// The proof over the chain of records of `size`, by the leaves from the one at `first` on.
+fn chained(size: u64, first: u64, shown: &[u64]) -> Proof {
+    let (records, at) = (records(size), |seq: u64| usize::try_from(seq).unwrap() - 1);
+    let leaves: Vec<Digest> = records.iter().map(|record| leaf_hash(record)).collect();
+    let head = |leaves: &[Digest]| leaves.iter().fold(GENESIS, |head, leaf| link(&head, leaf));
+    let seal = Seal::Device(Arc::new(key()));
+    Proof::Chain {
+        before: head(&leaves[..at(first)]),
+        checkpoint: signed_of(size, root(&leaves), head(&leaves), &seal),
+        leaves: leaves[at(first)..].to_vec(),
+        records: shown.iter().map(|seq| Blob(records[at(*seq)].clone())).collect(),
+        v: proof::VERSION,
+    }
+}
+
 /// The proof of record 4 of 6, and the leaves.
 fn example() -> (Proof, Vec<Digest>) {
-    let records: Vec<Vec<u8>> = (1..=6)
-        .map(|seq| {
-            let entry = Entry::Link(Link { reason: None, up: seq % 2 == 0 });
-            let record = Record::of_entry(&entry, Class::Normal, seq, 1, stamp()).unwrap();
-            record.encode().unwrap()
-        })
-        .collect();
+    let records = records(6);
     let leaves: Vec<Digest> = records.iter().map(|record| leaf_hash(record)).collect();
     let file = Proof::Inclusion {
         checkpoint: signed(6, root(&leaves), &Seal::Device(Arc::new(key()))),
@@ -327,7 +363,7 @@ fn a_proof_is_checked_without_the_box_and_a_stranger_s_signature_is_named() {
     let again = Proof::decode(&file.encode().unwrap()).unwrap();
     assert_eq!(again, file);
     let shown = again.check(Some(&key().verifying_key())).unwrap();
-    assert_eq!(Record::decode(&shown.record.unwrap()).unwrap().seq, 4);
+    assert_eq!(Record::decode(&shown.records[0]).unwrap().seq, 4);
     assert_eq!(shown.checkpoint.size, 6);
     let stranger = Es256Key::from_seed([2; 32]).unwrap().verifying_key();
     assert!(matches!(again.check(Some(&stranger)), Err(ProofError::Checkpoint(_))));
@@ -344,6 +380,44 @@ fn a_proof_is_checked_without_the_box_and_a_stranger_s_signature_is_named() {
     let file = Proof::Consistency { newer, older, proof, v: proof::VERSION };
     let refused = file.check(Some(&key().verifying_key()));
     assert!(matches!(refused, Err(ProofError::Path(_))), "{refused:?}");
+}
+
+#[test]
+fn a_proof_over_the_chain_shows_no_record_that_is_not_there() {
+    let by_key = |proof: &Proof| proof.check(Some(&key().verifying_key()));
+    type Change<'a> = dyn Fn(&mut Digest, &mut Vec<Digest>, &mut Vec<Blob>) + 'a;
+    let altered = |change: &Change<'_>| {
+        let mut proof = chained(9, 4, &[5, 7]);
+        let Proof::Chain { before, leaves, records, .. } = &mut proof else { unreachable!() };
+        change(before, leaves, records);
+        by_key(&proof)
+    };
+    assert!(altered(&|_, _, _| {}).is_ok());
+    let another = Blob(records(9)[7].clone());
+    let wrong: [&Change<'_>; 8] = [
+        &|before, _, _| *before = GENESIS,
+        &|_, leaves, _| leaves[0] = Digest::ZERO,
+        &|_, leaves, _| leaves.truncate(5),
+        &|_, leaves, _| leaves.insert(0, Digest::ZERO),
+        &|_, leaves, _| leaves.extend([Digest::ZERO; 9]),
+        &|_, _, records| records.reverse(),
+        &|_, _, records| records.push(records[1].clone()),
+        // A record of the journal, and before the leaves.
+        &|_, _, records| records.insert(0, Blob(self::records(9)[2].clone())),
+    ];
+    for (at, change) in wrong.iter().enumerate() {
+        let refused = altered(change);
+        assert!(matches!(refused, Err(ProofError::Path(_))), "{at}: {refused:?}");
+    }
+    // A genuine record in the place of another.
+    let refused = altered(&|_, leaves, records| {
+        leaves[1] = leaf_hash(&another.0);
+        records[0] = another.clone();
+    });
+    assert!(matches!(refused, Err(ProofError::Path(_))), "{refused:?}");
+    let stranger = Es256Key::from_seed([2; 32]).unwrap().verifying_key();
+    let refused = chained(9, 4, &[5]).check(Some(&stranger));
+    assert!(matches!(refused, Err(ProofError::Checkpoint(_))), "{refused:?}");
 }
 
 #[test]

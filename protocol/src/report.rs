@@ -105,8 +105,8 @@ pub struct Evidence {
     pub captured_count: u64,
     /// Checkpoints of the plan that were reached.
     pub checkpoints: u64,
-    /// Where the robot's facts stand: its own count in each of its journals. A checkpoint of the
-    /// journal and an inclusion proof are the robot's to give.
+    /// Where the robot's facts stand: its own count in each of its journals. That they lie in its
+    /// black box is shown beside the report, which a later checkpoint must not change.
     pub journals: Vec<JournalSpan>,
     /// The policy under which the robot began.
     pub policy: Option<Digest>,

@@ -376,7 +376,8 @@ pub(crate) async fn events(
 }
 
 /// The completion report of a job: who asked, who approved, when, what was done and what is not
-/// known yet, made of its stream alone and signed by the cloud.
+/// known yet, made of its stream alone and signed by the cloud. Beside it, proofs that the robot's
+/// statements in it lie in the robot's black box.
 #[utoipa::path(
     get, operation_id = "report_job", path = "/v1/jobs/{id}/report", tag = "jobs",
     params(("id" = String, Path, description = "the job")),
@@ -390,9 +391,9 @@ pub(crate) async fn report(
 ) -> Result<Response, ApiError> {
     let id = job_id(&id)?;
     let server = core.server.clone();
-    let signed = core.store.read::<_, JobError, _>(move |tx| report::of(tx, &id, server.key()));
-    let report = ReportJson::new(signed.await?);
-    call::seen(&headers, report.head(), &report)
+    let made = core.store.read::<_, JobError, _>(move |tx| report::of(tx, &id, server.key()));
+    let report = made.await?;
+    call::seen(&headers, report.tag(), &report)
 }
 
 /// Moves a job that is there.

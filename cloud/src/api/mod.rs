@@ -192,7 +192,10 @@
 //!               "payload_hash","position","key_id","received_at",
 //!               "signed"(base64, the COSE_Sign1)}
 //! GET  /v1/jobs/{id}/report     admin    -> 200 {"report": report::JobReport,"sha256",
-//!                                                "signed"(base64)}   made of its stream alone
+//!                                                "signed"(base64), made of its stream alone;
+//!                                                "black_box":{"proofs":[{"robot","journal",
+//!                                                "facts","proof"(base64, evidence::Proof)}],
+//!                                                "unproven":[{"fact","why"}]}}
 //! GET  /v1/robots/{id}/events   admin    the robot's own stream: facts of no known job
 //!
 //! GET  /v1/events               admin  ?after=POSITION&stream=S&type=T&limit=N(<=1000, 200)

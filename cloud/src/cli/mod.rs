@@ -1,6 +1,7 @@
 //! The commands that talk to a cloud: jobs, robots, skills, events.
 //!
-//! Each is a request or a few of the HTTP API, which is all that they know of the cloud.
+//! Each is a request or a few of the HTTP API, which is all that they know of the cloud; but for
+//! `report`, which knows none.
 
 mod client;
 mod job;
@@ -11,6 +12,7 @@ mod rollout;
 mod show;
 mod skill;
 mod token;
+mod verify;
 mod webhook;
 
 use clap::{Args, Subcommand};
@@ -35,6 +37,9 @@ pub(crate) enum Command {
     Event(With<Event>),
     /// Make jobs, move them on, watch them.
     Job(With<job::Command>),
+    /// Check a completion report that you were given.
+    #[command(subcommand)]
+    Report(verify::Command),
     /// See robots, send them commands, stop them.
     Robot(With<robot::Command>),
     /// Say which robots are in which ring, and see what that gives them.
@@ -112,6 +117,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Job(With { connection, command }) => {
             on(&connection, |cloud| job::run(cloud, command))
         }
+        Command::Report(command) => return verify::run(command),
         Command::Robot(With { connection, command }) => {
             on(&connection, |cloud| robot::run(cloud, command))
         }

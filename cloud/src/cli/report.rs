@@ -49,6 +49,15 @@ pub(super) fn people(answer: &Value) -> String {
         let (first, last) = (number(&span["first"]), number(&span["last"]));
         rows.push(("journal", format!("{} {first} to {last}", show::text(span, "journal"))));
     }
+    let black_box = &answer["black_box"];
+    let proven: usize =
+        items(black_box, "proofs").iter().map(|proof| items(proof, "facts").len()).sum();
+    let unproven = items(black_box, "unproven");
+    rows.push(("proven", format!("{proven} of {} facts", proven + unproven.len())));
+    for fact in unproven {
+        let (id, why) = (show::text(fact, "fact"), show::text(fact, "why"));
+        rows.push(("no proof", format!("{id}: {why}")));
+    }
     let late = items(&it["stream"], "late");
     rows.push(("late", late.len().to_string()));
     let stream = &it["stream"];

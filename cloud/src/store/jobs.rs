@@ -37,6 +37,8 @@ pub(crate) struct NewFact<'a> {
     pub(crate) event: &'a EventId,
     pub(crate) kind: EventType,
     pub(crate) late: bool,
+    /// The record of a robot that brought it.
+    pub(crate) record: Option<i64>,
     pub(crate) signed: &'a [u8],
     pub(crate) stream: &'a StreamId,
 }
@@ -52,6 +54,8 @@ pub(crate) struct FactRow {
     /// Its place in the order of all streams.
     pub(crate) position: i64,
     pub(crate) received_at: WallMillis,
+    /// The record of a robot that brought it.
+    pub(crate) record: Option<i64>,
     pub(crate) signed: Vec<u8>,
 }
 
@@ -234,9 +238,9 @@ pub(crate) fn append(
     };
     tx.prepare_cached(
         "INSERT INTO facts (position, stream, seq, event, kind, late, prev_hash, hash, signed,
-             received_at)
+             received_at, record)
          VALUES ((SELECT coalesce(max(position), 0) + 1 FROM facts), ?1, ?2, ?3, ?4, ?5, ?6, ?7,
-             ?8, ?9)",
+             ?8, ?9, ?10)",
     )?
     .execute((
         place.stream.as_str(),
@@ -248,6 +252,7 @@ pub(crate) fn append(
         place.hash.as_bytes(),
         fact.signed,
         now.0,
+        fact.record,
     ))?;
     Ok(Some(place))
 }
@@ -308,7 +313,8 @@ pub(crate) fn count(tx: &Connection) -> Result<i64, StoreError> {
     tx.prepare_cached(last)?.query_row([], |row| row.get(0))
 }
 
-const FACT: &str = "seq, late, prev_hash, hash, signed, received_at, position, stream, event, kind";
+const FACT: &str =
+    "seq, late, prev_hash, hash, signed, received_at, position, stream, event, kind, record";
 
 fn fact(row: &Row<'_>) -> Result<FactRow, StoreError> {
     let seq: i64 = row.get(0)?;
@@ -325,6 +331,7 @@ fn fact(row: &Row<'_>) -> Result<FactRow, StoreError> {
         place,
         position: row.get(6)?,
         received_at: WallMillis(row.get(5)?),
+        record: row.get(10)?,
         signed: row.get(4)?,
     })
 }

@@ -27,6 +27,16 @@ pub(crate) struct RecordRow {
     pub(crate) note: Option<String>,
 }
 
+/// A record at its place in a journal.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) journal: String,
+    pub(crate) kind: String,
+    pub(crate) robot: String,
+    pub(crate) seq: u64,
+}
+
 /// Which records to read.
 #[derive(Clone, Debug)]
 pub(crate) struct Filter {
@@ -111,6 +121,48 @@ pub(crate) fn list(
     Ok(rows)
 }
 
+/// One record.
+pub(crate) fn at(tx: &Connection, cursor: i64) -> Result<Option<Placed>, StoreError> {
+    let sql = format!("SELECT {PLACED} FROM records WHERE cursor = ?1");
+    tx.prepare_cached(&sql)?.query_row([cursor], placed).optional()
+}
+
+/// The records of a journal from a place on, in their order; at most `limit`.
+pub(crate) fn from(
+    tx: &Connection,
+    journal: (&RobotId, &JournalId),
+    seq: u64,
+    limit: u32,
+) -> Result<Vec<Placed>, StoreError> {
+    beside(tx, journal, seq, limit, "seq >= ?3 ORDER BY seq")
+}
+
+/// The records of a journal before a place, the last first; at most `limit`.
+pub(crate) fn before(
+    tx: &Connection,
+    journal: (&RobotId, &JournalId),
+    seq: u64,
+    limit: u32,
+) -> Result<Vec<Placed>, StoreError> {
+    beside(tx, journal, seq, limit, "seq < ?3 ORDER BY seq DESC")
+}
+
+fn beside(
+    tx: &Connection,
+    (robot, journal): (&RobotId, &JournalId),
+    seq: u64,
+    limit: u32,
+    which: &str,
+) -> Result<Vec<Placed>, StoreError> {
+    let sql = format!(
+        "SELECT {PLACED} FROM records WHERE robot = ?1 AND journal = ?2 AND {which} LIMIT ?4"
+    );
+    let mut statement = tx.prepare_cached(&sql)?;
+    let seq = i64::try_from(seq).unwrap_or(i64::MAX);
+    let rows = statement.query_map((robot.as_str(), journal.as_str(), seq, limit), placed)?;
+    rows.collect::<Result<_, _>>()
+}
+
 /// The verdicts of `robot` that name `command`, oldest first; at most `limit`.
 pub(crate) fn verdicts(
     tx: &Connection,
@@ -126,6 +178,18 @@ pub(crate) fn verdicts(
         .query_map((command.as_str(), robot.as_str(), limit), row)?
         .collect::<Result<_, _>>()?;
     Ok(rows)
+}
+
+const PLACED: &str = "bytes, journal, kind, robot, seq";
+
+fn placed(row: &Row<'_>) -> Result<Placed, StoreError> {
+    Ok(Placed {
+        bytes: row.get(0)?,
+        journal: row.get(1)?,
+        kind: row.get(2)?,
+        robot: row.get(3)?,
+        seq: u64::try_from(row.get::<i64>(4)?).unwrap_or_default(),
+    })
 }
 
 fn row(row: &Row<'_>) -> Result<RecordRow, StoreError> {

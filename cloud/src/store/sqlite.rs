@@ -24,6 +24,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0040_skill_trust.sql"),
     include_str!("migrations/0050_service_certificates.sql"),
     include_str!("migrations/0051_registry_tenants.sql"),
+    include_str!("migrations/0052_fact_records.sql"),
 ];
 
 /// How long to wait for another process to write, such as a rebuild, on a disk that others keep

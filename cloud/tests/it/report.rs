@@ -3,10 +3,14 @@
 use super::course::{BEGUN, Hand, report, with};
 use super::rig::{Device, Kind, Mqtt, Rig, RigOn};
 use base64::Engine as _;
-use nooterra_protocol::codec::{self, Digest};
+use nooterra_evidence::Proof;
+use nooterra_protocol::codec::{self, Blob, Digest};
+use nooterra_protocol::entry::{Entry, Link};
 use nooterra_protocol::envelope::Signed;
-use nooterra_protocol::event::EventType as E;
+use nooterra_protocol::event::{EventType as E, UnderPolicy};
+use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::ids::JobId;
+use nooterra_protocol::keys::{Ed25519Key, Signer as _};
 use nooterra_protocol::report::JobReport;
 use serde_json::{Value, json};
 use std::process::Command;
@@ -28,6 +32,222 @@ fn verified(answer: &Value, device: &Device) -> JobReport {
     assert_eq!(codec::from_slice::<JobReport>(&codec::to_vec(&body).unwrap()).unwrap(), body);
     assert_eq!(serde_json::to_value(&body).unwrap(), answer["report"]);
     body
+}
+
+/// `report verify` of an answer: its exit code, and what it prints, or why not.
+fn checked(answer: &Value, args: &[&str]) -> (i32, Value, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("report.json");
+    std::fs::write(&file, answer.to_string()).unwrap();
+    let run = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nooterra-cloud"));
+        command.args(["report", "verify"]).arg(&file).args(args).args(more).output().unwrap()
+    };
+    let (json, text) = (run(&["--json"]), run(&[]));
+    assert_eq!(json.status.code(), text.status.code());
+    let said = [text.stdout, text.stderr].concat();
+    let value = serde_json::from_slice(&json.stdout).unwrap_or(Value::Null);
+    (json.status.code().unwrap(), value, String::from_utf8(said).unwrap())
+}
+
+fn send(client: &mut Mqtt, device: &Device, class: &str, records: Vec<Blob>) {
+    client.publish(&device.topic(&format!("up/{class}")), &device.batch(records)).unwrap();
+    client.ack();
+}
+
+fn decoded(proof: &Value) -> Proof {
+    let text = proof["proof"].as_str().unwrap();
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+    Proof::decode(&bytes).unwrap()
+}
+
+fn encoded(proof: &Proof) -> Value {
+    json!(base64::engine::general_purpose::STANDARD.encode(proof.encode().unwrap()))
+}
+
+/// What each statement of a checked report is shown by, by its name.
+fn shown_by(said: &Value) -> Vec<(&str, Option<u64>)> {
+    let statements = said["statements"].as_array().unwrap().iter();
+    statements.map(|it| (it["what"].as_str().unwrap(), it["shown_by"]["seq"].as_u64())).collect()
+}
+
+/// A job that was carried out, by a robot whose journal has all its records here but for those
+/// that are returned.
+fn carried_out(rig: &RigOn<impl Kind>, device: &mut Device, client: &mut Mqtt) -> JobId {
+    let id = rig.dispatch_job("amr-1");
+    device.begin_journal("journal-2");
+    let link = Entry::Link(Link { reason: None, up: true });
+    let first = vec![device.record(&link), device.checkpoint()];
+    send(client, device, "normal", first);
+    let under = UnderPolicy { policy_hash: Digest::of(b"policy"), pose: Pose::default() };
+    for kind in BEGUN {
+        said(client, device, &id, kind, &under);
+    }
+    let captured = json!({ "bytes": null, "media_type": "text/plain", "name": "count",
+        "sha256": Digest::of(b"5"), "step": "s1" });
+    said(client, device, &id, E::EvidenceCaptured, &captured);
+    let checkpoint = vec![device.checkpoint()];
+    send(client, device, "normal", checkpoint);
+    report(client, device, &id, &[E::Heartbeat]);
+    let incident = json!({ "escalates": false, "kind": "ROBOT_STUCK", "reason": "a step",
+        "severity": 1 });
+    said(client, device, &id, E::IncidentDetected, &incident);
+    let completed = json!({ "interventions": 3, "steps": 1, "distance_m": 12.5 });
+    said(client, device, &id, E::ExecutionCompleted, &completed);
+    id
+}
+
+#[test]
+fn who_has_the_report_and_the_robots_key_alone_sees_that_its_statements_are_in_the_box() {
+    let mut rig = Rig::new();
+    let mut device = rig.enrol("amr-1");
+    let mut client = Mqtt::connect(&rig, &device);
+    let id = carried_out(&rig, &mut device, &mut client);
+    let path = format!("/v1/jobs/{id}/report");
+    let tag = |rig: &Rig| {
+        let (status, head, _) = rig.call_with("GET", &path, &[], None);
+        let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+        (status, tag.trim().to_owned())
+    };
+    let key = device.key.verifying_key().to_string();
+    let cloud = device.command_key.to_string();
+    let by_key = ["--key", &key];
+
+    // Between two checkpoints: the last facts are not under one yet.
+    let early = shown(&rig, &id);
+    verified(&early, &device);
+    assert_eq!(early["black_box"]["proofs"].as_array().unwrap().len(), 1, "{early}");
+    let waiting = early["black_box"]["unproven"].as_array().unwrap();
+    assert_eq!(waiting.len(), 2, "{early}");
+    assert!(waiting[0]["why"].as_str().unwrap().starts_with("no checkpoint"), "{early}");
+    let (code, said, text) = checked(&early, &by_key);
+    assert_eq!((code, &said["identity_proven"]), (8, &json!(true)), "{text}");
+    assert!(text.contains("NOT SHOWN") && text.contains("4 of 10 statements"), "{text}");
+    let early_tag = tag(&rig).1;
+
+    // A record of another class that comes later: until then nothing leads to the checkpoint.
+    let missing = device.record(&Entry::Link(Link { reason: None, up: true }));
+    let last = vec![device.checkpoint()];
+    send(&mut client, &device, "normal", last);
+    let gap = shown(&rig, &id);
+    assert_eq!(
+        gap["black_box"]["unproven"][0]["why"],
+        "record 11 of its journal is not here, or \
+         not yet"
+    );
+    send(&mut client, &device, "normal", vec![missing]);
+
+    let answer = shown(&rig, &id);
+    assert_eq!((&answer["signed"], &answer["sha256"]), (&early["signed"], &early["sha256"]));
+    assert_ne!(tag(&rig).1, early_tag, "a proof more is another answer");
+    let known = rig.call_with("GET", &path, &[("if-none-match", &tag(&rig).1)], None);
+    assert_eq!(known.0, 304);
+    assert_eq!(answer["black_box"]["unproven"], json!([]), "{answer}");
+    let (code, said, text) = checked(&answer, &[&by_key[..], &["--cloud-key", &cloud]].concat());
+    assert_eq!(code, 0, "{text}");
+    let found = shown_by(&said);
+    let expected = [
+        ("en_route", 3),
+        ("started", 5),
+        ("policy", 5),
+        ("ended", 10),
+        ("verdict", 10),
+        ("distance", 10),
+        ("interventions", 10),
+        ("steps", 10),
+        ("captured count", 6),
+    ];
+    assert_eq!(found[..9], expected.map(|(what, seq)| (what, Some(seq))));
+    assert!(found[9].0.starts_with("incident ev_") && found[9].1 == Some(9), "{found:?}");
+    assert_eq!((found.len(), &said["cloud_signature_checked"]), (10, &json!(true)));
+
+    // Who has no key, or that of another robot, is told so.
+    let (code, said, text) = checked(&answer, &[]);
+    assert_eq!((code, &said["identity_proven"]), (10, &json!(false)), "{text}");
+    assert!(text.contains("by records of whom nothing shows"), "{text}");
+    let other = rig.enrol("amr-2").key.verifying_key().to_string();
+    assert_eq!(checked(&answer, &["--key", &other]).0, 5);
+    let several = checked(&answer, &["--key", &other, "--key", &key]);
+    assert_eq!(several.0, 0, "{}", several.2);
+    assert_eq!(checked(&answer, &["--key", "p256:none"]).0, 2);
+
+    // The same without this cloud, whatever becomes of it.
+    drop(client);
+    rig.stop();
+    let mut replay = Command::new(env!("CARGO_BIN_EXE_nooterra-cloud"));
+    replay.args(["replay", "--report", id.as_str(), "--data"]).arg(rig.dir.path().join("cloud"));
+    if let Some(url) = rig.store_url() {
+        replay.args(["--store", &url]);
+    }
+    let output = replay.output().unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), answer);
+}
+
+#[test]
+fn a_report_that_was_altered_is_refused_and_one_of_an_earlier_release_is_read() {
+    let rig = Rig::new();
+    let mut device = rig.enrol("amr-1");
+    let mut client = Mqtt::connect(&rig, &device);
+    let id = carried_out(&rig, &mut device, &mut client);
+    let last = vec![device.checkpoint()];
+    send(&mut client, &device, "normal", last);
+    let answer = shown(&rig, &id);
+    let key = device.key.verifying_key().to_string();
+    let cloud = device.command_key.to_string();
+    let code = |answer: &Value| checked(answer, &["--key", &key, "--cloud-key", &cloud]).0;
+    assert_eq!(code(&answer), 0);
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut answer = answer.clone();
+        change(&mut answer);
+        code(&answer)
+    };
+    let proof_with = |change: &dyn Fn(&mut Vec<Digest>, &mut Vec<Blob>)| {
+        with(&|answer| {
+            let mut proof = decoded(&answer["black_box"]["proofs"][0]);
+            let Proof::Chain { leaves, records, .. } = &mut proof else { panic!("a chain") };
+            change(leaves, records);
+            answer["black_box"]["proofs"][0]["proof"] = encoded(&proof);
+        })
+    };
+    // What people read beside what is signed, the hash, a leaf, a record of another place.
+    assert_eq!(with(&|it| it["report"]["work"]["steps"] = json!(9)), 5);
+    assert_eq!(with(&|it| it["sha256"] = json!(Digest::of(b"another"))), 5);
+    assert_eq!(proof_with(&|leaves, _| leaves[0] = Digest::ZERO), 5);
+    assert_eq!(proof_with(&|_, records| records.swap(0, 1)), 5);
+    let other = device.checkpoint();
+    assert_eq!(proof_with(&|_, records| records.push(other.clone())), 5);
+    // Taken away, nothing is wrong with the rest, and nothing is shown by it.
+    assert_eq!(proof_with(&|_, records| drop(records.remove(0))), 8);
+    assert_eq!(with(&|it| it["black_box"]["proofs"] = json!([])), 8);
+    assert_eq!(with(&|it| drop(it.as_object_mut().unwrap().remove("black_box"))), 8);
+    assert_eq!(with(&|it| drop(it.as_object_mut().unwrap().remove("signed"))), 3);
+    // Signed by somebody else: seen by who has the cloud's key.
+    let stranger = Ed25519Key::from_seed([9; 32]).verifying_key().to_string();
+    assert_eq!(checked(&answer, &["--key", &key, "--cloud-key", &stranger]).0, 5);
+    // The words of a stranger do not reach the terminal as they are.
+    let mut loud = answer.clone();
+    loud["black_box"]["unproven"] = json!([{ "fact": "\u{1b}[2J", "why": "\nall is well" }]);
+    let text = checked(&loud, &["--key", &key]).2;
+    assert!(!text.contains('\u{1b}') && text.contains("\u{fffd}all is well"), "{text:?}");
+}
+
+#[test]
+fn a_report_of_another_job_is_not_shown_by_this_ones_proofs() {
+    let rig = Rig::new();
+    let mut device = rig.enrol("amr-1");
+    let mut client = Mqtt::connect(&rig, &device);
+    let first = carried_out(&rig, &mut device, &mut client);
+    let checkpoint = vec![device.checkpoint()];
+    send(&mut client, &device, "normal", checkpoint);
+    let first = shown(&rig, &first);
+    let second = rig.dispatch_job("amr-1");
+    report(&mut client, &mut device, &second, &BEGUN);
+    report(&mut client, &mut device, &second, &[E::ExecutionCompleted]);
+    let mut second = shown(&rig, &second);
+    second["black_box"] = first["black_box"].clone();
+    let key = device.key.verifying_key().to_string();
+    let (code, _, text) = checked(&second, &["--key", &key]);
+    assert!(code == 5 && text.contains("of another robot or job"), "{code} {text}");
 }
 
 fn said<P: serde::Serialize>(client: &mut Mqtt, device: &mut Device, id: &JobId, kind: E, it: &P) {

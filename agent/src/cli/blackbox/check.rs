@@ -8,6 +8,7 @@ use nooterra_blackbox::verify_excerpt;
 use nooterra_blackbox::{
     ProveError, Record, TailRecord, Verification, prove, prove_consistency, verify,
 };
+use nooterra_evidence::Head;
 use nooterra_evidence::proof::{Proof, ProofError};
 use nooterra_protocol::keys::VerifyingKey;
 use serde_json::{Value, json};
@@ -146,6 +147,8 @@ pub(super) fn make_proof(
     let mut file = File::create_new(out).with_context(named)?;
     file.write_all(&bytes).and_then(|()| file.sync_all()).with_context(named)?;
     let (steps, size) = match &proof {
+        // Made by whoever has records without their tree; never here.
+        Proof::Chain { leaves, .. } => (leaves.len(), seq),
         Proof::Consistency { proof, .. } => (proof.path.len(), proof.second),
         Proof::Inclusion { proof, .. } => (proof.path.len(), proof.size),
     };
@@ -167,7 +170,8 @@ pub(super) fn check_proof(file: &Path, key: Option<&VerifyingKey>) -> anyhow::Re
     let bytes = std::fs::read(file).with_context(|| file.display().to_string());
     let bytes = bytes.map_err(|error| coded(Code::Unreadable, error))?;
     let refused = |error: ProofError| coded(Code::NotVerified, error);
-    let shown = Proof::decode(&bytes).map_err(refused)?.check(key).map_err(refused)?;
+    let proof = Proof::decode(&bytes).map_err(refused)?;
+    let shown = proof.check(key).map_err(refused)?;
     let checkpoint = &shown.checkpoint;
     let signed = if key.is_some() {
         "signed by the key".to_owned()
@@ -184,24 +188,32 @@ pub(super) fn check_proof(file: &Path, key: Option<&VerifyingKey>) -> anyhow::Re
         "size": checkpoint.size,
         "checkpoint_at": checkpoint.stamp,
     });
-    let text = match (&shown.record, &shown.older) {
-        (Some(bytes), _) => {
-            let record = TailRecord {
-                seq: Record::decode(bytes)?.seq,
-                record: Record::decode(bytes).map_err(|error| error.to_string()),
-            };
-            json["record"] = super::words::as_value(&record);
-            format!("this record is under {under}\n{signed}\n{}", super::words::in_full(&record))
+    let text = if let Some(older) = &shown.older {
+        json["older_size"] = json!(older.size);
+        let then = older.stamp.wall;
+        format!(
+            "what a checkpoint said of records 1 to {}, {then}, is the beginning of {under}\n{signed}",
+            older.size
+        )
+    } else {
+        let mut text = match shown.records.len() {
+            1 => format!("this record is under {under}\n{signed}"),
+            many => format!("these {many} records are under {under}\n{signed}"),
+        };
+        let mut records = Vec::new();
+        for bytes in &shown.records {
+            let record = Record::decode(bytes);
+            let seq = Head::read(bytes)?.seq;
+            let record = TailRecord { seq, record: record.map_err(|error| error.to_string()) };
+            records.push(super::words::as_value(&record));
+            text.push_str(&format!("\n{}", super::words::in_full(&record)));
         }
-        (None, Some(older)) => {
-            json["older_size"] = json!(older.size);
-            let then = older.stamp.wall;
-            format!(
-                "what a checkpoint said of records 1 to {}, {then}, is the beginning of {under}\n{signed}",
-                older.size
-            )
+        match proof {
+            // One, as it always was.
+            Proof::Inclusion { .. } => json["record"] = records.pop().unwrap_or_default(),
+            _ => json["records"] = json!(records),
         }
-        (None, None) => format!("{under}\n{signed}"),
+        text
     };
     let code = if key.is_some() { Code::Done } else { Code::Unproven };
     Ok(Answer { code, json, text })

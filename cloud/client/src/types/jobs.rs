@@ -3,7 +3,7 @@
 use super::wire;
 use nooterra_protocol::access::AccessPlan;
 use nooterra_protocol::codec::Digest;
-use nooterra_protocol::ids::{JobId, RobotId};
+use nooterra_protocol::ids::{EventId, JobId, JournalId, RobotId};
 use nooterra_protocol::job::JobState;
 use nooterra_protocol::plan::Plan;
 use nooterra_protocol::time::WallMillis;
@@ -172,8 +172,38 @@ wire! {
         pub robot: Option<RobotId>,
     }
 
+    /// Of the robot's statements that a report rests on.
+    pub struct ReportProofs {
+        /// One for each checkpoint that covers some of them.
+        pub proofs: Vec<ReportProof>,
+        /// Those of which the cloud can make none, or not yet.
+        pub unproven: Vec<UnprovenFact>,
+    }
+
+    /// Some records of a journal, up to a checkpoint.
+    pub struct ReportProof {
+        /// The statements that its records make.
+        pub facts: Vec<EventId>,
+        /// Whose.
+        pub journal: JournalId,
+        /// `evidence::Proof` in its canonical CBOR, base64.
+        pub proof: String,
+        /// Whose.
+        pub robot: RobotId,
+    }
+
+    /// A statement that cannot be proven by what the cloud holds.
+    pub struct UnprovenFact {
+        /// Which.
+        pub fact: EventId,
+        /// In words.
+        pub why: String,
+    }
+
     /// A completion report, and as it is signed.
     pub struct JobReport {
+        /// What shows that the robot's statements in it lie in the robot's black box.
+        pub black_box: ReportProofs,
         /// `report::JobReport` of the protocol.
         pub report: Value,
         /// SHA-256 of the signed bytes.

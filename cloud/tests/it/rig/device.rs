@@ -1,7 +1,7 @@
 //! A robot as the cloud meets it: its keys, its journal, its facts.
 
-use nooterra_evidence::Record;
-use nooterra_protocol::codec::{self, Blob};
+use nooterra_evidence::{Checkpoint, GENESIS, Record, Seal, Tree, checkpoint, leaf_hash, link};
+use nooterra_protocol::codec::{self, Blob, Digest};
 use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::event::{Actor, ActorKind, EventType, Fact, Statement};
 use nooterra_protocol::ids::{ActorId, JobId, JournalId, RobotId};
@@ -12,6 +12,7 @@ use nooterra_protocol::uplink::{Batch, Since};
 use rcgen::KeyPair;
 use serde::Serialize;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// A salt that is one: nobody guesses here.
 struct Salt;
@@ -25,6 +26,8 @@ impl Salts for Salt {
 /// A robot as its keys and its journal.
 pub(crate) struct Device {
     actor_seq: u64,
+    /// The leaves of its journal, where this is one without gaps.
+    chain: Option<Vec<Digest>>,
     pub(crate) certificate_pem: String,
     pub(crate) command_key: VerifyingKey,
     pub(crate) journal: JournalId,
@@ -40,6 +43,7 @@ impl Device {
     pub(crate) fn new(robot: &str, pair: KeyPair, enrolment: &Value) -> Self {
         Self {
             actor_seq: 0,
+            chain: None,
             certificate_pem: enrolment["certificate_pem"].as_str().unwrap().to_owned(),
             command_key: enrolment["command_key"].as_str().unwrap().parse().unwrap(),
             journal: JournalId::new("journal-1").unwrap(),
@@ -58,12 +62,42 @@ impl Device {
     /// The next record of the journal.
     pub(crate) fn record(&mut self, entry: &Entry) -> Blob {
         // Places in between belong to other classes.
-        self.seq += 3;
+        self.seq += if self.chain.is_some() { 1 } else { 3 };
         let mut entry = entry.clone();
         // What opens it stays on the robot.
         drop(entry.seal(&self.journal, self.seq, &Salt).unwrap());
         let record = Record::of_entry(&entry, entry.class(), self.seq, 1, stamp(self.seq)).unwrap();
-        Blob(record.encode().unwrap())
+        let bytes = record.encode().unwrap();
+        if let Some(chain) = &mut self.chain {
+            chain.push(leaf_hash(&bytes));
+        }
+        Blob(bytes)
+    }
+
+    /// From its next record on a new journal, and every record of it is made here.
+    pub(crate) fn begin_journal(&mut self, name: &str) {
+        self.journal = JournalId::new(name).unwrap();
+        (self.actor_seq, self.seq, self.chain) = (0, 0, Some(Vec::new()));
+    }
+
+    /// A checkpoint over all records so far, as a record; by the device key itself.
+    pub(crate) fn checkpoint(&mut self) -> Blob {
+        let leaves = self.chain.as_ref().expect("a journal without gaps");
+        let mut tree = Tree::default();
+        leaves.iter().for_each(|leaf| tree.push(*leaf));
+        let signed = Checkpoint {
+            boot: 1,
+            head: leaves.iter().fold(GENESIS, |head, leaf| link(&head, leaf)),
+            journal: self.journal.clone(),
+            policy_hash: Digest::of(b"policy"),
+            root: tree.root(),
+            size: self.seq,
+            stamp: stamp(self.seq),
+            v: checkpoint::VERSION,
+        };
+        let seal = Seal::Device(Arc::new(Es256Key::from_pem(&self.pair.serialize_pem()).unwrap()));
+        let entry = signed.into_entry(&seal).unwrap();
+        self.record(&entry)
     }
 
     /// A signed fact as a record.
