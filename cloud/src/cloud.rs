@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 
 /// How often the server's certificate is made anew.
@@ -33,6 +33,9 @@ const RENEWAL: Duration = Duration::from_secs(24 * 3600);
 
 /// How often roll-outs are looked after that wait for time to pass.
 const TENDING: Duration = Duration::from_secs(1);
+
+/// Between two looks at files that may change.
+const REFRESH: Duration = Duration::from_secs(5);
 
 /// Connections that wait for the accept loop: a fleet that comes back at once.
 const BACKLOG: u32 = 4096;
@@ -106,6 +109,8 @@ pub enum StartError {
 pub struct Cloud {
     admin_token: String,
     admin_token_file: PathBuf,
+    /// Has files looked at that may change.
+    files: Arc<Notify>,
     http_addr: SocketAddr,
     /// Held as long as this process uses the data directory.
     _lock: Lock,
@@ -139,7 +144,8 @@ impl Cloud {
         let hosts = hosts(&config, [http_addr, mqtt_addr]);
         let certificate = Arc::new(ServerCertificate::new(&ca, &hosts, now)?);
         let port = |auth, services| tls::port(&ca, &config.clock, &certificate, auth, services);
-        let http_tls = port(ClientAuth::Optional, config.service_ca.as_deref())?;
+        let services = config.service_ca.as_deref().map(|ca| (ca, config.service_crl.as_deref()));
+        let http_tls = port(ClientAuth::Optional, services)?;
         let mqtt_tls = port(ClientAuth::Demanded, None)?;
 
         let actor = ActorId::new(ACTOR).map_err(|e| key_error(&dir.join("cloud.sqlite"), &e))?;
@@ -161,6 +167,7 @@ impl Cloud {
             registry: Registry::default(),
             robot_certificate_lifetime: config.robot_certificate_lifetime,
             server: Arc::new(server),
+            services: http_tls.authorities(),
             store,
             webhooks_in_the_clear: !config.webhook_networks.is_empty(),
         });
@@ -168,6 +175,7 @@ impl Cloud {
         // Before anyone connects who could tell some.
         let news = core.store.news();
         let (stop, stopped) = watch::channel(false);
+        let files = Arc::new(Notify::new());
         let mut tasks = JoinSet::new();
         let (shared, until) = (core.clone(), stopped.clone());
         tasks.spawn(tls::accept("mqtt", mqtt, mqtt_tls, stopped.clone(), move |it| {
@@ -185,11 +193,13 @@ impl Cloud {
         let attention = Attention::new(config.heartbeat_interval, config.escalate_after, now);
         tasks.spawn(jobs_watch::keep(core.clone(), attention, stopped.clone()));
         tasks.spawn(tend(core.clone(), stopped.clone()));
+        tasks.spawn(refresh(core.clone(), files.clone(), stopped.clone()));
         tasks.spawn(renew(core, certificate, hosts, stopped));
         tracing::info!(%http_addr, %mqtt_addr, root_sha256 = %root_sha256, "cloud started");
         Ok(Self {
             admin_token,
             admin_token_file,
+            files,
             http_addr,
             _lock: lock,
             mqtt_addr,
@@ -234,6 +244,12 @@ impl Cloud {
     #[must_use]
     pub const fn root_sha256(&self) -> Digest {
         self.root_sha256
+    }
+
+    /// Looks at once at the files that may change while the cloud runs, which is the revocation
+    /// lists of services; a few seconds later it would anyway.
+    pub fn reload(&self) {
+        self.files.notify_one();
     }
 
     /// Tells every connection, waits a few seconds for them to end, and returns when the data
@@ -467,6 +483,22 @@ async fn tend(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
         };
         if let Err(error) = tended {
             tracing::warn!(%error, "the roll-outs were not looked after");
+        }
+    }
+}
+
+/// Reads files again that changed.
+async fn refresh(core: Arc<Core>, asked: Arc<Notify>, mut stop: watch::Receiver<bool>) {
+    let Some(services) = core.services.clone() else { return };
+    loop {
+        tokio::select! {
+            () = tls::stopping(&mut stop) => return,
+            () = tokio::time::sleep(REFRESH) => {}
+            () = asked.notified() => {}
+        }
+        let services = services.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || services.refresh()).await {
+            tracing::error!(%error, "the revocation lists of services were not looked at");
         }
     }
 }

@@ -55,6 +55,9 @@ pub struct Config {
     /// Certificates of the authority that makes services' client certificates, PEM; without, only
     /// robots have certificates.
     pub service_ca: Option<PathBuf>,
+    /// Revocation lists of that authority, PEM; without, none of its certificates is revoked. Read
+    /// again when it changes.
+    pub service_crl: Option<PathBuf>,
     /// A Postgres server for several processes, `postgres://USER@HOST/DATABASE`; without, one
     /// SQLite file in the data directory. Each process has a data directory of its own, with
     /// the same keys in it.
@@ -127,6 +130,7 @@ impl Config {
             mqtt: local(DEFAULT_MQTT_PORT),
             robot_certificate_lifetime: Duration::from_secs(7 * 24 * 3600),
             service_ca: None,
+            service_crl: None,
             store: None,
             traces: None,
             webhook_networks: Vec::new(),

@@ -6,6 +6,7 @@ use crate::ca::Ca;
 use crate::clock::Clock;
 use crate::endpoint::Registry;
 use crate::jobs::Server;
+use crate::services::Authorities;
 use crate::store::Store;
 use crate::webhooks::Caller;
 use nooterra_protocol::codec::Digest;
@@ -31,6 +32,8 @@ pub(crate) struct Core {
     pub(crate) registry: Registry,
     pub(crate) robot_certificate_lifetime: Duration,
     pub(crate) server: Arc<Server>,
+    /// Who vouches for services; none where they have no certificates.
+    pub(crate) services: Option<Arc<Authorities>>,
     pub(crate) store: Store,
     /// Networks were allowed in which webhooks may be called by `http`.
     pub(crate) webhooks_in_the_clear: bool,

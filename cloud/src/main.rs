@@ -13,6 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -213,6 +214,11 @@ struct Serve {
     /// then needs no token to keep: `token create --certificate NAME` says what it may do.
     #[arg(long, value_name = "FILE")]
     service_ca: Option<PathBuf>,
+    /// Revocation lists of that authority, PEM: one for each of its certificates that makes others.
+    /// What is on them is refused, and everything once one is over. Read again when the file
+    /// changes, within seconds, and at SIGHUP.
+    #[arg(long, requires = "service_ca", value_name = "FILE")]
+    service_crl: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArg,
     /// Send traces of requests, writes and dispatch to this OpenTelemetry collector, by OTLP over
@@ -373,6 +379,11 @@ async fn run(serve: Serve, traces: Option<Traces>) -> ExitCode {
         Err(error) => return fail(&error, 1),
     };
     let mut stopped = std::pin::pin!(stopped);
+    // Only where it means something: else a terminal that closes ends the cloud, as ever.
+    let mut asked = match serve.service_crl.is_some().then(hangups).transpose() {
+        Ok(asked) => asked,
+        Err(error) => return fail(&error, 1),
+    };
     let mut config = Config::new(serve.data);
     config.api_per_s = serve.api_rate;
     config.broker = serve.broker;
@@ -380,6 +391,7 @@ async fn run(serve: Serve, traces: Option<Traces>) -> ExitCode {
     config.http = serve.http;
     config.mqtt = serve.mqtt;
     config.service_ca = serve.service_ca;
+    config.service_crl = serve.service_crl;
     config.store = serve.store.url;
     config.traces = traces;
     config.webhook_networks = serve.webhook_allow;
@@ -417,14 +429,31 @@ async fn run(serve: Serve, traces: Option<Traces>) -> ExitCode {
         cloud.stop().await;
         return ExitCode::FAILURE;
     }
-    stopped.await;
+    loop {
+        tokio::select! {
+            () = &mut stopped => break,
+            Some(()) = again(&mut asked) => cloud.reload(),
+        }
+    }
     cloud.stop().await;
     ExitCode::SUCCESS
 }
 
+/// Asks for files to be read again.
+fn hangups() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
+/// The next time that it was asked for; never where it cannot be.
+async fn again(asked: &mut Option<Signal>) -> Option<()> {
+    match asked {
+        Some(asked) => asked.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// From now on.
 fn signals() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {

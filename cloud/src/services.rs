@@ -4,22 +4,30 @@
 //! cloud's own, which makes robots'. Either makes only its kind: a robot's name in a certificate
 //! of the services' authority is no robot, and the other way round. What a service may do stands
 //! in the table of tokens, under a name of its certificate.
+//!
+//! With a file of revocation lists, what stands on one is refused, at the handshake and at every
+//! request of a connection that is open; so is whatever no list in its time speaks of, for a list
+//! that is over hides what was revoked since.
 
 use crate::clock::Clock;
+use nooterra_protocol::codec::Digest;
 use nooterra_protocol::time::WallMillis;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
 };
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::revocation_list::CertificateRevocationList;
 
 /// The most names of one certificate that are looked at; one with more is no service's.
 const MAX_NAMES: usize = 16;
@@ -44,6 +52,14 @@ pub enum ServicesError {
          authority of their own"
     )]
     Own(PathBuf),
+    /// The file holds no revocation lists.
+    #[error("{path}: {why}; write the revocation lists of the services' authority there, PEM")]
+    Lists {
+        /// Which file.
+        path: PathBuf,
+        /// In which way.
+        why: String,
+    },
     /// The file cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
@@ -55,8 +71,11 @@ pub enum ServicesError {
 }
 
 /// A service, as its certificate names it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Debug)]
 pub(crate) struct Service {
+    chain: Vec<CertificateDer<'static>>,
+    /// The lists by which its chain was last found good.
+    good_by: AtomicU64,
     /// Such as `uri:spiffe://example/erp`; never none.
     pub(crate) names: Vec<String>,
     pub(crate) not_after: WallMillis,
@@ -73,23 +92,55 @@ pub(crate) enum Vouched {
 #[derive(Debug)]
 pub(crate) struct Authorities {
     clock: Arc<dyn Clock>,
+    lists: Option<ListFile>,
+    provider: Arc<CryptoProvider>,
     robots: Arc<dyn ClientCertVerifier>,
-    services: Arc<dyn ClientCertVerifier>,
+    roots: Arc<RootCertStore>,
+    services: RwLock<Services>,
     subjects: Vec<DistinguishedName>,
 }
 
+/// Where revocation lists are.
+#[derive(Debug)]
+struct ListFile {
+    path: PathBuf,
+    /// What it held when it was last looked at; none where it could not be read.
+    seen: Mutex<Option<Digest>>,
+}
+
+/// How services are verified from some moment on.
+#[derive(Clone, Debug)]
+struct Services {
+    /// Counts the lists that were read: a chain that was found good by these is asked again by
+    /// the next.
+    number: u64,
+    /// From then on one of the lists is over. None without lists.
+    until: Option<WallMillis>,
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+/// What a file of revocation lists says.
+struct Lists {
+    lists: Vec<CertificateRevocationListDer<'static>>,
+    /// Certificates on them.
+    revoked: usize,
+    /// When the first of them is over.
+    until: WallMillis,
+}
+
 impl Authorities {
-    /// Beside the cloud's own `root`, whose certificates `robots` verifies, those of `path`.
+    /// Beside the cloud's own `root`, whose certificates `robots` verifies, those of `path`, but
+    /// for what is on the lists in `lists`.
     pub(crate) fn read(
         path: &Path,
+        lists: Option<&Path>,
         root: &CertificateDer<'_>,
         robots: Arc<dyn ClientCertVerifier>,
         provider: Arc<CryptoProvider>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ServicesError> {
         let authority = |why: String| ServicesError::Authority { path: path.to_owned(), why };
-        let text = std::fs::read(path)
-            .map_err(|source| ServicesError::Read { path: path.to_owned(), source })?;
+        let text = read(path)?;
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&text) {
             let certificate = certificate.map_err(|error| authority(error.to_string()))?;
@@ -101,19 +152,72 @@ impl Authorities {
         if roots.is_empty() {
             return Err(authority("it holds no certificate".to_owned()));
         }
-        let services = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-            .allow_unauthenticated()
-            .build()
+        let roots = Arc::new(roots);
+        let (read_lists, seen) = match lists {
+            Some(path) => {
+                let bytes = read(path)?;
+                (Some(Lists::read(path, &bytes)?), Some(Digest::of(&bytes)))
+            }
+            None => (None, None),
+        };
+        let verifier = verifier(&roots, &provider, read_lists.as_ref())
             .map_err(|error| authority(error.to_string()))?;
-        let subjects = [robots.root_hint_subjects(), services.root_hint_subjects()].concat();
-        Ok(Self { clock, robots, services, subjects })
+        let subjects = [robots.root_hint_subjects(), verifier.root_hint_subjects()].concat();
+        let until = read_lists.as_ref().map(|lists| lists.until);
+        if let (Some(path), Some(found)) = (lists, &read_lists) {
+            found.tell(path, clock.wall());
+        }
+        Ok(Self {
+            clock,
+            lists: lists.map(|path| ListFile { path: path.to_owned(), seen: Mutex::new(seen) }),
+            provider,
+            robots,
+            roots,
+            services: RwLock::new(Services { number: 0, until, verifier }),
+            subjects,
+        })
+    }
+
+    /// Reads the revocation lists again, where they changed. Lists that cannot be read leave the
+    /// last ones in force, until these are over. Blocks on the file.
+    pub(crate) fn refresh(&self) {
+        let Some(ListFile { path, seen }) = &self.lists else { return };
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = match read(path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                if seen.take().is_some() {
+                    tracing::error!(%error, "the last revocation lists of services stay in force");
+                }
+                return;
+            }
+        };
+        let digest = Digest::of(&bytes);
+        if seen.replace(digest) == Some(digest) {
+            return;
+        }
+        let fresh = Lists::read(path, &bytes).and_then(|lists| {
+            let verifier = verifier(&self.roots, &self.provider, Some(&lists))
+                .map_err(|why| ServicesError::Lists { path: path.clone(), why: why.to_string() })?;
+            Ok((lists, verifier))
+        });
+        match fresh {
+            Ok((lists, verifier)) => {
+                lists.tell(path, self.clock.wall());
+                let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
+                let number = services.number + 1;
+                *services = Services { number, until: Some(lists.until), verifier };
+            }
+            Err(error) => {
+                tracing::error!(%error, "the last revocation lists of services stay in force");
+            }
+        }
     }
 
     /// Who vouches for a chain that a handshake let in; nobody for one whose time went by since.
     pub(crate) fn vouched(&self, chain: &[CertificateDer<'_>]) -> Option<Vouched> {
         let (leaf, rest) = chain.split_first()?;
-        let millis = u64::try_from(self.clock.wall().0).ok()?;
-        let now = UnixTime::since_unix_epoch(Duration::from_millis(millis));
+        let now = self.now()?;
         let by = |verifier: &Arc<dyn ClientCertVerifier>| {
             verifier.verify_client_cert(leaf, rest, now).is_ok()
         };
@@ -121,7 +225,90 @@ impl Authorities {
         if by(&self.robots) {
             Some(Vouched::ByCloud)
         } else {
-            by(&self.services).then_some(Vouched::ByServices)
+            by(&self.services().verifier).then_some(Vouched::ByServices)
+        }
+    }
+
+    /// Whether a service that a handshake let in would be let in now, as far as lists go; why not.
+    pub(crate) fn stands(&self, service: &Service) -> Result<(), rustls::Error> {
+        let Services { number, until, verifier } = self.services();
+        let over = until.is_some_and(|until| until <= self.clock.wall());
+        if !over && service.good_by.load(Ordering::Acquire) == number {
+            return Ok(());
+        }
+        let unknown = || rustls::Error::from(CertificateError::UnknownRevocationStatus);
+        let (leaf, rest) = service.chain.split_first().ok_or_else(unknown)?;
+        verifier.verify_client_cert(leaf, rest, self.now().ok_or_else(unknown)?)?;
+        service.good_by.store(number, Ordering::Release);
+        Ok(())
+    }
+
+    fn services(&self) -> Services {
+        self.services.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn now(&self) -> Option<UnixTime> {
+        let millis = u64::try_from(self.clock.wall().0).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(millis)))
+    }
+}
+
+/// Takes what leads to `roots`; with lists nothing that is on one, nothing of an authority without
+/// one, and nothing once the list is over.
+fn verifier(
+    roots: &Arc<RootCertStore>,
+    provider: &Arc<CryptoProvider>,
+    lists: Option<&Lists>,
+) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone());
+    let verifier = verifier.allow_unauthenticated();
+    let verifier: Arc<dyn ClientCertVerifier> = match lists {
+        Some(lists) => {
+            let lists = lists.lists.iter().cloned();
+            verifier.with_crls(lists).enforce_revocation_expiration().build()?
+        }
+        None => verifier.build()?,
+    };
+    Ok(verifier)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ServicesError> {
+    std::fs::read(path).map_err(|source| ServicesError::Read { path: path.to_owned(), source })
+}
+
+impl Lists {
+    fn read(path: &Path, bytes: &[u8]) -> Result<Self, ServicesError> {
+        let refused = |why: String| ServicesError::Lists { path: path.to_owned(), why };
+        let lists: Result<Vec<_>, _> =
+            CertificateRevocationListDer::pem_slice_iter(bytes).collect();
+        let lists = lists.map_err(|error| refused(error.to_string()))?;
+        let (mut revoked, mut until) = (0, None);
+        for list in &lists {
+            let (_, list) = CertificateRevocationList::from_der(list)
+                .map_err(|error| refused(error.to_string()))?;
+            revoked += list.iter_revoked_certificates().count();
+            let next = list.next_update();
+            let next = next.ok_or_else(|| refused("a list says not when it is over".to_owned()))?;
+            let next = WallMillis(next.timestamp().saturating_mul(1000));
+            until = Some(until.map_or(next, |until: WallMillis| until.min(next)));
+        }
+        match until {
+            Some(until) => Ok(Self { lists, revoked, until }),
+            None => Err(refused("it holds no revocation list".to_owned())),
+        }
+    }
+
+    /// Says in the log what holds from now on.
+    fn tell(&self, path: &Path, now: WallMillis) {
+        let Self { lists, revoked, until } = self;
+        let (path, lists) = (path.display(), lists.len());
+        if *until <= now {
+            tracing::error!(
+                %path, %until,
+                "a revocation list of services is over: services are refused until there is a new one"
+            );
+        } else {
+            tracing::info!(%path, lists, revoked, %until, "revocation lists of services are in force");
         }
     }
 }
@@ -145,7 +332,7 @@ impl ClientCertVerifier for Authorities {
             let others = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
             // What the cloud itself made is refused in the words that fit it.
             if error == others {
-                self.services.verify_client_cert(leaf, rest, now)
+                self.services().verifier.verify_client_cert(leaf, rest, now)
             } else {
                 Err(error)
             }
@@ -158,7 +345,7 @@ impl ClientCertVerifier for Authorities {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.services.verify_tls12_signature(message, certificate, signed)
+        self.robots.verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -167,21 +354,21 @@ impl ClientCertVerifier for Authorities {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.services.verify_tls13_signature(message, certificate, signed)
+        self.robots.verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.services.supported_verify_schemes()
+        self.robots.supported_verify_schemes()
     }
 }
 
 impl Service {
-    /// Reads a certificate that was already verified; `None` where it names nobody.
+    /// Reads the chain of a certificate that was just verified; `None` where it names nobody.
     ///
     /// Its alternative names count, URIs and host names; its common name only where it has no
     /// alternative name of any kind (RFC 9525 §4.1.2 leaves that out for servers).
-    pub(crate) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
-        let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    pub(crate) fn of(chain: &[CertificateDer<'_>]) -> Option<Self> {
+        let (_, certificate) = x509_parser::parse_x509_certificate(chain.first()?).ok()?;
         let names = match certificate.subject_alternative_name().ok()? {
             Some(names) => names
                 .value
@@ -204,7 +391,13 @@ impl Service {
         let names: Vec<_> = names.iter().filter_map(|name| named(name)).collect();
         let not_after = certificate.validity().not_after.timestamp().saturating_mul(1000);
         let some = (1..=MAX_NAMES).contains(&names.len());
-        some.then_some(Self { names, not_after: WallMillis(not_after) })
+        some.then(|| Self {
+            chain: chain.iter().map(|it| it.clone().into_owned()).collect(),
+            // By none: lists may have come since the handshake.
+            good_by: AtomicU64::new(u64::MAX),
+            names,
+            not_after: WallMillis(not_after),
+        })
     }
 }
 
@@ -238,7 +431,7 @@ mod tests {
     }
 
     fn names(change: impl FnOnce(&mut CertificateParams)) -> Option<Vec<String>> {
-        Service::of(&certificate(change)).map(|service| service.names)
+        Service::of(&[certificate(change)]).map(|service| service.names)
     }
 
     fn uri(text: &str) -> SanType {
@@ -274,7 +467,7 @@ mod tests {
         assert_eq!(names(many), None);
         let whole = certificate(|params| params.subject_alt_names = vec![uri("urn:x")]);
         for end in 0..whole.len() {
-            assert_eq!(Service::of(&CertificateDer::from(&whole[..end])), None);
+            assert!(Service::of(&[CertificateDer::from(&whole[..end])]).is_none());
         }
     }
 

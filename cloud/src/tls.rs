@@ -133,6 +133,11 @@ pub(crate) struct Port {
 }
 
 impl Port {
+    /// Who vouches for services, if anybody does.
+    pub(crate) fn authorities(&self) -> Option<Arc<Authorities>> {
+        self.authorities.clone()
+    }
+
     /// Who is at the other end by a chain that the handshake let in.
     fn peer(&self, chain: &[CertificateDer<'_>]) -> (Option<Identity>, Option<Service>) {
         let Some(leaf) = chain.first() else { return (None, None) };
@@ -142,20 +147,20 @@ impl Port {
         };
         match vouched {
             Some(Vouched::ByCloud) => (Identity::of(leaf), None),
-            Some(Vouched::ByServices) => (None, Service::of(leaf)),
+            Some(Vouched::ByServices) => (None, Service::of(chain)),
             None => (None, None),
         }
     }
 }
 
-/// One port, to which robots connect, and with `services`, the file of an authority, services
-/// too.
+/// One port, to which robots connect, and with `services`, the files of an authority and of its
+/// revocation lists, services too.
 pub(crate) fn port(
     ca: &Ca,
     clock: &Arc<dyn Clock>,
     certificate: &Arc<ServerCertificate>,
     auth: ClientAuth,
-    services: Option<&Path>,
+    services: Option<(&Path, Option<&Path>)>,
 ) -> Result<Port, PortError> {
     let make = |error: &dyn fmt::Display| CaError::Make(error.to_string());
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -168,9 +173,9 @@ pub(crate) fn port(
     };
     let verifier = verifier.build().map_err(|e| make(&e))?;
     let authorities = match services {
-        Some(path) => {
+        Some((path, lists)) => {
             let (robots, clock) = (verifier.clone(), clock.clone());
-            let all = Authorities::read(path, ca.root(), robots, provider.clone(), clock)?;
+            let all = Authorities::read(path, lists, ca.root(), robots, provider.clone(), clock)?;
             Some(Arc::new(all))
         }
         None => None,

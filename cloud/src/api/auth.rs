@@ -36,6 +36,8 @@ pub(crate) struct Peer {
 pub(crate) struct Caller {
     /// None for the bootstrap token, which may everything.
     pub(crate) grant: Option<Grant>,
+    /// Where it came with a certificate in place of a token.
+    service: Option<Arc<Service>>,
     /// The token's id, which is no secret.
     pub(crate) token: Option<String>,
 }
@@ -74,7 +76,7 @@ impl Caller {
         };
         let text = text.trim();
         if same(&Digest::of(text.as_bytes()), &core.admin) {
-            return Ok(Self { grant: None, token: None });
+            return Ok(Self { grant: None, service: None, token: None });
         }
         let unknown = || unauthorised("the token is none of this cloud's");
         let Presented { hash, id } = Presented::read(text).ok_or_else(unknown)?;
@@ -88,10 +90,13 @@ impl Caller {
 
     /// Whoever the table of tokens knows by a name of this certificate. One token must stand for
     /// all of them: to choose between two would be to guess.
-    async fn of_service(service: &Service, core: &Core) -> Result<Self, ApiError> {
+    async fn of_service(service: &Arc<Service>, core: &Core) -> Result<Self, ApiError> {
         let now = core.clock.wall();
         if service.not_after <= now {
             return Err(unauthorised("the service's certificate has expired"));
+        }
+        if let Some(Err(error)) = core.services.as_ref().map(|all| all.stands(service)) {
+            return Err(no_longer(&error));
         }
         let names = service.names.clone();
         let known = names.join(", ");
@@ -103,7 +108,9 @@ impl Caller {
         let last = found.last().cloned();
         found.retain(|token| stands(token, now));
         match (found.pop(), found.is_empty(), last) {
-            (Some(token), true, _) => Self::by(token, core),
+            (Some(token), true, _) => {
+                Ok(Self { service: Some(service.clone()), ..Self::by(token, core)? })
+            }
             (Some(_), false, _) => {
                 let message = format!("several tokens stand for a certificate of {known}");
                 let hint = "revoke all but one of them: `nooterra-cloud token list`";
@@ -128,7 +135,7 @@ impl Caller {
             let message = format!("the token {} expired at {}", token.id, token.grant.expires_at);
             return Err(ended("token_expired", message));
         }
-        Ok(Self { grant: Some(token.grant), token: Some(token.id) })
+        Ok(Self { grant: Some(token.grant), service: None, token: Some(token.id) })
     }
 
     /// In whose name the caller acts, where a request may say it: its own, and for the bootstrap
@@ -157,7 +164,11 @@ impl Caller {
         let now = core.clock.wall();
         let found = core.store.read::<_, StoreError, _>(move |tx| tokens::find(tx, &id)).await;
         let found = found.ok().flatten();
-        found.is_some_and(|token| stands(&token, now))
+        let vouched = match (&self.service, &core.services) {
+            (Some(service), Some(authorities)) => authorities.stands(service).is_ok(),
+            _ => true,
+        };
+        vouched && found.is_some_and(|token| stands(&token, now))
     }
 
     /// For whose fleet the caller decides: who reaches all tenants does for the default one.
@@ -234,6 +245,14 @@ pub(super) fn revoked() -> ApiError {
     let hint = "whoever runs the fleet knows why; to come back, enrol with a new key and a new \
                 claim code";
     ApiError::new(StatusCode::FORBIDDEN, "certificate_revoked", message, hint)
+}
+
+/// For a service's certificate that a handshake took, and would not take now.
+fn no_longer(error: &rustls::Error) -> ApiError {
+    let message = format!("the service's certificate counts no longer: {error}");
+    let hint = "whoever runs the services' authority knows why: the certificate is on its \
+                revocation list, or the list is over";
+    ApiError::new(StatusCode::UNAUTHORIZED, "certificate_refused", message, hint)
 }
 
 fn unauthorised(message: &str) -> ApiError {

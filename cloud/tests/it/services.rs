@@ -5,12 +5,16 @@ use nooterra_client::types::ListQuery;
 use nooterra_client::{Client, ClientError, Retry};
 use nooterra_cloud::{Cloud, Config, StartError};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason,
+    RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use serde_json::{Value, json};
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 use tempfile::TempDir;
 
 /// An authority of services, and its file.
@@ -23,7 +27,11 @@ impl Authority {
     fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "services");
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        // A list is of the authority of its name.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("services {}", COUNT.fetch_add(1, Ordering::Relaxed));
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
         let issuer = CertifiedIssuer::self_signed(params, key).unwrap();
         let dir = tempfile::tempdir().unwrap();
@@ -33,6 +41,34 @@ impl Authority {
 
     fn file(&self) -> PathBuf {
         self.dir.path().join("services.pem")
+    }
+
+    /// A list with these serial numbers on it, until the year, PEM.
+    fn revoke(&self, serials: &[u8], until: i32) -> String {
+        let revoked = |serial: &u8| RevokedCertParams {
+            serial_number: SerialNumber::from(vec![*serial]),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: Some(RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(until, 1, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let issuer: &Issuer<'_, KeyPair> = &self.issuer;
+        list.signed_by(issuer).unwrap().pem().unwrap()
+    }
+
+    fn lists(&self) -> PathBuf {
+        self.dir.path().join("services.crl")
+    }
+
+    fn write_list(&self, text: &str) {
+        std::fs::write(self.lists(), text).unwrap();
     }
 
     /// A certificate for these URIs, and its key, PEM.
@@ -214,6 +250,133 @@ fn a_service_of_one_tenant_reaches_nothing_of_anothers() {
     assert_eq!(code(&service(&rig, &nobody)), "unauthorized");
 }
 
+/// A certificate of that serial number.
+fn numbered(authority: &Authority, serial: u8) -> (String, String) {
+    let serial = SerialNumber::from(vec![serial]);
+    authority.certify(&[ERP], |params| params.serial_number = Some(serial))
+}
+
+/// Waits until it is so.
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < crate::rig::PATIENCE, "never: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_certificate_on_the_authoritys_list_is_refused_and_another_of_the_same_name_is_not() {
+    let authority = Authority::new();
+    authority.write_list(&authority.revoke(&[7], 2050));
+    let rig = Rig::with(|config| {
+        config.service_ca = Some(authority.file());
+        config.service_crl = Some(authority.lists());
+    });
+    token(&rig, &format!("uri:{ERP}"), "erp", "*");
+    let (lost, fresh) = (numbered(&authority, 7), numbered(&authority, 8));
+    assert!(refused_at_the_handshake(&service(&rig, &lost)));
+    assert_eq!(list(&service(&rig, &fresh)).unwrap(), 0);
+    // Robots, and whoever has no certificate, are no business of that list.
+    let device = rig.enrol("amr-1");
+    assert_eq!(rig.ask("GET", "/v1/skills", None, None, Some(&device)).0, 200);
+    assert_eq!(rig.call("GET", "/v1/jobs", None).0, 200);
+}
+
+#[test]
+fn a_new_list_counts_without_a_restart_for_connections_that_are_open_too() {
+    let authority = Authority::new();
+    authority.write_list(&authority.revoke(&[], 2050));
+    let rig = Rig::with(|config| {
+        config.service_ca = Some(authority.file());
+        config.service_crl = Some(authority.lists());
+    });
+    token(&rig, &format!("uri:{ERP}"), "erp", "*");
+    let own = numbered(&authority, 7);
+    let open = service(&rig, &own);
+    assert_eq!(list(&open).unwrap(), 0);
+    // What is no list leaves the last one in force, and so does a file that is gone.
+    authority.write_list("nothing");
+    rig.reload();
+    std::fs::remove_file(authority.lists()).unwrap();
+    rig.reload();
+    assert_eq!(list(&open).unwrap(), 0);
+    assert!(!refused_at_the_handshake(&service(&rig, &own)));
+
+    authority.write_list(&authority.revoke(&[7], 2050));
+    eventually("the connection is refused", || {
+        list(&open).is_err_and(|error| error.code() == Some("certificate_refused"))
+    });
+    assert!(refused_at_the_handshake(&service(&rig, &own)));
+    assert_eq!(list(&service(&rig, &numbered(&authority, 8))).unwrap(), 0);
+    // And back: a list says what holds now.
+    authority.write_list(&authority.revoke(&[], 2050));
+    eventually("it counts again", || list(&open).is_ok());
+}
+
+#[test]
+fn a_list_that_is_over_or_of_another_authority_lets_no_service_in() {
+    let authority = Authority::new();
+    let start = |text: &str| {
+        authority.write_list(text);
+        let rig = Rig::with(|config| {
+            config.service_ca = Some(authority.file());
+            config.service_crl = Some(authority.lists());
+        });
+        token(&rig, &format!("uri:{ERP}"), "erp", "*");
+        rig
+    };
+    // Robots and tokens go on: a list is no reason to stop a fleet.
+    let rig = start(&authority.revoke(&[], 2021));
+    assert!(refused_at_the_handshake(&service(&rig, &numbered(&authority, 8))));
+    assert_eq!(rig.call("GET", "/v1/jobs", None).0, 200);
+    authority.write_list(&authority.revoke(&[], 2050));
+    eventually("a list in its time", || {
+        !refused_at_the_handshake(&service(&rig, &numbered(&authority, 8)))
+    });
+    // Nobody says of this authority what it revoked.
+    let rig = start(&Authority::new().revoke(&[], 2050));
+    assert!(refused_at_the_handshake(&service(&rig, &numbered(&authority, 8))));
+    // Both: each speaks of its own.
+    let rig = start(&(Authority::new().revoke(&[8], 2050) + &authority.revoke(&[7], 2050)));
+    assert_eq!(list(&service(&rig, &numbered(&authority, 8))).unwrap(), 0);
+    assert!(refused_at_the_handshake(&service(&rig, &numbered(&authority, 7))));
+}
+
+#[test]
+fn the_program_reads_the_list_again_at_a_hangup() {
+    let authority = Authority::new();
+    authority.write_list(&authority.revoke(&[], 2050));
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("cloud");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nooterra-cloud"));
+    command.args(["serve", "--json", "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"]);
+    command.arg("--data").arg(&data).arg("--service-ca").arg(authority.file());
+    command.arg("--service-crl").arg(authority.lists());
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut program = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(program.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let ready: Value = serde_json::from_str(&line).unwrap();
+    let own = numbered(&authority, 7);
+    let client = || {
+        Client::builder(ready["http"].as_str().unwrap())
+            .root_pem(std::fs::read_to_string(data.join("ca.pem")).unwrap())
+            .identity(&own.0, &own.1)
+            .retry(Retry { tries: 1, ..Retry::default() })
+            .build()
+            .unwrap()
+    };
+    assert!(!refused_at_the_handshake(&client()));
+    authority.write_list(&authority.revoke(&[7], 2050));
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(program.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
+    eventually("it is refused", || refused_at_the_handshake(&client()));
+    assert!(program.try_wait().unwrap().is_none(), "a hangup does not end it");
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert!(program.wait().unwrap().success());
+}
+
 #[test]
 fn only_who_reaches_all_tenants_says_whose_a_certificate_is() {
     let rig = Rig::new();
@@ -257,6 +420,17 @@ fn a_cloud_with_an_authority_that_is_none_or_its_own_does_not_start() {
     std::fs::write(&empty, "nothing").unwrap();
     assert!(start(empty).contains("holds no certificate"));
     assert!(start(dir.path().join("cloud/ca.pem")).contains("own root"));
+    // Nor does one whose lists are none.
+    let authority = Authority::new();
+    for (text, why) in [("nothing", "no revocation list"), ("", "no revocation list")] {
+        authority.write_list(text);
+        let mut config = Config::for_test(dir.path().join("cloud"));
+        config.service_ca = Some(authority.file());
+        config.service_crl = Some(authority.lists());
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let refused = runtime.block_on(Cloud::start(config)).unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
 }
 
 #[test]

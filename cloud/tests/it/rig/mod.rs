@@ -196,6 +196,11 @@ impl<K: Kind> RigOn<K> {
         self.database.as_ref()
     }
 
+    /// Has files read again that may change.
+    pub(crate) fn reload(&self) {
+        self.cloud.as_ref().unwrap().reload();
+    }
+
     pub(crate) fn stop(&mut self) {
         if let Some(cloud) = self.cloud.take() {
             self.runtime.block_on(cloud.stop());
