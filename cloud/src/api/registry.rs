@@ -28,7 +28,7 @@ const MAX_RINGS: usize = 32;
 /// The most labels of a robot.
 const MAX_LABELS: usize = 64;
 
-/// The most keys that are kept, closed ones too.
+/// The most keys of a tenant that are kept, closed ones too.
 const MAX_KEYS: usize = 1000;
 
 /// A public key whose signatures are to count here.
@@ -153,27 +153,28 @@ pub(crate) struct RobotSkillQuery {
     limit: Option<u32>,
 }
 
-/// The keys whose signatures count here.
+/// The keys whose signatures count for the tenant.
 #[utoipa::path(
     get, operation_id = "list_skill_keys", path = "/v1/skill-keys", tag = "skills",
     responses((status = 200, description = "the keys", body = KeyList), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn keys(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
 ) -> Result<Json<KeyList>, ApiError> {
-    let rows = core.store.read(registry::keys).await?;
+    let tenant = caller.decides_for();
+    let rows = core.store.read(move |tx| registry::keys(tx, &tenant)).await?;
     Ok(Json(KeyList { keys: rows.into_iter().map(shown).collect() }))
 }
 
-/// Lets the signatures of a key count. A key that is here already is not changed.
+/// Lets the signatures of a key count for the tenant. A key that is here already is not changed.
 #[utoipa::path(
     post, operation_id = "add_skill_key", path = "/v1/skill-keys", tag = "skills",
     request_body = KeyRequest,
     responses((status = 201, description = "the key", body = KeyJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn add_key(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     Body(request): Body<KeyRequest>,
 ) -> Result<(StatusCode, Json<KeyJson>), ApiError> {
@@ -192,15 +193,15 @@ pub(crate) async fn add_key(
     })?;
     let row =
         KeyRow { added_at: core.clock.wall(), holder, key, key_id, revoked: None, role, tier };
-    let kept = row.clone();
+    let (kept, tenant) = (row.clone(), caller.decides_for());
     let added = core
         .store
         .write::<_, ApiError, _>(move |tx| {
-            if registry::keys(tx)?.len() >= MAX_KEYS {
+            if registry::keys(tx, &tenant)?.len() >= MAX_KEYS {
                 let message = format!("{MAX_KEYS} keys are kept already");
                 return Err(ApiError::unfit("too_many_keys", message, "add no more"));
             }
-            Ok(registry::add_key(tx, &kept)?)
+            Ok(registry::add_key(tx, &tenant, &kept)?)
         })
         .await?;
     if !added {
@@ -212,7 +213,7 @@ pub(crate) async fn add_key(
     Ok((StatusCode::CREATED, Json(shown(row))))
 }
 
-/// Closes a key: nothing that it signs is published any more. What was published stays; revoke
+/// Closes a key of the tenant: nothing that it signs is published there any more. What was published stays; revoke
 /// the versions that are in doubt.
 #[utoipa::path(
     post, operation_id = "revoke_skill_key", path = "/v1/skill-keys/{key_id}/revoke", tag = "skills",
@@ -220,23 +221,24 @@ pub(crate) async fn add_key(
     responses((status = 200, description = "the key", body = KeyJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn revoke_key(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     Path(key_id): Path<String>,
     Body(request): Body<ReasonRequest>,
 ) -> Result<Json<KeyJson>, ApiError> {
     let (why, now) = (reason(request.reason)?, core.clock.wall());
+    let tenant = caller.decides_for();
     // `minisign` leaves out leading zeros.
     let wanted = format!("{key_id:0>16}").to_uppercase();
     let row = core
         .store
         .write::<_, StoreError, _>(move |tx| {
-            registry::close_key(tx, &wanted, &why, now)?;
-            Ok(registry::keys(tx)?.into_iter().find(|key| key.key_id == wanted))
+            registry::close_key(tx, &tenant, &wanted, &why, now)?;
+            Ok(registry::keys(tx, &tenant)?.into_iter().find(|key| key.key_id == wanted))
         })
         .await?;
     let row = row.ok_or_else(|| {
-        let message = format!("there is no skill key {}", key_id.escape_debug());
+        let message = "there is no skill key of that id";
         ApiError::missing("no_such_key", message, "GET /v1/skill-keys lists the keys")
     })?;
     tracing::warn!(key = row.key_id, holder = row.holder, "a skill key is closed");

@@ -1,16 +1,16 @@
 //! Published versions as the API shows them, and which of them a query asks for.
 
 use super::error::ApiError;
+use crate::access::Tenant;
 use crate::skill_registry::revoke::Running;
 use crate::skill_registry::{Revocation, Version, tier_name, tier_of};
 use crate::store::skills::SkillRow;
-use crate::store::{Connection, StoreError, skills};
+use crate::store::{Connection, StoreError, skills, tenants};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::SkillId;
 use nooterra_protocol::skill::{SkillManifest, Tier};
 use nooterra_protocol::time::WallMillis;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
 use utoipa::{IntoParams, ToSchema};
 
 /// Versions in one page, unless asked otherwise.
@@ -145,13 +145,14 @@ impl Wanted {
         })
     }
 
-    /// The page that it asks for.
+    /// The page that it asks for; of one tenant, where one is given.
     pub(super) fn page(
         &self,
         tx: &Connection,
         now: WallMillis,
-        own: Option<&HashSet<Digest>>,
+        tenant: Option<&Tenant>,
     ) -> Result<SkillList, StoreError> {
+        let own = tenant.map(|tenant| tenants::skills(tx, tenant)).transpose()?;
         let (mut after, mut skills, mut next) = (self.after, Vec::new(), None);
         'pages: loop {
             let id = self.query.id.as_deref();
@@ -160,10 +161,10 @@ impl Wanted {
             let end = (last.published_at, last.digest);
             for row in rows {
                 let place = (row.published_at, row.digest);
-                if own.is_some_and(|own| !own.contains(&row.digest)) {
+                if own.as_ref().is_some_and(|own| !own.contains(&row.digest)) {
                     continue;
                 }
-                let skill = SkillJson::of(tx, row, now)?;
+                let skill = SkillJson::of(tx, tenant, row, now)?;
                 if !self.takes(&skill) {
                     continue;
                 }
@@ -193,10 +194,15 @@ impl Wanted {
 }
 
 impl SkillJson {
-    /// A version as it stands now.
-    pub(super) fn of(tx: &Connection, row: SkillRow, now: WallMillis) -> Result<Self, StoreError> {
+    /// A version as it stands now, by what is proven of it to the tenant.
+    pub(super) fn of(
+        tx: &Connection,
+        tenant: Option<&Tenant>,
+        row: SkillRow,
+        now: WallMillis,
+    ) -> Result<Self, StoreError> {
         let SkillRow { digest, id, manifest, published_at, version } = row;
-        let known = Version::with(tx, &digest, manifest)?;
+        let known = Version::with(tx, tenant, &digest, manifest)?;
         let tier = tier_name(known.tier(now));
         let Version { manifest, proof, revoked, .. } = known;
         let signed_by = proof.as_ref().map(|proof| proof.key_id.clone());

@@ -4,11 +4,12 @@
 //! bundle, whose it is and who vouches for its tier, is in `skill_registry`; a robot trusts none
 //! of it, only the signature, by keys that its owner configured.
 
-use super::auth::{Admin, AdminOrRobot, Caller, Robot, Within};
+use super::auth::{AdminOrRobot, Caller, Robot, Within};
 use super::error::{ApiError, Problem};
 use super::extract::{Body, Params, bundle_digest};
 use super::registry::reason;
 use super::skill_list::{SkillJson, SkillList, SkillQuery, Wanted};
+use crate::access::Tenant;
 use crate::core::Core;
 use crate::jobs::JobError;
 use crate::skill_registry::give;
@@ -138,7 +139,9 @@ pub(crate) async fn publish(
         let hint = "sign the bundle with minisign, or with `xtask`, and send that file's text";
         return Err(ApiError::unfit("bad_signature", message, hint));
     }
-    let (keys, now) = (core.store.read(registry::keys).await?, core.clock.wall());
+    let (tenant, now) = (caller.decides_for(), core.clock.wall());
+    let whose = tenant.clone();
+    let keys = core.store.read(move |tx| registry::keys(tx, &whose)).await?;
     // Decoding and hashing megabytes would hold up the other connections of this thread.
     let read = tokio::task::spawn_blocking(move || {
         let bundle = STANDARD.decode(bundle_base64).map_err(|error| {
@@ -170,10 +173,9 @@ pub(crate) async fn publish(
     let added = core
         .store
         .write::<_, PublishError, _>(move |tx| {
-            if !publish::admit(tx, (&digest, &manifest), proof.as_ref())? {
+            if !publish::admit(tx, &tenant, (&digest, &manifest), proof.as_ref())? {
                 skills::add(tx, &digest, &manifest, &signature, &bundle, now)?;
             }
-            let tenant = caller.tenant().cloned().unwrap_or_default();
             Ok(tenants::publish(tx, &tenant, &digest, &signature)?)
         })
         .await?;
@@ -195,10 +197,7 @@ pub(crate) async fn list(
 ) -> Result<Json<SkillList>, ApiError> {
     let wanted = Wanted::new(query)?;
     let now = core.clock.wall();
-    let page = move |tx: &Connection| {
-        let own = tenant.map(|tenant| tenants::skills(tx, &tenant)).transpose()?;
-        wanted.page(tx, now, own.as_ref())
-    };
+    let page = move |tx: &Connection| wanted.page(tx, now, tenant.as_ref());
     Ok(Json(core.store.read::<_, StoreError, _>(page).await?))
 }
 
@@ -210,10 +209,11 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn show(
     _: AdminOrRobot,
+    Within(tenant): Within,
     State(core): State<Arc<Core>>,
     Path(digest): Path<String>,
 ) -> Result<Json<SkillJson>, ApiError> {
-    shown(&core, &digest).await.map(Json)
+    shown(&core, tenant, &digest).await.map(Json)
 }
 
 /// Takes a version back for good: no robot is given it again. A start that its robot has not
@@ -224,7 +224,7 @@ pub(crate) async fn show(
     responses((status = 200, description = "the version", body = SkillJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn revoke(
-    _: Admin,
+    caller: Caller,
     State(core): State<Arc<Core>>,
     Path(digest): Path<String>,
     Body(request): Body<RevokeRequest>,
@@ -239,15 +239,16 @@ pub(crate) async fn revoke(
         return Err(missing(&digest));
     }
     tracing::warn!(%digest, running = running.name(), "a skill was revoked");
-    shown(&core, &digest).await.map(Json)
+    shown(&core, caller.tenant().cloned(), &digest).await.map(Json)
 }
 
-async fn shown(core: &Core, digest: &str) -> Result<SkillJson, ApiError> {
+async fn shown(core: &Core, tenant: Option<Tenant>, digest: &str) -> Result<SkillJson, ApiError> {
     let (wanted, now) = (bundle_digest(digest)?, core.clock.wall());
     let found = core
         .store
         .read::<_, StoreError, _>(move |tx| {
-            skills::find(tx, &wanted)?.map(|row| SkillJson::of(tx, row, now)).transpose()
+            let row = skills::find(tx, &wanted)?;
+            row.map(|row| SkillJson::of(tx, tenant.as_ref(), row, now)).transpose()
         })
         .await?;
     found.ok_or_else(|| missing(digest))

@@ -109,7 +109,7 @@ pub(crate) fn choose(
             }
         }
     };
-    let version = Version::find(tx, &bundle)?
+    let version = Version::find(tx, Some(&tenant), &bundle)?
         .ok_or_else(|| StoreError::damaged("a roll-out", "its bundle is not published"))?;
     permit(tx, robot, Some(&ring), &version, now)?;
     let skill = SkillRef { bundle, id: skill.clone(), version: version.manifest.version };
@@ -160,7 +160,8 @@ pub(crate) fn may_have(
     bundle: &Digest,
     now: WallMillis,
 ) -> Result<(), JobError> {
-    let Some(version) = Version::find(tx, bundle)? else { return Ok(()) };
+    let tenant = tenant_of(tx, robot)?;
+    let Some(version) = Version::find(tx, Some(&tenant), bundle)? else { return Ok(()) };
     permit(tx, robot, ring_of(tx, robot)?.as_ref(), &version, now)
 }
 

@@ -20,6 +20,7 @@ pub(crate) mod steer;
 #[cfg(test)]
 mod model;
 
+use crate::access::Tenant;
 use crate::store::{Connection, StoreError, registry, skills};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::{RobotId, SkillId};
@@ -104,7 +105,7 @@ pub(crate) fn tier_of(name: &str) -> Option<Tier> {
     [Tier::Dev, Tier::LabCert, Tier::FieldCert].into_iter().find(|tier| tier_name(*tier) == name)
 }
 
-/// What was proven of a bundle when it was published.
+/// What was proven of a bundle when a tenant published it, by keys of that tenant.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Proof {
     /// The certification, where there is one: by which key, until when, the record and its
@@ -145,19 +146,25 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    /// The version with this bundle, if it is published.
-    pub(crate) fn find(tx: &Connection, digest: &Digest) -> Result<Option<Self>, StoreError> {
+    /// The version with this bundle, if it is published, and what is proven of it to the tenant
+    /// ([`registry::proof`]).
+    pub(crate) fn find(
+        tx: &Connection,
+        tenant: Option<&Tenant>,
+        digest: &Digest,
+    ) -> Result<Option<Self>, StoreError> {
         let Some(manifest) = skills::manifest(tx, digest)? else { return Ok(None) };
-        Self::with(tx, digest, manifest).map(Some)
+        Self::with(tx, tenant, digest, manifest).map(Some)
     }
 
     /// The version of which this is the manifest.
     pub(crate) fn with(
         tx: &Connection,
+        tenant: Option<&Tenant>,
         digest: &Digest,
         manifest: SkillManifest,
     ) -> Result<Self, StoreError> {
-        let proof = registry::proof(tx, digest)?;
+        let proof = registry::proof(tx, tenant, digest)?;
         let revoked = registry::revocation(tx, digest)?;
         Ok(Self { manifest, proof, revoked })
     }

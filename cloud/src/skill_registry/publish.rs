@@ -1,14 +1,16 @@
 //! What is checked before a bundle is published: whose it is, that its version is new, and who
 //! vouches for its tier.
 //!
-//! A developer is who holds a key that the administrator added for that name. Who has no key
-//! here may publish in tier `dev` only, under a name that nobody proved. A tier above that needs
+//! All of it is a tenant's: its keys, its names of skills and versions, what they prove. A
+//! developer is who holds a key that the tenant's administrator added for that name. Who has no key
+//! there may publish in tier `dev` only, under a name that nobody proved. A tier above that needs
 //! the developer's signature and a certification record: made and signed elsewhere, by a holder
 //! of a certifier's key who is somebody else; here it is only checked.
 
 use super::{Certified, Proof, Version, tier_name};
+use crate::access::Tenant;
 use crate::store::registry::KeyRow;
-use crate::store::{Connection, StoreError, registry, skills};
+use crate::store::{Connection, StoreError, registry, skills, tenants};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minisign_verify::{PublicKey, Signature};
@@ -128,31 +130,33 @@ pub(crate) fn prove(
     Ok(Some(Proof { certification, key_id: key.key_id.clone() }))
 }
 
-/// Checks what is so only within the transaction that publishes; whether the bundle is published
-/// already.
+/// Checks what is so only within the transaction in which a tenant publishes; whether the bundle
+/// is there already, by whomever.
 pub(crate) fn admit(
     tx: &Connection,
+    tenant: &Tenant,
     entering: (&Digest, &SkillManifest),
     proof: Option<&Proof>,
 ) -> Result<bool, PublishError> {
     let (digest, manifest) = entering;
-    if let Some(known) = Version::find(tx, digest)? {
-        return match known.revoked {
-            Some(revoked) => Err(PublishError::Revoked(revoked.reason)),
-            None => Ok(true),
-        };
+    let known = Version::find(tx, Some(tenant), digest)?;
+    if let Some(revoked) = known.as_ref().and_then(|known| known.revoked.as_ref()) {
+        return Err(PublishError::Revoked(revoked.reason.clone()));
+    }
+    if tenants::has_skill(tx, tenant, digest)? {
+        return Ok(true);
     }
     let (id, version) = (manifest.id.clone(), manifest.version.clone());
-    if let Some(bundle) = skills::of_version(tx, &id, &version)? {
+    if let Some(bundle) = skills::of_version(tx, tenant, &id, &version)? {
         return Err(PublishError::Taken { bundle, id, version });
     }
-    if let Some(first) = skills::first(tx, &id)?
+    if let Some(first) = skills::first(tx, tenant, &id)?
         && first.developer != manifest.developer
     {
         let developer = manifest.developer.clone();
         return Err(PublishError::NotTheirs { developer, id, owner: first.developer });
     }
-    let keys = registry::keys(tx)?;
+    let keys = registry::keys(tx, tenant)?;
     let still = |key_id: &str, tier| match keys.iter().find(|key| key.key_id == key_id) {
         Some(key) => usable(key, tier),
         None => Err(PublishError::UnknownKey { developer: manifest.developer.clone() }),
@@ -163,7 +167,7 @@ pub(crate) fn admit(
             if let Some(certified) = &proof.certification {
                 still(&certified.key_id, manifest.tier)?;
             }
-            registry::add_proof(tx, digest, proof)?;
+            registry::add_proof(tx, tenant, digest, proof)?;
         }
         // Somebody proved the name a moment ago.
         None if keys.iter().any(|it| it.role == DEVELOPER && it.holder == manifest.developer) => {
@@ -171,7 +175,7 @@ pub(crate) fn admit(
         }
         None => {}
     }
-    Ok(false)
+    Ok(known.is_some())
 }
 
 /// The id of a public key as `minisign` prints it, and its one line; nothing for another text.

@@ -82,7 +82,8 @@ impl Server {
         wanted: &Wanted,
     ) -> Result<Rollout, RolloutError> {
         let Wanted { bundle, gate, gates, reason, tenant } = wanted;
-        let version = Version::find(tx, bundle)?.ok_or(RolloutError::NotPublished(*bundle))?;
+        let version = Version::find(tx, Some(tenant), bundle)?;
+        let version = version.ok_or(RolloutError::NotPublished(*bundle))?;
         let skill = version.manifest.id.clone();
         let rings = registry::rings(tx, tenant)?;
         self.check_start(tx, tenant, &version, &rings)?;
@@ -152,7 +153,7 @@ impl Server {
             });
         }
         let current = match registry::current(tx, tenant, skill)? {
-            Some(digest) => Version::find(tx, &digest)?,
+            Some(digest) => Version::find(tx, Some(tenant), &digest)?,
             None => None,
         };
         // A revoked version is no measure: what stood before it may be needed again.

@@ -1,7 +1,7 @@
 //! The registry's rows: keys, proofs, revocations, rules, labels, rings, and which version of a
 //! skill the fleet has.
 
-use super::{Connection, OptionalExtension as _, Row, StoreError, digest, typed};
+use super::{Connection, OptionalExtension as _, Row, StoreError, digest, tenants, typed};
 use crate::access::Tenant;
 use crate::skill_registry::revoke::Running;
 use crate::skill_registry::rollout::Rollout;
@@ -31,23 +31,24 @@ pub(crate) struct KeyRow {
     pub(crate) tier: Tier,
 }
 
-/// Every key, closed ones too, by id.
-pub(crate) fn keys(tx: &Connection) -> Result<Vec<KeyRow>, StoreError> {
+/// Every key of a tenant, closed ones too, by id.
+pub(crate) fn keys(tx: &Connection, tenant: &Tenant) -> Result<Vec<KeyRow>, StoreError> {
     let mut find = tx.prepare_cached(
         "SELECT key_id, key, holder, role, tier, added_at, revoked_at, reason FROM skill_keys
-         ORDER BY key_id",
+         WHERE tenant = ?1 ORDER BY key_id",
     )?;
-    find.query_map([], key)?.collect()
+    find.query_map([tenant.as_str()], key)?.collect()
 }
 
-/// Keeps a new key; false where one with its id is there already.
-pub(crate) fn add_key(tx: &Connection, key: &KeyRow) -> Result<bool, StoreError> {
+/// Keeps a new key of a tenant; false where it has one with that id already.
+pub(crate) fn add_key(tx: &Connection, tenant: &Tenant, key: &KeyRow) -> Result<bool, StoreError> {
     let added = tx
         .prepare_cached(
-            "INSERT INTO skill_keys (key_id, key, holder, role, tier, added_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (key_id) DO NOTHING",
+            "INSERT INTO skill_keys (tenant, key_id, key, holder, role, tier, added_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (tenant, key_id) DO NOTHING",
         )?
         .execute((
+            tenant.as_str(),
             &key.key_id,
             &key.key,
             &key.holder,
@@ -58,27 +59,34 @@ pub(crate) fn add_key(tx: &Connection, key: &KeyRow) -> Result<bool, StoreError>
     Ok(added == 1)
 }
 
-/// Closes a key; false where it is not there, or closed already.
+/// Closes a key of a tenant; false where it has none of that id, or closed it already.
 pub(crate) fn close_key(
     tx: &Connection,
+    tenant: &Tenant,
     key_id: &str,
     reason: &str,
     now: WallMillis,
 ) -> Result<bool, StoreError> {
     let closed = tx
         .prepare_cached(
-            "UPDATE skill_keys SET revoked_at = ?2, reason = ?3
-             WHERE key_id = ?1 AND revoked_at IS NULL",
+            "UPDATE skill_keys SET revoked_at = ?3, reason = ?4
+             WHERE tenant = ?1 AND key_id = ?2 AND revoked_at IS NULL",
         )?
-        .execute((key_id, now.0, reason))?;
+        .execute((tenant.as_str(), key_id, now.0, reason))?;
     Ok(closed == 1)
 }
 
-/// What was proven of a bundle.
-pub(crate) fn proof(tx: &Connection, of: &Digest) -> Result<Option<Proof>, StoreError> {
+/// What was proven of a bundle to a tenant, by keys of its own. For who sees all tenants to the
+/// default one, else to whichever comes first.
+pub(crate) fn proof(
+    tx: &Connection,
+    tenant: Option<&Tenant>,
+    of: &Digest,
+) -> Result<Option<Proof>, StoreError> {
     let mut find = tx.prepare_cached(
         "SELECT key_id, certifier_key, certified_until, record, signature FROM skill_proofs
-         WHERE digest = ?1",
+         WHERE digest = ?1 AND (?2 = '' OR tenant = ?2)
+         ORDER BY CASE WHEN tenant = 'default' THEN 0 ELSE 1 END, tenant LIMIT 1",
     )?;
     let read = |row: &Row<'_>| {
         let parts = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
@@ -90,17 +98,23 @@ pub(crate) fn proof(tx: &Connection, of: &Digest) -> Result<Option<Proof>, Store
         };
         Ok(Proof { certification, key_id: row.get(0)? })
     };
-    find.query_row([of.as_bytes()], read).optional()
+    find.query_row((of.as_bytes(), tenants::name(tenant)), read).optional()
 }
 
-/// Keeps what was proven of a bundle.
-pub(crate) fn add_proof(tx: &Connection, of: &Digest, proof: &Proof) -> Result<(), StoreError> {
+/// Keeps what was proven of a bundle to a tenant.
+pub(crate) fn add_proof(
+    tx: &Connection,
+    tenant: &Tenant,
+    of: &Digest,
+    proof: &Proof,
+) -> Result<(), StoreError> {
     let certified = proof.certification.as_ref();
     tx.prepare_cached(
-        "INSERT INTO skill_proofs (digest, key_id, certifier_key, certified_until, record,
-             signature) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO skill_proofs (tenant, digest, key_id, certifier_key, certified_until, record,
+             signature) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
     .execute((
+        tenant.as_str(),
         of.as_bytes(),
         &proof.key_id,
         certified.map(|it| it.key_id.as_str()),

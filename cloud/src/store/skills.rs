@@ -59,26 +59,34 @@ pub(crate) fn ids(
     find.query_map((after, tenant.as_str(), limit), |row| typed(row, 0))?.collect()
 }
 
-/// The bundle that was first published as this version.
+/// The bundle that a tenant first published as this version.
 pub(crate) fn of_version(
     tx: &Connection,
+    tenant: &Tenant,
     id: &SkillId,
     version: &str,
 ) -> Result<Option<Digest>, StoreError> {
     let mut find = tx.prepare_cached(
         "SELECT digest FROM skills WHERE id = ?1 AND version = ?2
+             AND digest IN (SELECT digest FROM skill_tenants WHERE tenant = ?3)
          ORDER BY published_at, digest LIMIT 1",
     )?;
-    find.query_row([id.as_str(), version], |row| digest(row, 0)).optional()
+    find.query_row([id.as_str(), version, tenant.as_str()], |row| digest(row, 0)).optional()
 }
 
-/// The manifest of the first version of a skill: whose the skill is.
-pub(crate) fn first(tx: &Connection, id: &SkillId) -> Result<Option<SkillManifest>, StoreError> {
+/// The manifest of a tenant's first version of a skill: whose the skill is there.
+pub(crate) fn first(
+    tx: &Connection,
+    tenant: &Tenant,
+    id: &SkillId,
+) -> Result<Option<SkillManifest>, StoreError> {
     let text: Option<String> = tx
         .prepare_cached(
-            "SELECT manifest FROM skills WHERE id = ?1 ORDER BY published_at, digest LIMIT 1",
+            "SELECT manifest FROM skills WHERE id = ?1
+                 AND digest IN (SELECT digest FROM skill_tenants WHERE tenant = ?2)
+             ORDER BY published_at, digest LIMIT 1",
         )?
-        .query_row([id.as_str()], |row| row.get(0))
+        .query_row([id.as_str(), tenant.as_str()], |row| row.get(0))
         .optional()?;
     text.map(|text| parse(&text)).transpose()
 }

@@ -25,6 +25,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0050_service_certificates.sql"),
     include_str!("migrations/0051_registry_tenants.sql"),
     include_str!("migrations/0052_fact_records.sql"),
+    include_str!("migrations/0053_skill_key_tenants.sql"),
 ];
 
 /// How long to wait for another process to write, such as a rebuild, on a disk that others keep
@@ -241,5 +242,34 @@ mod tests {
             let kept: u32 = connection.query_row(&sql, [], |row| row.get(0)).unwrap();
             assert_eq!(kept, 1, "{table}");
         }
+    }
+
+    #[test]
+    fn keys_that_counted_for_all_tenants_count_for_each_that_there_was() {
+        let mut connection = rusqlite::Connection::open_in_memory().unwrap();
+        let before = MIGRATIONS.iter().position(|sql| sql.contains("tenant_skill_keys")).unwrap();
+        for sql in &MIGRATIONS[..before] {
+            connection.execute_batch(sql).unwrap();
+        }
+        connection
+            .execute_batch(
+                "INSERT INTO skill_keys (key_id, key, holder, role, tier, added_at, revoked_at,
+                     reason)
+                     VALUES ('K1', 'k', 'acme', 'developer', 'dev', 5, NULL, NULL),
+                         ('K2', 'k', 'old', 'developer', 'dev', 5, 6, 'lost');
+                 INSERT INTO skill_tenants (digest, tenant, signature) VALUES (x'01', 'a', 's');
+                 INSERT INTO robots (id, device_key, enrolled_at, tenant) VALUES ('r', 'k', 1, 'b');
+                 INSERT INTO skill_proofs (digest, key_id) VALUES (x'01', 'K1'), (x'02', 'K1');",
+            )
+            .unwrap();
+        connection.pragma_update(None, "user_version", u32::try_from(before).unwrap()).unwrap();
+        bring(&mut connection).unwrap();
+        let all = |sql: &str| -> Vec<String> {
+            let mut statement = connection.prepare(sql).unwrap();
+            statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        let keys = "SELECT tenant || key_id || coalesce(reason, '') FROM skill_keys ORDER BY 1";
+        assert_eq!(all(keys), ["aK1", "aK2lost", "bK1", "bK2lost", "defaultK1", "defaultK2lost"]);
+        assert_eq!(all("SELECT tenant || hex(digest) FROM skill_proofs"), ["a01"]);
     }
 }

@@ -294,6 +294,64 @@ fn a_tier_needs_its_developers_key_and_a_certifiers_record_that_lasts() {
 }
 
 #[test]
+fn what_a_tenants_keys_prove_they_prove_to_that_tenant() {
+    let clock = Ahead::default();
+    let ticking = clock.clone();
+    let rig = Rig::with(|config| config.clock = Arc::new(ticking));
+    let made = |tenant: &str| {
+        let body = json!({ "families": ["robots", "skills"], "principal": tenant,
+            "role": "admin", "tenant": tenant });
+        rig.post("/v1/tokens", body)["token"].as_str().unwrap().to_owned()
+    };
+    let (north, south) = (made("north"), made("south"));
+    let call = |token: &str, method: &str, path: &str, body: Option<Value>| {
+        rig.ask(method, path, body.map(|body| bytes(&body)), Some(token), None)
+    };
+    let (acme, lab) = (keys(), keys());
+    for (holder, role, keys) in [("acme", "developer", &acme), ("lab", "certifier", &lab)] {
+        let body = json!({ "holder": holder, "key": keys.pk.to_base64(), "role": role,
+            "tier": "field_cert" });
+        assert_eq!(call(&north, "POST", "/v1/skill-keys", Some(body)).0, 201);
+    }
+    let skill = Skill { tier: "field_cert", ..PATROL };
+    let bytes = bundle(&skill);
+    let record = json!({
+        "v": 1, "bundle": Digest::of(&bytes), "id": "patrol", "version": "1.0.0",
+        "tier": "field_cert", "issued_at": 0, "expires_at": clock.wall().0 + 3_600_000,
+    })
+    .to_string();
+    let body = json!({ "bundle_base64": STANDARD.encode(&bytes),
+        "signature": signed(&acme, &bytes),
+        "certification": { "record": record, "signature": signed(&lab, record.as_bytes()) } });
+    let publish = |token: &str, body: &Value| call(token, "POST", "/v1/skills", Some(body.clone()));
+    // Nobody in the south knows them, though the bundle is there already.
+    let (status, answer) = publish(&north, &body);
+    assert_eq!(status, 201, "{answer}");
+    let at = format!("/v1/skills/{}", answer["digest"].as_str().unwrap());
+    let refused = publish(&south, &body);
+    assert_eq!((refused.0, &refused.1["code"]), (422, &json!("unknown_developer")));
+    assert_eq!(call(&south, "GET", &at, None).0, 404);
+    // There the name is free, and so are the skill's id and its versions.
+    let other = bundle(&Skill { id: "patrol", ..PATROL });
+    let unproven = json!({ "bundle_base64": STANDARD.encode(&other),
+        "signature": "untrusted comment: test\nRWQ\n" });
+    assert_eq!(publish(&north, &unproven).1["code"], "unknown_key");
+    let (status, answer) = publish(&south, &unproven);
+    assert_eq!(status, 201, "{answer}");
+    // Once the south trusts others, the same version is proved to it by those, or by nobody.
+    let own = keys();
+    let key = json!({ "holder": "acme", "key": own.pk.to_base64(), "role": "developer",
+        "tier": "dev" });
+    assert_eq!(call(&south, "POST", "/v1/skill-keys", Some(key)).0, 201);
+    assert_eq!(publish(&south, &body).1["code"], "unknown_key");
+    let shown = call(&north, "GET", &at, None).1;
+    assert_eq!(shown["tier"], "field_cert", "{shown}");
+    assert_eq!(call(&south, "GET", "/v1/skills", None).1["skills"][0]["signed_by"], Value::Null);
+    // Who sees all tenants sees what was proved to one of them.
+    assert_eq!(rig.get(&at)["tier"], "field_cert");
+}
+
+#[test]
 fn versions_are_listed_in_pages_and_found_by_what_they_say() {
     let rig = Rig::new();
     let all: Vec<_> = (0..5)
