@@ -163,6 +163,13 @@ fn an_agent_that_is_killed_in_the_middle_of_a_dump_says_so_at_its_next_start() {
         let found = cloud.records(Class::Normal);
         found.values().any(|record| record["kind"] == "flight").then_some(())
     });
+    // A crash takes what it saw in the last half second: on a machine that stumbles, all of it.
+    wait_for("some of what the skill saw", || {
+        let found = cloud.records(Class::Normal).into_values();
+        let inputs = found.filter(|record| record["kind"] == "skill_input");
+        let steps: u64 = inputs.filter_map(|record| record["body"]["count"].as_u64()).sum();
+        (steps > 5).then_some(())
+    });
     let status = || {
         let mut command = Command::new(AGENT);
         command.arg("--config").arg(site.path("agent.toml")).args(["status", "--json"]);
