@@ -1,8 +1,8 @@
 //! Onto a dock: in front of it, turned along its axis, then straight, guided by the line.
 
+use crate::drive;
 use crate::geometry::{Nearing, ahead_of, direction, distance, position, wrap};
 use crate::types::{Observation, Point, Request};
-use crate::{drive, go_to};
 use std::f64::consts::PI;
 
 /// In front of the dock counts as reached this near to it, metres.
@@ -103,12 +103,11 @@ impl Docking {
         };
         match self.phase {
             Phase::Approach => {
-                let left = distance(here, self.approach);
-                if self.nearing.is_stuck(left, seen.at_nanos) {
+                let Some(request) = self.nearing.onward(seen, self.approach, self.speed_mps) else {
                     return Docked::Blocked;
-                }
-                let note = format!("to the dock, {:.1} m to go", left);
-                Docked::NotYet(go_to(self.approach, self.speed_mps), 0.0, note)
+                };
+                let left = distance(here, self.approach);
+                Docked::NotYet(request, 0.0, format!("to the dock, {left:.1} m to go"))
             }
             Phase::Align => {
                 Docked::NotYet(drive(0.0, turn(error)), 0.5, "turning for the dock".to_owned())

@@ -48,8 +48,8 @@
 //!   its name in the manifest (`request_assist` needs `assist`). What you do not call is not
 //!   in the component.
 //! - [`camera`]: pictures, with the capability of that name.
-//! - [`geometry`]: distances, directions and the [`geometry::Nearing`] that knows when a way
-//!   leads nowhere.
+//! - [`geometry`]: distances, directions and the [`geometry::Nearing`] that backs off where the way
+//!   is barred, and knows when it leads nowhere.
 //! - [`docking`]: the way onto a charging dock.
 //! - [`state`]: `suspend` and `resume` in a line each.
 //! - `testing`: a robot of pure kinematics for unit tests, on your own machine only. The real

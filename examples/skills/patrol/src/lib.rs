@@ -11,9 +11,9 @@
 //! |           | (default 1.0: where the last straight piece begins), `speed_mps`    |
 //! |           | (default 0.8)                                                       |
 //!
-//! It knows no map and plans no path: it goes straight, gives up what comes no nearer for
-//! 20 s, and what must not be is the business of the owner's policy. That is also why it simply
-//! asks for the speed it likes.
+//! It knows no map and plans no path: it goes straight, backs off a little from what holds it,
+//! and gives up what comes no nearer for 20 s. What must not be is the business of the owner's
+//! policy; that is also why it simply asks for the speed it likes.
 
 mod inspect;
 
@@ -131,13 +131,13 @@ fn patrol(
         return (Request::Stop, Status::Done);
     };
     let (left, number) = (distance(here, to), *next + 1);
-    if nearing.is_stuck(left, seen.at_nanos) {
+    let Some(request) = nearing.onward(seen, to, speed_mps) else {
         return failed(format!(
             "waypoint {number} came no nearer for 20 s: something is in the way"
         ));
-    }
+    };
     let note = format!("waypoint {number} of {}, {left:.1} m to go", waypoints.len());
-    (go_to(to, speed_mps), running(*next as f64 / waypoints.len() as f64, note))
+    (request, running(*next as f64 / waypoints.len() as f64, note))
 }
 
 nooterra_skill::export!(Round);

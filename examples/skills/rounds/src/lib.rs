@@ -52,11 +52,11 @@ impl Skill for Part {
                 }
                 let Some(&to) = waypoints.get(*next) else { return (Request::Stop, Status::Done) };
                 let left = distance(here, to);
-                if nearing.is_stuck(left, seen.at_nanos) {
+                let Some(request) = nearing.onward(seen, to, *speed_mps) else {
                     return failed(format!("waypoint {} comes no nearer", *next + 1));
-                }
+                };
                 let done = *next as f64 / waypoints.len() as f64;
-                (go_to(to, *speed_mps), running(done, format!("{left:.1} m to go")))
+                (request, running(done, format!("{left:.1} m to go")))
             }
             Self::Undock { from } => {
                 let driven = distance(here, *from.get_or_insert(here));

@@ -29,19 +29,19 @@ impl Skill for Survey {
                 Err(refusal) => failed(format!("the survey was not taken: {refusal:?}")),
             };
         };
-        let left = distance(position(seen), to);
-        if left < 0.3 {
+        let Some(request) = self.nearing.onward(seen, to, 1.0) else {
+            return failed(format!("the end of lane {} cannot be reached", self.next / 2 + 1));
+        };
+        if distance(position(seen), to) < 0.3 {
             let ranges = seen.scan.iter().flat_map(|scan| &scan.ranges);
             let nearest = ranges.copied().fold(f32::INFINITY, f32::min);
             self.report += &format!("{x:.2},{y:.2},{nearest:.2}\n");
             self.next += 1;
             self.nearing.reset();
             let _ = checkpoint(&format!("end-{}", self.next));
-        } else if self.nearing.is_stuck(left, seen.at_nanos) {
-            return failed(format!("the end of lane {} cannot be reached", self.next / 2 + 1));
         }
         let note = format!("lane {} of {}", self.next / 2 + 1, self.way.len() / 2);
-        (go_to(to, 1.0), running(self.next as f64 / self.way.len() as f64, note))
+        (request, running(self.next as f64 / self.way.len() as f64, note))
     }
 }
 
