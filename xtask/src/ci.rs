@@ -348,6 +348,8 @@ fn cargo_deny() -> Result<Command> {
         println!("      installing cargo-deny {CARGO_DENY} (about two minutes, once)");
         process::succeed(toolchain::cargo().args([
             "install",
+            // A check of a second: less to compile counts for more than speed.
+            "--debug",
             "--locked",
             "--version",
             CARGO_DENY,

@@ -116,11 +116,13 @@ pub(crate) fn build(options: &Options, progress: &mut Progress) -> Result<Built>
         step.note(&format!("added the Rust target {WASM_TARGET}, which skills are built for"));
     }
     step.hand_over_terminal();
+    // Of the whole workspace, as the tests build it: what they share is compiled once.
     let programs = toolchain::build(toolchain::cargo().args([
         "build",
-        "-p",
+        "--workspace",
+        "--bin",
         "nooterra-agent",
-        "-p",
+        "--bin",
         "nooterra-cloud",
     ]))?;
     let skills = toolchain::root().join("examples/skills");
