@@ -97,6 +97,18 @@ fn carried_out(rig: &RigOn<impl Kind>, device: &mut Device, client: &mut Mqtt) -
     id
 }
 
+/// The same, with all of its journal here and under a checkpoint, and the report of it.
+fn reported() -> (Rig, Device, Mqtt, Value) {
+    let rig = Rig::new();
+    let mut device = rig.enrol("amr-1");
+    let mut client = Mqtt::connect(&rig, &device);
+    let id = carried_out(&rig, &mut device, &mut client);
+    let last = vec![device.checkpoint()];
+    send(&mut client, &device, "normal", last);
+    let answer = shown(&rig, &id);
+    (rig, device, client, answer)
+}
+
 #[test]
 fn who_has_the_report_and_the_robots_key_alone_sees_that_its_statements_are_in_the_box() {
     let mut rig = Rig::new();
@@ -185,13 +197,7 @@ fn who_has_the_report_and_the_robots_key_alone_sees_that_its_statements_are_in_t
 
 #[test]
 fn a_report_that_was_altered_is_refused_and_one_of_an_earlier_release_is_read() {
-    let rig = Rig::new();
-    let mut device = rig.enrol("amr-1");
-    let mut client = Mqtt::connect(&rig, &device);
-    let id = carried_out(&rig, &mut device, &mut client);
-    let last = vec![device.checkpoint()];
-    send(&mut client, &device, "normal", last);
-    let answer = shown(&rig, &id);
+    let (_rig, mut device, _client, answer) = reported();
     let key = device.key.verifying_key().to_string();
     let cloud = device.command_key.to_string();
     let code = |answer: &Value| checked(answer, &["--key", &key, "--cloud-key", &cloud]).0;
@@ -233,13 +239,7 @@ fn a_report_that_was_altered_is_refused_and_one_of_an_earlier_release_is_read() 
 
 #[test]
 fn a_report_of_another_job_is_not_shown_by_this_ones_proofs() {
-    let rig = Rig::new();
-    let mut device = rig.enrol("amr-1");
-    let mut client = Mqtt::connect(&rig, &device);
-    let first = carried_out(&rig, &mut device, &mut client);
-    let checkpoint = vec![device.checkpoint()];
-    send(&mut client, &device, "normal", checkpoint);
-    let first = shown(&rig, &first);
+    let (rig, mut device, mut client, first) = reported();
     let second = rig.dispatch_job("amr-1");
     report(&mut client, &mut device, &second, &BEGUN);
     report(&mut client, &mut device, &second, &[E::ExecutionCompleted]);
