@@ -354,3 +354,37 @@ fn a_picture_that_two_records_name_keeps_both_until_its_last_copy_goes() {
     journal.close().unwrap();
     assert_intact(&bench);
 }
+
+/// Keeps a picture as an earlier agent did, in the clear.
+fn plain(bench: &Bench, pixels: &[u8], until: i64) -> (PathBuf, Digest) {
+    let (dir, digest) = (bench.dir.path().join("frames"), Digest::of(pixels));
+    std::fs::create_dir_all(&dir).unwrap();
+    let path = dir.join(format!("{until:016x}-{digest}.frame"));
+    std::fs::write(&path, pixels).unwrap();
+    (path, digest)
+}
+
+#[test]
+fn pictures_that_an_earlier_agent_kept_are_erased_by_the_job_that_their_records_name() {
+    let bench = Bench::new().with_frames();
+    let plain = |pixels| plain(&bench, pixels, i64::MAX).1;
+    let [goes, stays] = [&b"recorded"[..], b"pruned"].map(plain);
+    let dir = bench.dir.path().join("frames");
+    let opened_journal = bench.open();
+    let (journal, frames) = (opened_journal.journal, opened_journal.frames.unwrap().unwrap());
+    let handle = journal.handle();
+    // It names `job_1`; of the other one the record is gone.
+    let seq = handle.append_durable(picture(b"recorded")).unwrap();
+    assert_eq!(frames.size().0, 2);
+    let erase = |job: &str| Erasure { job: JobId::new(job).ok(), ..by("op_7") };
+    assert_eq!(handle.erase(erase("job_2")).unwrap().openings, 0);
+    let preview = erasable(&bench.path(), Some(&dir), &erase("job_1")).unwrap();
+    assert_eq!((preview.openings, preview.first_seq), (1, Some(seq)));
+    assert_eq!(handle.erase(erase("job_1")).unwrap(), preview);
+    assert_eq!(frames.find(goes), None);
+    assert!(frames.find(stays).is_some(), "nobody knows of which job it is");
+    assert_eq!(handle.erase(by("op_7")).unwrap().openings, 1);
+    assert_eq!((frames.find(stays), frames.size()), (None, (0, 0)));
+    journal.close().unwrap();
+    assert_intact(&bench);
+}

@@ -1,6 +1,7 @@
-//! Erasing openings, and pictures, which open the hashes in records of kind `skill_frame`. First what stays of the epochs concerned is written to new ones, then a
-//! list of what goes, then (by the writer) the signed records that say so, then the keys go. A
-//! start that finds the list goes on from there.
+//! Erasing openings, and pictures, which open the hashes in records of kind `skill_frame`. First
+//! what stays of the epochs concerned is written to new ones, then a list of what goes, then (by
+//! the writer) the signed records that say so, then the keys go. A start that finds the list goes
+//! on from there.
 
 use super::format::Kept;
 use super::read::{Looked, look};
@@ -88,9 +89,9 @@ impl Erased {
     }
 }
 
-/// By which records pictures were given, by hash.
+/// By which records pictures were given, and in which jobs, by hash.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Shown(BTreeMap<Digest, Vec<u64>>);
+pub(crate) struct Shown(BTreeMap<Digest, (Vec<u64>, BTreeSet<JobId>)>);
 
 impl Shown {
     /// Notes what a record says of a picture that was kept, if it does.
@@ -99,12 +100,25 @@ impl Shown {
             && let Ok(Some(Entry::SkillFrame(frame))) = record.entry()
             && let Some(sha256) = frame.taken.and_then(|taken| taken.sha256)
         {
-            self.0.entry(sha256).or_default().push(record.seq);
+            let (seqs, jobs) = self.0.entry(sha256).or_default();
+            seqs.push(record.seq);
+            jobs.insert(frame.job);
         }
     }
 
+    /// Whether a picture is chosen. One that does not say its job, as an earlier agent kept them,
+    /// is of those that the records of its hash name.
+    fn chosen(&self, picture: &Picture, erasure: &Erasure) -> bool {
+        let head = &picture.head;
+        if head.job.is_some() {
+            return erasure.chooses(head.at, head.job.as_ref());
+        }
+        let mut named = self.0.get(&head.sha256).into_iter().flat_map(|(_, jobs)| jobs);
+        erasure.chooses(head.at, None) || named.any(|job| erasure.chooses(head.at, Some(job)))
+    }
+
     fn seqs(&self, picture: &Picture) -> &[u64] {
-        self.0.get(&picture.head.sha256).map_or(&[], |seqs| seqs)
+        self.0.get(&picture.head.sha256).map_or(&[], |(seqs, _)| seqs)
     }
 }
 
@@ -157,7 +171,7 @@ pub(crate) fn preview(
     let all = looked.files.iter().flat_map(|file| &file.kept);
     all.filter(|kept| erasure.takes(kept)).for_each(|kept| erased.count(kept));
     for picture in pictures {
-        if erasure.chooses(picture.head.at, picture.head.job.as_ref()) {
+        if shown.chosen(picture, erasure) {
             erased.count_one(PICTURE, picture.head.at, shown.seqs(picture));
         }
     }
@@ -202,7 +216,7 @@ impl OpeningStore {
         self.lanes.clear();
         let mut going = BTreeSet::new();
         for picture in &pictures {
-            let goes = erasure.chooses(picture.head.at, picture.head.job.as_ref());
+            let goes = shown.chosen(picture, erasure);
             going.extend(goes.then_some(picture.number));
             // One hash may be of several pictures: its record loses what opens it with the last.
             for seq in shown.seqs(picture) {
