@@ -7,20 +7,24 @@
 //! The journal says who was given which picture; here it lies as long as it may, at most up to a
 //! bound on the disk, the next to expire goes first. A picture is whole or absent: its key is
 //! synced, then it is written under another name, synced, and renamed. It goes by its key, as
-//! openings do ([`crate::openings`]): who kept the encrypted file has nothing then. Nothing here
-//! reads a clock, and the journal's own bound does not count these files.
+//! openings do ([`crate::openings`]): who kept the encrypted file has nothing then. What an agent
+//! before this one kept as it was is encrypted at a start; what the disk does not take stays as it
+//! is until the next one, and is found, ends and is erased like the others. Nothing here reads a
+//! clock, and the journal's own bound does not count these files.
 
 mod format;
 
-use crate::openings::{Places, absent, epochs_in, fresh_key, sync_dir};
+use crate::openings::{Places, absent, epochs_in, fresh_key, shred, sync_dir};
 use crate::place;
 use format::{Head, Lid};
 use nooterra_protocol::codec::Digest;
+use nooterra_protocol::frame::MAX_FRAME_BYTES;
 use nooterra_protocol::ids::JobId;
 use nooterra_protocol::time::WallMillis;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -54,8 +58,17 @@ pub struct Frames {
 #[derive(Debug, Default)]
 struct Kept {
     bytes: u64,
-    /// What each takes by end and number, the first to end first.
-    sizes: BTreeMap<(WallMillis, u64), u64>,
+    /// What each takes, the first to end first.
+    sizes: BTreeMap<Name, u64>,
+}
+
+/// What the name of a picture says.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Name {
+    until: WallMillis,
+    number: u64,
+    /// It is not encrypted, and this is its hash.
+    plain: Option<Digest>,
 }
 
 /// Why a picture is not kept.
@@ -88,8 +101,8 @@ pub(crate) struct Looked {
 
 impl Frames {
     /// Opens the folder, or makes it. What ended before `now` goes at once, as does what is
-    /// beyond the bound, a key without a picture, and a picture whose key is gone. Called under
-    /// the journal's lock.
+    /// beyond the bound, a key without a picture, and a picture whose key is gone; what is left
+    /// and not encrypted is, as far as the disk takes it. Called under the journal's lock.
     pub(crate) fn open(at: &FramesAt, now: WallMillis) -> Result<Self, FramesError> {
         let FramesAt { dir, most_bytes } = at;
         let places = Places::of(dir);
@@ -100,8 +113,13 @@ impl Frames {
             return Ok(frames);
         }
         frames.take_stock().map_err(fault)?;
-        frames.make_room(&mut frames.lock(), 0)?;
         frames.tidy(now)?;
+        let mut kept = frames.lock();
+        frames.make_room(&mut kept, 0)?;
+        frames.encrypt_plain(&mut kept);
+        // Encrypted, one may take a page more.
+        frames.make_room(&mut kept, 0)?;
+        drop(kept);
         Ok(frames)
     }
 
@@ -112,41 +130,47 @@ impl Frames {
         self.places.make()?;
         let mut keys = epochs_in(&self.places.keys)?;
         let mut kept = self.lock();
-        let mut plain = Vec::new();
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            if let Some(key) = key(name) {
-                if keys.remove(&key.1) {
-                    let size = takes(entry.metadata()?.len());
-                    kept.bytes += size;
-                    kept.sizes.insert(key, size);
-                } else {
-                    // Nobody can ever read it.
-                    absent(fs::remove_file(entry.path()))?;
-                }
-            } else if let Some(named) = plain_key(name) {
-                plain.push((named, entry));
-            } else if name == PART {
+            if name == PART {
                 absent(fs::remove_file(entry.path()))?;
             }
             // What has another name is nobody's of ours.
-        }
-        self.places.destroy(&keys)?;
-        // An agent before this one kept them as they were.
-        for ((until, digest), entry) in plain {
-            let at = entry.metadata()?.modified().ok();
-            let at = at.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-            let at = at.and_then(|at| i64::try_from(at.as_millis()).ok());
-            let bytes = fs::read(entry.path())?;
-            if Digest::of(&bytes) == digest {
-                let head = Head { at: WallMillis(at.unwrap_or(0)), job: None, sha256: digest };
-                self.write(&mut kept, &head, until, &bytes).map_err(|(_, error)| error)?;
+            let Some(name) = Name::read(name) else { continue };
+            if name.plain.is_some() || keys.remove(&name.number) {
+                kept.add(name, takes(entry.metadata()?.len()));
+            } else {
+                // Nobody can ever read it.
+                absent(fs::remove_file(entry.path()))?;
             }
-            absent(fs::remove_file(entry.path()))?;
         }
-        Ok(())
+        self.places.destroy(&keys)
+    }
+
+    /// Encrypts what an agent before this one kept as it was. What cannot be stays: that is no
+    /// reason to keep no other pictures.
+    fn encrypt_plain(&self, kept: &mut Kept) {
+        let plain: Vec<_> =
+            kept.sizes.keys().filter(|name| name.plain.is_some()).copied().collect();
+        for name in plain {
+            if let Err(error) = self.encrypt(kept, name) {
+                let path = self.path(name);
+                tracing::error!(%error, path = %path.display(), "a picture is not encrypted yet");
+            }
+        }
+    }
+
+    fn encrypt(&self, kept: &mut Kept, plain: Name) -> io::Result<()> {
+        let sealed = Name { plain: None, ..plain };
+        // A crash may have left it after it was encrypted; what is damaged is none.
+        if !kept.sizes.contains_key(&sealed)
+            && let Some((head, pixels)) = read_plain(&self.places, plain)?
+        {
+            self.write(kept, &head, sealed, &pixels).map_err(|(_, error)| error)?;
+        }
+        self.remove(kept, plain)
     }
 
     /// Keeps a picture that was taken `now` until its end, and returns its hash. It is on the
@@ -170,28 +194,30 @@ impl Frames {
         self.tidy(now)?;
         let mut kept = self.lock();
         self.make_room(&mut kept, size)?;
-        self.write(&mut kept, &head, until, bytes)
+        let mut number = [0; 8];
+        // By chance, so that no list of what is to go ever names a later picture.
+        getrandom::fill(&mut number).map_err(|error| FramesError::Disk {
+            path: self.places.sealed.clone(),
+            source: io::Error::other(error.to_string()),
+        })?;
+        let name = Name { until, number: u64::from_be_bytes(number), plain: None };
+        self.write(&mut kept, &head, name, bytes)
             .map_err(|(path, source)| FramesError::Disk { path, source })?;
         Ok(head.sha256)
     }
 
-    /// Writes a picture under a new number and a key of its own.
+    /// Writes a picture under a number that no other has, and a key of its own.
     fn write(
         &self,
         kept: &mut Kept,
         head: &Head,
-        until: WallMillis,
+        name: Name,
         bytes: &[u8],
     ) -> Result<(), (PathBuf, io::Error)> {
         let dir = &self.places.sealed;
-        let mut number = [0; 8];
-        let random = |error: getrandom::Error| (dir.clone(), io::Error::other(error.to_string()));
-        // By chance, so that no list of what is to go ever names a later picture.
-        getrandom::fill(&mut number).map_err(random)?;
-        let number = u64::from_be_bytes(number);
-        let (path, part) = (self.path((until, number)), dir.join(PART));
-        let done = fresh_key(&self.places, number).and_then(|key| {
-            let sealed = Lid { number, until }.seal(&key, head, bytes);
+        let (path, part) = (self.path(name), dir.join(PART));
+        let done = fresh_key(&self.places, name.number).and_then(|key| {
+            let sealed = name.lid().seal(&key, head, bytes);
             write(&part, &sealed)?;
             fs::rename(&part, &path)?;
             sync_dir(dir)?;
@@ -199,19 +225,18 @@ impl Frames {
         });
         let size = done.map_err(|error| {
             // A disk that is full: what is left of it now, the next start removes.
-            let _ = self.places.shred_key(number);
+            let _ = self.places.shred_key(name.number);
+            let _ = fs::remove_file(&part);
             (path, error)
         })?;
-        kept.bytes += size;
-        kept.sizes.insert((until, number), size);
+        kept.add(name, size);
         Ok(())
     }
 
     /// The picture of that hash, where it is still kept and undamaged. Looks through all of them.
     #[must_use]
     pub fn find(&self, digest: Digest) -> Option<Vec<u8>> {
-        let keys: Vec<_> = self.lock().sizes.keys().copied().collect();
-        keys.into_iter().find_map(|key| read(&self.places, key, |head| head.sha256 == digest)?.1)
+        find(&self.places, self.names(), digest)
     }
 
     /// How many there are, and what they take.
@@ -233,9 +258,7 @@ impl Frames {
     /// [`FramesError::Disk`]; it is tried again at the next call.
     pub fn tidy(&self, now: WallMillis) -> Result<(), FramesError> {
         let mut kept = self.lock();
-        while let Some((until, _)) = kept.sizes.first_key_value().map(|(key, _)| *key)
-            && until <= now
-        {
+        while kept.sizes.first_key_value().is_some_and(|(name, _)| name.until <= now) {
             self.remove_first(&mut kept)?;
         }
         Ok(())
@@ -243,10 +266,7 @@ impl Frames {
 
     /// What the pictures say of themselves; those that cannot be read are passed over.
     pub(crate) fn heads(&self) -> Vec<Looked> {
-        let keys: Vec<_> = self.lock().sizes.keys().copied().collect();
-        let looked =
-            |key: (WallMillis, u64)| Some(Looked { head: head(&self.places, key)?, number: key.1 });
-        keys.into_iter().filter_map(looked).collect()
+        heads(&self.places, self.names())
     }
 
     /// Destroys the keys of pictures, then removes them. Of those that are gone nothing is left
@@ -258,13 +278,13 @@ impl Frames {
         let mut kept = self.lock();
         self.places.shred_keys(numbers)?;
         let gone: Vec<_> =
-            kept.sizes.keys().filter(|(_, number)| numbers.contains(number)).copied().collect();
-        for key in gone {
-            absent(fs::remove_file(self.path(key)))?;
-            let size = kept.sizes.remove(&key).unwrap_or(0);
-            kept.bytes = kept.bytes.saturating_sub(size);
-        }
+            kept.sizes.keys().filter(|name| numbers.contains(&name.number)).copied().collect();
+        gone.into_iter().try_for_each(|name| self.remove(&mut kept, name))?;
         absent(sync_dir(&self.places.sealed))
+    }
+
+    fn names(&self) -> Vec<Name> {
+        self.lock().sizes.keys().copied().collect()
     }
 
     fn make_room(&self, kept: &mut Kept, size: u64) -> Result<(), FramesError> {
@@ -274,27 +294,79 @@ impl Frames {
         Ok(())
     }
 
-    /// The key is overwritten on the disk. That both files are gone need not be: a picture that a
-    /// power cut brings back has no key, and goes at its end at the latest.
     fn remove_first(&self, kept: &mut Kept) -> Result<(), FramesError> {
-        let Some((key, size)) = kept.sizes.first_key_value().map(|(key, size)| (*key, *size))
-        else {
+        let Some(name) = kept.sizes.first_key_value().map(|(name, _)| *name) else {
             return Ok(());
         };
-        let path = self.path(key);
-        let removed = self.places.shred_key(key.1).and_then(|()| absent(fs::remove_file(&path)));
-        removed.map_err(|source| FramesError::Disk { path, source })?;
-        kept.sizes.remove(&key);
+        let removed = self.remove(kept, name);
+        removed.map_err(|source| FramesError::Disk { path: self.path(name), source })
+    }
+
+    /// The key is overwritten on the disk. That both files are gone need not be: a picture that a
+    /// power cut brings back has no key, and goes at its end at the latest.
+    fn remove(&self, kept: &mut Kept, name: Name) -> io::Result<()> {
+        let path = self.path(name);
+        if name.plain.is_some() {
+            // Where a full disk does not take that, it is removed at least.
+            absent(shred(&path).or_else(|_| fs::remove_file(&path)))?;
+        } else {
+            self.places.shred_key(name.number)?;
+            absent(fs::remove_file(&path))?;
+        }
+        let size = kept.sizes.remove(&name).unwrap_or(0);
         kept.bytes = kept.bytes.saturating_sub(size);
         Ok(())
     }
 
-    fn path(&self, key: (WallMillis, u64)) -> PathBuf {
-        path(&self.places, key)
+    fn path(&self, name: Name) -> PathBuf {
+        name.path(&self.places)
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn add(&mut self, name: Name, size: u64) {
+        self.bytes += size;
+        self.sizes.insert(name, size);
+    }
+}
+
+impl Name {
+    /// Reads a file's name back.
+    fn read(name: &str) -> Option<Self> {
+        let (until, rest) = name.strip_suffix(SUFFIX)?.split_once('-')?;
+        let hex = |text| u64::from_str_radix(text, 16).ok();
+        let until = WallMillis(hex(until)?.cast_signed());
+        let (number, plain) = match Digest::from_hex(rest) {
+            None => (hex(rest)?, None),
+            // The same at each start: a list of what is to go means it, encrypted or not.
+            plain => {
+                (u64::from_be_bytes(*Digest::of(name.as_bytes()).as_bytes().first_chunk()?), plain)
+            }
+        };
+        let read = Self { until, number, plain };
+        (read.to_string() == name).then_some(read)
+    }
+
+    fn path(self, places: &Places) -> PathBuf {
+        places.sealed.join(self.to_string())
+    }
+
+    const fn lid(self) -> Lid {
+        Lid { number: self.number, until: self.until }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-", self.until.0)?;
+        match self.plain {
+            None => write!(f, "{:016x}{SUFFIX}", self.number),
+            Some(sha256) => write!(f, "{sha256}{SUFFIX}"),
+        }
     }
 }
 
@@ -305,37 +377,43 @@ impl Frames {
 /// [`FramesError::Disk`] when the folder is there and cannot be read.
 pub fn read_picture(dir: &Path, digest: Digest) -> Result<Option<Vec<u8>>, FramesError> {
     let places = Places::of(dir);
-    let keys = keys_in(&places)?;
-    Ok(keys.into_iter().find_map(|key| read(&places, key, |head| head.sha256 == digest)?.1))
+    Ok(find(&places, names_in(&places)?, digest))
 }
 
 /// What the pictures in `dir` say of themselves, beside a running agent.
 pub(crate) fn heads_in(dir: &Path) -> Result<Vec<Looked>, FramesError> {
     let places = Places::of(dir);
-    let looked = |key: (WallMillis, u64)| Some(Looked { head: head(&places, key)?, number: key.1 });
-    Ok(keys_in(&places)?.into_iter().filter_map(looked).collect())
+    Ok(heads(&places, names_in(&places)?))
 }
 
-fn keys_in(places: &Places) -> Result<Vec<(WallMillis, u64)>, FramesError> {
+fn names_in(places: &Places) -> Result<Vec<Name>, FramesError> {
     let fault = |source| FramesError::Disk { path: places.sealed.clone(), source };
     let entries = match fs::read_dir(&places.sealed) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(fault)?,
     };
-    let mut keys = Vec::new();
+    let mut names = Vec::new();
     for entry in entries {
-        keys.extend(entry.map_err(fault)?.file_name().to_str().and_then(key));
+        names.extend(entry.map_err(fault)?.file_name().to_str().and_then(Name::read));
     }
-    Ok(keys)
+    Ok(names)
+}
+
+fn find(places: &Places, names: Vec<Name>, digest: Digest) -> Option<Vec<u8>> {
+    names.into_iter().find_map(|name| read(places, name, |head| head.sha256 == digest)?.1)
+}
+
+fn heads(places: &Places, names: Vec<Name>) -> Vec<Looked> {
+    let looked = |name: Name| {
+        let (head, _) = read(places, name, |_| false)?;
+        Some(Looked { head, number: name.number })
+    };
+    names.into_iter().filter_map(looked).collect()
 }
 
 /// What a file of so many bytes takes, with its key.
 const fn takes(bytes: u64) -> u64 {
     bytes.div_ceil(PAGE).saturating_add(1).saturating_mul(PAGE)
-}
-
-fn path(places: &Places, (until, number): (WallMillis, u64)) -> PathBuf {
-    places.sealed.join(format!("{:016x}-{number:016x}{SUFFIX}", until.0))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -345,36 +423,34 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn head(places: &Places, key: (WallMillis, u64)) -> Option<Head> {
-    read(places, key, |_| false).map(|(head, _)| head)
-}
-
 /// Reads a picture's head, and its pixels where they are `wanted` and undamaged.
 fn read(
     places: &Places,
-    (until, number): (WallMillis, u64),
+    name: Name,
     wanted: impl FnOnce(&Head) -> bool,
 ) -> Option<(Head, Option<Vec<u8>>)> {
-    let key = places.read_key(number).ok()??;
-    let file = File::open(path(places, (until, number))).ok()?;
-    Lid { number, until }.open(&key, file, wanted)
+    if name.plain.is_some() {
+        let (head, pixels) = read_plain(places, name).ok()??;
+        let pixels = wanted(&head).then_some(pixels);
+        return Some((head, pixels));
+    }
+    let key = places.read_key(name.number).ok()??;
+    let file = File::open(name.path(places)).ok()?;
+    name.lid().open(&key, file, wanted)
 }
 
-/// Reads a name back.
-fn key(name: &str) -> Option<(WallMillis, u64)> {
-    let (until, number) = name.strip_suffix(SUFFIX)?.split_once('-')?;
-    let hex = |text: &str| match text.len() {
-        16 => u64::from_str_radix(text, 16).ok(),
-        _ => None,
-    };
-    Some((WallMillis(hex(until)?.cast_signed()), hex(number)?))
-}
-
-/// Reads the name of one that an earlier agent kept in the clear.
-fn plain_key(name: &str) -> Option<(WallMillis, Digest)> {
-    let (until, digest) = name.strip_suffix(SUFFIX)?.split_once('-')?;
-    let until = (until.len() == 16).then(|| u64::from_str_radix(until, 16).ok())??;
-    Some((WallMillis(until.cast_signed()), Digest::from_hex(digest)?))
+/// One that is not encrypted; `None` where it is damaged. It does not say of which job it is, and
+/// was taken when its file was written.
+fn read_plain(places: &Places, name: Name) -> io::Result<Option<(Head, Vec<u8>)>> {
+    let file = File::open(name.path(places))?;
+    let at = file.metadata()?.modified().ok();
+    let at = at.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    let at = at.and_then(|at| i64::try_from(at.as_millis()).ok());
+    let mut pixels = Vec::new();
+    file.take(MAX_FRAME_BYTES as u64 + 1).read_to_end(&mut pixels)?;
+    let sha256 = Digest::of(&pixels);
+    let head = Head { at: WallMillis(at.unwrap_or(0)), job: None, sha256 };
+    Ok((name.plain == Some(sha256)).then_some((head, pixels)))
 }
 
 #[cfg(test)]
@@ -445,11 +521,8 @@ mod tests {
         assert_eq!(frames.find(digest), None);
         fs::write(key, whole).unwrap();
         assert!(frames.find(digest).is_some());
-        let later = path(
-            &frames.places,
-            (at(900), super::key(file.file_name().unwrap().to_str().unwrap()).unwrap().1),
-        );
-        fs::rename(file, later).unwrap();
+        let name = Name::read(file.file_name().unwrap().to_str().unwrap()).unwrap();
+        fs::rename(file, frames.path(Name { until: at(900), ..name })).unwrap();
         assert_eq!(open(dir.path(), 1 << 20, 0).find(digest), None);
     }
 
@@ -526,21 +599,63 @@ mod tests {
         );
     }
 
+    /// Keeps one as an earlier agent did.
+    fn plain(dir: &Path, pixels: &[u8], until: i64) -> (PathBuf, Digest) {
+        let (folder, digest) = (dir.join("frames"), Digest::of(pixels));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join(format!("{until:016x}-{digest}.frame"));
+        fs::write(&path, pixels).unwrap();
+        (path, digest)
+    }
+
     #[test]
     fn what_an_earlier_agent_kept_in_the_clear_is_encrypted_at_the_start() {
         let dir = tempfile::tempdir().unwrap();
-        let (folder, digest) = (dir.path().join("frames"), Digest::of(b"picture"));
-        fs::create_dir(&folder).unwrap();
-        let name = |digest| folder.join(format!("{:016x}-{digest}.frame", 100));
-        fs::write(name(digest), b"picture").unwrap();
-        fs::write(name(Digest::of(b"another")), b"damaged").unwrap();
+        let (path, digest) = plain(dir.path(), b"picture", 100);
+        fs::write(plain(dir.path(), b"another", 100).0, b"damaged").unwrap();
         let frames = open(dir.path(), 1 << 20, 0);
         assert_eq!(frames.find(digest).as_deref(), Some(&b"picture"[..]));
-        assert_eq!(frames.size().0, 1);
+        assert_eq!(frames.size(), (1, 8192));
         let files = names(dir.path(), "frames");
         assert!(!fs::read(&files[0]).unwrap().windows(7).any(|part| part == b"picture"));
+        drop(frames);
+        // A crash before it was removed.
+        fs::write(path, b"picture").unwrap();
+        let frames = open(dir.path(), 1 << 20, 0);
+        assert_eq!((frames.size(), names(dir.path(), "frames")), ((1, 8192), files));
         frames.tidy(at(100)).unwrap();
         assert_eq!(frames.size(), (0, 0), "its end is what it was");
+    }
+
+    #[test]
+    fn what_an_earlier_agent_kept_and_the_disk_does_not_take_is_found_and_goes_like_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let pictures = [(1, 100), (2, 200), (3, 300), (4, 400)];
+        let pictures = pictures.map(|(byte, until)| plain(dir.path(), &[byte; 10], until));
+        let places = Places::of(&dir.path().join("frames"));
+        let frames = Frames { kept: Mutex::default(), most_bytes: 1 << 20, places };
+        frames.take_stock().unwrap();
+        // No key can be made.
+        let keys = dir.path().join("frames.keys");
+        fs::remove_dir(&keys).unwrap();
+        frames.encrypt_plain(&mut frames.lock());
+        let is_there = || pictures.each_ref().map(|(path, _)| path.exists());
+        assert_eq!((is_there(), frames.size().0), ([true; 4], 4));
+        assert_eq!(frames.find(pictures[2].1).as_deref(), Some(&[3; 10][..]));
+        frames.tidy(at(100)).unwrap();
+        assert_eq!(is_there(), [false, true, true, true]);
+        fs::create_dir(&keys).unwrap();
+        let looked = frames.heads();
+        assert!(looked.iter().all(|it| it.head.job.is_none() && it.head.at.0 > 0));
+        let number = looked.iter().find(|it| it.head.sha256 == pictures[1].1).unwrap().number;
+        frames.destroy(&[number].into()).unwrap();
+        assert_eq!(is_there(), [false, false, true, true]);
+        // Erased at a start that could not end it: the next one knows it, encrypted.
+        let number = frames.heads()[0].number;
+        let frames = open(dir.path(), 1 << 20, 0);
+        assert_eq!((is_there(), frames.size().0), ([false; 4], 2));
+        frames.destroy(&[number].into()).unwrap();
+        assert!(frames.find(pictures[2].1).is_none() && frames.find(pictures[3].1).is_some());
     }
 
     #[test]
@@ -551,7 +666,7 @@ mod tests {
             [b"goes ", b"stays"].map(|bytes| frames.keep(bytes, None, at(100), at(0)).unwrap());
         let looked = frames.heads();
         let number = looked.iter().find(|it| it.head.sha256 == goes).unwrap().number;
-        let path = frames.path((at(100), number));
+        let path = frames.path(Name { until: at(100), number, plain: None });
         let copy = fs::read(&path).unwrap();
         frames.destroy(&[number, 77].into()).unwrap();
         assert_eq!(frames.size(), (1, 8192));

@@ -388,3 +388,36 @@ fn pictures_that_an_earlier_agent_kept_are_erased_by_the_job_that_their_records_
     journal.close().unwrap();
     assert_intact(&bench);
 }
+
+#[test]
+fn pictures_that_the_disk_does_not_take_encrypted_end_and_are_erased_all_the_same() {
+    let bench = Bench::new().with_frames();
+    let pictures = [(&b"over"[..], bench.now().0), (b"recorded", i64::MAX), (b"stays", i64::MAX)];
+    let pictures = pictures.map(|(pixels, until)| plain(&bench, pixels, until));
+    let is_there = || pictures.each_ref().map(|(path, _)| path.exists());
+    // Here nobody makes a file, as on a disk that is full.
+    let keys = bench.dir.path().join("frames.keys");
+    std::os::unix::fs::symlink("/proc/self/fdinfo", &keys).unwrap();
+    let opened_journal = bench.open();
+    let (journal, frames) = (opened_journal.journal, opened_journal.frames.unwrap().unwrap());
+    assert_eq!((is_there(), frames.size().0), ([false, true, true], 2));
+    let handle = journal.handle();
+    handle.append_durable(picture(b"recorded")).unwrap();
+    let dir = bench.dir.path().join("frames");
+    assert!(read_picture(&dir, pictures[1].1).unwrap().is_some());
+    std::fs::remove_file(&keys).unwrap();
+    std::fs::create_dir(&keys).unwrap();
+    let erasure = Erasure { job: JobId::new("job_1").ok(), ..by("op_7") };
+    let preview = erasable(&bench.path(), Some(&dir), &erasure).unwrap();
+    assert_eq!((preview.openings, &handle.erase(erasure).unwrap()), (1, &preview));
+    assert_eq!((is_there(), frames.size().0), ([false, false, true], 1));
+    journal.close().unwrap();
+
+    // The next start has room.
+    let opened_journal = bench.open();
+    let frames = opened_journal.frames.unwrap().unwrap();
+    assert_eq!((is_there(), frames.find(pictures[1].1)), ([false; 3], None));
+    assert_eq!(frames.find(pictures[2].1).as_deref(), Some(&b"stays"[..]));
+    opened_journal.journal.close().unwrap();
+    assert_intact(&bench);
+}

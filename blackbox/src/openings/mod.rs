@@ -29,7 +29,7 @@ use nooterra_protocol::private::{PrivateError, SALT_BYTES, Salts};
 use nooterra_protocol::time::MonoNanos;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -177,11 +177,11 @@ pub(crate) fn absent(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Overwrites a small file and removes it.
-fn shred(path: &Path) -> io::Result<()> {
+/// Overwrites a file and removes it.
+pub(crate) fn shred(path: &Path) -> io::Result<()> {
     let mut file = File::options().write(true).open(path)?;
-    let length = usize::try_from(file.metadata()?.len()).unwrap_or(0).min(4096);
-    file.write_all(&vec![0; length])?;
+    let length = file.metadata()?.len();
+    io::copy(&mut io::repeat(0).take(length), &mut file)?;
     file.sync_all()?;
     fs::remove_file(path)
 }
