@@ -109,6 +109,8 @@ pub(crate) struct Writer {
     chain: Chain,
     kept_at: MonoNanos,
     cursors_kept: [u64; 3],
+    /// This start said what the erasing is about that is not finished.
+    erase_said: bool,
     /// When openings may be erased for room again, after that did not succeed.
     erasing_at: MonoNanos,
     /// What the journal lost.
@@ -150,6 +152,7 @@ impl Writer {
             chain,
             kept_at: now,
             cursors_kept,
+            erase_said: false,
             erasing_at: now,
             holes,
             lane: None,

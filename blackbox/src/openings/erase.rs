@@ -398,12 +398,24 @@ mod tests {
     use nooterra_protocol::keys::Es256Key;
     use nooterra_protocol::time::{ClockTrust, Stamp};
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     struct Still;
 
     impl Clock for Still {
         fn stamp(&self) -> Stamp {
             Stamp { mono: MonoNanos(1), trust: ClockTrust::Network, wall: WallMillis(1) }
+        }
+    }
+
+    /// A minute goes by whenever it is asked.
+    #[derive(Default)]
+    struct Fast(AtomicU64);
+
+    impl Clock for Fast {
+        fn stamp(&self) -> Stamp {
+            let asked = self.0.fetch_add(1, Ordering::SeqCst);
+            Stamp { mono: MonoNanos(asked * 60_000_000_000), ..Still.stamp() }
         }
     }
 
@@ -461,12 +473,26 @@ mod tests {
         // Here the power goes.
         drop(store);
 
-        let blind = Options { frames: None, ..options.clone() };
-        Journal::open(&dir, blind).unwrap().journal.close().unwrap();
+        // One that cannot tries again and again, and says so once.
+        let clock = Arc::new(Fast::default());
+        let blind = Options { clock: clock.clone(), frames: None, ..options.clone() };
+        let opened = Journal::open(&dir, blind).unwrap();
+        let began = std::time::Instant::now();
+        while clock.0.load(Ordering::SeqCst) < 30 {
+            assert!(began.elapsed().as_secs() < 180, "the writer is idle");
+            std::thread::yield_now();
+        }
+        opened.journal.close().unwrap();
+        let said = || {
+            let records = tail(&dir, TailFrom::Seq(1)).unwrap();
+            records.filter(|found| found.record.as_ref().unwrap().kind == Erase::KIND).count()
+        };
+        assert_eq!(said(), 1);
         assert!(Places::of_journal(&dir).is_erasing());
         assert!(read_picture(&at.dir, goes).unwrap().is_some());
         Journal::open(&dir, options).unwrap().journal.close().unwrap();
         assert!(!Places::of_journal(&dir).is_erasing());
+        assert_eq!(said(), 2);
         assert_eq!(read_picture(&at.dir, goes).unwrap(), None);
         assert!(read_picture(&at.dir, stays).unwrap().is_some());
     }

@@ -84,15 +84,18 @@ impl Writer {
     }
 
     /// Erases the oldest openings where they take more than they may; first it finishes what was
-    /// begun. That is said again: whether it was said is not known without reading the whole
-    /// journal.
+    /// begun. That is said once more by each start: whether an earlier one said it is not known
+    /// without reading the whole journal.
     pub(super) fn bound_openings(&mut self, now: Stamp) -> Result<(), StoreError> {
         if now.mono.since(self.erasing_at).is_none() {
             return Ok(());
         }
         let due = match self.openings.is_pending() {
             true => self.openings.unfinished(),
-            false => self.openings.excess(self.chain.last_seq),
+            false => {
+                self.erase_said = false;
+                self.openings.excess(self.chain.last_seq)
+            }
         };
         match due {
             Ok(Some(intent)) => self.tell_and_finish(&intent, now)?,
@@ -110,7 +113,8 @@ impl Writer {
     }
 
     fn tell_and_finish(&mut self, intent: &Intent, now: Stamp) -> Result<(), StoreError> {
-        let done = match self.tell_erase(intent, now)? {
+        let told = if self.erase_said { Told::All } else { self.tell_erase(intent, now)? };
+        let done = match told {
             Told::All => self.openings.finish(intent),
             Told::Nothing | Told::Part => Err(std::io::Error::other("the key did not sign")),
         };
@@ -128,6 +132,7 @@ impl Writer {
 
     /// Makes signed records of what is about to go durable.
     fn tell_erase(&mut self, intent: &Intent, now: Stamp) -> Result<Told, StoreError> {
+        self.erase_said = false;
         let mut draft = Draft::default();
         for (nth, words) in intent.words.iter().cloned().enumerate() {
             let erase = Erase {
@@ -151,6 +156,7 @@ impl Writer {
         }
         self.add_checkpoint(now, &mut draft)?;
         self.commit(draft, States::default(), now.mono)?;
+        self.erase_said = true;
         Ok(Told::All)
     }
 }
