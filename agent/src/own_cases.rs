@@ -1,5 +1,7 @@
 //! Whether a version may become active by its own cases, as far as this build can say.
 
+#[cfg(feature = "sim")]
+use crate::rehearsal::gate::{self, Bounds, GateError};
 use nooterra_skill_host::Bundle;
 
 /// What came of it.
@@ -19,8 +21,13 @@ pub(crate) enum Passed {
 pub(crate) enum NotPassed {
     /// A case says so; it is the bundle's fault, in words.
     Failed(String),
+    /// This machine could not run them, in words: that says nothing against the bundle.
+    Fault(String),
     /// Nobody waits for it any more.
     Stopped,
+    /// They took longer on this machine than they may, in words: whose fault that is, is not
+    /// known.
+    TooSlow(String),
     /// This robot wants cases that came out, and there are none, or it cannot run them.
     Wanted(&'static str),
 }
@@ -46,13 +53,51 @@ pub(crate) fn pass(
             not_run(NO_SIMULATOR)
         }
         #[cfg(feature = "sim")]
-        Some(cases) => {
-            use crate::rehearsal::gate::{self, Bounds, GateError};
-            match gate::pass(bundle, cases, &Bounds::default(), goes_on) {
-                Ok(cases) => Ok(Passed::All(cases)),
-                Err(GateError::Stopped) => Err(NotPassed::Stopped),
-                Err(why) => Err(NotPassed::Failed(format!("in the simulator: {why}"))),
-            }
+        Some(cases) => gate::pass(bundle, cases, &Bounds::default(), goes_on)
+            .map(Passed::All)
+            .map_err(NotPassed::from),
+    }
+}
+
+#[cfg(feature = "sim")]
+impl From<GateError> for NotPassed {
+    fn from(error: GateError) -> Self {
+        let why = format!("in the simulator: {error}");
+        match error {
+            GateError::Stopped => Self::Stopped,
+            GateError::TooSlow { .. } => Self::TooSlow(why),
+            fault if fault.is_of_this_machine() => Self::Fault(why),
+            _ => Self::Failed(why),
         }
+    }
+}
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    use super::*;
+    use crate::rehearsal::RehearsalError;
+    use nooterra_hal::HalError;
+    use nooterra_skill_host::{HostError, StartError};
+
+    #[test]
+    fn a_version_is_given_up_for_its_own_faults_and_not_for_those_of_the_machine() {
+        let host = || RehearsalError::Host(HostError::Tick);
+        let robot = || RehearsalError::Robot(HalError::Command);
+        let action =
+            StartError::Action { action: String::new(), known: Vec::new(), skill: String::new() };
+        let case = String::new;
+        let not_run =
+            |source: RehearsalError| GateError::NotRun { case: case(), source: source.into() };
+        for fault in [GateError::Sandbox(host()), not_run(host()), not_run(robot())] {
+            assert!(matches!(NotPassed::from(fault), NotPassed::Fault(_)));
+        }
+        let missed = GateError::Missed { case: case(), misses: Vec::new() };
+        let bound = GateError::Bound { case: case(), what: "the fuel" };
+        for failed in [missed, bound, not_run(RehearsalError::Start(action))] {
+            assert!(matches!(NotPassed::from(failed), NotPassed::Failed(_)));
+        }
+        let slow = NotPassed::from(GateError::TooSlow { case: case() });
+        assert!(matches!(slow, NotPassed::TooSlow(_)));
+        assert_eq!(NotPassed::from(GateError::Stopped), NotPassed::Stopped);
     }
 }

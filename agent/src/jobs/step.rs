@@ -128,6 +128,12 @@ impl<'r> StepRun<'r> {
                 proving.failed(&why);
                 Err(self.failed(&why))
             }
+            Err(NotPassed::Fault(why)) => {
+                proving.answered();
+                Err(self.failed(&why))
+            }
+            // Its start is counted: what is too slow each time is given up.
+            Err(NotPassed::TooSlow(why)) => Err(self.failed(&why)),
             Err(NotPassed::Stopped) => {
                 proving.answered();
                 if let Some(halt) = unsaid {

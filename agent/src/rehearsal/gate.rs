@@ -8,7 +8,7 @@
 
 use super::cases::{self, CasesError};
 use super::{RehearsalError, Stage, StageError, host, run};
-use nooterra_skill_host::Bundle;
+use nooterra_skill_host::{Bundle, StartError};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -69,6 +69,38 @@ pub enum GateError {
     /// Whoever waited for it does no longer.
     #[error("its cases were not run to their end")]
     Stopped,
+    /// They took too long here; what else the machine did meanwhile counts too.
+    #[error("case `{case}`: the time on this machine that its cases may take together is used up")]
+    TooSlow {
+        /// In which one.
+        case: String,
+    },
+}
+
+impl GateError {
+    /// It says nothing against the bundle: the sandbox, the gate or the stage cannot be had here.
+    #[must_use]
+    pub fn is_of_this_machine(&self) -> bool {
+        match self {
+            Self::NotRun { source, .. } => is_of_this_machine(source),
+            Self::Sandbox(_) | Self::Stage(_) => true,
+            Self::Bound { .. }
+            | Self::Cases(_)
+            | Self::Missed { .. }
+            | Self::Stopped
+            | Self::TooSlow { .. } => false,
+        }
+    }
+}
+
+const fn is_of_this_machine(error: &RehearsalError) -> bool {
+    match error {
+        RehearsalError::Host(_)
+        | RehearsalError::Policy(_)
+        | RehearsalError::Robot(_)
+        | RehearsalError::Start(StartError::Thread(_)) => true,
+        RehearsalError::Bundle(_) | RehearsalError::Start(_) | RehearsalError::World(_) => false,
+    }
 }
 
 /// Runs all cases of a file in its order, and gives their number when all came out as they must.
@@ -98,7 +130,7 @@ pub fn pass(
             stopped = if !goes_on() {
                 Some(GateError::Stopped)
             } else if began.elapsed() > bounds.time {
-                Some(bound("the time on this machine"))
+                Some(GateError::TooSlow { case: name() })
             } else if simulated_s + frame.t_s > bounds.simulated_s {
                 Some(bound("the robot's time"))
             } else if fuel.saturating_add(frame.fuel) > bounds.fuel {

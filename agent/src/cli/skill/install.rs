@@ -49,7 +49,12 @@ impl Install {
         }
         let cases = match own_cases::pass(&bundle, config.skills.require_cases, || true) {
             Ok(cases) => cases,
-            Err(NotPassed::Failed(why)) => return refused(why),
+            Err(NotPassed::Failed(why) | NotPassed::TooSlow(why)) => return refused(why),
+            Err(NotPassed::Fault(why)) => {
+                let file = self.file.display();
+                let text = format!("{file}: not installed, nothing has changed: {why}");
+                anyhow::bail!("{text}; that is a fault of this machine, not of the bundle");
+            }
             Err(NotPassed::Wanted(why)) => {
                 return refused(format!("{why}, and `skills.require_cases` is set here"));
             }
