@@ -175,6 +175,27 @@ fn a_version_that_a_plan_names_shows_its_cases_first_or_is_given_up() {
 }
 
 #[test]
+fn a_version_that_somebody_gives_up_while_its_cases_run_does_not_move_the_robot() {
+    let site = Site::new();
+    let cloud = CloudRig::start(&site, |_| {});
+    let keys = keys(&site);
+    let long: Vec<Value> = (0..6).map(|nth| walks(&format!("far {nth}"))).collect();
+    let version = publish(&cloud, &bundle("1.0.0", Some(&long)), &keys);
+    enroll(&site, &cloud);
+    let agent = Agent::online(&site, &cloud);
+    let job = dispatch(&cloud, &[step(&version, "undock", json!({}))]);
+    agent.says("its own cases run in the simulator first");
+    assert!(skill(&site, &["rollback", "patrol"]).status.success());
+    cloud.wait_for_state(&job, "ABORTED");
+    let events = cloud.events(&job);
+    let (_, aborted) = events.iter().find(|(name, _)| name == "EXECUTION_ABORTED").unwrap();
+    assert!(aborted["reason"].as_str().unwrap().contains("given up on this robot: by hand"));
+    assert!(!events.iter().any(|(name, _)| name == "SKILL_USED"), "{events:?}");
+    assert_eq!(slots(&site)["given_up"][0]["of"]["version"], "1.0.0");
+    assert!(agent.terminate().success());
+}
+
+#[test]
 fn an_agent_that_is_killed_while_cases_run_has_the_old_version_and_tries_the_new_one_again() {
     let site = Site::new();
     let cloud = CloudRig::start(&site, |_| {});

@@ -93,6 +93,8 @@ impl<'r> StepRun<'r> {
         record_installed(&self.parts.journal, &self.parts.shelf, &self.parts.host);
         let mut proving = Proving::new(&installed, &judge, bundle, standing);
         self.own_cases(bundle, &mut proving)?;
+        // They may take minutes: somebody may have given it up meanwhile.
+        installed.may_start(bundle).map_err(|error| self.failed(&error.to_string()))?;
         self.carry_out(bundle, proving)
     }
 
