@@ -32,6 +32,18 @@ pub(crate) enum NotPassed {
     Wanted(&'static str),
 }
 
+impl NotPassed {
+    /// For people.
+    #[cfg(all(feature = "sim", feature = "tools"))]
+    pub(crate) fn in_words(&self) -> &str {
+        match self {
+            Self::Failed(why) | Self::Fault(why) | Self::TooSlow(why) => why,
+            Self::Stopped => "its cases were not run to their end",
+            Self::Wanted(why) => why,
+        }
+    }
+}
+
 const NONE: &str = "it has no cases";
 
 #[cfg(not(feature = "sim"))]

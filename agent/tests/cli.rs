@@ -184,6 +184,7 @@ fn an_unsigned_and_a_tampered_bundle_are_refused_in_one_line() {
         &path("empty.wasm"),
         "--out",
         &bundle,
+        "--no-cases",
     ]);
     refused(&site, &["skill", "verify", &bundle], 5, "a bundle without a signature is never run");
     ok(&["skill", "sign", &bundle, "--key", &secret]);

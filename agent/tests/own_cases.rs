@@ -118,6 +118,30 @@ fn a_bundle_from_a_file_passes_its_own_cases_or_nothing_has_changed() {
 }
 
 #[test]
+fn a_bundle_whose_cases_robots_would_refuse_is_not_packed() {
+    let site = Site::new();
+    std::fs::create_dir(site.path("tests")).unwrap();
+    std::fs::write(site.path("manifest.json"), guests::template("patrol")).unwrap();
+    std::fs::write(site.path("patrol.wasm"), guests::component("patrol")).unwrap();
+    let pack = |cases: &[Value], more: &[&str]| {
+        let cases = json!({ "v": 1, "cases": cases }).to_string();
+        std::fs::write(site.path("tests/cases.json"), cases).unwrap();
+        let mut agent = Command::new(AGENT);
+        agent.current_dir(site.path(".")).args(["skill", "pack", "--manifest", "manifest.json"]);
+        agent.args(["--component", "patrol.wasm", "--out", "patrol.noot", "--no-sbom"]);
+        agent.args(more).output().unwrap()
+    };
+    let refused = pack(&[undocks(), flies()], &[]);
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "{errors}");
+    assert!(errors.contains("case `flies`") && errors.contains("--no-cases"), "{errors}");
+    assert!(!site.path("patrol.noot").exists());
+    assert!(pack(&[undocks(), flies()], &["--no-cases"]).status.success());
+    let packed = pack(&[undocks()], &[]);
+    assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+}
+
+#[test]
 fn cases_are_given_up_where_they_use_up_what_they_may_take() {
     let packed = bundle("1.0.0", Some(&[undocks(), walks("far")]));
     let bundle = anonymous(&packed).unwrap();

@@ -69,8 +69,9 @@ pub(super) enum Command {
         /// The policy graph; graph.json beside the manifest, where there is one, unless named.
         #[arg(long, value_name = "FILE")]
         graph: Option<PathBuf>,
-        /// The cases that it must pass before it becomes active on a robot; tests/cases.json
-        /// beside the manifest, where there is one, unless named.
+        /// The cases that it must pass before it becomes active on a robot, and here, in the hall
+        /// of the example robot; tests/cases.json beside the manifest, where there is one, unless
+        /// named.
         #[arg(long, value_name = "FILE", conflicts_with = "no_cases")]
         cases: Option<PathBuf>,
         /// Pack no cases.
@@ -259,6 +260,7 @@ mod tools {
         let (cases, graph) = (cases.as_deref().map(str::as_bytes), text.as_deref());
         let beside = Beside { cases, graph, sbom: sbom.as_deref() };
         let bundle = make_bundle(&template, &bytes, beside)?;
+        pass(&bundle)?;
         let (made_of, sbom) = told(sbom.as_deref());
         let digest = Digest::of(&bundle);
         write(out, &bundle, 0o644)?;
@@ -271,6 +273,24 @@ mod tools {
         let text =
             format!("{}: {} bytes{with}, SHA-256 {digest}\n{made_of}", out.display(), bundle.len());
         Ok(Answer::done(text, json!({ "digest": digest, "bytes": bundle.len(), "sbom": sbom })))
+    }
+
+    /// Its cases come out here as each robot wants them to.
+    fn pass(bundle: &[u8]) -> anyhow::Result<()> {
+        #[cfg(feature = "sim")]
+        {
+            let bundle = crate::rehearsal::anonymous(bundle)?;
+            crate::own_cases::pass(&bundle, false, || true).map_err(|why| {
+                let why = why.in_words();
+                anyhow::anyhow!(
+                    "{why}; its cases must come out in the example robot's hall, where robots run \
+                     them; or pack with --no-cases"
+                )
+            })?;
+        }
+        // Without the simulator the robots find it out.
+        let _ = bundle;
+        Ok(())
     }
 
     pub(super) fn sign(file: &Path, key: &Path) -> anyhow::Result<Answer> {
