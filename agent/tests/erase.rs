@@ -12,6 +12,7 @@ use nooterra_protocol::frame::{FrameTaken, PixelFormat, SkillFrame};
 use nooterra_protocol::ids::{JobId, SkillId, StepId};
 use nooterra_protocol::time::{MonoNanos, WallMillis};
 use serde_json::Value;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
@@ -118,6 +119,7 @@ fn an_operator_looks_at_a_picture_until_it_is_erased() {
     let shown = blackbox(&site, &["picture", "1", "-o", out.to_str().unwrap(), "--json"]);
     assert_eq!(json(&shown)["width"], 3);
     assert_eq!(std::fs::read(&out).unwrap(), [b"P5 3 2 255\n", &pixels[..]].concat());
+    assert_eq!(std::fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
     journal.close().unwrap();
     let again = blackbox(&site, &["picture", "1", "-o", out.to_str().unwrap()]);
     assert!(!again.status.success(), "what is there is not overwritten");
@@ -128,7 +130,10 @@ fn an_operator_looks_at_a_picture_until_it_is_erased() {
     let out = site.path("later.pgm");
     let gone = blackbox(&site, &["picture", "1", "-o", out.to_str().unwrap()]);
     let errors = String::from_utf8_lossy(&gone.stderr).into_owned();
-    assert!(!gone.status.success() && errors.contains("was erased, as record"), "{errors}");
+    assert!(
+        !gone.status.success() && errors.contains("its end, or was erased as record"),
+        "{errors}"
+    );
     assert!(!out.exists());
     let verified = json(&blackbox(&site, &["verify", "--json"]));
     assert_eq!(verified["intact"], true);

@@ -9,7 +9,9 @@ use nooterra_evidence::absence::Statement as _;
 use nooterra_protocol::entry::Entry;
 use nooterra_protocol::frame::PixelFormat;
 use serde_json::json;
-use std::io::Write as _;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 /// Writes the picture of record `seq`, of the journal in `dir` with the pictures in `frames`, in a
@@ -32,7 +34,9 @@ pub(super) fn write(dir: &Path, frames: &Path, seq: u64, out: &Path) -> anyhow::
     };
     let Some(pixels) = read_picture(frames, sha256)? else {
         match erased_in(dir, &record)? {
-            Some(said_in) => bail!("its picture was erased, as record {said_in} says"),
+            Some(said_in) => bail!(
+                "its picture is gone: it came to its end, or was erased as record {said_in} says"
+            ),
             None => bail!("its picture is not in {}, or not any more", frames.display()),
         }
     };
@@ -42,17 +46,25 @@ pub(super) fn write(dir: &Path, frames: &Path, seq: u64, out: &Path) -> anyhow::
         PixelFormat::Rgb8 => "P6",
     };
     let (width, height) = (taken.width, taken.height);
-    let mut options = std::fs::OpenOptions::new();
-    let file = options.write(true).create_new(true).open(out);
-    let mut file = file.with_context(|| out.display().to_string())?;
-    file.write_all(format!("{kind} {width} {height} 255\n").as_bytes())?;
-    file.write_all(&pixels)?;
+    let header = format!("{kind} {width} {height} 255\n");
+    create(out, &[header.as_bytes(), &pixels]).with_context(|| out.display().to_string())?;
     let text = format!("{}: {width} by {height}, given to {}", out.display(), given.skill);
     let json = json!({ "file": out, "height": height, "sha256": sha256, "width": width });
     Ok(Answer::done(text, json))
 }
 
-/// The record that says that what a record's hash is of was erased.
+/// A new file for its owner alone; a part of a picture is not left behind.
+fn create(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
+    let written = parts.iter().try_for_each(|part| file.write_all(part));
+    if written.is_err() {
+        let _ = std::fs::remove_file(path);
+    }
+    written
+}
+
+/// The record of an erasing that covers a record. What came to its end before, it took not.
 fn erased_in(dir: &Path, of: &Record) -> anyhow::Result<Option<u64>> {
     for found in tail(dir, TailFrom::Seq(of.seq))? {
         if let Ok(record) = found.record
