@@ -287,8 +287,8 @@ impl JournalHandle {
 
     /// Erases openings of private fields and pictures, for ever, and records that it did. Returns
     /// what went when it is gone; records are as before, and verify. Waits, and holds up the
-    /// writer while it does: some milliseconds for each megabyte of openings, and a tenth of one
-    /// for each picture. Where there are pictures, it reads all normal records before.
+    /// writer while it does: some milliseconds for each megabyte of openings, and one sync of the
+    /// disk for each picture. Where there are pictures, it reads all normal records before.
     ///
     /// # Errors
     /// [`EraseError`]. After an error of the files the next start finishes what was begun.

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bounds {
     /// In the sandbox's units. For all of the robot's time below, 2.7 million for each step of a
-    /// skill at 10 Hz; the examples use less than a tenth of that.
+    /// skill at 10 Hz; the examples use less than a tenth of that. Of steps alone: what `init`,
+    /// `resume` and `suspend` use is bounded by their own limits, and not counted.
     pub fuel: u64,
     /// Of the robot's time, seconds.
     pub simulated_s: f64,
