@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use nooterra_protocol::codec::{self, Digest};
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::event::{ActorKind, EventType, EvidenceCaptured, Fact, SkillUsed};
-use nooterra_protocol::ids::{JobId, RobotId, StepId};
+use nooterra_protocol::ids::{JobId, JournalId, RobotId, StepId};
 use nooterra_protocol::job::JobState;
 use nooterra_protocol::keys::Ed25519Key;
 use nooterra_protocol::oversight::{IncidentReported, StallCause};
@@ -26,7 +26,7 @@ use nooterra_protocol::report::{
 };
 use proofs::{BlackBox, Cited};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
 
 /// Facts that are read at once.
@@ -123,6 +123,8 @@ struct Story {
     robot_ended: bool,
     /// Steps that named their skill.
     skills: BTreeSet<StepId>,
+    /// Where the span of a journal is: a robot may have stated each fact in another one.
+    spans: BTreeMap<JournalId, usize>,
     times: Times,
     verdict: Verdict,
     work: Work,
@@ -145,6 +147,7 @@ impl Story {
             late: Vec::new(),
             robot_ended: false,
             skills: BTreeSet::new(),
+            spans: BTreeMap::new(),
             times: Times { asked: fact.at.wall, ..Times::default() },
             verdict,
             work: Work::default(),
@@ -175,13 +178,14 @@ impl Story {
             return;
         }
         let (count, spans) = (fact.actor_seq, &mut self.evidence.journals);
-        match spans.iter_mut().find(|span| span.journal == fact.journal) {
+        match self.spans.get(&fact.journal).and_then(|at| spans.get_mut(*at)) {
             Some(span) => {
                 span.facts += 1;
                 (span.first, span.last) = (span.first.min(count), span.last.max(count));
             }
             None => {
                 let journal = fact.journal.clone();
+                self.spans.insert(journal.clone(), spans.len());
                 spans.push(JournalSpan { facts: 1, first: count, journal, last: count });
             }
         }
@@ -217,7 +221,10 @@ impl Story {
     fn note(&mut self, fact: &Fact, record: Option<i64>) {
         let (evidence, work) = (&mut self.evidence, &mut self.work);
         let is_named = match fact.kind {
-            EventType::EvidenceCaptured => evidence.captured.len() < MAX_NAMED,
+            // What cannot be read is counted and not named, so that there is nothing to show.
+            EventType::EvidenceCaptured => {
+                evidence.captured.len() < MAX_NAMED && payload::<EvidenceCaptured>(fact).is_some()
+            }
             EventType::IncidentDetected => work.incidents.len() < MAX_NAMED,
             EventType::EnRoute
             | EventType::ExecutionAborted

@@ -28,6 +28,14 @@ const REACH: u64 = 4096;
 /// What the proofs of one report may weigh together, in bytes.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
+/// What is read for the proofs of one report, in bytes of records: a robot chooses what it cites
+/// and how far it is from there to a checkpoint, and a page more is at most 3 MiB.
+const MAX_READ: usize = 128 * 1024 * 1024;
+
+/// The same, in records, for small ones cost as much each: what the forward and the backward way
+/// of proofs of [`MAX_BYTES`] take, at 34 bytes a leaf.
+const MAX_RECORDS: usize = 1 << 18;
+
 /// The kind of a record that carries a checkpoint.
 const CHECKPOINT: &str = "checkpoint";
 
@@ -88,6 +96,8 @@ enum Why {
     /// A record is not here, or not yet.
     Missing(u64),
     NoCheckpoint,
+    /// What may be read for one report was.
+    Spent,
     Store(StoreError),
     TooFar,
     TooLarge,
@@ -109,16 +119,43 @@ impl Why {
             }
             Self::Missing(seq) => format!("record {seq} of its journal is not here, or not yet"),
             Self::NoCheckpoint => "no checkpoint over its record is here yet".to_owned(),
+            Self::Spent | Self::TooLarge => {
+                "the proofs of this report are at their bound already".to_owned()
+            }
             Self::Store(error) => error.to_string(),
             Self::TooFar => format!("no checkpoint within {REACH} records of it"),
-            Self::TooLarge => "the report has proofs of its bound already".to_owned(),
             Self::Unknown => "an earlier release kept it without its record".to_owned(),
         }
     }
 }
 
+/// What may still be read for a report.
+struct Budget {
+    bytes: usize,
+    records: usize,
+}
+
+impl Budget {
+    const OF_A_REPORT: Self = Self { bytes: MAX_READ, records: MAX_RECORDS };
+
+    /// Refuses where nothing is left: before a read, so that the last one may go beyond by a page.
+    const fn left(&self) -> Result<(), Why> {
+        if self.bytes == 0 || self.records == 0 { Err(Why::Spent) } else { Ok(()) }
+    }
+
+    fn spend(&mut self, page: &[Placed]) {
+        let bytes = page.iter().map(|record| record.bytes.len()).sum();
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.records = self.records.saturating_sub(page.len());
+    }
+}
+
 /// Proofs of what is cited, as far as the records that are here make any.
 pub(super) fn of(tx: &Connection, cited: Vec<Cited>) -> Result<BlackBox, StoreError> {
+    within(tx, cited, Budget::OF_A_REPORT)
+}
+
+fn within(tx: &Connection, cited: Vec<Cited>, mut budget: Budget) -> Result<BlackBox, StoreError> {
     let mut found = BlackBox::default();
     let mut journals: BTreeMap<_, Vec<(u64, EventId)>> = BTreeMap::new();
     for Cited { event, journal, record, robot } in cited {
@@ -138,7 +175,7 @@ pub(super) fn of(tx: &Connection, cited: Vec<Cited>) -> Result<BlackBox, StoreEr
         let keys = robots::keys(tx, &robot)?;
         let mut rest = facts.as_slice();
         while let Some(((first, event), behind)) = rest.split_first() {
-            match stretch(tx, (&robot, &journal), &keys, rest) {
+            match stretch(tx, (&robot, &journal), &keys, rest, &mut budget) {
                 Ok((proof, shown)) if size + proof.len() <= MAX_BYTES => {
                     size += proof.len();
                     let (these, later) = rest.split_at(shown);
@@ -169,11 +206,14 @@ fn stretch(
     journal: (&RobotId, &JournalId),
     keys: &[VerifyingKey],
     facts: &[(u64, EventId)],
+    budget: &mut Budget,
 ) -> Result<(Vec<u8>, usize), Why> {
     let first = facts.first().map_or(0, |(seq, _)| *seq);
     let (mut leaves, mut shown, mut next) = (Vec::new(), Vec::new(), first);
     let checkpoint = loop {
+        budget.left()?;
         let page = records::from(tx, journal, next, PAGE)?;
+        budget.spend(&page);
         if page.is_empty() {
             return Err(Why::NoCheckpoint);
         }
@@ -204,7 +244,7 @@ fn stretch(
     let count = shown.len();
     let mismatch = || Why::Mismatch(checkpoint.seq);
     let proof = Proof::Chain {
-        before: link_before(tx, journal, first)?,
+        before: link_before(tx, journal, first, budget)?,
         checkpoint: signed(&checkpoint).ok_or_else(mismatch)?,
         leaves,
         records: shown,
@@ -222,11 +262,14 @@ fn link_before(
     tx: &Connection,
     journal: (&RobotId, &JournalId),
     first: u64,
+    budget: &mut Budget,
 ) -> Result<Digest, Why> {
     let (mut leaves, mut next) = (Vec::new(), first);
     let mut head = GENESIS;
     'back: while next > 1 {
+        budget.left()?;
         let page = records::before(tx, journal, next, PAGE)?;
+        budget.spend(&page);
         if page.is_empty() {
             return Err(Why::Missing(next - 1));
         }
@@ -257,5 +300,43 @@ fn signed(record: &Placed) -> Option<Blob> {
     match Record::decode(&record.bytes).and_then(|record| record.entry()) {
         Ok(Some(Entry::Checkpoint(signed))) => Some(signed),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::in_memory;
+    use crate::store::records::NewRecord;
+    use nooterra_protocol::entry::Class;
+    use nooterra_protocol::ids::ActorId;
+    use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
+
+    #[test]
+    fn what_is_read_for_a_report_is_bounded_however_much_it_cites() {
+        let tx = in_memory().unwrap();
+        let (robot, actor) = (RobotId::new("amr-1").unwrap(), ActorId::new("amr-1").unwrap());
+        let journal = JournalId::new("j").unwrap();
+        let stamp = Stamp { mono: MonoNanos(1), trust: ClockTrust::Network, wall: WallMillis(1) };
+        let cite = |seq: u64| {
+            let bytes = &seq.to_be_bytes();
+            let (class, kind) = (Class::Critical, "fact");
+            let new =
+                NewRecord { bytes, class, journal: &journal, kind, robot: &robot, seq, stamp };
+            let record = records::add(&tx, &new, WallMillis(1)).unwrap();
+            let event = EventId::derive(&actor, seq, &journal);
+            Cited { event, journal: journal.clone(), record, robot: robot.clone() }
+        };
+        let cited: Vec<_> = (1..=300).map(cite).collect();
+        let records = Budget { records: 600, ..Budget::OF_A_REPORT };
+        let bytes = Budget { bytes: 600 * 8, ..Budget::OF_A_REPORT };
+        // No checkpoint ever: for the first 300 records are read, for the next 299.
+        for budget in [records, bytes] {
+            let found = within(&tx, cited.clone(), budget).unwrap();
+            let why: Vec<_> = found.unproven.iter().map(|it| it.why.as_str()).collect();
+            assert_eq!((found.proofs.len(), why.len()), (0, 300));
+            assert!(why[..2].iter().all(|why| *why == Why::NoCheckpoint.words()), "{why:?}");
+            assert!(why[2..].iter().all(|why| *why == Why::Spent.words()), "{why:?}");
+        }
     }
 }

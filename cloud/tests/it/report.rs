@@ -250,6 +250,22 @@ fn a_report_of_another_job_is_not_shown_by_this_ones_proofs() {
     assert!(code == 5 && text.contains("of another robot or job"), "{code} {text}");
 }
 
+#[test]
+fn evidence_that_cannot_be_read_is_counted_and_asks_for_no_proof() {
+    let rig = Rig::new();
+    let mut device = rig.enrol("amr-1");
+    let mut client = Mqtt::connect(&rig, &device);
+    let id = rig.dispatch_job("amr-1");
+    report(&mut client, &mut device, &id, &BEGUN);
+    report(&mut client, &mut device, &id, &[E::EvidenceCaptured; 20]);
+    report(&mut client, &mut device, &id, &[E::ExecutionCompleted]);
+    let answer = shown(&rig, &id);
+    let evidence = &answer["report"]["evidence"];
+    assert_eq!((&evidence["captured"], &evidence["captured_count"]), (&json!([]), &json!(20)));
+    // That it set out, began and ended.
+    assert_eq!(answer["black_box"]["unproven"].as_array().unwrap().len(), 3, "{answer}");
+}
+
 fn said<P: serde::Serialize>(client: &mut Mqtt, device: &mut Device, id: &JobId, kind: E, it: &P) {
     let records = vec![device.fact(kind, Some(id), it)];
     client.publish(&device.topic("up/critical"), &device.batch(records)).unwrap();
