@@ -33,7 +33,8 @@ const WORTH: &str = "\
 shown: the robot stated it then, and the statement lies in its black box before that checkpoint
 not shown by this: that it is true, that the robot stated nothing else, and that its box is whole
   still; `nooterra-agent blackbox verify` asks the box itself
-the cloud's word alone: who asked and approved, access, booking, holds, counts of facts
+the cloud's word alone: who asked and approved, access, booking, holds, counts of facts; and where
+  no line names them, that it was called off, why it ended and its incidents
 ";
 
 #[derive(Debug, Subcommand)]

@@ -2,10 +2,11 @@
 //! robot's work by records of the robot's black box, under checkpoints that the device key signed.
 //!
 //! What the robot states, a record shows or not. All else in a report is the cloud's word: who
-//! asked, who approved, what was counted. A statement that is shown was made then and there; that
+//! asked, who approved, what was counted, and of why it ended and of incidents whatever no
+//! statement names. That a job was completed is always the robot's to state. A statement that is shown was made then and there; that
 //! it is true, no signature shows.
 
-use super::{Said, Under, payload};
+use super::{Because, Said, Under, payload};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nooterra_evidence::cose::{PeekError, danger_unverified};
@@ -261,18 +262,26 @@ fn statements(report: &JobReport, shown: &[Shown]) -> Vec<Statement> {
                 && payload::<Under>(fact).is_some_and(|under| under.policy_hash == policy)
         });
     }
-    // A job that its robot never set out for is ended by the cloud alone.
-    if let (Some(time), Some(_)) = (times.ended, times.en_route) {
-        let ends = [EventType::ExecutionCompleted, EventType::ExecutionAborted];
-        let completed = matches!(verdict.state, JobState::Completed);
+    let ends: &[EventType] = match verdict.state {
+        JobState::Completed => &[EventType::ExecutionCompleted],
+        JobState::Aborted => &[EventType::ExecutionAborted],
+        _ => &[EventType::ExecutionCompleted, EventType::ExecutionAborted],
+    };
+    // Only its robot completes a job. One that it never set out for is ended by the cloud alone.
+    let completed = verdict.state == JobState::Completed;
+    let set_out = times.en_route.or(times.started).is_some();
+    if completed || (times.ended.is_some() && set_out) {
         say("ended".to_owned(), &|fact| {
-            let kind = if completed { &ends[..1] } else { &ends[..] };
-            kind.contains(&fact.kind) && fact.at.wall == time
+            ends.contains(&fact.kind) && Some(fact.at.wall) == times.ended
         });
     }
     let own = robots_own(report);
-    if let Some(by) = verdict.by.as_ref().filter(|by| own.contains(*by)) {
-        say("verdict".to_owned(), &|fact| fact.id == *by);
+    if completed || verdict.by.as_ref().is_some_and(|by| own.contains(by)) {
+        say("verdict".to_owned(), &|fact| {
+            let reason = payload::<Because>(fact).map(|because| because.reason);
+            let is_it = Some(&fact.id) == verdict.by.as_ref() && reason == verdict.reason;
+            is_it && ends.contains(&fact.kind)
+        });
     }
     let mut figure = |name: &str, is_told: bool, says: &dyn Fn(Said) -> bool| {
         if is_told {
@@ -298,7 +307,8 @@ fn statements(report: &JobReport, shown: &[Shown]) -> Vec<Statement> {
     for incident in work.incidents.iter().filter(|it| own.contains(&it.id)) {
         say(format!("incident {}", incident.id), &|fact| {
             let kind = payload::<IncidentReported>(fact).map(|said| said.kind);
-            (&fact.id, fact.at.wall, kind) == (&incident.id, incident.at, incident.kind)
+            let is_it = fact.kind == EventType::IncidentDetected && fact.id == incident.id;
+            is_it && (fact.at.wall, kind) == (incident.at, incident.kind)
         });
     }
     all

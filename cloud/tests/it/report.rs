@@ -4,14 +4,17 @@ use super::course::{BEGUN, Hand, report, with};
 use super::rig::{Device, Kind, Mqtt, Rig, RigOn};
 use base64::Engine as _;
 use nooterra_evidence::Proof;
+use nooterra_evidence::cose::danger_unverified;
 use nooterra_protocol::codec::{self, Blob, Digest};
 use nooterra_protocol::entry::{Entry, Link};
 use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::event::{EventType as E, UnderPolicy};
 use nooterra_protocol::geometry::Pose;
 use nooterra_protocol::ids::JobId;
+use nooterra_protocol::job::JobState;
 use nooterra_protocol::keys::{Ed25519Key, Signer as _};
-use nooterra_protocol::report::JobReport;
+use nooterra_protocol::report::{Evidence, JobReport, Times, Work};
+use nooterra_protocol::time::WallMillis;
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -63,6 +66,20 @@ fn decoded(proof: &Value) -> Proof {
 
 fn encoded(proof: &Proof) -> Value {
     json!(base64::engine::general_purpose::STANDARD.encode(proof.encode().unwrap()))
+}
+
+/// What a cloud tells that lies: it has a key, and signs what it likes.
+fn told(answer: &Value, change: &dyn Fn(&mut JobReport)) -> Value {
+    let base64 = base64::engine::general_purpose::STANDARD;
+    let signed = base64.decode(answer["signed"].as_str().unwrap()).unwrap();
+    let mut body: JobReport = danger_unverified(&signed).unwrap();
+    change(&mut body);
+    let signed = Signed::sign(body, &Ed25519Key::from_seed([9; 32])).unwrap();
+    let mut answer = answer.clone();
+    answer["sha256"] = json!(signed.digest());
+    answer["signed"] = json!(base64.encode(signed.bytes()));
+    answer["report"] = serde_json::to_value(signed.into_body()).unwrap();
+    answer
 }
 
 /// What each statement of a checked report is shown by, by its name.
@@ -248,6 +265,49 @@ fn a_report_of_another_job_is_not_shown_by_this_ones_proofs() {
     let key = device.key.verifying_key().to_string();
     let (code, _, text) = checked(&second, &["--key", &key]);
     assert!(code == 5 && text.contains("of another robot or job"), "{code} {text}");
+}
+
+#[test]
+fn how_a_job_ended_is_not_shown_where_the_cloud_made_it_up() {
+    let (rig, mut device, mut client, answer) = reported();
+    let key = device.key.verifying_key().to_string();
+    let code = |change: &dyn Fn(&mut JobReport)| {
+        let (code, _, text) = checked(&told(&answer, change), &["--key", &key]);
+        assert_eq!(code == 8, text.contains("NOT SHOWN"), "{text}");
+        code
+    };
+    assert_eq!(code(&|_| ()), 0);
+    // Nothing of what the robot states, and the end of it in another hour.
+    let bare = |it: &mut JobReport| {
+        it.times = Times { asked: it.times.asked, ..Times::default() };
+        (it.evidence, it.work) = (Evidence::default(), Work::default());
+        it.verdict.by = None;
+    };
+    assert_eq!(code(&bare), 8);
+    let later = |it: &mut JobReport| {
+        (it.times.en_route, it.times.started) = (None, None);
+        it.times.ended = Some(WallMillis(1));
+    };
+    assert_eq!(code(&later), 8);
+    // Another end than the robot's, another reason, and nobody who ended it.
+    assert_eq!(code(&|it| it.verdict.state = JobState::Aborted), 8);
+    assert_eq!(code(&|it| it.verdict.reason = Some("it was stuck".to_owned())), 8);
+    assert_eq!(code(&|it| it.verdict.by = None), 8);
+
+    // What did end so is shown as before: by the robot, and by the cloud before it set out.
+    let stuck = rig.dispatch_job("amr-1");
+    report(&mut client, &mut device, &stuck, &BEGUN);
+    said(&mut client, &mut device, &stuck, E::ExecutionAborted, &json!({ "reason": "stuck" }));
+    let checkpoint = vec![device.checkpoint()];
+    send(&mut client, &device, "normal", checkpoint);
+    let stuck = shown(&rig, &stuck);
+    assert_eq!(stuck["report"]["verdict"]["reason"], "stuck");
+    let (code, said, text) = checked(&stuck, &["--key", &key]);
+    assert_eq!((code, shown_by(&said).len()), (0, 4), "{text}");
+    let left = rig.dispatch_job("amr-1");
+    rig.post(&format!("/v1/jobs/{left}/cancel"), json!({ "reason": "rain" }));
+    let (code, said, text) = checked(&shown(&rig, &left), &["--key", &key]);
+    assert_eq!((code, shown_by(&said).len()), (0, 0), "{text}");
 }
 
 #[test]
