@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use x509_parser::extensions::GeneralName;
+use x509_parser::oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::revocation_list::CertificateRevocationList;
 
@@ -283,9 +284,25 @@ impl Lists {
             CertificateRevocationListDer::pem_slice_iter(bytes).collect();
         let lists = lists.map_err(|error| refused(error.to_string()))?;
         let (mut revoked, mut until) = (0, None);
+        let mut scopes: Vec<(&[u8], Option<Vec<u8>>)> = Vec::new();
         for list in &lists {
             let (_, list) = CertificateRevocationList::from_der(list)
                 .map_err(|error| refused(error.to_string()))?;
+            // The first that fits a certificate is asked, and no other, whichever is newer. One
+            // without a distribution point fits all that its authority made.
+            let crl = &list.tbs_cert_list;
+            let point = crl.find_extension(&OID_X509_EXT_ISSUER_DISTRIBUTION_POINT);
+            let scope = (crl.issuer.as_raw(), point.map(|it| it.value.to_vec()));
+            let meets = |(by, of): &(&[u8], Option<Vec<u8>>)| {
+                *by == scope.0 && (*of == scope.1 || of.is_none() || scope.1.is_none())
+            };
+            if scopes.iter().any(meets) {
+                let authority = list.issuer();
+                return Err(refused(format!(
+                    "two lists of one authority ({authority}): leave only the newer one in it"
+                )));
+            }
+            scopes.push(scope);
             revoked += list.iter_revoked_certificates().count();
             let next = list.next_update();
             let next = next.ok_or_else(|| refused("a list says not when it is over".to_owned()))?;

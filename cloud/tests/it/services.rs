@@ -5,9 +5,10 @@ use nooterra_client::types::ListQuery;
 use nooterra_client::{Client, ClientError, Retry};
 use nooterra_cloud::{Cloud, Config, StartError};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason,
-    RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    CrlDistributionPoint, CrlIssuingDistributionPoint, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType,
+    SerialNumber, date_time_ymd,
 };
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader};
@@ -45,17 +46,26 @@ impl Authority {
 
     /// A list with these serial numbers on it, until the year, PEM.
     fn revoke(&self, serials: &[u8], until: i32) -> String {
+        self.revoke_at(serials, until, None)
+    }
+
+    /// The same, of those certificates alone that name this distribution point.
+    fn revoke_at(&self, serials: &[u8], until: i32, point: Option<&str>) -> String {
         let revoked = |serial: &u8| RevokedCertParams {
             serial_number: SerialNumber::from(vec![*serial]),
             revocation_time: date_time_ymd(2020, 1, 1),
             reason_code: Some(RevocationReason::KeyCompromise),
             invalidity_date: None,
         };
+        let point = point.map(|uri| CrlIssuingDistributionPoint {
+            distribution_point: CrlDistributionPoint { uris: vec![uri.to_owned()] },
+            scope: None,
+        });
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2020, 1, 1),
             next_update: date_time_ymd(until, 1, 1),
             crl_number: SerialNumber::from(1_u64),
-            issuing_distribution_point: None,
+            issuing_distribution_point: point,
             revoked_certs: serials.iter().map(revoked).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
@@ -420,9 +430,19 @@ fn a_cloud_with_an_authority_that_is_none_or_its_own_does_not_start() {
     std::fs::write(&empty, "nothing").unwrap();
     assert!(start(empty).contains("holds no certificate"));
     assert!(start(dir.path().join("cloud/ca.pem")).contains("own root"));
-    // Nor does one whose lists are none.
+    // Nor does one whose lists are none, or of which one would not be asked.
     let authority = Authority::new();
-    for (text, why) in [("nothing", "no revocation list"), ("", "no revocation list")] {
+    let twice = authority.revoke(&[], 2050) + &authority.revoke(&[7], 2050);
+    let part = |of: &str| authority.revoke_at(&[7], 2050, Some(of));
+    let parts = [part("http://a/"), part("http://b/"), part("http://a/")].concat();
+    let whole_and_part = authority.revoke(&[], 2050) + &part("http://a/");
+    for (text, why) in [
+        ("nothing", "no revocation list"),
+        ("", "no revocation list"),
+        (&*twice, "two lists of one authority"),
+        (&*parts, "two lists of one authority"),
+        (&*whole_and_part, "two lists of one authority"),
+    ] {
         authority.write_list(text);
         let mut config = Config::for_test(dir.path().join("cloud"));
         config.service_ca = Some(authority.file());
