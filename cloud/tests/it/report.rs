@@ -109,7 +109,8 @@ fn carried_out(rig: &RigOn<impl Kind>, device: &mut Device, client: &mut Mqtt) -
     let incident = json!({ "escalates": false, "kind": "ROBOT_STUCK", "reason": "a step",
         "severity": 1 });
     said(client, device, &id, E::IncidentDetected, &incident);
-    let completed = json!({ "interventions": 3, "steps": 1, "distance_m": 12.5 });
+    // Of 17 digits, as sums of a real odometer are.
+    let completed = json!({ "interventions": 3, "steps": 1, "distance_m": 1234.5678901234567 });
     said(client, device, &id, E::ExecutionCompleted, &completed);
     id
 }
