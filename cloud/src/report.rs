@@ -85,6 +85,8 @@ pub(crate) fn of(tx: &Connection, job: &JobId, key: &Ed25519Key) -> Result<Repor
         }
     }
     let mut story = story.ok_or_else(|| JobError::UnknownJob(job.clone()))?;
+    // What a robot stated that had the job before is under another robot's key.
+    story.cited.retain(|it| it.robot == story.job.robot);
     let black_box = proofs::of(tx, std::mem::take(&mut story.cited))?;
     let report = story.report().map_err(|error| StoreError::damaged("a plan", error))?;
     Ok(ReportJson::new(Signed::sign(report, key)?, black_box))

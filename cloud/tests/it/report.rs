@@ -312,6 +312,37 @@ fn how_a_job_ended_is_not_shown_where_the_cloud_made_it_up() {
 }
 
 #[test]
+fn a_report_of_a_job_that_another_robot_had_before_is_shown_by_its_own_robots_key() {
+    let rig = Rig::new();
+    let [mut one, mut two] = ["amr-1", "amr-2"].map(|robot| {
+        let mut device = rig.enrol(robot);
+        device.begin_journal(&format!("journal-of-{robot}"));
+        device
+    });
+    let (mut first, mut second) = (Mqtt::connect(&rig, &one), Mqtt::connect(&rig, &two));
+    let id = rig.dispatch_job("amr-1");
+    let incident = json!({ "escalates": false, "kind": "ROBOT_STUCK", "reason": "a flat tyre",
+        "severity": 1 });
+    said(&mut first, &mut one, &id, E::IncidentDetected, &incident);
+    let checkpoint = vec![one.checkpoint()];
+    send(&mut first, &one, "normal", checkpoint);
+    let anew = json!({ "robot": "amr-2", "reason": "a flat tyre" });
+    rig.post(&format!("/v1/jobs/{id}/reschedule"), anew);
+    rig.post(&format!("/v1/jobs/{id}/dispatch"), json!({}));
+    report(&mut second, &mut two, &id, &BEGUN);
+    report(&mut second, &mut two, &id, &[E::ExecutionCompleted]);
+    let checkpoint = vec![two.checkpoint()];
+    send(&mut second, &two, "normal", checkpoint);
+    let answer = shown(&rig, &id);
+    assert_eq!(answer["report"]["work"]["incidents_count"], 1, "{answer}");
+    let key = two.key.verifying_key().to_string();
+    let (code, said, text) = checked(&answer, &["--key", &key]);
+    // What the first one met is in the report, by the cloud's word.
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(shown_by(&said).len(), 4, "{text}");
+}
+
+#[test]
 fn evidence_that_cannot_be_read_is_counted_and_asks_for_no_proof() {
     let rig = Rig::new();
     let mut device = rig.enrol("amr-1");
