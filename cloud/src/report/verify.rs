@@ -201,23 +201,22 @@ fn read(
     let wrong = |why: &dyn std::fmt::Display| ReportError::Fact { at, why: why.to_string() };
     let bytes = STANDARD.decode(text).map_err(|error| wrong(&error))?;
     let proof = Proof::decode(&bytes).map_err(refused)?;
-    // The key that fits, or what the first says of it.
-    let tries = device.iter().map(|key| proof.check(Some(key)).map(|found| (Some(key), found)));
+    // The key that fits the checkpoint, or what the first says of it.
+    let tries = device.iter().map(|key| proof.check(Some(key)));
     let fits = tries.reduce(|first, next| if first.is_ok() { first } else { next.or(first) });
-    let fits = fits.unwrap_or_else(|| proof.check(None).map(|found| (None, found)));
-    let (key, found) = fits.map_err(refused)?;
+    let found = fits.unwrap_or_else(|| proof.check(None)).map_err(refused)?;
     for bytes in found.records {
         let record = Record::decode(&bytes).map_err(|error: RecordError| wrong(&error))?;
         let Ok(Some(Entry::Fact(signed))) = record.entry() else {
             return Err(wrong(&format!("record {} carries no fact", record.seq)));
         };
-        let fact = match key {
-            Some(key) => {
-                Signed::<Fact>::verify(&signed.0, |id| (id == key.key_id()).then_some(key))
-                    .map_err(|error| wrong(&error))?
-                    .into_body()
-            }
-            None => danger_unverified(&signed.0).map_err(|error| wrong(&error))?,
+        // A robot that was enrolled again signs checkpoints with its new key over facts of the old.
+        let fact = if device.is_empty() {
+            danger_unverified(&signed.0).map_err(|error| wrong(&error))?
+        } else {
+            Signed::<Fact>::verify(&signed.0, |id| device.iter().find(|key| key.key_id() == id))
+                .map_err(|error| wrong(&error))?
+                .into_body()
         };
         fact.check().map_err(|error: FactError| wrong(&error))?;
         let robot = report.asked.robot.as_str();

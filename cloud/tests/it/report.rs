@@ -343,6 +343,30 @@ fn a_report_of_a_job_that_another_robot_had_before_is_shown_by_its_own_robots_ke
 }
 
 #[test]
+fn facts_of_a_robots_older_key_are_shown_under_a_checkpoint_of_its_newer_one() {
+    let rig = Rig::new();
+    let mut device = rig.enrol("amr-1");
+    let mut client = Mqtt::connect(&rig, &device);
+    let id = carried_out(&rig, &mut device, &mut client);
+    let older = device.key.verifying_key().to_string();
+    device.enrolled_again(rig.enrol("amr-1"));
+    let newer = device.key.verifying_key().to_string();
+    let mut client = Mqtt::connect(&rig, &device);
+    let last = vec![device.checkpoint()];
+    send(&mut client, &device, "normal", last);
+    let answer = shown(&rig, &id);
+    assert_eq!(answer["black_box"]["unproven"], json!([]), "{answer}");
+    for (one, other) in [(&older, &newer), (&newer, &older)] {
+        let (code, _, text) = checked(&answer, &["--key", one, "--key", other]);
+        assert_eq!(code, 0, "{text}");
+    }
+    // One of them alone is not the key of all that is in it.
+    for key in [&older, &newer] {
+        assert_eq!(checked(&answer, &["--key", key]).0, 5);
+    }
+}
+
+#[test]
 fn evidence_that_cannot_be_read_is_counted_and_asks_for_no_proof() {
     let rig = Rig::new();
     let mut device = rig.enrol("amr-1");

@@ -55,6 +55,13 @@ impl Device {
         }
     }
 
+    /// Enrolled again, with the keys of `newer`: its journal goes on.
+    pub(crate) fn enrolled_again(&mut self, newer: Self) {
+        let Self { certificate_pem, command_key, key, mqtt, pair, .. } = newer;
+        (self.certificate_pem, self.command_key) = (certificate_pem, command_key);
+        (self.key, self.mqtt, self.pair) = (key, mqtt, pair);
+    }
+
     pub(crate) fn topic(&self, end: &str) -> String {
         format!("noot/1/{}/{end}", self.robot)
     }
