@@ -202,10 +202,9 @@ pub(crate) async fn start(
     let wanted = Wanted { bundle, gate, gates, reason: reason(why)?, tenant };
     let server = core.server.clone();
     answer(&core, call, StatusCode::CREATED, move |tx| {
-        // What another tenant published does not exist.
-        if let Some(tenant) = caller.tenant()
-            && !tenants::has_skill(tx, tenant, &bundle)?
-        {
+        // What another tenant published does not exist, for who sees all tenants either: the
+        // robots that are given it are of one.
+        if !tenants::has_skill(tx, &wanted.tenant, &bundle)? {
             return Err(RolloutError::NotPublished(bundle));
         }
         server.start_rollout(tx, &wanted)

@@ -26,6 +26,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0051_registry_tenants.sql"),
     include_str!("migrations/0052_fact_records.sql"),
     include_str!("migrations/0053_skill_key_tenants.sql"),
+    include_str!("migrations/0054_proofs_in_use.sql"),
 ];
 
 /// How long to wait for another process to write, such as a rebuild, on a disk that others keep
@@ -271,5 +272,43 @@ mod tests {
         let keys = "SELECT tenant || key_id || coalesce(reason, '') FROM skill_keys ORDER BY 1";
         assert_eq!(all(keys), ["aK1", "aK2lost", "bK1", "bK2lost", "defaultK1", "defaultK2lost"]);
         assert_eq!(all("SELECT tenant || hex(digest) FROM skill_proofs"), ["a01"]);
+    }
+
+    #[test]
+    fn what_a_tenant_has_in_use_keeps_what_keys_of_all_tenants_proved_of_it() {
+        let mut connection = rusqlite::Connection::open_in_memory().unwrap();
+        let keys = MIGRATIONS.iter().position(|sql| sql.contains("tenant_skill_keys")).unwrap();
+        for sql in &MIGRATIONS[..=keys] {
+            connection.execute_batch(sql).unwrap();
+        }
+        // K1 and K2 counted for all; K9 is a's own, and so is the K2 that b has since.
+        connection
+            .execute_batch(
+                "INSERT INTO skill_keys (tenant, key_id, key, holder, role, tier, added_at) VALUES
+                     ('a', 'K1', 'k', 'acme', 'developer', 'dev', 5),
+                     ('a', 'K2', 'c', 'lab', 'certifier', 'field_cert', 5),
+                     ('a', 'K9', 'o', 'acme', 'developer', 'dev', 9),
+                     ('default', 'K1', 'k', 'acme', 'developer', 'dev', 5),
+                     ('default', 'K2', 'c', 'lab', 'certifier', 'field_cert', 5),
+                     ('b', 'K1', 'k', 'acme', 'developer', 'dev', 5),
+                     ('b', 'K2', 'c', 'lab', 'certifier', 'field_cert', 9);
+                 INSERT INTO skill_proofs (tenant, digest, key_id, certifier_key) VALUES
+                     ('a', x'01', 'K1', NULL), ('a', x'02', 'K1', 'K2'), ('a', x'03', 'K1', NULL),
+                     ('a', x'04', 'K1', NULL), ('a', x'09', 'K9', NULL);
+                 INSERT INTO skill_current (tenant, skill, digest, rollout, since) VALUES
+                     ('default', 'patrol', x'02', 'r', 5), ('default', 'survey', x'09', 'r', 5),
+                     ('b', 'patrol', x'02', 'r', 5);
+                 INSERT INTO rollouts (id, skill, target, baseline, stages, state, stage, epoch,
+                     opened_at, reason, created_at, updated_at, tenant)
+                     VALUES ('r', 'dock', x'03', x'01', '[]', 'rolling', 0, 0, 5, '', 5, 5, 'b');",
+            )
+            .unwrap();
+        connection.pragma_update(None, "user_version", u32::try_from(keys + 1).unwrap()).unwrap();
+        bring(&mut connection).unwrap();
+        let sql = "SELECT tenant || hex(digest) FROM skill_proofs ORDER BY 1";
+        let mut statement = connection.prepare(sql).unwrap();
+        let all: Vec<String> =
+            statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(all, ["a01", "a02", "a03", "a04", "a09", "b01", "b03", "default02"]);
     }
 }

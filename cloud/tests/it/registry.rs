@@ -349,6 +349,11 @@ fn what_a_tenants_keys_prove_they_prove_to_that_tenant() {
     assert_eq!(call(&south, "GET", "/v1/skills", None).1["skills"][0]["signed_by"], Value::Null);
     // Who sees all tenants sees what was proved to one of them.
     assert_eq!(rig.get(&at)["tier"], "field_cert");
+    // And rolls out to the default one's robots what that published.
+    set_rings(&rig);
+    let foreign = json!({ "bundle": Digest::of(&bytes), "gate": quick(), "reason": "new" });
+    let (status, answer) = rig.call("POST", "/v1/rollouts", Some(foreign));
+    assert_eq!((status, &answer["code"]), (422, &json!("unknown_skill")), "{answer}");
 }
 
 #[test]
