@@ -215,8 +215,8 @@ struct Serve {
     #[arg(long, value_name = "FILE")]
     service_ca: Option<PathBuf>,
     /// Revocation lists of that authority, PEM: one for each of its certificates that makes others.
-    /// What is on them is refused, and everything once one is over. Read again when the file
-    /// changes, within seconds, and at SIGHUP.
+    /// What is on them is refused, and whatever an authority made once its list is over. Read again
+    /// when the file changes, within seconds, and at SIGHUP.
     #[arg(long, requires = "service_ca", value_name = "FILE")]
     service_crl: Option<PathBuf>,
     #[command(flatten)]

@@ -7,7 +7,7 @@
 //!
 //! With a file of revocation lists, what stands on one is refused, at the handshake and at every
 //! request of a connection that is open; so is whatever no list in its time speaks of, for a list
-//! that is over hides what was revoked since.
+//! that is over hides what was revoked since by the authority that made it.
 
 use crate::clock::Clock;
 use nooterra_protocol::codec::Digest;
@@ -105,8 +105,16 @@ pub(crate) struct Authorities {
 #[derive(Debug)]
 struct ListFile {
     path: PathBuf,
+    seen: Mutex<Seen>,
+}
+
+/// What is known of a file of revocation lists.
+#[derive(Debug, Default)]
+struct Seen {
     /// What it held when it was last looked at; none where it could not be read.
-    seen: Mutex<Option<Digest>>,
+    digest: Option<Digest>,
+    /// Until when the lists were of which the log says that one is over.
+    told_over: Option<WallMillis>,
 }
 
 /// How services are verified from some moment on.
@@ -165,8 +173,10 @@ impl Authorities {
             .map_err(|error| authority(error.to_string()))?;
         let subjects = [robots.root_hint_subjects(), verifier.root_hint_subjects()].concat();
         let until = read_lists.as_ref().map(|lists| lists.until);
+        let mut seen = Seen { digest: seen, told_over: None };
         if let (Some(path), Some(found)) = (lists, &read_lists) {
             found.tell(path, clock.wall());
+            seen.tell_over(path, until, clock.wall());
         }
         Ok(Self {
             clock,
@@ -180,10 +190,15 @@ impl Authorities {
     }
 
     /// Reads the revocation lists again, where they changed. Lists that cannot be read leave the
-    /// last ones in force, until these are over. Blocks on the file.
+    /// last ones in force, until these are over, which the log says. Blocks on the file.
     pub(crate) fn refresh(&self) {
         let Some(ListFile { path, seen }) = &self.lists else { return };
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        self.read_again(path, &mut seen.digest);
+        seen.tell_over(path, self.services().until, self.clock.wall());
+    }
+
+    fn read_again(&self, path: &Path, seen: &mut Option<Digest>) {
         let bytes = match read(path) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -199,7 +214,7 @@ impl Authorities {
         }
         let fresh = Lists::read(path, &bytes).and_then(|lists| {
             let verifier = verifier(&self.roots, &self.provider, Some(&lists))
-                .map_err(|why| ServicesError::Lists { path: path.clone(), why: why.to_string() })?;
+                .map_err(|why| ServicesError::Lists { path: path.into(), why: why.to_string() })?;
             Ok((lists, verifier))
         });
         match fresh {
@@ -255,7 +270,7 @@ impl Authorities {
 }
 
 /// Takes what leads to `roots`; with lists nothing that is on one, nothing of an authority without
-/// one, and nothing once the list is over.
+/// one, and nothing that an authority made once its list is over.
 fn verifier(
     roots: &Arc<RootCertStore>,
     provider: &Arc<CryptoProvider>,
@@ -319,14 +334,29 @@ impl Lists {
     fn tell(&self, path: &Path, now: WallMillis) {
         let Self { lists, revoked, until } = self;
         let (path, lists) = (path.display(), lists.len());
-        if *until <= now {
-            tracing::error!(
-                %path, %until,
-                "a revocation list of services is over: services are refused until there is a new one"
-            );
-        } else {
+        if *until > now {
             tracing::info!(%path, lists, revoked, %until, "revocation lists of services are in force");
         }
+    }
+}
+
+impl Seen {
+    /// Says in the log, once, that a list is over of those that end at `until`.
+    fn tell_over(&mut self, path: &Path, until: Option<WallMillis>, now: WallMillis) {
+        if let Some(until) = self.newly_over(until, now) {
+            tracing::error!(
+                path = %path.display(), %until,
+                "a revocation list of services is over: whatever its authority made is refused \
+                 until there is a new one"
+            );
+        }
+    }
+
+    fn newly_over(&mut self, until: Option<WallMillis>, now: WallMillis) -> Option<WallMillis> {
+        let over = until.filter(|until| *until <= now);
+        let is_new = over.is_some() && over != self.told_over;
+        self.told_over = over;
+        over.filter(|_| is_new)
     }
 }
 
@@ -497,6 +527,15 @@ mod tests {
             assert_eq!(named(bad), None, "{bad}");
         }
         assert_eq!(named(&format!("cn:{}", "x".repeat(254))), None);
+    }
+
+    #[test]
+    fn that_a_list_is_over_is_said_once() {
+        let mut seen = Seen::default();
+        let [first, second] = [10, 20].map(|until| Some(WallMillis(until)));
+        let said = [(None, 9), (first, 9), (first, 10), (first, 11), (second, 12), (second, 20)]
+            .map(|(until, now)| seen.newly_over(until, WallMillis(now)));
+        assert_eq!(said, [None, None, first, None, None, second]);
     }
 
     proptest! {

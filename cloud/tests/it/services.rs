@@ -347,6 +347,9 @@ fn a_list_that_is_over_or_of_another_authority_lets_no_service_in() {
     // Nobody says of this authority what it revoked.
     let rig = start(&Authority::new().revoke(&[], 2050));
     assert!(refused_at_the_handshake(&service(&rig, &numbered(&authority, 8))));
+    // One that is over takes what its own authority made, and no more.
+    let rig = start(&(Authority::new().revoke(&[], 2021) + &authority.revoke(&[7], 2050)));
+    assert_eq!(list(&service(&rig, &numbered(&authority, 8))).unwrap(), 0);
     // Both: each speaks of its own.
     let rig = start(&(Authority::new().revoke(&[8], 2050) + &authority.revoke(&[7], 2050)));
     assert_eq!(list(&service(&rig, &numbered(&authority, 8))).unwrap(), 0);
