@@ -21,7 +21,7 @@ const UNPROVEN: u8 = 10;
 const VERIFY_CODES: &str = "\
 Exit codes:
    0  what the report says in the robot's name lies in its black box, under checkpoints that the
-      key signed
+      key signed; or it says nothing in the robot's name, as of a job that it never set out for
    2  a key cannot be read
    3  the file cannot be read, or is no completion report
    5  altered: a signature, a proof or the text is not as it was made
@@ -99,7 +99,8 @@ pub(super) fn run(command: Command) -> ExitCode {
             };
             // Nobody reads any longer: the exit code says it.
             let _ = std::io::stdout().lock().write_all(text.as_bytes());
-            match (report.identity_proven, report.is_shown()) {
+            let has_key = !(args.key.is_empty() && args.key_file.is_empty());
+            match (has_key, report.is_shown()) {
                 (false, _) => ExitCode::from(UNPROVEN),
                 (true, false) => ExitCode::from(NOT_ALL_SHOWN),
                 (true, true) => ExitCode::SUCCESS,
@@ -146,11 +147,14 @@ fn plain(text: &str) -> String {
 }
 
 fn people(report: &VerifiedReport) -> String {
-    let VerifiedReport { cloud_signature_checked, identity_proven, job, robot, .. } = report;
+    let VerifiedReport { cloud_signature_checked, identity_proven, job, proofs, robot, .. } =
+        report;
     let by = |is_checked: bool| if is_checked { "checked" } else { "not checked: no key given" };
+    let device =
+        if *proofs == 0 { "nothing to check: no proof in it" } else { by(*identity_proven) };
     let mut text = format!(
         "job           {job}\nrobot         {robot}\nrobot's key   {}\ncloud's key   {}\n",
-        by(*identity_proven),
+        device,
         by(*cloud_signature_checked)
     );
     for statement in &report.statements {
@@ -171,7 +175,8 @@ fn people(report: &VerifiedReport) -> String {
         text.push_str(&format!("{:13} {fact}: {why}\n", "no proof"));
     }
     let shown = report.statements.iter().filter(|it| it.shown_by.is_some()).count();
-    let whose = if *identity_proven { "" } else { ", by records of whom nothing shows" };
+    let nobodys = *proofs > 0 && !identity_proven;
+    let whose = if nobodys { ", by records of whom nothing shows" } else { "" };
     let all = report.statements.len();
     text.push_str(&format!("{shown} of {all} statements in the robot's name are shown{whose}\n"));
     text.push_str(WORTH);

@@ -64,10 +64,13 @@ pub enum ReportError {
 pub struct VerifiedReport {
     /// The cloud's signature was checked; without its key it was not.
     pub cloud_signature_checked: bool,
-    /// A device key was given, so that proofs show whose records they are.
+    /// A device key was given and signed what is in the proofs, so that they show whose records
+    /// they are. Without a proof there is nothing that it signed.
     pub identity_proven: bool,
     /// Which job.
     pub job: JobId,
+    /// Proofs in it that show a record.
+    pub proofs: usize,
     /// By which robot.
     pub robot: RobotId,
     /// Of the signed bytes.
@@ -174,13 +177,16 @@ pub fn verify_report(
     if serde_json::to_value(&report).ok() != Some(told) {
         return Err(ReportError::Altered("`report`"));
     }
-    let mut shown = Vec::new();
+    let (mut proofs, mut shown) = (0, Vec::new());
     for (at, proof) in black_box.proofs.iter().enumerate() {
+        let before = shown.len();
         read(at + 1, &proof.proof, &report, device, &mut shown)?;
+        proofs += usize::from(shown.len() > before);
     }
     Ok(VerifiedReport {
         cloud_signature_checked: cloud.is_some(),
-        identity_proven: !device.is_empty(),
+        identity_proven: !device.is_empty() && proofs > 0,
+        proofs,
         sha256: digest,
         statements: statements(&report, &shown),
         unproven: black_box.unproven,

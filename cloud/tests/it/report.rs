@@ -309,6 +309,9 @@ fn how_a_job_ended_is_not_shown_where_the_cloud_made_it_up() {
     rig.post(&format!("/v1/jobs/{left}/cancel"), json!({ "reason": "rain" }));
     let (code, said, text) = checked(&shown(&rig, &left), &["--key", &key]);
     assert_eq!((code, shown_by(&said).len()), (0, 0), "{text}");
+    // No key signed anything in it.
+    assert_eq!((&said["identity_proven"], &said["proofs"]), (&json!(false), &json!(0)));
+    assert!(text.contains("robot's key   nothing to check: no proof in it"), "{text}");
 }
 
 #[test]
