@@ -16,7 +16,7 @@ use nooterra_protocol::grant::Grants;
 use nooterra_protocol::ids::EnvelopeId;
 use nooterra_protocol::observation::{Capabilities, Observation};
 use nooterra_protocol::time::MonoNanos;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -71,12 +71,16 @@ impl Rig {
     fn new(site: &Site) -> Self {
         let pose = Arc::new(Mutex::new(Pose::default()));
         let robot = Watched { base: base(site), truth: Arc::clone(&pose) };
+        Self::with(site, Box::new(robot), pose)
+    }
+
+    fn with(site: &Site, robot: Box<dyn Robot>, pose: Arc<Mutex<Pose>>) -> Self {
         let (journal, handle) = site.journal();
         let desk = Arc::new(Desk::new(handle.clone(), &site.policy()));
         desk.set_authority(&granted(), false);
         let view = Arc::new(View::default());
         let control = ControlLoop::new(
-            Box::new(robot),
+            robot,
             &site.policy(),
             Arc::clone(&desk),
             handle.control_queue(),
@@ -277,4 +281,71 @@ fn a_robot_that_cannot_be_read_is_stopped_and_that_is_said_once() {
     }
     assert_eq!(stops.load(Ordering::Relaxed), 20, "told again at every tick");
     assert_eq!(stop_reasons(&journal), ["the robot cannot be read"]);
+}
+
+/// A mock: a robot that stands and takes no setpoints for a while, and then the first one.
+struct Deaf {
+    base: SimBase,
+    deaf: Arc<AtomicBool>,
+    taken: Arc<Mutex<Vec<Command>>>,
+    unreadable: Arc<AtomicBool>,
+}
+
+impl Robot for Deaf {
+    fn capabilities(&self) -> Capabilities {
+        self.base.capabilities()
+    }
+    fn read(&mut self, now: MonoNanos) -> Result<Observation, HalError> {
+        if self.unreadable.load(Ordering::Relaxed) {
+            return Err(HalError::Device("unplugged".into()));
+        }
+        self.base.read(now)
+    }
+    fn write(&mut self, _: MonoNanos, tick: u64, c: Gated<Command>) -> Result<(), HalError> {
+        if self.deaf.load(Ordering::Relaxed) {
+            return Err(HalError::Device("no answer".into()));
+        }
+        self.taken.lock().unwrap().push(c.open(&robot(), tick)?);
+        Ok(())
+    }
+    fn stop(&mut self, _: MonoNanos, _: StopProfile) -> Result<(), HalError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn after_a_stop_past_the_gate_a_robot_is_told_to_start_gently_and_not_where_the_ramp_had_been() {
+    let site = Site::new();
+    let (deaf, unreadable) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+    let taken = Arc::default();
+    let robot = Deaf {
+        base: base(&site),
+        deaf: Arc::clone(&deaf),
+        taken: Arc::clone(&taken),
+        unreadable: Arc::clone(&unreadable),
+    };
+    let mut rig = Rig::with(&site, Box::new(robot), Arc::default());
+    let drive = |desk: &Desk, now: MonoNanos| {
+        let until = now.plus(Duration::from_secs(1));
+        let goal = Goal::Drive(Twist::new(0.8, 0.0));
+        desk.set_skill(Some(Lease { goal, holds: false, renewed: now, until }));
+    };
+    let fastest = |taken: &Arc<Mutex<Vec<Command>>>| {
+        let taken = std::mem::take(&mut *taken.lock().unwrap());
+        taken.iter().map(Command::forward_mps).fold(0.0, f64::max)
+    };
+    rig.run(2_000, drive);
+    deaf.store(false, Ordering::Relaxed);
+    rig.run(60, drive);
+    let first = fastest(&taken);
+    assert!(first > 0.0 && first < 0.1, "after two seconds of silence: {first} m/s");
+    // It stands as long as it is not told otherwise, and the gate believes that it drives.
+    rig.run(2_000, drive);
+    assert!(fastest(&taken) > 0.3);
+    unreadable.store(true, Ordering::Relaxed);
+    rig.run(40, drive);
+    unreadable.store(false, Ordering::Relaxed);
+    rig.run(20, drive);
+    let first = fastest(&taken);
+    assert!(first < 0.1, "after two ticks without a reading: {first} m/s");
 }

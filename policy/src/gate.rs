@@ -207,6 +207,13 @@ impl Gate {
         }
     }
 
+    /// What it allowed last did not come to pass: the robot was stopped past it, or did not take
+    /// it. The next ramps begin at what is measured, as after a stop of its own.
+    pub const fn interrupted(&mut self) {
+        self.last = None;
+        self.last_accel_mps2 = 0.0;
+    }
+
     /// The name of a zone that a verdict gives by number.
     #[must_use]
     pub fn zone_id(&self, zone: u16) -> Option<&ZoneId> {

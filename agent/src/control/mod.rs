@@ -176,6 +176,7 @@ impl ControlLoop {
 
     /// Stops the robot for a reason outside the gate and records it.
     pub fn stop(&mut self, now: MonoNanos, reason: &'static str) {
+        self.gate.interrupted();
         if let Err(error) = self.robot.stop(now, self.stop) {
             // Nothing is left to do here but to fall silent: the driver's own watchdog stops.
             error!(%error, "the robot does not take the stop");
