@@ -14,10 +14,11 @@ use nooterra_protocol::codec::Digest;
 use nooterra_protocol::command::Ask;
 use nooterra_protocol::entry::Class;
 use nooterra_protocol::envelope::Signed;
-use nooterra_protocol::geometry::Pose;
+use nooterra_protocol::geometry::{Pose, Twist};
 use nooterra_protocol::grant::{AuthorityDocument, Mode};
 use nooterra_protocol::ids::{ActorId, JobId, PolicyId, RobotId};
 use nooterra_protocol::keys::Ed25519Key;
+use nooterra_protocol::observation::{Observation, Timed};
 use nooterra_protocol::time::{MonoNanos, WallMillis};
 use serde_json::{Value, json};
 use std::process::{Command, Output};
@@ -307,6 +308,19 @@ fn the_zones_are_looked_up_from_a_pose_and_unknown_where_it_is_old_or_none() {
     let pose = Pose { x: corner.x, y: corner.y, yaw: 0.0 };
     let zones = policy.zones_at(pose, &Uncertainty::NONE).unwrap();
     assert!(zones.contains(&zone.id), "{zones:?}");
+    let seen = |at| Observation {
+        battery: None,
+        docked: false,
+        emergency_stop: false,
+        pose: Timed { at: MonoNanos(at), value: pose },
+        scan: None,
+        twist: Timed { at: MonoNanos(at), value: Twist::ZERO },
+    };
+    let now = MonoNanos(10_000_000_000);
+    let at = |at| place::zones(&policy, Some(&seen(at)), now);
+    assert_eq!(at(now.0), Some(zones));
+    assert_eq!(at(now.0 - 5_000_000_000), None, "long ago");
+    assert_eq!(at(now.0 + 5_000_000_000), None, "in a time to come");
     let far = Pose { x: 1.0e4, y: 1.0e4, yaw: 0.0 };
     assert_eq!(policy.zones_at(far, &Uncertainty::NONE), Some([].into()));
 }

@@ -14,7 +14,9 @@ use nooterra_protocol::entry::{Class, Entry, Rule, Verdict};
 use nooterra_protocol::geometry::{Point, Pose, Twist};
 use nooterra_protocol::grant::Grants;
 use nooterra_protocol::ids::EnvelopeId;
-use nooterra_protocol::observation::{Capabilities, Observation};
+use nooterra_protocol::keys::Ed25519Key;
+use nooterra_protocol::observation::{Battery, Capabilities, Observation, Timed};
+use nooterra_protocol::policy::BatteryReserve;
 use nooterra_protocol::time::MonoNanos;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -348,4 +350,50 @@ fn after_a_stop_past_the_gate_a_robot_is_told_to_start_gently_and_not_where_the_
     rig.run(20, drive);
     let first = fastest(&taken);
     assert!(first < 0.1, "after two ticks without a reading: {first} m/s");
+}
+
+/// A mock: a robot that stands, whose charge was measured once.
+struct OldCharge {
+    base: SimBase,
+    measured: Option<Timed<Battery>>,
+}
+
+impl Robot for OldCharge {
+    fn capabilities(&self) -> Capabilities {
+        self.base.capabilities()
+    }
+    fn read(&mut self, now: MonoNanos) -> Result<Observation, HalError> {
+        let seen = self.base.read(now)?;
+        let battery = *self.measured.get_or_insert(seen.battery.unwrap());
+        Ok(Observation { battery: Some(battery), ..seen })
+    }
+    fn write(&mut self, _: MonoNanos, _: u64, _: Gated<Command>) -> Result<(), HalError> {
+        Ok(())
+    }
+    fn stop(&mut self, _: MonoNanos, _: StopProfile) -> Result<(), HalError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_charge_that_was_measured_long_ago_is_none() {
+    let site = Site::new();
+    let mut document = site.document();
+    let home = Point::new(0.0, 0.0);
+    document.battery = Some(BatteryReserve { fraction_per_m: 0.001, home, reserve: 0.1 });
+    site.sign_policy(&document, &Ed25519Key::from_seed([9; 32]));
+    let robot = OldCharge { base: base(&site), measured: None };
+    let mut rig = Rig::with(&site, Box::new(robot), Arc::default());
+    let away = |desk: &Desk, now: MonoNanos| {
+        let until = now.plus(Duration::from_secs(1));
+        let goal = Goal::Drive(Twist::new(0.3, 0.0));
+        desk.set_skill(Some(Lease { goal, holds: false, renewed: now, until }));
+    };
+    let held = |rig: &Rig| rig.verdicts().iter().any(|v| v.rule == Rule::BatteryReserve);
+    rig.run(1_000, away);
+    assert!(!held(&rig), "it is full");
+    // Of a clock that goes on with the robot unread: the next tick begins as after a pause.
+    rig.now += 61_000_000_000;
+    rig.run(1_000, away);
+    assert!(held(&rig), "nobody knows what is left");
 }

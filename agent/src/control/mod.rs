@@ -50,6 +50,10 @@ const SAMPLE_STANDING: Duration = Duration::from_secs(1);
 /// Between two looks at the wall clock, for zones that hold only at times.
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
 
+/// A charge that was measured longer ago says nothing any more: a minute takes a robot a percent
+/// or two of its battery.
+const MAX_BATTERY_AGE: Duration = Duration::from_secs(60);
+
 /// Slower than this counts as standing, m/s and rad/s: above the odometry's noise.
 pub(crate) const STANDING: f64 = 0.02;
 
@@ -196,8 +200,10 @@ impl ControlLoop {
     fn judge(&mut self, now: MonoNanos, seen: Observation) {
         let scan = seen.scan.as_ref().filter(|_| self.keeps_distance);
         let twist = Timed { at: seen.twist.at, value: seen.twist.value.into() };
+        let recent = |at| now.since(at).is_some_and(|age| age <= MAX_BATTERY_AGE);
+        let battery = seen.battery.filter(|battery| recent(battery.at));
         let inputs = Inputs {
-            battery: seen.battery.map(|battery| battery.value.fraction),
+            battery: battery.map(|battery| battery.value.fraction),
             clock: self.time(now),
             grants: self.intent.grants,
             journal_age: self.queue.oldest_uncommitted_age(now),
