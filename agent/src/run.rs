@@ -419,6 +419,7 @@ impl Daemon {
         let result = self.until_over(journal, ending).await;
         systemd::stopping();
         let exit = self.control.end();
+        keep_pressed(&self.view, &self.desk);
         self.jobs.leave();
         let _ = self.stop.send(true);
         if tokio::time::timeout(GOODBYE_WITHIN, self.channel).await.is_err() {
@@ -463,6 +464,7 @@ impl Daemon {
             if !watchdog.look(self.view.beats()) {
                 error!("the control loop does not tick; the watchdog is not fed");
             }
+            keep_pressed(&self.view, &self.desk);
             self.authority.refresh();
             self.look_at_trial(journal)?;
             if self.starts_anew() {
@@ -548,6 +550,13 @@ fn candidate(config: &Config) -> Option<VerifiedPolicy> {
         error!(%error, "no candidate judges beside the policy; `nooterra-agent check` says the same");
         None
     })
+}
+
+/// A press of the robot's own stop outlives this start.
+fn keep_pressed(view: &View, desk: &Desk) {
+    if let Some(at) = view.pressed_at() {
+        desk.keep_pressed(at);
+    }
 }
 
 fn keep_floor(clock: &SystemClock, journal: &JournalHandle) {

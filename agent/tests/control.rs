@@ -397,3 +397,50 @@ fn a_charge_that_was_measured_long_ago_is_none() {
     rig.run(1_000, away);
     assert!(held(&rig), "nobody knows what is left");
 }
+
+/// A mock: the simulated robot with a stop button of its own.
+struct Buttoned {
+    base: SimBase,
+    pressed: Arc<AtomicBool>,
+}
+
+impl Robot for Buttoned {
+    fn capabilities(&self) -> Capabilities {
+        self.base.capabilities()
+    }
+    fn read(&mut self, now: MonoNanos) -> Result<Observation, HalError> {
+        let emergency_stop = self.pressed.load(Ordering::Relaxed);
+        self.base.read(now).map(|seen| Observation { emergency_stop, ..seen })
+    }
+    fn write(&mut self, now: MonoNanos, tick: u64, c: Gated<Command>) -> Result<(), HalError> {
+        self.base.write(now, tick, c)
+    }
+    fn stop(&mut self, now: MonoNanos, profile: StopProfile) -> Result<(), HalError> {
+        self.base.stop(now, profile)
+    }
+}
+
+#[test]
+fn a_press_of_the_robots_own_stop_outlives_a_restart_until_somebody_lifts_it() {
+    let site = Site::new();
+    let pressed = Arc::new(AtomicBool::new(false));
+    let robot = Buttoned { base: base(&site), pressed: Arc::clone(&pressed) };
+    let mut rig = Rig::with(&site, Box::new(robot), Arc::default());
+    // As the agent looks, now and then.
+    let look = |rig: &Rig| {
+        if let Some(at) = rig.view.pressed_at() {
+            rig.desk.keep_pressed(at);
+        }
+        Desk::new(rig.handle.clone(), &site.policy()).emergency_stop()
+    };
+    rig.run(100, |_, _| {});
+    assert!(!look(&rig));
+    pressed.store(true, Ordering::Relaxed);
+    rig.run(100, |_, _| {});
+    pressed.store(false, Ordering::Relaxed);
+    rig.run(100, |_, _| {});
+    assert!(look(&rig), "the agent began anew, and nobody said that it may move");
+    rig.desk.release_emergency_stop(MonoNanos(rig.now));
+    rig.run(100, |_, _| {});
+    assert!(!look(&rig), "what was lifted does not come back");
+}

@@ -455,3 +455,18 @@ fn an_owners_rules_say_who_may_veto_review_and_set_modes() {
     let manual = door.downlink.take(&sign(command("env_4", set(Mode::Manual))));
     assert!(matches!(manual, Taken::Accepted(_)));
 }
+
+#[test]
+fn of_presses_and_releases_at_once_what_counts_in_the_end_is_what_outlives_a_restart() {
+    let site = Site::new();
+    let door = open(&site);
+    let desk = &door.desk;
+    for round in 0..40 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| desk.press_emergency_stop());
+            scope.spawn(|| desk.release_emergency_stop(MonoNanos(0)));
+        });
+        let kept = door.handle.get_state("control.emergency_stop").unwrap();
+        assert_eq!(kept, Some(vec![u8::from(desk.emergency_stop())]), "round {round}");
+    }
+}

@@ -9,16 +9,23 @@ use nooterra_blackbox::{Context, ContextId, JournalHandle};
 use nooterra_policy::{Grants, VerifiedPolicy};
 use nooterra_protocol::grant;
 use nooterra_protocol::ids::{EnvelopeId, JobId, ModeId};
+use nooterra_protocol::policy::Clear;
 use nooterra_protocol::time::MonoNanos;
 use std::sync::{Mutex, MutexGuard};
 use tracing::error;
 
 /// Whether the software emergency stop is in force, in the journal's state.
-const STOP_KEY: &str = "control.emergency_stop";
+pub(crate) const STOP_KEY: &str = "control.emergency_stop";
 
+/// Where it never was, that is written down: what is missing later was lost.
 fn was_stopped(journal: &JournalHandle) -> bool {
     match journal.get_state(STOP_KEY) {
-        Ok(None) => false,
+        Ok(None) => {
+            if let Err(error) = journal.put_state(STOP_KEY, &[0]) {
+                error!(%error, "that no emergency stop is in force is not kept");
+            }
+            false
+        }
         Ok(Some(state)) => state != [0],
         Err(error) => {
             error!(%error, "whether the emergency stop was in force is not known; it is now");
@@ -75,6 +82,10 @@ pub struct Desk {
     journal: JournalHandle,
     /// The policy's modes, in their order.
     modes: Vec<ModeId>,
+    /// Held while it is written down whether the emergency stop is in force.
+    remembering: Mutex<()>,
+    /// An emergency stop stays until somebody lifts it.
+    stop_latches: bool,
 }
 
 impl std::fmt::Debug for Desk {
@@ -105,8 +116,11 @@ impl Desk {
             skill: None,
             veto: false,
         };
-        let modes = policy.document().modes.iter().map(|mode| mode.id.clone()).collect();
-        Self { inner: Mutex::new(Inner { context, intent }), journal, modes }
+        let document = policy.document();
+        let modes = document.modes.iter().map(|mode| mode.id.clone()).collect();
+        let stop_latches = document.latches.emergency_stop == Clear::Acknowledged;
+        let inner = Mutex::new(Inner { context, intent });
+        Self { inner, journal, modes, remembering: Mutex::new(()), stop_latches }
     }
 
     /// Lays down an operator's wish on behalf of a signed command; the latest replaces.
@@ -136,7 +150,20 @@ impl Desk {
         inner.intent.emergency_stop = true;
         inner.intent.operator = None;
         drop(inner);
-        self.remember_stop(true);
+        self.remember_stop();
+    }
+
+    /// The robot's own stop was pressed at a moment. Where the policy has somebody lift it, and
+    /// nobody has since, it is in force from now on like one from afar, so that it outlives a
+    /// restart. What is seen in a tick is not kept by the tick: this waits for the disk.
+    pub fn keep_pressed(&self, at: MonoNanos) {
+        let inner = self.lock();
+        let lifted = inner.intent.acknowledged.is_some_and(|said| said >= at);
+        let kept = inner.intent.emergency_stop;
+        drop(inner);
+        if self.stop_latches && !lifted && !kept {
+            self.press_emergency_stop();
+        }
     }
 
     /// Takes the software emergency stop back, and says for any stop whose cause is gone that
@@ -147,7 +174,7 @@ impl Desk {
         inner.intent.emergency_stop = false;
         inner.intent.operator = None;
         drop(inner);
-        self.remember_stop(false);
+        self.remember_stop();
     }
 
     /// Ends any operator's wish.
@@ -214,8 +241,11 @@ impl Desk {
         self.lock().intent.emergency_stop
     }
 
-    /// After it took effect: a stop waits for no disk.
-    fn remember_stop(&self, on: bool) {
+    /// After it took effect: a stop waits for no disk. What is in force by then is what is written
+    /// down: of a press and a release at once, whichever counts in the end.
+    fn remember_stop(&self) {
+        let _in_turn = self.remembering.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let on = self.emergency_stop();
         if let Err(error) = self.journal.put_state(STOP_KEY, &[u8::from(on)]) {
             error!(%error, on, "the emergency stop is not remembered over a restart");
         }

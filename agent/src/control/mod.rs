@@ -14,6 +14,7 @@ mod stop_input;
 mod thread;
 mod view;
 
+pub(crate) use desk::STOP_KEY;
 pub use desk::{Desk, Intent, Lease};
 pub use shadow::{Real, ShadowJournal, ShadowThread, ShadowWatch, shadow};
 pub use steer::Goal;
@@ -198,6 +199,9 @@ impl ControlLoop {
     }
 
     fn judge(&mut self, now: MonoNanos, seen: Observation) {
+        if seen.emergency_stop {
+            self.view.pressed(now);
+        }
         let scan = seen.scan.as_ref().filter(|_| self.keeps_distance);
         let twist = Timed { at: seen.twist.at, value: seen.twist.value.into() };
         let recent = |at| now.since(at).is_some_and(|age| age <= MAX_BATTERY_AGE);

@@ -4,6 +4,7 @@ use nooterra_policy::{Privacy, Sensors};
 use nooterra_protocol::entry::VerdictPhase;
 use nooterra_protocol::observation::Observation;
 use nooterra_protocol::policy::Sensor;
+use nooterra_protocol::time::MonoNanos;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
@@ -22,6 +23,8 @@ pub struct View {
     /// The sensors that may be read from the lowest bit on, then how long what they record is
     /// kept. Zero is none.
     privacy: AtomicU64,
+    /// When the robot's own stop was last seen pressed, nanoseconds; 0 before.
+    pressed_at: AtomicU64,
     seen: Mutex<Option<Arc<Observation>>>,
 }
 
@@ -44,6 +47,12 @@ impl View {
         self.interventions.load(Ordering::Relaxed)
     }
 
+    /// When the robot's own emergency stop was last seen pressed.
+    #[must_use]
+    pub fn pressed_at(&self) -> Option<MonoNanos> {
+        Some(self.pressed_at.load(Ordering::Relaxed)).filter(|at| *at > 0).map(MonoNanos)
+    }
+
     /// Which sensors may be read now, by the policy's privacy zones: none before the first tick.
     /// Whoever reads a sensor asks before each picture.
     #[must_use]
@@ -62,6 +71,10 @@ impl View {
         let sensors = sensors.fold(0, |word, sensor| word | 1 << sensor as u32);
         let kept = privacy.keep_s.map_or(0, |keep_s| u64::from(keep_s) << KEEP | KEEPS);
         self.privacy.store(sensors | kept, Ordering::Release);
+    }
+
+    pub(super) fn pressed(&self, now: MonoNanos) {
+        self.pressed_at.store(now.0.max(1), Ordering::Relaxed);
     }
 
     pub(super) fn beat(&self) {
