@@ -99,6 +99,12 @@ impl Door {
         assert!(self.refusals().contains(&reason), "not in the journal");
     }
 
+    /// It was received before.
+    fn refuses_again(&self, bytes: &[u8]) {
+        let Taken::Refused(reason) = self.downlink.take(bytes) else { panic!("it was replayed") };
+        assert!(reason.contains("received before"), "{reason}");
+    }
+
     fn refusals(&self) -> Vec<String> {
         // What was appended before without waiting is durable when this is.
         let after = Entry::Link(LinkEntry { reason: None, up: true });
@@ -180,8 +186,7 @@ fn a_command_counts_once_even_across_a_restart() {
     assert!(matches!(door.downlink.take(&bytes), Taken::Refused(_)));
     drop(door);
     let door = open(&site);
-    let Taken::Refused(reason) = door.downlink.take(&bytes) else { panic!("it was replayed") };
-    assert!(reason.contains("received before"), "{reason}");
+    door.refuses_again(&bytes);
     assert!(!door.desk.emergency_stop());
 }
 
@@ -250,6 +255,86 @@ fn a_flood_of_long_lived_commands_is_bounded_and_a_stop_still_passes() {
     door.refuses(&sign(command("env_x", drive_to(3.0))), "commands are still unexpired");
     let stop = Ask::EmergencyStop { reason: "drill".to_owned() };
     assert!(matches!(door.downlink.take(&sign(command("env_y", stop))), Taken::Accepted(_)));
+}
+
+#[test]
+fn a_stop_or_a_veto_that_no_record_can_hold_is_acted_on_all_the_same() {
+    let site = Site::new();
+    let door = open(&site);
+    let wordy = || "somebody fell ".repeat(5_000);
+    assert!(matches!(
+        door.downlink.take(&sign(command("env_1", drive_to(3.0)))),
+        Taken::Accepted(_)
+    ));
+    let veto = door.downlink.take(&sign(command("env_2", Ask::Veto { reason: wordy() })));
+    assert!(
+        matches!(&veto, Taken::Refused(why) if why.contains("acted on all the same")),
+        "{veto:?}"
+    );
+    assert!(!door.moves() && door.authority.situation().vetoed.is_some());
+    let stop = sign(command("env_3", Ask::EmergencyStop { reason: wordy() }));
+    door.refuses(&stop, "too large to be recorded, and was acted on all the same");
+    assert!(door.desk.emergency_stop());
+}
+
+#[test]
+fn where_it_is_not_known_what_was_received_only_a_stop_counts_that_was_sent_before() {
+    let site = Site::new();
+    let old = sign(command("env_1", drive_to(3.0)));
+    let stop = sign(command("env_2", Ask::EmergencyStop { reason: "drill".to_owned() }));
+    let door = open(&site);
+    assert!(matches!(door.downlink.take(&old), Taken::Accepted(_)));
+    door.desk.end_operator();
+    door.handle.put_state("downlink.seen", b"rubbish").unwrap();
+    drop(door);
+    let door = open(&site);
+    door.refuses(&old, "the memory of received commands was lost");
+    let mut later = command("env_3", drive_to(3.0));
+    later.issued_at = later.issued_at.plus(Duration::from_millis(1));
+    assert!(matches!(door.downlink.take(&sign(later)), Taken::Accepted(_)));
+    assert!(matches!(door.downlink.take(&stop), Taken::Accepted(_)));
+    assert!(door.desk.emergency_stop());
+}
+
+#[test]
+fn commands_with_the_longest_ids_are_remembered_over_a_restart_until_there_is_no_room() {
+    let site = Site::new();
+    let door = open(&site);
+    let bytes = |number: usize| sign(command(&format!("{number:0>64}"), Ask::ReleaseStop));
+    let taken = (0..256).find(|number| match door.downlink.take(&bytes(*number)) {
+        Taken::Accepted(_) => false,
+        Taken::Refused(why) => {
+            assert!(why.contains("commands are still unexpired"), "{why}");
+            true
+        }
+        Taken::NotRecorded => panic!("{number} commands are more than are remembered"),
+    });
+    let taken = taken.expect("the memory is smaller than 256 such ids");
+    assert!(taken > 150, "{taken}");
+    drop(door);
+    let door = open(&site);
+    for number in [0, taken - 1] {
+        door.refuses_again(&bytes(number));
+    }
+}
+
+#[test]
+fn messages_that_are_not_genuine_do_not_fill_the_journal_and_a_command_still_passes() {
+    let site = Site::new();
+    let door = open(&site);
+    for number in 0..1000_u32 {
+        assert!(matches!(door.downlink.take(&number.to_be_bytes()), Taken::Refused(_)));
+    }
+    let recorded = door.refusals().len();
+    assert!((100..150).contains(&recorded), "{recorded} refusals are recorded");
+    // What is genuine and void is said all the same.
+    let mut other = command("env_1", drive_to(3.0));
+    other.audience = RobotId::new("amr-2").unwrap();
+    door.refuses(&sign(other), "for robot amr-2");
+    assert!(matches!(
+        door.downlink.take(&sign(command("env_2", drive_to(3.0)))),
+        Taken::Accepted(_)
+    ));
 }
 
 fn start_job(id: &str) -> Ask {

@@ -1,12 +1,12 @@
 //! What arrives for this robot: each message is verified, judged, journalled, and only then
-//! acted on.
+//! acted on. A stop waits for no disk: it is acted on before its record.
 
 use crate::authority::{Authority, Denied};
 use crate::clock::{SystemClock, mono};
 use crate::control::{Desk, Goal, Lease};
 use crate::incident::Incidents;
 use crate::jobs::Jobs;
-use nooterra_blackbox::{AppendError, JournalHandle, StateError};
+use nooterra_blackbox::{AppendError, JournalHandle, MAX_STATE_BYTES, StateError};
 use nooterra_protocol::codec::{self, Blob, Digest};
 use nooterra_protocol::command::{Ask, RemoteCommand};
 use nooterra_protocol::entry::{CommandReceived, CommandRefused, Entry, IncidentCause};
@@ -14,20 +14,32 @@ use nooterra_protocol::envelope::{Refusal, Signed, SignedError};
 use nooterra_protocol::ids::{EnvelopeId, ModeId, RobotId};
 use nooterra_protocol::keys::VerifyingKey;
 use nooterra_protocol::plan::PlanError;
-use nooterra_protocol::time::WallMillis;
+use nooterra_protocol::time::{MonoNanos, WallMillis};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tracing::{error, info, warn};
 
-/// Commands that are remembered against replay, at most, while they have not expired. One
-/// takes about 50 bytes of the journal's state.
+/// Commands that are remembered against replay, at most, while they have not expired.
 const MAX_REMEMBERED: usize = 256;
+
+/// What they may take of the journal's state, bytes. One takes about 50; an id may be longer.
+const MAX_REMEMBERED_BYTES: usize = MAX_STATE_BYTES - 1024;
+
+/// What one takes beside its id: its end, and what begins each of both.
+const REMEMBERED_BYTES: usize = 12;
+
+/// Refusals that are recorded at once, of what is not genuine and of the rest. Records of
+/// refusals are kept longest: whoever carries messages must not drive out all others with them.
+const MOST_REFUSALS: u32 = 128;
+
+/// And then one in so long.
+const REFUSAL_EVERY: Duration = Duration::from_secs(10);
 
 /// The longest words about a job's privacy.
 const MAX_PRIVACY_BYTES: usize = 128;
 
 /// Where the memory against replay is kept in the journal's state.
-const REPLAY_KEY: &str = "downlink.seen";
+pub(crate) const REPLAY_KEY: &str = "downlink.seen";
 
 /// Why a message is not acted on.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +47,11 @@ pub(super) enum Refused {
     /// Whoever asks may not ask this now.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// What was received before is not known any more, and this may be a part of it.
+    #[error(
+        "the memory of received commands was lost, and this one is from before {0}; send it anew"
+    )]
+    Forgotten(WallMillis),
     /// Another job is under way, or the job is unknown.
     #[error("{0}")]
     Job(String),
@@ -72,6 +89,9 @@ pub(super) enum Refused {
     /// Larger than a record of the journal.
     #[error("it is too large to be recorded: {0}")]
     TooLarge(String),
+    /// The same of what only ends motion.
+    #[error("it is too large to be recorded, and was acted on all the same: {0}")]
+    TooLargeAndDone(String),
     /// An access that ends before it begins.
     #[error("the access ends before it begins; send `to` after `from`")]
     Window,
@@ -79,8 +99,8 @@ pub(super) enum Refused {
     #[error("`privacy` has {0} bytes, at most {MAX_PRIVACY_BYTES} are remembered; shorten it")]
     Privacy(usize),
     /// More unexpired commands than are remembered.
-    #[error("{MAX_REMEMBERED} commands are still unexpired; send shorter validities")]
-    TooMany,
+    #[error("{0} commands are still unexpired; send shorter validities")]
+    TooMany(usize),
 }
 
 /// What became of a message.
@@ -117,10 +137,17 @@ pub struct DownlinkParts {
     pub robot: RobotId,
 }
 
+/// What was received and has not expired.
+type Seen = Vec<(EnvelopeId, WallMillis)>;
+
 /// The door for commands.
 pub struct Downlink {
+    /// What was issued until then may have been received before: the memory of it is lost.
+    forgotten: Option<WallMillis>,
     parts: DownlinkParts,
-    seen: Mutex<Vec<(EnvelopeId, WallMillis)>>,
+    /// Of what is not genuine, and of the rest.
+    refusals: [Mutex<Refusals>; 2],
+    seen: Mutex<Seen>,
 }
 
 impl std::fmt::Debug for Downlink {
@@ -130,12 +157,23 @@ impl std::fmt::Debug for Downlink {
 }
 
 impl Downlink {
-    /// A door. What was received before a restart is still known.
+    /// A door. What was received before a restart is still known; where it is not, nothing counts
+    /// that was issued before.
     #[must_use]
     pub fn new(parts: DownlinkParts) -> Self {
-        let stored = parts.journal.get_state(REPLAY_KEY).ok().flatten();
-        let seen = stored.and_then(|bytes| codec::from_slice(&bytes).ok()).unwrap_or_default();
-        Self { parts, seen: Mutex::new(seen) }
+        let (seen, forgotten) = match remembered(&parts.journal) {
+            Ok(seen) => (seen, None),
+            Err(why) => {
+                let since = parts.clock.judged_wall();
+                error!(
+                    why,
+                    "which commands were received is not known; earlier ones count no more"
+                );
+                (Seen::new(), Some(since))
+            }
+        };
+        let refusals = [(); 2].map(|()| Mutex::new(Refusals::new(mono())));
+        Self { forgotten, parts, refusals, seen: Mutex::new(seen) }
     }
 
     /// Takes one message, whoever carried it. Blocks until its record is on the disk.
@@ -151,25 +189,30 @@ impl Downlink {
         if let Err(refused) = self.judge(command) {
             return self.refuse(bytes, Some(command.id.clone()), &refused);
         }
-        match self.accept(&signed) {
-            Ok(()) => {}
-            Err(StateError::Append(error @ AppendError::TooLarge(_))) => {
-                let refused = Refused::TooLarge(error.to_string());
-                return self.refuse(bytes, Some(command.id.clone()), &refused);
+        // Neither a stop nor a veto needs a record to be right, and a stop does not wait for it.
+        let is_stop = matches!(command.body, Ask::EmergencyStop { .. });
+        if is_stop {
+            self.parts.desk.press_emergency_stop();
+        }
+        if let Err(error) = self.accept(&signed) {
+            let is_veto = matches!(command.body, Ask::Veto { .. });
+            if is_veto {
+                self.parts.authority.asked(&command.issuer, &command.body);
+                self.parts.desk.end_operator();
             }
-            Err(error) => {
-                error!(%error, id = %command.id, "a command is not acted on: it cannot be recorded");
-                // Neither a stop nor a veto needs a record to be right.
-                match command.body {
-                    Ask::EmergencyStop { .. } => self.parts.desk.press_emergency_stop(),
-                    Ask::Veto { .. } => {
-                        self.parts.authority.asked(&command.issuer, &command.body);
-                        self.parts.desk.end_operator();
-                    }
-                    _ => {}
+            let refused = match error {
+                Unkept::Replayed => Refused::Replayed,
+                Unkept::State(StateError::Append(error @ AppendError::TooLarge(_))) => {
+                    let why = error.to_string();
+                    let done = is_stop || is_veto;
+                    if done { Refused::TooLargeAndDone(why) } else { Refused::TooLarge(why) }
                 }
-                return Taken::NotRecorded;
-            }
+                Unkept::State(error) => {
+                    error!(%error, id = %command.id, "a command is not acted on: it cannot be recorded");
+                    return Taken::NotRecorded;
+                }
+            };
+            return self.refuse(bytes, Some(command.id.clone()), &refused);
         }
         info!(id = %command.id, ask = command.body.name(), "command accepted");
         if self.parts.authority.asked(&command.issuer, &command.body) {
@@ -192,11 +235,19 @@ impl Downlink {
         if seen.iter().any(|(id, _)| *id == command.id) {
             return Err(Refused::Replayed);
         }
-        let unexpired = seen.iter().filter(|(_, expires)| *expires > now).count();
-        if unexpired >= MAX_REMEMBERED && !is_stop {
-            return Err(Refused::TooMany);
+        let unexpired = seen.iter().filter(|(_, expires)| *expires > now);
+        let count = unexpired.clone().count();
+        let bytes: usize = unexpired.map(|(id, _)| weight(id)).sum();
+        let full = count >= MAX_REMEMBERED || bytes + weight(&command.id) > MAX_REMEMBERED_BYTES;
+        if full && !is_stop {
+            return Err(Refused::TooMany(count));
         }
         drop(seen);
+        let ends_motion = is_stop || matches!(command.body, Ask::Veto { .. });
+        let before = |since: &WallMillis| command.issued_at <= *since && !ends_motion;
+        if let Some(since) = self.forgotten.filter(before) {
+            return Err(Refused::Forgotten(since));
+        }
         self.judge_ask(&command.body)?;
         Ok(self.parts.authority.judge_ask(&command.issuer, &command.body)?)
     }
@@ -257,21 +308,40 @@ impl Downlink {
     }
 
     /// Makes the command durable, and then the memory of it: a crash between the two leaves
-    /// a record and lets the cloud's second sending act.
-    fn accept(&self, signed: &Signed<RemoteCommand>) -> Result<(), StateError> {
+    /// a record and lets the cloud's second sending act, as any failure does. Meanwhile it counts
+    /// as received, whichever session brings it again.
+    fn accept(&self, signed: &Signed<RemoteCommand>) -> Result<(), Unkept> {
+        let command = signed.body();
+        let now = self.parts.clock.judged_wall();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.iter().any(|(id, _)| *id == command.id) {
+            return Err(Unkept::Replayed);
+        }
+        seen.retain(|(_, expires)| *expires > now);
+        seen.push((command.id.clone(), command.expires_at.max(command.issued_at)));
+        // Only stops come here when it is full.
+        while seen.len() > MAX_REMEMBERED
+            || seen.iter().map(|(id, _)| weight(id)).sum::<usize>() > MAX_REMEMBERED_BYTES
+        {
+            seen.remove(0);
+        }
+        drop(seen);
+        let kept = self.keep(signed);
+        if kept.is_err() {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.retain(|(id, _)| *id != command.id);
+        }
+        kept.map_err(Unkept::State)
+    }
+
+    fn keep(&self, signed: &Signed<RemoteCommand>) -> Result<(), StateError> {
         let command = signed.body();
         self.parts.journal.append_durable(Entry::CommandReceived(CommandReceived {
             ask: command.body.name().to_owned(),
             id: command.id.clone(),
             signed: Blob(signed.bytes().to_vec()).into(),
         }))?;
-        let now = self.parts.clock.judged_wall();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.retain(|(_, expires)| *expires > now);
-        seen.push((command.id.clone(), command.expires_at.max(command.issued_at)));
-        if seen.len() > MAX_REMEMBERED {
-            seen.remove(0);
-        }
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = codec::to_vec(&*seen).unwrap_or_default();
         self.parts.journal.put_state(REPLAY_KEY, &bytes)
     }
@@ -283,10 +353,8 @@ impl Downlink {
             Lease { goal, holds: true, renewed: now, until }
         };
         match &command.body {
-            Ask::EmergencyStop { reason } => {
-                warn!(reason, "emergency stop from afar");
-                self.parts.desk.press_emergency_stop();
-            }
+            // It is in force by now.
+            Ask::EmergencyStop { reason } => warn!(reason, "emergency stop from afar"),
             Ask::ReleaseStop => self.parts.desk.release_emergency_stop(now),
             Ask::Drive { lease_ms, twist } => {
                 self.parts
@@ -320,14 +388,113 @@ impl Downlink {
 
     fn refuse(&self, bytes: &[u8], id: Option<EnvelopeId>, refused: &Refused) -> Taken {
         let reason = refused.to_string();
-        warn!(reason, id = id.as_ref().map(EnvelopeId::as_str), "command refused");
         // A replay of what was accepted is the cloud making sure; its acceptance is on record.
-        if !matches!(refused, Refused::Replayed) {
-            let entry = CommandRefused { digest: Digest::of(bytes), id, reason: reason.clone() };
+        if matches!(refused, Refused::Replayed) {
+            return Taken::Refused(reason);
+        }
+        let [strangers, others] = &self.refusals;
+        let is_genuine = !matches!(refused, Refused::Signature(_));
+        let refusals = if is_genuine { others } else { strangers };
+        let mut refusals = refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let untold = refusals.take(mono());
+        drop(refusals);
+        if let Some(untold) = untold {
+            warn!(reason, untold, id = id.as_ref().map(EnvelopeId::as_str), "command refused");
+            let said = match untold {
+                0 => reason.clone(),
+                more => format!("{reason} (and {more} refused before it, which are not recorded)"),
+            };
+            let entry = CommandRefused { digest: Digest::of(bytes), id, reason: said };
             if let Err(error) = self.parts.journal.append(Entry::CommandRefused(entry)) {
                 error!(%error, "a refusal is not in the journal");
             }
         }
         Taken::Refused(reason)
+    }
+}
+
+/// How many more refusals are recorded.
+struct Refusals {
+    left: u32,
+    /// The last moment at which one more was let through.
+    since: MonoNanos,
+    /// Not recorded since the last that was.
+    untold: u64,
+}
+
+impl Refusals {
+    const fn new(now: MonoNanos) -> Self {
+        Self { left: MOST_REFUSALS, since: now, untold: 0 }
+    }
+
+    /// Whether one at `now` is recorded; how many before it were not.
+    fn take(&mut self, now: MonoNanos) -> Option<u64> {
+        let waited = now.since(self.since).unwrap_or_default();
+        let more = waited.as_nanos() / REFUSAL_EVERY.as_nanos();
+        if more > 0 {
+            let more = u32::try_from(more).unwrap_or(u32::MAX);
+            self.left = self.left.saturating_add(more).min(MOST_REFUSALS);
+            self.since = self.since.plus(REFUSAL_EVERY.saturating_mul(more));
+        }
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                Some(std::mem::take(&mut self.untold))
+            }
+            None => {
+                self.untold = self.untold.saturating_add(1);
+                None
+            }
+        }
+    }
+}
+
+/// Why a command is not kept.
+enum Unkept {
+    /// It was received meanwhile.
+    Replayed,
+    /// It cannot be recorded, or not be remembered.
+    State(StateError),
+}
+
+/// What was received before this start, or why that is not known. Where nothing was yet, that is
+/// written down: what is missing later was lost.
+fn remembered(journal: &JournalHandle) -> Result<Seen, String> {
+    match journal.get_state(REPLAY_KEY) {
+        Ok(Some(bytes)) => codec::from_slice(&bytes).map_err(|error| error.to_string()),
+        Ok(None) => {
+            let bytes = codec::to_vec(&Seen::new()).unwrap_or_default();
+            if let Err(error) = journal.put_state(REPLAY_KEY, &bytes) {
+                warn!(%error, "that no command was received yet is not kept");
+            }
+            Ok(Seen::new())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// What a command takes of what is remembered, at most.
+fn weight(id: &EnvelopeId) -> usize {
+    id.as_str().len() + REMEMBERED_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_recorded_up_to_a_bound_and_then_now_and_then_with_how_many_were_not() {
+        let at = |seconds: u64| MonoNanos(seconds * 1_000_000_000);
+        let mut refusals = Refusals::new(at(100));
+        let told = (0..1000).filter_map(|_| refusals.take(at(101))).count();
+        assert_eq!(told, 128);
+        assert_eq!(refusals.take(at(109)), None);
+        assert_eq!(refusals.take(at(110)), Some(873));
+        assert_eq!(refusals.take(at(119)), None);
+        assert_eq!(refusals.take(at(120)), Some(1));
+        // After a day it is as at the beginning.
+        let told = (0..1000).filter_map(|_| refusals.take(at(86_500))).count();
+        assert_eq!(told, 128);
+        assert_eq!(refusals.take(at(0)), None, "a clock that went back gives nothing");
     }
 }

@@ -13,6 +13,7 @@ mod downlink;
 mod session;
 mod uplink;
 
+pub(crate) use downlink::REPLAY_KEY;
 pub use downlink::{Downlink, DownlinkParts, Taken};
 
 use crate::clock::SystemClock;
