@@ -191,6 +191,41 @@ fn what_people_decided_outlives_a_restart_and_an_unreadable_memory_is_a_veto() {
 }
 
 #[test]
+fn a_veto_outlives_a_restart_however_much_is_remembered_of_jobs() {
+    let site = Site::new();
+    let (_journal, handle) = site.journal();
+    let restart = || {
+        let clock = Arc::new(SystemClock::new(WallMillis(0)));
+        let rules = signed::load(&site.config()).unwrap().rules;
+        signed::authority(&site.config(), rules, clock, &handle).unwrap()
+    };
+    let (anna, before) = (ActorId::new("a".repeat(64)).unwrap(), restart());
+    let plan = |number: usize| Ask::PlanAccess {
+        from: Some(wall()),
+        job: JobId::new(format!("{number:0>64}")).unwrap(),
+        needs_review: true,
+        privacy: Some("w".repeat(128)),
+        to: None,
+    };
+    let refused = (0..=64).find_map(|number| {
+        let why = before.judge_ask(&anna, &plan(number)).err();
+        if why.is_none() {
+            before.asked(&anna, &plan(number));
+        }
+        why.map(|why| (number, why.to_string()))
+    });
+    let (taken, why) = refused.expect("no more than 64 jobs are remembered");
+    assert!(taken > 10 && why.contains("jobs are remembered already"), "{taken}: {why}");
+    let after = restart();
+    assert!(after.situation().jobs.len() >= taken);
+    after.veto(&anna).unwrap();
+    after.asked(&anna, &Ask::SetMode { mode: Mode::Maintenance });
+    after.asked(&anna, &Ask::Disconnect { reason: "a test".to_owned() });
+    assert_eq!(restart().situation().decisions(), after.situation().decisions());
+    assert_eq!(restart().situation().vetoed, Some(anna));
+}
+
+#[test]
 fn every_rule_in_the_documentation_is_in_order() {
     let text = include_str!("../../docs/authority.md");
     let blocks: Vec<&str> =

@@ -22,7 +22,8 @@ pub use judge::Denied;
 pub use rules::{Rules, RulesError};
 pub use situation::{About, Access, Decisions, Question, Situation, Skill, Who};
 
-use nooterra_protocol::codec::Digest;
+use nooterra_blackbox::MAX_STATE_BYTES;
+use nooterra_protocol::codec::{self, Digest};
 use nooterra_protocol::command::Ask;
 use nooterra_protocol::grant::{Action, Asker, Grants, Sensor, SensorGrant};
 use nooterra_protocol::ids::{ActorId, JobId, RobotId, ZoneId};
@@ -38,6 +39,10 @@ pub const HORIZON: Duration = Duration::from_secs(60);
 /// How long data may be kept is asked for these spans, seconds: an hour, a day, a week, a month
 /// of 30 days, a year. The longest that is permitted, with all shorter ones, is granted.
 pub const KEEP_S: [u32; 5] = [3_600, 86_400, 604_800, 2_592_000, 31_536_000];
+
+/// What people decided may take so much of the journal's state, bytes, with all that is known of
+/// jobs. What is left of it is for a veto, a mode and a disconnection, which are always kept.
+const MAX_DECIDED_BYTES: usize = MAX_STATE_BYTES - 2048;
 
 /// Both clocks at one moment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -105,12 +110,8 @@ impl Authority {
         if let Some(by) = situation.disconnected.clone().filter(|_| !reaches(action)) {
             return Err(Denied::Disconnected { by });
         }
-        let new_job = match ask {
-            Ask::PlanAccess { job, .. } | Ask::ReviewJob { job, .. } => Some(job),
-            _ => None,
-        };
-        if let Some(job) = new_job {
-            room_for(&situation, job)?;
+        if matches!(ask, Ask::PlanAccess { .. } | Ask::ReviewJob { .. }) {
+            room_for(&situation, |situation| note_ask(situation, operator, ask))?;
         }
         if let Ask::StartJob { job, plan } = ask
             && let Some(access) = situation.jobs.get_mut(job)
@@ -169,7 +170,7 @@ impl Authority {
     /// [`Denied`], with the rule.
     pub fn review(&self, operator: &ActorId, job: &JobId, plan: Digest) -> Result<(), Denied> {
         self.judge_operator(operator, Action::ReviewJob, About::Job(job.clone()))?;
-        room_for(&self.situation(), job)?;
+        room_for(&self.situation(), |situation| note_review(situation, operator, job, plan))?;
         self.change(|situation| note_review(situation, operator, job, plan));
         Ok(())
     }
@@ -419,10 +420,22 @@ const fn reaches(action: Action) -> bool {
     )
 }
 
-fn room_for(situation: &Situation, job: &JobId) -> Result<(), Denied> {
-    let jobs = &situation.jobs;
-    if jobs.len() >= MAX_JOBS && !jobs.contains_key(job) {
-        let what = format!("{MAX_JOBS} jobs are remembered already; cancel or carry out some");
+/// What is to be remembered of jobs can be.
+fn room_for(situation: &Situation, change: impl FnOnce(&mut Situation)) -> Result<(), Denied> {
+    let mut then = situation.clone();
+    change(&mut then);
+    let more_jobs = then.jobs.len() > situation.jobs.len();
+    let full = then.jobs.len() > MAX_JOBS && more_jobs;
+    let bytes = |situation: &Situation| {
+        codec::to_vec(&situation.decisions()).map_or(usize::MAX, |bytes| bytes.len())
+    };
+    let size = bytes(&then);
+    if full || (size > MAX_DECIDED_BYTES && size > bytes(situation)) {
+        let jobs = situation.jobs.len();
+        let what = format!(
+            "{jobs} jobs are remembered already, and there is no room for more; cancel or carry \
+             out some"
+        );
         return Err(Denied::Question(what));
     }
     Ok(())
