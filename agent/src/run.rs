@@ -40,6 +40,7 @@ use crate::systemd::{self, Watchdog};
 use crate::trust::{Judge, News};
 use nooterra_blackbox::{
     AppendError, Clock, Frames, FramesError, Journal, JournalHandle, OpenError, Opened, Options,
+    StateError,
 };
 use nooterra_hal::Camera;
 use nooterra_hal::stop_input::{GpioInput, StopInputError};
@@ -129,6 +130,9 @@ pub enum RunError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// What a damaged journal remembered is lost, and that cannot be written down.
+    #[error(transparent)]
+    Remembered(#[from] StateError),
     /// No stop input where one is configured.
     #[error(transparent)]
     StopInput(#[from] StopInputError),
@@ -209,6 +213,7 @@ fn open_journal(
     }
     if let Some(path) = &quarantined {
         warn!(path = %path.display(), "a damaged journal was set aside; keep it for salvage");
+        start::mistrust(&handle)?;
     }
     let floor = handle.get_state(FLOOR_KEY).ok().flatten();
     if let Some(floor) = floor.and_then(|bytes| codec::from_slice::<WallMillis>(&bytes).ok()) {

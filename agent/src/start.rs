@@ -1,11 +1,14 @@
 //! What a start finds of the runs before it, and records: how the last one ended, and journals
 //! that were put aside.
 
+use crate::authority::signed::DECIDED_KEY;
 use crate::config::Config;
+use crate::control::STOP_KEY;
 use crate::jobs;
+use crate::link::REPLAY_KEY;
 use crate::recording::{Blackbox, PerClass};
 use nooterra_blackbox::flight::cut_dump;
-use nooterra_blackbox::{AppendError, Aside, FramesAt, JournalHandle, Quota, asides};
+use nooterra_blackbox::{AppendError, Aside, FramesAt, JournalHandle, Quota, StateError, asides};
 use nooterra_evidence::Record;
 use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::start::{AsideRemoved, Crash};
@@ -104,6 +107,24 @@ pub(crate) fn record_crash(
     Ok(())
 }
 
+/// After a damaged journal was put aside: what it remembered of stops, of people's decisions and of
+/// received commands, and what has not come over into the journal that took its place, is taken
+/// for the worst. Each start writes these down, so that what is missing was lost. The empty bytes
+/// read as nothing, which whoever asks for them takes for a veto, or for any command received.
+pub(crate) fn mistrust(journal: &JournalHandle) -> Result<(), StateError> {
+    let worst: [(&str, &[u8]); 3] = [(DECIDED_KEY, &[]), (REPLAY_KEY, &[]), (STOP_KEY, &[1])];
+    for (key, value) in worst {
+        if journal.get_state(key)?.is_none() {
+            error!(
+                key,
+                "what the damaged journal remembered of this is lost; it is taken for the worst"
+            );
+            journal.put_state(key, value)?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes journals that were put aside, the oldest first, where they are too old or too many.
 pub(crate) fn tidy_asides(
     journal: &JournalHandle,
@@ -141,10 +162,41 @@ pub(crate) fn tidy_asides(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nooterra_blackbox::{Clock, Journal, Options};
+    use nooterra_protocol::codec::Digest;
+    use nooterra_protocol::keys::{Es256Key, Signer};
+    use nooterra_protocol::time::{MonoNanos, WallMillis};
+    use std::sync::Arc;
 
     #[test]
     fn what_is_left_out_of_the_configuration_is_a_gibibyte_without_ages() {
         assert_eq!(quota(&Blackbox::default(), 0), Quota::default());
+    }
+
+    struct Still;
+
+    impl Clock for Still {
+        fn stamp(&self) -> Stamp {
+            Stamp { mono: MonoNanos(1), trust: ClockTrust::Network, wall: WallMillis(1) }
+        }
+    }
+
+    #[test]
+    fn what_a_damaged_journal_remembered_and_what_is_lost_is_taken_for_the_worst() {
+        let dir = tempfile::tempdir().unwrap();
+        let signer: Arc<dyn Signer> = Arc::new(Es256Key::from_seed([3; 32]).unwrap());
+        let options = Options::new(Arc::new(Still), signer, Digest::ZERO);
+        let journal = Journal::open(&dir.path().join("journal"), options).unwrap().journal;
+        let handle = journal.handle();
+        handle.put_state(REPLAY_KEY, b"kept").unwrap();
+        mistrust(&handle).unwrap();
+        let kept = |key| handle.get_state(key).unwrap();
+        assert_eq!(kept(STOP_KEY).as_deref(), Some(&[1][..]), "there may have been a stop");
+        assert_eq!(kept(DECIDED_KEY).as_deref(), Some(&[][..]), "and a veto");
+        assert_eq!(kept(REPLAY_KEY).as_deref(), Some(&b"kept"[..]));
+        handle.put_state(STOP_KEY, &[0]).unwrap();
+        mistrust(&handle).unwrap();
+        assert_eq!(kept(STOP_KEY).as_deref(), Some(&[0][..]));
     }
 
     #[test]

@@ -93,6 +93,37 @@ fn a_killed_agent_starts_again_with_its_journal_whole() {
 }
 
 #[test]
+fn a_robot_whose_journal_lost_what_it_remembered_stands_until_somebody_says_otherwise() {
+    let site = Site::new();
+    let cloud = CloudRig::start(&site, |_| {});
+    enroll(&site, &cloud);
+    assert!(Agent::online(&site, &cloud).terminate().success());
+    let states = site.path("state/journal/store/db");
+    let length = usize::try_from(std::fs::metadata(&states).unwrap().len()).unwrap();
+    std::fs::write(&states, vec![0xa5; length]).unwrap();
+    let agent = Agent::online(&site, &cloud);
+    agent.says("a damaged journal was set aside");
+    let stands = |expected: bool| {
+        wait_for("the robot to say so", || {
+            let health = cloud.get("/v1/robots/amr-1")["health"].clone();
+            let says = |what: &str| health[what] == expected;
+            (says("emergency_stop") && says("vetoed")).then_some(())
+        });
+    };
+    stands(true);
+    for ask in [json!({ "type": "lift_veto" }), json!({ "type": "release_stop" })] {
+        let sent = cloud.post("/v1/robots/amr-1/commands", json!({ "ask": ask }));
+        let path = format!("/v1/robots/amr-1/commands/{}", sent["id"].as_str().unwrap());
+        wait_for("it to be taken", || (cloud.get(&path)["state"] == "accepted").then_some(()));
+    }
+    stands(false);
+    assert!(agent.terminate().success());
+    let agent = Agent::online(&site, &cloud);
+    stands(false);
+    assert!(agent.terminate().success());
+}
+
+#[test]
 fn a_job_under_way_at_a_crash_goes_on_with_the_step_that_was_not_done() {
     let site = Site::new();
     let cloud = CloudRig::start(&site, |_| {});

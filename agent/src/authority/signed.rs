@@ -18,7 +18,7 @@ use tracing::error;
 const VERSION_KEY: &str = "authority.version";
 
 /// What people decided, in the journal's state.
-const DECIDED_KEY: &str = "authority.decided";
+pub(crate) const DECIDED_KEY: &str = "authority.decided";
 
 /// Why no rules are in force.
 #[derive(Debug, thiserror::Error)]
@@ -176,7 +176,8 @@ pub fn never_back(rules: &InForce, journal: &JournalHandle) -> Result<(), Author
 }
 
 /// The authority of the running agent, by its clocks, with what people decided before it was
-/// started. A memory of that which cannot be read counts as a veto: there may have been one.
+/// started. A memory of that which cannot be read counts as a veto: there may have been one. Where
+/// nobody has decided anything yet, that is written down: what is missing later was lost.
 ///
 /// # Errors
 /// [`AuthorityError::State`].
@@ -187,7 +188,13 @@ pub fn authority(
     journal: &JournalHandle,
 ) -> Result<Authority, AuthorityError> {
     let decided = match journal.get_state(DECIDED_KEY)? {
-        None => Decisions::default(),
+        None => {
+            let bytes = codec::to_vec(&Decisions::default()).unwrap_or_default();
+            if let Err(error) = journal.put_state(DECIDED_KEY, &bytes) {
+                error!(%error, "that nobody has decided anything yet is not kept");
+            }
+            Decisions::default()
+        }
         Some(bytes) => codec::from_slice(&bytes).unwrap_or_else(|error| {
             error!(%error, "what people decided cannot be read; the robot is taken for vetoed");
             let vetoed = ActorId::new("unreadable-memory").ok();
