@@ -39,8 +39,7 @@ use crate::status;
 use crate::systemd::{self, Watchdog};
 use crate::trust::{Judge, News};
 use nooterra_blackbox::{
-    AppendError, Clock, Frames, FramesError, Journal, JournalHandle, OpenError, Opened, Options,
-    StateError,
+    AppendError, Clock, Frames, FramesError, Journal, JournalHandle, OpenError, Opened, StateError,
 };
 use nooterra_hal::Camera;
 use nooterra_hal::stop_input::{GpioInput, StopInputError};
@@ -201,10 +200,7 @@ fn open_journal(
     let policy = &started.policy;
     let dir = config.state.journal_dir();
     let stamps: Arc<dyn Clock> = Arc::<SystemClock>::clone(clock);
-    let mut options = Options::new(stamps, identity.signer(), policy.digest());
-    options.frames = Some(start::frames(config));
-    options.openings_bytes = config.blackbox.openings_bytes();
-    options.quota = start::quota(&config.blackbox, start::aside_bytes(&dir));
+    let options = start::journal_options(config, stamps, identity.signer(), policy.digest());
     let Opened { boot, clean, frames, journal, quarantined, .. } = Journal::open(&dir, options)?;
     let handle = journal.handle();
     let last = start::LastRun::of(&handle, boot);

@@ -8,16 +8,35 @@ use crate::jobs;
 use crate::link::REPLAY_KEY;
 use crate::recording::{Blackbox, PerClass};
 use nooterra_blackbox::flight::cut_dump;
-use nooterra_blackbox::{AppendError, Aside, FramesAt, JournalHandle, Quota, StateError, asides};
+use nooterra_blackbox::{
+    AppendError, Aside, Clock, FramesAt, JournalHandle, Options, Quota, StateError, asides,
+};
 use nooterra_evidence::Record;
+use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::{Class, Entry};
+use nooterra_protocol::keys::Signer;
 use nooterra_protocol::start::{AsideRemoved, Crash};
 use nooterra_protocol::time::{ClockTrust, Stamp};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tracing::{error, warn};
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
+
+/// How this robot's journal is kept, whoever opens it: the bounds are the owner's.
+pub(crate) fn journal_options(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    signer: Arc<dyn Signer>,
+    policy_hash: Digest,
+) -> Options {
+    let mut options = Options::new(clock, signer, policy_hash);
+    options.frames = Some(frames(config));
+    options.openings_bytes = config.blackbox.openings_bytes();
+    options.quota = quota(&config.blackbox, aside_bytes(&config.state.journal_dir()));
+    options
+}
 
 /// The journal's bounds beside so many bytes that were put aside: both together are within the
 /// bound on the disk.
@@ -162,11 +181,9 @@ pub(crate) fn tidy_asides(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nooterra_blackbox::{Clock, Journal, Options};
-    use nooterra_protocol::codec::Digest;
-    use nooterra_protocol::keys::{Es256Key, Signer};
+    use nooterra_blackbox::Journal;
+    use nooterra_protocol::keys::Es256Key;
     use nooterra_protocol::time::{MonoNanos, WallMillis};
-    use std::sync::Arc;
 
     #[test]
     fn what_is_left_out_of_the_configuration_is_a_gibibyte_without_ages() {

@@ -7,8 +7,10 @@ use common::Site;
 use nooterra_agent::clock::SystemClock;
 use nooterra_agent::identity::device_key;
 use nooterra_blackbox::{FramesAt, Journal, Options};
-use nooterra_protocol::entry::{Entry, SkillLog};
+use nooterra_protocol::command::{Command as Setpoint, Source};
+use nooterra_protocol::entry::{Entry, Sample, SkillLog};
 use nooterra_protocol::frame::{FrameTaken, PixelFormat, SkillFrame};
+use nooterra_protocol::geometry::{Pose, Twist};
 use nooterra_protocol::ids::{JobId, SkillId, StepId};
 use nooterra_protocol::time::{MonoNanos, WallMillis};
 use serde_json::Value;
@@ -75,6 +77,51 @@ fn an_operator_erases_what_is_private_and_the_box_still_verifies() {
     assert_eq!((&verified["intact"], &verified["identity_proven"]), (&true.into(), &true.into()));
     let said = blackbox(&site, &["tail", "--kind", "erase", "--json"]);
     assert_eq!(json(&said)["kind"], "erase");
+}
+
+#[test]
+fn whoever_erases_keeps_the_journal_within_the_owners_bounds() {
+    let site = Site::new();
+    site.edit("agent.toml", "[policy]", "[blackbox]\nmost_mib = { bulk = 1 }\n\n[policy]");
+    let open = journal(&site);
+    let handle = open.handle();
+    let stand = Setpoint::Drive(Twist::ZERO);
+    let sample = Sample {
+        allowed: stand,
+        asked: stand.into(),
+        battery: None,
+        limit_mps: 1.0,
+        pose: Pose::default(),
+        source: Source::Idle,
+        twist: Twist::ZERO,
+    };
+    // Twice as much as the owner wants kept of them.
+    for nth in 0..20_000 {
+        let entry = Entry::Sample(sample.clone());
+        if nth % 500 == 0 {
+            handle.append_durable(entry).unwrap();
+        } else {
+            handle.append(entry).unwrap();
+        }
+    }
+    assert!(handle.usage().unwrap().bulk_bytes > 2 << 20);
+    open.close().unwrap();
+    let erase = ["erase", "--before", "2999-01-01", "--by", "op_7", "--yes", "--json"];
+    assert_eq!(json(&blackbox(&site, &erase))["openings"], 1);
+    let said = blackbox(&site, &["tail", "--kind", "prune", "--json"]);
+    assert_eq!(json(&said)["kind"], "prune", "the bounds of the configuration do not hold");
+}
+
+#[test]
+fn whoever_erases_after_a_crash_says_that_there_was_one() {
+    let site = Site::new();
+    // Not closed.
+    drop(journal(&site));
+    let erase = ["erase", "--before", "2999-01-01", "--by", "op_7", "--yes", "--json"];
+    assert_eq!(json(&blackbox(&site, &erase))["openings"], 1);
+    let said = blackbox(&site, &["show", "--kind", "crash", "--json"]);
+    let said = json(&said);
+    assert_eq!((&said["kind"], &said["body"]["last_boot"]), (&"crash".into(), &1.into()), "{said}");
 }
 
 #[test]

@@ -3,14 +3,15 @@
 
 use super::Answer;
 use super::exit::{Code, coded};
+use crate::activation::Folder;
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::envelope;
 use crate::identity::{Identity, IdentityError, device_key};
+use crate::start::{self, LastRun};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use nooterra_blackbox::{
-    Clock, Erased, Erasure, Journal, OpenError, Opened, Options, VerifyError, erasable,
+    Clock, Erased, Erasure, Journal, OpenError, Opened, VerifyError, erasable,
 };
 use nooterra_protocol::ids::JobId;
 use nooterra_protocol::time::WallMillis;
@@ -94,7 +95,7 @@ pub(super) fn answer(
 
 /// The journal, as this robot.
 fn open(config: &Config) -> anyhow::Result<Journal> {
-    let policy = envelope::load(config)?;
+    let policy = Folder::of(config).in_force(config)?;
     let identity = config.state.identity_dir();
     // A robot that was taken off the cloud still has its key.
     let (signer, floor) = match Identity::load(&identity, &config.robot.id) {
@@ -108,16 +109,28 @@ fn open(config: &Config) -> anyhow::Result<Journal> {
         Err(error) => return Err(error.into()),
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(floor));
-    let mut options = Options::new(clock, signer, policy.digest());
-    options.frames = Some(crate::start::frames(config));
-    options.openings_bytes = config.blackbox.openings_bytes();
+    let options = start::journal_options(config, clock, signer, policy.digest());
     let dir = config.state.journal_dir();
     match Journal::open(&dir, options) {
-        Ok(Opened { frames: Err(error), journal, .. }) => {
-            journal.close()?;
-            Err(error.into())
+        Ok(Opened { boot, clean, frames, journal, quarantined, .. }) => {
+            // The next start finds a journal that was closed in order: what the last run left is
+            // said here.
+            let handle = journal.handle();
+            let last = LastRun::of(&handle, boot);
+            if quarantined.is_some() {
+                start::mistrust(&handle)?;
+            }
+            if !clean {
+                start::record_crash(&handle, &last, &config.state.dir, quarantined.as_deref())?;
+            }
+            match frames {
+                Ok(_) => Ok(journal),
+                Err(error) => {
+                    journal.close()?;
+                    Err(error.into())
+                }
+            }
         }
-        Ok(Opened { journal, .. }) => Ok(journal),
         Err(error @ OpenError::Locked(_)) => Err(coded(Code::Taken, error)),
         Err(error) => Err(error.into()),
     }
