@@ -11,10 +11,12 @@ use nooterra_blackbox::{
 };
 use nooterra_evidence::absence::Statement as _;
 use nooterra_evidence::{Erase, Found};
-use nooterra_protocol::codec::{Digest, Value};
-use nooterra_protocol::entry::Class;
-use nooterra_protocol::ids::JobId;
-use nooterra_protocol::keys::Signer as _;
+use nooterra_protocol::codec::{Blob, Digest, Value};
+use nooterra_protocol::command::{Ask, RemoteCommand};
+use nooterra_protocol::entry::{Class, CommandReceived, Entry};
+use nooterra_protocol::envelope::Signed;
+use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, RobotId};
+use nooterra_protocol::keys::{Ed25519Key, Signer as _};
 use nooterra_protocol::time::WallMillis;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -131,6 +133,55 @@ fn erasing_by_time_takes_what_is_older_and_says_so() {
     copy_dir(&copy, &beside(&bench, "openings"));
     let read = read_openings(&bench.path()).unwrap();
     assert!(read.openings.is_empty() && read.notes[0].contains("no key"), "{:?}", read.notes);
+}
+
+/// A command about a job, as it is recorded when it was received.
+fn received(id: &str, body: Ask) -> Entry {
+    let now = WallMillis(1_795_000_000_000);
+    let command = RemoteCommand {
+        audience: RobotId::new("amr-1").unwrap(),
+        body,
+        expires_at: now.plus(Duration::from_secs(60)),
+        id: EnvelopeId::new(id).unwrap(),
+        issued_at: now,
+        issuer: ActorId::new("anna").unwrap(),
+        v: 1,
+    };
+    let (id, ask) = (command.id.clone(), command.body.name().to_owned());
+    let signed = Signed::sign(command, &Ed25519Key::from_seed([1; 32])).unwrap();
+    let signed = Blob(signed.bytes().to_vec()).into();
+    Entry::CommandReceived(CommandReceived { ask, id, signed })
+}
+
+#[test]
+fn a_command_about_a_job_is_erased_with_that_job_and_not_with_the_one_under_way() {
+    let bench = Bench::new();
+    let journal = bench.open().journal;
+    let handle = journal.handle();
+    let job = |id: &str| JobId::new(id).unwrap();
+    handle.set_context(Context {
+        job: Some(job("job_1")),
+        operator_command: None,
+        policy_hash: Digest::of(b"policy"),
+        zones: Vec::new(),
+    });
+    let plan = Ask::PlanAccess {
+        from: None,
+        job: job("job_2"),
+        needs_review: true,
+        privacy: Some("no pictures of the children".to_owned()),
+        to: None,
+    };
+    let review = Ask::ReviewJob { job: job("job_2"), plan: Digest::of(b"plan") };
+    let drive = Ask::ReleaseStop;
+    for (id, ask) in [("env_1", plan), ("env_2", review), ("env_3", drive)] {
+        handle.append_durable(received(id, ask)).unwrap();
+    }
+    let erased = |id: &str| {
+        let erasure = Erasure { job: Some(job(id)), ..by("op_7") };
+        handle.erase(erasure).unwrap().openings
+    };
+    assert_eq!((erased("job_2"), erased("job_1")), (2, 1));
 }
 
 #[test]

@@ -170,7 +170,9 @@ fn job_of(entry: &Entry) -> Option<JobId> {
             match command.body {
                 Ask::CancelJob { job, .. }
                 | Ask::PauseJob { job, .. }
+                | Ask::PlanAccess { job, .. }
                 | Ask::ResumeJob { job }
+                | Ask::ReviewJob { job, .. }
                 | Ask::StartJob { job, .. } => Some(job),
                 _ => None,
             }
