@@ -167,7 +167,9 @@ pub fn run(
     let in_force = signed::load(config)?;
     let identity = Identity::load(&config.state.identity_dir(), &config.robot.id)?;
     let clock = Arc::new(SystemClock::new(identity.not_before()));
+    let patience = systemd::Patience::ask();
     let (journal, boot, frames) = open_journal(config, &started, &in_force, &identity, &clock)?;
+    drop(patience);
     info!(hash = %in_force.hash, mode = config.authority.mode.name(), "{} in force", in_force.name());
     let (rules, handle) = (in_force.rules, journal.handle());
     let authority = signed::authority(config, rules, Arc::clone(&clock), &handle)?;

@@ -1,7 +1,8 @@
 //! What systemd is told: ready, stopping, and that the control loop still ticks.
 
 use sd_notify::NotifyState;
-use std::time::Duration;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
 use tracing::warn;
 
 /// Between two feedings where systemd asks for none; the loop's health is still looked at.
@@ -38,6 +39,41 @@ impl Watchdog {
 }
 
 /// The agent is up: the control loop ticks.
+/// Between two requests for more time.
+const ASKED_EVERY: Duration = Duration::from_secs(10);
+
+/// How much is asked for: three requests may be late.
+const ASKED_FOR: Duration = Duration::from_secs(40);
+
+/// The longest that is asked for: what takes longer does not end.
+const ASKED_AT_MOST: Duration = Duration::from_secs(6 * 3600);
+
+/// Asks systemd for more time to start, as long as this lives: a long journal is read as a whole,
+/// and a damaged one is written anew. Killed in the middle of that it would begin again at each
+/// start.
+#[derive(Debug)]
+pub(crate) struct Patience(#[allow(dead_code)] Option<Sender<()>>);
+
+impl Patience {
+    pub(crate) fn ask() -> Self {
+        let (held, ended) = channel::<()>();
+        let thread = std::thread::Builder::new().name("patience".to_owned()).spawn(move || {
+            let begun = Instant::now();
+            let micros = u32::try_from(ASKED_FOR.as_micros()).unwrap_or(u32::MAX);
+            while begun.elapsed() < ASKED_AT_MOST {
+                tell(&[NotifyState::ExtendTimeoutUsec(micros)]);
+                if ended.recv_timeout(ASKED_EVERY) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        });
+        if let Err(error) = &thread {
+            warn!(%error, "systemd is not asked for more time to start");
+        }
+        Self(thread.ok().map(|_| held))
+    }
+}
+
 pub(crate) fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }

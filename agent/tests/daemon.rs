@@ -11,6 +11,7 @@ use nooterra_blackbox::{TailFrom, tail, verify};
 use nooterra_protocol::entry::Class;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
 
@@ -120,6 +121,28 @@ fn a_robot_whose_journal_lost_what_it_remembered_stands_until_somebody_says_othe
     assert!(agent.terminate().success());
     let agent = Agent::online(&site, &cloud);
     stands(false);
+    assert!(agent.terminate().success());
+}
+
+#[test]
+fn a_start_asks_for_the_time_that_a_long_journal_takes() {
+    let site = Site::new();
+    let cloud = CloudRig::start(&site, |_| {});
+    enroll(&site, &cloud);
+    let socket = UnixDatagram::bind(site.path("notify")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(180))).unwrap();
+    let mut command = Command::new(AGENT);
+    command.arg("--config").arg(site.path("agent.toml")).arg("run");
+    command.env("NOTIFY_SOCKET", site.path("notify"));
+    let agent = Agent::spawn(&site, command);
+    let mut said = String::new();
+    while !said.contains("READY=1") {
+        let mut bytes = [0; 4096];
+        let length = socket.recv(&mut bytes).unwrap();
+        said.push_str(&String::from_utf8_lossy(&bytes[..length]));
+    }
+    let before = said.split("READY=1").next().unwrap_or_default();
+    assert!(before.contains("EXTEND_TIMEOUT_USEC="), "{said}");
     assert!(agent.terminate().success());
 }
 
