@@ -6,7 +6,7 @@
 
 use crate::start;
 use nooterra_blackbox::flight::FlightState;
-use nooterra_blackbox::{JournalHandle, Usage};
+use nooterra_blackbox::{JournalHandle, Usage, is_locked};
 use nooterra_protocol::ids::{JobId, RobotId};
 use nooterra_protocol::time::Stamp;
 use serde::{Deserialize, Serialize};
@@ -93,12 +93,14 @@ impl Status {
         file.persist(state_dir.join(FILE)).map(drop).map_err(|error| error.error)
     }
 
-    /// The process that said it still runs.
+    /// The process that said it still runs: there is one of its number, which after a crash or a
+    /// boot may be any other, and one that has the journal open.
     #[must_use]
-    pub fn is_alive(&self) -> bool {
+    pub fn is_alive(&self, journal_dir: &Path) -> bool {
         let pid = i32::try_from(self.pid).map(nix::unistd::Pid::from_raw);
         let probe = pid.map(|pid| nix::sys::signal::kill(pid, None));
-        matches!(probe, Ok(Ok(()) | Err(nix::errno::Errno::EPERM)))
+        let is_there = matches!(probe, Ok(Ok(()) | Err(nix::errno::Errno::EPERM)));
+        is_there && is_locked(journal_dir)
     }
 }
 
@@ -133,5 +135,37 @@ impl Sources {
         if let Err(error) = status.write(&self.state_dir) {
             tracing::debug!(%error, "the status is not written");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nooterra_protocol::time::{ClockTrust, MonoNanos, WallMillis};
+
+    #[test]
+    fn another_process_of_the_same_number_is_not_the_agent_that_wrote_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mono, wall) = (MonoNanos(1), WallMillis(1));
+        let status = Status {
+            at: Stamp { mono, trust: ClockTrust::Network, wall },
+            aside_bytes: 0,
+            boot: 1,
+            disk_bound_bytes: 0,
+            flight: None,
+            job: None,
+            journal: None,
+            pid: std::process::id(),
+            poisoned: None,
+            records: 0,
+            robot: RobotId::new("amr-1").unwrap(),
+            ticks: 0,
+        };
+        status.write(dir.path()).unwrap();
+        let said = Status::read(dir.path()).unwrap();
+        assert!(!said.is_alive(&dir.path().join("journal")), "nobody has the journal open");
+        let lock = std::fs::File::create(dir.path().join("journal.lock")).unwrap();
+        lock.lock().unwrap();
+        assert!(said.is_alive(&dir.path().join("journal")));
     }
 }

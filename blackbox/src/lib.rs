@@ -81,6 +81,7 @@ pub use handle::{AppendError, JournalHandle, MAX_STATE_BYTES, ReadError, StateEr
 pub use journal::{Clock, Journal, OpenError, Opened, Options};
 pub use nooterra_evidence::{Bad, Missing, Record, Verification};
 pub use openings::{EraseError, Erased, Erasure, OsSalts, ReadOpenings, erasable, read_openings};
+pub use place::is_locked;
 pub use prove::{ProveError, prove, prove_consistency};
 pub use prune::{Quota, Usage};
 pub use salvage::{SalvageError, Salvaged, salvage};

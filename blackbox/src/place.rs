@@ -104,8 +104,9 @@ pub(crate) fn lock(dir: &Path) -> Result<Lock, OpenError> {
     }
 }
 
-/// A process has the journal open now.
-pub(crate) fn is_locked(dir: &Path) -> bool {
+/// A process has the journal in `dir` open now.
+#[must_use]
+pub fn is_locked(dir: &Path) -> bool {
     File::open(sibling(dir, ".lock"))
         .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 pub(super) fn answer(config: &Config) -> anyhow::Result<Answer> {
     let status = Status::read(&config.state.dir)?;
-    let runs = status.is_alive();
+    let runs = status.is_alive(&config.state.journal_dir());
     let mut json = serde_json::to_value(&status)?;
     json["running"] = json!(runs);
     let code = if runs && status.poisoned.is_none() { Code::Done } else { Code::Failed };
