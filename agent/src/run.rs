@@ -215,7 +215,10 @@ fn open_journal(
     }
     let floor = handle.get_state(FLOOR_KEY).ok().flatten();
     if let Some(floor) = floor.and_then(|bytes| codec::from_slice::<WallMillis>(&bytes).ok()) {
-        clock.raise_floor(floor);
+        match start::believable(floor, identity.not_after()) {
+            Some(floor) => clock.raise_floor(floor),
+            None => warn!(%floor, "the latest time that is kept is none that this robot has seen"),
+        }
     }
     for step in &started.steps {
         warn!(reason = step.reason, version = step.version, "policy: {:?}", step.step);
@@ -491,7 +494,12 @@ impl Daemon {
             }
             if tokio::time::Instant::now() >= floor_due {
                 floor_due += FLOOR_EVERY;
-                keep_floor(&self.clock, journal);
+                let (dir, robot) = (self.config.state.identity_dir(), &self.config.robot.id);
+                // Read each time: the certificate may have been renewed.
+                match Identity::load(&dir, robot) {
+                    Ok(identity) => keep_floor(&self.clock, journal, identity.not_after()),
+                    Err(error) => warn!(%error, "the latest trusted time is not kept"),
+                }
             }
             if tokio::time::Instant::now() >= trust_due {
                 trust_due = tokio::time::Instant::now() + TRUST_EVERY;
@@ -562,12 +570,13 @@ fn keep_pressed(view: &View, desk: &Desk) {
     }
 }
 
-fn keep_floor(clock: &SystemClock, journal: &JournalHandle) {
+fn keep_floor(clock: &SystemClock, journal: &JournalHandle, not_after: WallMillis) {
     let stamp = clock.stamp();
-    if stamp.trust == ClockTrust::Untrusted {
+    let floor = start::believable(stamp.wall, not_after);
+    let Some(floor) = floor.filter(|_| stamp.trust != ClockTrust::Untrusted) else {
         return;
-    }
-    let kept = codec::to_vec(&stamp.wall).map(|bytes| journal.put_state(FLOOR_KEY, &bytes));
+    };
+    let kept = codec::to_vec(&floor).map(|bytes| journal.put_state(FLOOR_KEY, &bytes));
     if !matches!(kept, Ok(Ok(()))) {
         warn!("the latest trusted time is not kept");
     }

@@ -16,7 +16,7 @@ use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::keys::Signer;
 use nooterra_protocol::start::{AsideRemoved, Crash};
-use nooterra_protocol::time::{ClockTrust, Stamp};
+use nooterra_protocol::time::{ClockTrust, Stamp, WallMillis};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +54,13 @@ pub(crate) fn quota(config: &Blackbox, aside_bytes: u64) -> Quota {
         keep_at_most: ages(&config.prune_days),
         normal_bytes: most(Class::Normal),
     }
+}
+
+/// A time that may be kept as one that has surely passed. The network may set the clock wrong for a
+/// while; what is kept stays for ever, and beyond it every command and certificate has ended. So
+/// none is kept that lies beyond the end of this robot's certificate, which is renewed long before.
+pub(crate) fn believable(time: WallMillis, not_after: WallMillis) -> Option<WallMillis> {
+    (time <= not_after).then_some(time)
 }
 
 /// Where pictures are kept that skills were given, and how much of them.
@@ -183,11 +190,21 @@ mod tests {
     use super::*;
     use nooterra_blackbox::Journal;
     use nooterra_protocol::keys::Es256Key;
-    use nooterra_protocol::time::{MonoNanos, WallMillis};
+    use nooterra_protocol::time::MonoNanos;
 
     #[test]
     fn what_is_left_out_of_the_configuration_is_a_gibibyte_without_ages() {
         assert_eq!(quota(&Blackbox::default(), 0), Quota::default());
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_once_does_not_end_all_commands_for_ever() {
+        let not_after = WallMillis(1_800_000_000_000);
+        assert_eq!(
+            believable(WallMillis(1_799_999_999_999), not_after).map(|at| at.0),
+            Some(1_799_999_999_999)
+        );
+        assert_eq!(believable(WallMillis(4_000_000_000_000), not_after), None);
     }
 
     struct Still;
