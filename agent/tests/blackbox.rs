@@ -354,6 +354,7 @@ fn an_export_is_an_indexed_mcap_with_everything_in_it_and_verifies_again() {
 
     let said = boxed.says("verify OUT/all.mcap KEY", 0);
     assert!(said.contains("verified through the signed checkpoint"), "{said}");
+    assert!(said.contains("nobody signed those"), "of the messages it says nothing: {said}");
     boxed.says("verify OUT/all.mcap", 10);
     // One bit of the attachment.
     let index = &summary.attachment_indexes[0];

@@ -97,7 +97,7 @@ fn whoever_erases_keeps_the_journal_within_the_owners_bounds() {
     };
     // Twice as much as the owner wants kept of them.
     for nth in 0..20_000 {
-        let entry = Entry::Sample(sample.clone());
+        let entry = Entry::Sample(sample);
         if nth % 500 == 0 {
             handle.append_durable(entry).unwrap();
         } else {

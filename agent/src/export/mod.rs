@@ -32,6 +32,10 @@ use std::path::{Path, PathBuf};
 /// The attachment with the records.
 pub const EXCERPT: &str = "nooterra.excerpt";
 
+/// What a reader of an MCAP must not take for more than it is.
+const UNSIGNED: &str = "this is of the attached records; the messages that other programs draw \
+                        from the file were made of them, and nobody signed those";
+
 const MEDIA_TYPE: &str = "application/vnd.nooterra.excerpt";
 
 /// Of `rcl_interfaces/Log`.
@@ -161,7 +165,9 @@ pub fn verify_export(
         return Err(ExportError::NoExcerpt(path.to_owned()));
     };
     let attachment = mcap::read::attachment(&bytes, index)?;
-    Ok(verify_excerpt(&mut attachment.data.as_ref(), key, progress)?)
+    let mut found = verify_excerpt(&mut attachment.data.as_ref(), key, progress)?;
+    found.notes.push(UNSIGNED.to_owned());
+    Ok(found)
 }
 
 /// The file while it is written.
