@@ -546,10 +546,18 @@ fn of_presses_and_releases_at_once_what_counts_in_the_end_is_what_outlives_a_res
     let site = Site::new();
     let door = open(&site);
     let desk = &door.desk;
-    for round in 0..40 {
+    for round in 0..20 {
         std::thread::scope(|scope| {
-            scope.spawn(|| desk.press_emergency_stop());
-            scope.spawn(|| desk.release_emergency_stop(MonoNanos(0)));
+            for presses in [true, false, true, false] {
+                scope.spawn(move || {
+                    for _ in 0..3 {
+                        match presses {
+                            true => desk.press_emergency_stop(),
+                            false => desk.release_emergency_stop(MonoNanos(0)),
+                        }
+                    }
+                });
+            }
         });
         let kept = door.handle.get_state("control.emergency_stop").unwrap();
         assert_eq!(kept, Some(vec![u8::from(desk.emergency_stop())]), "round {round}");

@@ -23,6 +23,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The text file that makes a directory a journal.
 const ID_FILE: &str = "journal";
@@ -41,6 +42,12 @@ const ASIDE: &str = ".bad-";
 
 /// The name of one that is made, and waits for its place.
 const REBUILT: &str = ".rebuilt";
+
+/// How often the lock is asked for before it is held by another agent.
+const LOCK_ATTEMPTS: u32 = 20;
+
+/// Between two attempts.
+const LOCK_EVERY: Duration = Duration::from_millis(10);
 
 /// sled's directory.
 pub(crate) const STORE_DIR: &str = "store";
@@ -93,22 +100,31 @@ impl Drop for Lock {
 
 /// Takes the lock.
 pub(crate) fn lock(dir: &Path) -> Result<Lock, OpenError> {
+    lock_patiently(dir, || std::thread::sleep(LOCK_EVERY))
+}
+
+fn lock_patiently(dir: &Path, mut wait: impl FnMut()) -> Result<Lock, OpenError> {
     fs::create_dir_all(parent(dir)).map_err(at(parent(dir)))?;
     let path = sibling(dir, ".lock");
     let file =
         File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Lock(file)),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
-        Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
+    for attempt in 1.. {
+        match file.try_lock() {
+            Ok(()) => return Ok(Lock(file)),
+            // Whoever only looks whether it is held holds it for a moment.
+            Err(TryLockError::WouldBlock) if attempt < LOCK_ATTEMPTS => wait(),
+            Err(TryLockError::WouldBlock) => break,
+            Err(TryLockError::Error(source)) => return Err(OpenError::Io { path, source }),
+        }
     }
+    Err(OpenError::Locked(dir.to_owned()))
 }
 
 /// A process has the journal in `dir` open now.
 #[must_use]
 pub fn is_locked(dir: &Path) -> bool {
     File::open(sibling(dir, ".lock"))
-        .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// Looks, and touches nothing.
@@ -285,5 +301,26 @@ fn sync_dir(dir: &Path) -> Result<(), OpenError> {
 impl From<StoreError> for OpenError {
     fn from(error: StoreError) -> Self {
         Self::Store(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_looks_whether_it_is_open_keeps_no_agent_from_opening_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = dir.path().join("journal");
+        drop(lock(&journal).unwrap());
+        let looking = File::open(sibling(&journal, ".lock")).unwrap();
+        looking.lock_shared().unwrap();
+        assert!(!is_locked(&journal), "two may look at once");
+        let mut looking = Some(looking);
+        let open = lock_patiently(&journal, || drop(looking.take())).unwrap();
+        assert!(is_locked(&journal));
+        assert!(matches!(lock(&journal), Err(OpenError::Locked(_))));
+        drop(open);
+        assert!(!is_locked(&journal));
     }
 }
