@@ -22,9 +22,9 @@ use believed::{
     turned,
 };
 use modes::Laws;
-use nooterra_protocol::command::{Command, StopProfile};
+use nooterra_protocol::command::{Command, Source, StopProfile};
 use nooterra_protocol::entry::Rule;
-use nooterra_protocol::geometry::Pose;
+use nooterra_protocol::geometry::{Pose, Twist};
 use nooterra_protocol::ids::{RobotId, ZoneId};
 use nooterra_protocol::observation::{Flying, JointStates};
 use nooterra_protocol::policy::{BatteryReserve, Vehicle};
@@ -130,6 +130,21 @@ impl Gate {
 
     /// Judges one tick.
     pub fn tick(&mut self, inputs: &Inputs) -> Outcome {
+        // Filled in place: it is large, for every rule has room in it.
+        let mut outcome = Outcome {
+            action: Action::Stop(self.stop),
+            allowed: Command::Drive(Twist::ZERO),
+            asked: Command::Drive(Twist::ZERO),
+            limit_mps: 0.0,
+            privacy: Privacy { allowed: Sensors::NONE, keep_s: None },
+            source: Source::Idle,
+            verdicts: Verdicts::none(),
+        };
+        self.judge(inputs, &mut outcome);
+        outcome
+    }
+
+    fn judge(&mut self, inputs: &Inputs, outcome: &mut Outcome) {
         let rests = self.rests(inputs);
         let Wishes { acknowledged, .. } = inputs.wishes;
         let stopped = self.emergency_stop.holds(
@@ -141,8 +156,8 @@ impl Gate {
         let vetoed = self.veto.holds(inputs.wishes.veto, acknowledged, rests, inputs.now);
         let charge =
             arbitrate(&inputs.wishes, &inputs.grants, stopped, inputs.now, self.command_age);
-        let mut verdicts = Verdicts::none();
-        let step_s = self.step(inputs.now, &mut verdicts);
+        let verdicts = &mut outcome.verdicts;
+        let step_s = self.step(inputs.now, verdicts);
         if inputs.mode != self.mode {
             // The ramps of the new mode begin at what is measured.
             self.mode = inputs.mode;
@@ -153,17 +168,18 @@ impl Gate {
         if vetoed {
             verdicts.note(Rule::Veto, 0.0, None);
         }
-        self.note_stops(inputs, &charge, law, &mut verdicts);
-        let asked = charge.asked().unwrap_or_else(|| law.command(&Axes::ZERO));
-        let wish = match (&charge, charge.asked()) {
-            (Charge::Fresh(..), Some(command)) => law.axes(&command),
+        self.note_stops(inputs, &charge, law, verdicts);
+        outcome.source = charge.source();
+        outcome.asked = charge.asked().unwrap_or_else(|| law.command(&Axes::ZERO));
+        let wish = match &charge {
+            Charge::Fresh(_, wish) => law.axes(&wish.command),
             _ => Some(Axes::ZERO),
         };
         if wish.is_none() {
             verdicts.note(Rule::CommandKind, 0.0, None);
         }
         let moment = self.moment(inputs, law);
-        let privacy = self.privacy(inputs, &moment);
+        outcome.privacy = self.privacy(inputs, &moment);
         let moment = moment.filter(|_| !self.conditions.is_empty());
         if let Some(moment) = &moment {
             self.zones.select(self.conditions.in_force(moment));
@@ -171,14 +187,15 @@ impl Gate {
                 verdicts.note(Rule::ZoneClosed, 0.0, self.zones.first_keep_in());
             }
         }
-        let limit_mps = limit_at(&self.zones, inputs.pose.value, &self.unsure(inputs), law);
+        self.look_around(inputs, law, step_s);
+        outcome.limit_mps = limit_at(&self.zones, inputs.pose.value, &self.unsure(inputs), law);
         let (Some(wish), true) = (wish, verdicts.is_empty()) else {
-            let halted = self.halt(inputs, law, &charge, asked, limit_mps, verdicts);
-            return Outcome { privacy, ..halted };
+            self.halt(inputs, law, outcome);
+            return;
         };
         let moving = in_frame_of(law, inputs);
         let tick = Tick { charge: &charge, inputs, law, moment, moving, step_s };
-        let allowed = self.setpoint(&tick, wish, &mut verdicts);
+        let allowed = self.setpoint(&tick, wish, verdicts);
         // As it was asked, down to the signs of its zeros.
         let allowed = if allowed == wish { wish } else { allowed };
         // What fails here is a fault in this crate; the robot must not pay for it. A mode that
@@ -191,20 +208,13 @@ impl Gate {
                 (Rule::InputNan, 0.0)
             };
             verdicts.note(rule, limit, None);
-            let halted = self.halt(inputs, law, &charge, asked, limit_mps, verdicts);
-            return Outcome { privacy, ..halted };
+            self.halt(inputs, law, outcome);
+            return;
         }
         self.keep(inputs.now, allowed, law, step_s);
-        let command = law.command(&allowed);
-        Outcome {
-            action: Action::Write(Gated::new(command, Arc::clone(&self.robot), inputs.tick)),
-            allowed: command,
-            asked,
-            limit_mps,
-            privacy,
-            source: charge.source(),
-            verdicts,
-        }
+        outcome.allowed = law.command(&allowed);
+        outcome.action =
+            Action::Write(Gated::new(outcome.allowed, Arc::clone(&self.robot), inputs.tick));
     }
 
     /// What it allowed last did not come to pass: the robot was stopped past it, or did not take
@@ -311,15 +321,7 @@ impl Gate {
         }
     }
 
-    fn halt(
-        &mut self,
-        inputs: &Inputs,
-        law: &Law,
-        charge: &Charge,
-        asked: Command,
-        limit_mps: f64,
-        verdicts: Verdicts,
-    ) -> Outcome {
+    fn halt(&mut self, inputs: &Inputs, law: &Law, outcome: &mut Outcome) {
         self.last = None;
         self.last_accel_mps2 = 0.0;
         self.endurance.note(inputs.now, is_still(inputs.twist.value));
@@ -332,15 +334,8 @@ impl Gate {
         let since = *self.stopped_since.get_or_insert(inputs.now);
         let lasted = inputs.now.since(since).unwrap_or_default();
         let land = self.land_after.is_some_and(|after| lasted >= after);
-        Outcome {
-            action: Action::Stop(if land { StopProfile::Land } else { self.stop }),
-            allowed: law.command(&Axes::ZERO),
-            asked,
-            limit_mps,
-            privacy: Privacy { allowed: Sensors::NONE, keep_s: None },
-            source: charge.source(),
-            verdicts,
-        }
+        outcome.action = Action::Stop(if land { StopProfile::Land } else { self.stop });
+        outcome.allowed = law.command(&Axes::ZERO);
     }
 
     /// Remembers what is written.
@@ -395,9 +390,15 @@ impl Gate {
             let least = swept(moment, law, [&brake, &brake], hold_s);
             self.zones.select(self.conditions.in_force(&least));
         }
-        let standing = self.zones.standing(ahead.start, &unsure);
-        if let Some(edge) = standing.worst().or_else(|| self.zones.standing(here, &unsure).worst())
-        {
+        let reach_m = way_m(law, law.planar(&last), hold_s, step_s);
+        let near = self.zones.near(ahead.start, reach_m, &unsure);
+        let standing = self.zones.standing_in(&near, &unsure);
+        let mut worst = standing.worst();
+        // What stands still is there already.
+        if worst.is_none() && here != ahead.start {
+            worst = self.zones.standing(here, &unsure).worst();
+        }
+        if let Some(edge) = worst {
             let limit = self.zones.clearance_m(edge.rule, edge.zone, here, &unsure);
             let by = Breach { limit, rule: edge.rule, zone: Some(edge.zone) };
             target = slowed(law, target, CRAWL_MPS, by, verdicts);
@@ -413,8 +414,16 @@ impl Gate {
             let climb = Climb { ahead: &ahead, brake: &brake, hold_s, law, moment, unsure };
             (ramped, standing) = self.hold_height(&climb, ramped, verdicts);
         }
+        let reach_m = ahead.reach_m(law, [&brake, &ramped], hold_s);
+        let wider;
+        let near = if near.serves(&self.zones, reach_m) {
+            &near
+        } else {
+            wider = self.zones.near(ahead.start, reach_m, &unsure);
+            &wider
+        };
         let place = Place { standing: &standing, unsure, zones: &self.zones };
-        let judge = Judge::new(law, place, &ahead, [&brake, &ramped], hold_s);
+        let judge = Judge::new(law, place, &ahead, near, hold_s);
         let (axes, broken) = judge.nearest(&brake, &ramped);
         // What was at rest anyway was not held back, though the measured motion leads out.
         if let Some(breach) = broken.filter(|_| axes != ramped) {
@@ -426,6 +435,20 @@ impl Gate {
             verdicts.note(breach.rule, limit, breach.zone);
         }
         axes
+    }
+
+    /// Finds out whether all that this tick can lead to is open ground: then no rule about zones
+    /// has to look at any.
+    fn look_around(&mut self, inputs: &Inputs, law: &Law, step_s: f64) {
+        let told = self.last.map_or(Planar::ZERO, |last| law.planar(&last));
+        let reaction_s = f64::from(law.limits().reaction_ms) / 1e3;
+        let held_s = reaction_s + 4.0 * self.period_s.max(step_s);
+        let way_m = [told, inputs.twist.value].map(|twist| way_m(law, twist, held_s, step_s));
+        let way_m = way_m[0].max(way_m[1]);
+        let unsure = self.unsure(inputs).unsure();
+        let body = self.zones.body();
+        let radius_m = way_m + body.circle_m() + unsure.at(way_m + body.arm_m());
+        self.zones.look_around(inputs.pose.value.point(), radius_m);
     }
 
     /// What is not known of the pose, beyond the margin that the document gives for it.
@@ -494,6 +517,13 @@ fn accel_mps2(last: f64, law: &Law, step_s: f64) -> f64 {
     limits.max_linear_jerk_mps3.map_or(limits.max_linear_accel_mps2, |jerk| {
         (last + jerk * step_s).min(limits.max_linear_accel_mps2)
     })
+}
+
+/// How far a motion may lead that this tick makes of one, held and then braked, metres; what it
+/// is compared with says whether that was enough.
+fn way_m(law: &Law, twist: Planar, held_s: f64, step_s: f64) -> f64 {
+    let speed = twist.speed() + law.limits().max_linear_accel_mps2 * step_s;
+    speed * (held_s + (law.brake_seconds(twist) + 4.0 * step_s) / 2.0)
 }
 
 fn limit_at(zones: &ZoneMap, pose: Pose, unsure: &Uncertainty, law: &Law) -> f64 {

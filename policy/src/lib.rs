@@ -59,6 +59,7 @@
 //! the stop.
 
 pub mod arbitrate;
+mod clear;
 mod coarse;
 mod conditions;
 pub mod document;
@@ -73,6 +74,7 @@ pub mod limits;
 mod look_ahead;
 pub mod mask;
 pub mod merge;
+mod near;
 mod occupied;
 mod path;
 mod place;

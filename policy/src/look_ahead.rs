@@ -5,7 +5,7 @@
 
 use crate::conditions::{Moment, Span};
 use crate::law::{Arm, Axes, Band, Breach, Height, Law, Reach};
-use crate::planar::{Planar, advance};
+use crate::planar::{Heading, Planar, advance, advance_heading};
 use crate::zones::{Edge, Near, Path, SLACK_M, Standing, Uncertainty, ZoneMap};
 use nooterra_protocol::command::MAX_JOINTS;
 use nooterra_protocol::geometry::Pose;
@@ -59,15 +59,18 @@ impl Memory {
     }
 
     /// What is in force at `from`, if that is remembered, and what follows it.
-    fn since(&self, from: MonoNanos) -> (Option<Axes>, impl Iterator<Item = Noted>) {
-        let (newer, older) = self.entries.split_at_checked(self.next).unwrap_or_default();
-        let parts = if self.count < MEMORY { [newer, &[]] } else { [older, newer] };
-        let [(before, later), (then, last)] = parts.map(|part| {
-            let count = part.partition_point(|(at, _)| *at <= from);
-            part.split_at_checked(count).unwrap_or_default()
-        });
-        let in_force = then.last().or(before.last()).map(|(_, axes)| *axes);
-        (in_force, later.iter().chain(last).copied())
+    fn since(&self, from: MonoNanos) -> (Option<&Axes>, impl Iterator<Item = &Noted>) {
+        // Back from the newest: few ticks fit into a reaction time.
+        let back = |count: usize| self.entries.get((self.next + MEMORY - count) % MEMORY);
+        let mut later = 0;
+        let in_force = loop {
+            match back(later + 1) {
+                Some((at, _)) if later < self.count && *at > from => later += 1,
+                Some((_, axes)) if later < self.count => break Some(axes),
+                _ => break None,
+            }
+        };
+        (in_force, (0..later).filter_map(move |at| back(later - at)))
     }
 
     /// The least and the most that an axis was, or was measured to be, since `from`.
@@ -110,13 +113,14 @@ impl Ahead {
         let Measured { moving, now, pose, .. } = *measured;
         let from = measured.from(pose.at);
         let (in_force, later) = memory.since(from);
-        let expected = in_force.map_or(moving, |axes| law.planar(&axes));
-        let (mut start, mut at, mut twist) = (pose.value, from, expected);
+        let expected = in_force.map_or(moving, |axes| law.planar(axes));
+        let (mut start, mut heading) = (pose.value, Heading::of(pose.value));
+        let (mut at, mut twist) = (from, expected);
         for (next, axes) in later {
-            start = advance(start, twist, seconds(at, next));
-            (at, twist) = (next, law.planar(&axes));
+            (start, heading) = advance_heading(start, heading, twist, seconds(at, *next));
+            (at, twist) = (*next, law.planar(axes));
         }
-        start = advance(start, twist, seconds(at, now));
+        (start, _) = advance_heading(start, heading, twist, seconds(at, now));
         let odd = (moving.x - expected.x).abs() > DOUBT.x
             || (moving.y - expected.y).abs() > DOUBT.y
             || (moving.angular - expected.angular).abs() > DOUBT.angular;
@@ -129,6 +133,22 @@ impl Ahead {
             reach: measured.reach(memory, law),
             start,
         }
+    }
+}
+
+impl Ahead {
+    /// So far from the start leads no setpoint between the two `candidates`, held for `hold_s`
+    /// and then braked, nor the measured motion, metres.
+    pub(crate) fn reach_m(&self, law: &Law, candidates: [&Axes; 2], hold_s: f64) -> f64 {
+        let (apart, measured) = self.doubt.map_or((0.0, Planar::ZERO), |(pose, twist)| {
+            (pose.point().distance(self.start.point()), twist)
+        });
+        // No path between the candidates is longer than the fastest held and braked longest.
+        let (mut speed, mut brake_s) = (0.0_f64, 0.0_f64);
+        for twist in [law.planar(candidates[0]), law.planar(candidates[1]), measured] {
+            (speed, brake_s) = (speed.max(twist.speed()), brake_s.max(law.brake_seconds(twist)));
+        }
+        apart + speed * (hold_s + brake_s / 2.0)
     }
 }
 
@@ -163,8 +183,8 @@ impl Measured {
         // What it was told, to the end: with it, what was safe in the last tick still is.
         let (mut told_m, mut at, mut climb_mps) = (0.0, from, expected);
         for (next, axes) in later {
-            told_m += climb_mps * seconds(at, next);
-            (at, climb_mps) = (next, axes.0[2]);
+            told_m += climb_mps * seconds(at, *next);
+            (at, climb_mps) = (*next, axes.0[2]);
         }
         told_m += climb_mps * seconds(at, self.now);
         // Also where it is no number.
@@ -217,29 +237,20 @@ pub(crate) struct Judge<'a> {
     law: &'a Law,
     /// The measured motion alone, braked at once, breaks this.
     momentum: Option<Edge>,
-    near: Near,
+    near: &'a Near,
     place: Place<'a>,
 }
 
 impl<'a> Judge<'a> {
-    /// For setpoints between the two `candidates`, each held for `hold_s` and then braked.
+    /// For setpoints that lead no further than `near` was measured, each held for `hold_s` and
+    /// then braked.
     pub(crate) fn new(
         law: &'a Law,
         place: Place<'a>,
         ahead: &'a Ahead,
-        candidates: [&Axes; 2],
+        near: &'a Near,
         hold_s: f64,
     ) -> Self {
-        let (apart, measured) = ahead.doubt.map_or((0.0, Planar::ZERO), |(pose, twist)| {
-            (pose.point().distance(ahead.start.point()), twist)
-        });
-        // No path between the candidates is longer than the fastest held and braked longest.
-        let all = candidates.map(|axes| law.planar(axes)).into_iter().chain([measured]);
-        let (speed, brake_s) = all.fold((0.0_f64, 0.0_f64), |(speed, brake_s), twist| {
-            (speed.max(twist.speed()), brake_s.max(law.brake_seconds(twist)))
-        });
-        let reach_m = apart + speed * (hold_s + brake_s / 2.0);
-        let near = place.zones.near(ahead.start, reach_m, &place.unsure);
         let mut judge = Self {
             ahead,
             arm: law.arm().zip(ahead.reach),
@@ -314,10 +325,12 @@ impl<'a> Judge<'a> {
         let brake_s = self.law.brake_seconds(twist);
         let path = Path { brake_s, hold_s, start, twist };
         let Place { standing, unsure, zones } = &self.place;
-        zones.broken_by(&path, &self.near, standing, unsure)
+        zones.broken_by(&path, self.near, standing, unsure)
     }
 }
 
+/// Zero where `to` is before `from`. Without a `Duration`, which is divided twice.
+#[allow(clippy::cast_precision_loss)] // Beyond 104 days, in which a tick's ages do not come.
 fn seconds(from: MonoNanos, to: MonoNanos) -> f64 {
-    to.since(from).unwrap_or_default().as_secs_f64()
+    to.0.saturating_sub(from.0) as f64 * 1e-9
 }

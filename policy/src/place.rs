@@ -93,12 +93,12 @@ impl<'a> Place<'a> {
     }
 
     /// Clearance from an area, at most.
-    pub(crate) fn met(&mut self, area: &Area, inside: bool) -> Met {
-        let met = self.whole(area, inside, 0.0, None);
+    pub(crate) fn met(&mut self, area: &Area, inside: bool, known: Option<&Known>) -> Met {
+        let met = self.whole(area, inside, 0.0, known);
         if met.clearance_m >= 0.0 || self.body.is_circle() {
             return met;
         }
-        self.by_discs(area, inside, 0.0)
+        self.by_discs(area, inside, 0.0, known)
     }
 
     /// Clearance of the circle around everything, exact where it is less than `enough`.
@@ -120,15 +120,25 @@ impl<'a> Place<'a> {
     }
 
     /// Clearance of the discs, exact where it is less than `enough`.
-    pub(crate) fn by_discs(&mut self, area: &Area, inside: bool, enough: f64) -> Met {
+    pub(crate) fn by_discs(
+        &mut self,
+        area: &Area,
+        inside: bool,
+        enough: f64,
+        known: Option<&Known>,
+    ) -> Met {
+        let known_m = known.and_then(|known| known.discs_m.as_ref());
         let mut met = Met { clearance_m: enough, depth_m: 0.0 };
         let (mut sum, mut radii_m, mut furthest_m) = (Point::default(), 0.0, 0.0_f64);
-        for (disc, center) in self.body.discs().iter().zip(self.centers()) {
+        for (index, (disc, center)) in self.body.discs().iter().zip(self.centers()).enumerate() {
             let unsure_m = self.unsure.at(self.along_m + disc.arm_m);
             let radius_m = disc.radius_m + unsure_m;
             // More than the least so far need not be measured.
             let enough = radius_m + met.clearance_m.max(0.0);
-            let clearance_m = area.distance_m(inside, center, enough) - radius_m;
+            let distance_m = known_m
+                .and_then(|known_m| known_m.get(index).copied())
+                .unwrap_or_else(|| area.distance_m(inside, center, enough));
+            let clearance_m = distance_m - radius_m;
             met.depth_m += (-clearance_m).max(0.0);
             met.lower(clearance_m);
             sum = Point::new(sum.x + center.x, sum.y + center.y);

@@ -154,7 +154,7 @@ impl Recorded {
                 if circle_m(&place, area, false) >= worst_m {
                     continue;
                 }
-                let met = place.by_discs(area, false, f64::INFINITY);
+                let met = place.by_discs(area, false, f64::INFINITY, None);
                 note(&mut edges, found, area.edge(Rule::ZoneKeepOut, &met));
             }
             let found = edges.iter().position(|edge| edge.rule == Rule::ZoneKeepIn);
@@ -167,7 +167,7 @@ impl Recorded {
                 let found = speeds.iter().position(|(zone, _)| *zone == area.index);
                 if found.is_some_and(|at| speeds[at].1 >= speed)
                     || circle_m(&place, area, false) > 0.0
-                    || place.by_discs(area, false, f64::INFINITY).clearance_m > 0.0
+                    || place.by_discs(area, false, f64::INFINITY, None).clearance_m > 0.0
                 {
                     continue;
                 }
@@ -188,7 +188,7 @@ impl Recorded {
             if circle_m(place, area, true) >= worst_m {
                 return None;
             }
-            let met = place.by_discs(area, true, f64::INFINITY);
+            let met = place.by_discs(area, true, f64::INFINITY, None);
             let edge = area.edge(Rule::ZoneKeepIn, &met);
             // As the gate chooses: the least that is outside, then the most that is inside.
             if best.is_none_or(|(depth_m, other)| {

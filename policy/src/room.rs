@@ -126,11 +126,11 @@ impl ZoneMap {
 
     fn square(&self, middle: Pose, half_m: f64, unsure: &Unsure) -> Square {
         let mut place = Place::new(&self.body, middle, unsure);
-        let inside = self.of(self.keep_ins).map(|area| place.met(area, true).clearance_m);
+        let inside = self.of(self.keep_ins).map(|area| place.met(area, true, None).clearance_m);
         let mut clearance_m = inside.reduce(f64::max).unwrap_or(0.0);
         let reach = self.within(middle.point(), self.radius_m());
         for area in self.of(reach & self.keep_outs) {
-            clearance_m = clearance_m.min(place.met(area, false).clearance_m);
+            clearance_m = clearance_m.min(place.met(area, false, None).clearance_m);
         }
         // A distance changes by no more than the way.
         let at_most_m =

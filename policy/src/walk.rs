@@ -265,7 +265,7 @@ impl ZoneMap {
         for at_s in [span.held_s, span.held_s + free_s] {
             let place = Place::new(&self.body, path.place(at_s), unsure);
             let mut place = place.after(speed * at_s);
-            if let Some((area, met)) = self.keep_in(&mut place)
+            if let Some((area, met)) = self.keep_in(&mut place, None)
                 && !(met.clearance_m >= 0.0)
             {
                 return Err(area.edge(Rule::ZoneKeepIn, &met));
@@ -332,21 +332,21 @@ impl ZoneMap {
                 Kind::Speed(limit) if path.speed(held_s) <= limit + SPEED_SLACK_MPS => continue,
                 Kind::Speed(_) => Rule::ZoneSpeed,
             };
-            let (met, bit) = (place.met(area, false), 1 << area.index);
+            let (met, bit) = (place.met(area, false, None), 1 << area.index);
             let was_crossed = rule == Rule::ZoneKeepOut && standing.entered & bit != 0;
             if was_crossed && standing.grazed & bit != 0 {
-                let at_first = Place::new(&self.body, path.start, unsure).met(area, false);
+                let at_first = Place::new(&self.body, path.start, unsure).met(area, false, None);
                 no_deeper(area.edge(rule, &met), &met, &at_first)?;
             }
             judge(area.edge(rule, &met), &met, was_crossed)?;
         }
         if (near.keep_in || standing.left)
-            && let Some((area, met)) = self.keep_in(&mut place)
+            && let Some((area, met)) = self.keep_in(&mut place, None)
         {
             let edge = area.edge(Rule::ZoneKeepIn, &met);
             if standing.left_grazed
                 && let Some((_, at_first)) =
-                    self.keep_in(&mut Place::new(&self.body, path.start, unsure))
+                    self.keep_in(&mut Place::new(&self.body, path.start, unsure), None)
             {
                 no_deeper(edge, &met, &at_first)?;
             }

@@ -5,15 +5,16 @@
 //! one setpoint means to the end, an arc; [`ZoneMap::broken_by`] says which rule it breaks.
 #![allow(clippy::neg_cmp_op_on_partial_ord)] // What is no number must not pass for clear.
 
+use crate::clear::Clear;
 use crate::document::MAX_ZONES;
 use crate::footprint::Body;
 use crate::index::{Rect, Tree, morton};
-use crate::place::{Area, Kind, Known, Met, Place};
-use crate::planar::Heading;
+use crate::place::{Area, Kind, Met, Place};
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::{Point, Pose};
 use nooterra_protocol::policy::ZoneRule;
 
+pub use crate::near::Near;
 pub use crate::path::Path;
 pub use crate::shape::Shape;
 
@@ -23,9 +24,6 @@ pub const SLACK_M: f64 = 0.005;
 
 /// Deeper by less than this is rounding, metres.
 pub(crate) const ROUNDING_M: f64 = 1e-9;
-
-/// Zones of which the distances are measured once for all the paths of a tick.
-const KNOWN: usize = 6;
 
 /// A rule about a zone, and the clearance from it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -104,37 +102,10 @@ impl Standing {
         self.worst
     }
 
-    fn deepen(&mut self, edge: Edge) {
+    pub(crate) fn deepen(&mut self, edge: Edge) {
         if self.worst.is_none_or(|worst| edge.clearance_m < worst.clearance_m) {
             self.worst = Some(edge);
         }
-    }
-}
-
-/// Zones that a path may reach at all.
-#[derive(Clone, Copy, Debug)]
-pub struct Near {
-    pub(crate) keep_in: bool,
-    pub(crate) zones: u128,
-    /// What was measured at the start of those that are nearest.
-    known: [Option<(u16, Known)>; KNOWN],
-    start: Pose,
-    heading: Heading,
-}
-
-impl Near {
-    /// The heading where a path begins.
-    pub(crate) fn heading(&self, start: Pose) -> Heading {
-        if start == self.start { self.heading } else { Heading::of(start) }
-    }
-
-    /// What was measured for a zone where a path begins.
-    pub(crate) fn known(&self, zone: u16, start: Pose) -> Option<&Known> {
-        if start != self.start {
-            return None;
-        }
-        let known = self.known.iter().flatten().find(|(index, _)| *index == zone);
-        known.map(|(_, known)| known)
     }
 }
 
@@ -143,6 +114,8 @@ impl Near {
 pub struct ZoneMap {
     areas: Vec<Area>,
     pub(crate) body: Body,
+    /// What was last found to be open, see [`ZoneMap::look_around`].
+    pub(crate) clear: Clear,
     /// Which areas are of a kind: a bit for each.
     /// Only those that are in force, see [`ZoneMap::select`].
     pub(crate) keep_ins: u128,
@@ -194,6 +167,7 @@ impl ZoneMap {
             tree: Tree::new(&sorted),
             areas,
             body,
+            clear: Clear::UNKNOWN,
         }
     }
 
@@ -201,6 +175,11 @@ impl ZoneMap {
     pub(crate) const fn select(&mut self, in_force: u128) {
         [self.keep_ins, self.keep_outs, self.speeds] =
             [self.all[0] & in_force, self.all[1] & in_force, self.all[2] & in_force];
+    }
+
+    /// The zones that count: to be kept in, to be kept out of, with a speed.
+    pub(crate) const fn in_force(&self) -> [u128; 3] {
+        [self.keep_ins, self.keep_outs, self.speeds]
     }
 
     /// There is something to be kept in, and none of it counts.
@@ -234,9 +213,12 @@ impl ZoneMap {
         let unsure = &unsure.unsure();
         let mut place = Place::new(&self.body, pose, unsure);
         let reach_m = self.body.circle_m() + unsure.at(self.body.arm_m());
+        if self.is_open(pose.point(), reach_m) {
+            return None;
+        }
         self.of(self.within(pose.point(), reach_m) & self.speeds)
             .filter_map(|area| match area.kind {
-                Kind::Speed(limit) if !(place.met(area, false).clearance_m > 0.0) => {
+                Kind::Speed(limit) if !(place.met(area, false, None).clearance_m > 0.0) => {
                     Some((limit, area.index))
                 }
                 _ => None,
@@ -261,89 +243,18 @@ impl ZoneMap {
         };
         let inside = rule == Rule::ZoneKeepIn;
         let unsure = unsure.unsure();
-        Place::new(&self.body, pose, &unsure).by_discs(area, inside, f64::INFINITY).clearance_m
-    }
-
-    /// Which edges are already crossed at a pose.
-    #[must_use]
-    pub fn standing(&self, pose: Pose, unsure: &Uncertainty) -> Standing {
-        let mut standing = Standing::default();
-        let unsure = &unsure.unsure();
-        let mut place = Place::new(&self.body, pose, unsure);
-        let reach_m = self.body.circle_m() + unsure.at(self.body.arm_m());
-        let grazes_m = self.body.added_m() + unsure.at(self.body.arm_m());
-        let grazes = |met: &Met| met.clearance_m >= -grazes_m;
-        for area in self.of(self.within(pose.point(), reach_m) & self.keep_outs) {
-            let met = place.met(area, false);
-            if !(met.clearance_m >= 0.0) {
-                standing.entered |= 1 << area.index;
-                standing.grazed |= u128::from(grazes(&met)) << area.index;
-                standing.deepen(area.edge(Rule::ZoneKeepOut, &met));
-            }
-        }
-        if let Some((area, met)) = self.keep_in(&mut place)
-            && !(met.clearance_m >= 0.0)
-        {
-            (standing.left, standing.left_grazed) = (true, grazes(&met));
-            standing.deepen(area.edge(Rule::ZoneKeepIn, &met));
-        }
-        if standing.worst.is_none_or(|worst| worst.clearance_m >= -grazes_m) {
-            (standing.grazed, standing.left_grazed) = (0, false);
-        }
-        standing
-    }
-
-    /// What can be met when `base_link` moves no further than `reach_m` from `pose`, turning as
-    /// it likes.
-    #[must_use]
-    pub fn near(&self, pose: Pose, reach_m: f64, unsure: &Uncertainty) -> Near {
-        let (at, unsure) = (pose.point(), &unsure.unsure());
-        let circle_m = self.body.circle_m() + unsure.at(reach_m + self.body.arm_m());
-        // The circle is reached before any disc of it.
-        let enough = reach_m + circle_m + ROUNDING_M;
-        let mut near = Near {
-            keep_in: false,
-            zones: 0,
-            known: [None; KNOWN],
-            start: pose,
-            heading: Heading::of(pose),
-        };
-        let (mut place, mut count) = (Place::new(&self.body, pose, unsure), 0);
-        let mut note = |near: &mut Near, area: &Area, inside: bool, distance_m: f64| {
-            let Some(known) = near.known.get_mut(count) else {
-                return;
-            };
-            count += 1;
-            // Only where the circle is not clear will every path ask for the discs.
-            let mut discs_m = None;
-            if !(distance_m >= circle_m) {
-                discs_m = Some(place.distances_m(area, inside, enough));
-            }
-            *known = Some((area.index, Known { discs_m, whole_m: distance_m }));
-        };
-        for area in self.of(self.within(at, enough) & (self.keep_outs | self.speeds)) {
-            let distance_m = area.distance_m(false, at, enough);
-            if !(distance_m > enough) {
-                near.zones |= 1 << area.index;
-                note(&mut near, area, false, distance_m);
-            }
-        }
-        // Where one holds the robot all along, no path has to look at any.
-        near.keep_in = self.keep_ins != 0;
-        for area in self.of(self.keep_ins) {
-            let distance_m = area.distance_m(true, at, enough);
-            if distance_m > enough {
-                near.keep_in = false;
-                break;
-            }
-            note(&mut near, area, true, distance_m);
-        }
-        near
+        Place::new(&self.body, pose, &unsure)
+            .by_discs(area, inside, f64::INFINITY, None)
+            .clearance_m
     }
 
     /// The zone to be kept in that holds the robot best; `None` where there is none. Outside
     /// all of them its depth is the least of any.
-    pub(crate) fn keep_in(&self, place: &mut Place<'_>) -> Option<(&Area, Met)> {
+    pub(crate) fn keep_in(
+        &self,
+        place: &mut Place<'_>,
+        near: Option<&Near>,
+    ) -> Option<(&Area, Met)> {
         let mut best: Option<(&Area, Met)> = None;
         for area in self.of(self.keep_ins) {
             // A box that does not hold the middle holds no robot; any that does is better.
@@ -352,7 +263,7 @@ impl ZoneMap {
             if beside && best.is_some_and(|(_, met)| met.clearance_m >= 0.0) {
                 continue;
             }
-            let met = place.met(area, true);
+            let met = place.met(area, true, near.and_then(|near| near.of(area.index)));
             if best.is_none_or(|(_, other)| {
                 (met.depth_m, -met.clearance_m) < (other.depth_m, -other.clearance_m)
             }) {

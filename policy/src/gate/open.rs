@@ -135,9 +135,11 @@ impl Gate {
         let heights = axes.map_or(*moment, |axes| swept(moment, law, [brake, &axes], hold_s));
         self.zones.select(self.conditions.in_force(&heights));
         let axes = axes.unwrap_or(*brake);
-        let standing = self.zones.standing(ahead.start, &unsure);
+        let reach_m = ahead.reach_m(law, [brake, &axes], hold_s);
+        let near = self.zones.near(ahead.start, reach_m, &unsure);
+        let standing = self.zones.standing_in(&near, &unsure);
         let place = Place { standing: &standing, unsure, zones: &self.zones };
-        let judge = Judge::new(law, place, ahead, [brake, &axes], hold_s);
+        let judge = Judge::new(law, place, ahead, &near, hold_s);
         let broken = judge.edge_broken(law.planar(brake)).map(|edge| edge.zone);
         Reached { broken, keep_ins: self.zones.keep_ins, standing }
     }
