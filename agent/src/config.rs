@@ -138,6 +138,8 @@ pub struct Authority {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Skills {
+    /// What a version's own cases may take together on this machine, seconds, 1 to 3600.
+    pub cases_s: u32,
     /// The most that compiled code may take on the disk, MiB, 0 to 1024; 0 keeps none.
     pub compiled_mib: u32,
     /// Which clock says whether trust documents and revocation lists are fresh.
@@ -245,6 +247,7 @@ const fn trial_s() -> u32 {
 impl Default for Skills {
     fn default() -> Self {
         Self {
+            cases_s: 300,
             compiled_mib: 64,
             clock: SkillClock::default(),
             frames_mib: 64,
@@ -365,6 +368,7 @@ impl Config {
         range(path, "control.realtime_priority", self.control.realtime_priority, 1, 99)?;
         self.blackbox.check(path)?;
         self.flight.check(path)?;
+        range(path, "skills.cases_s", self.skills.cases_s, 1, 3600)?;
         range(path, "skills.compiled_mib", self.skills.compiled_mib, 0, 1024)?;
         range(path, "skills.frames_mib", self.skills.frames_mib, 0, 65_536)?;
         range(path, "skills.input_kib_per_s", self.skills.input_kib_per_s, 1, 1024)?;

@@ -1,8 +1,10 @@
 //! Whether a version may become active by its own cases, as far as this build can say.
 
+use crate::config::Skills;
 #[cfg(feature = "sim")]
 use crate::rehearsal::gate::{self, Bounds, GateError};
 use nooterra_skill_host::Bundle;
+use std::time::Duration;
 
 /// What came of it.
 #[cfg_attr(not(feature = "sim"), allow(dead_code))]
@@ -49,14 +51,30 @@ const NONE: &str = "it has no cases";
 #[cfg(not(feature = "sim"))]
 const NO_SIMULATOR: &str = "this build of the agent has no simulator for its cases";
 
-/// Runs its cases, where it has some. `required` refuses a bundle of which none could be run.
+/// What this robot asks of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// A bundle of which none could be run is refused.
+    pub(crate) required: bool,
+    /// What they may take together on this machine.
+    pub(crate) time: Duration,
+}
+
+impl Terms {
+    pub(crate) fn of(skills: &Skills) -> Self {
+        let time = Duration::from_secs(u64::from(skills.cases_s));
+        Self { required: skills.require_cases, time }
+    }
+}
+
+/// Runs its cases, where it has some.
 pub(crate) fn pass(
     bundle: &Bundle,
-    required: bool,
+    terms: Terms,
     goes_on: impl FnMut() -> bool,
 ) -> Result<Passed, NotPassed> {
     let not_run =
-        |why| if required { Err(NotPassed::Wanted(why)) } else { Ok(Passed::NotRun(why)) };
+        |why| if terms.required { Err(NotPassed::Wanted(why)) } else { Ok(Passed::NotRun(why)) };
     match bundle.cases() {
         None => not_run(NONE),
         #[cfg(not(feature = "sim"))]
@@ -65,9 +83,10 @@ pub(crate) fn pass(
             not_run(NO_SIMULATOR)
         }
         #[cfg(feature = "sim")]
-        Some(cases) => gate::pass(bundle, cases, &Bounds::default(), goes_on)
-            .map(Passed::All)
-            .map_err(NotPassed::from),
+        Some(cases) => {
+            let bounds = Bounds { time: terms.time, ..Bounds::default() };
+            gate::pass(bundle, cases, &bounds, goes_on).map(Passed::All).map_err(NotPassed::from)
+        }
     }
 }
 
@@ -89,7 +108,7 @@ mod tests {
     use super::*;
     use crate::rehearsal::RehearsalError;
     use nooterra_hal::HalError;
-    use nooterra_skill_host::{HostError, StartError};
+    use nooterra_skill_host::{HostError, SkillError, StartError};
 
     #[test]
     fn a_version_is_given_up_for_its_own_faults_and_not_for_those_of_the_machine() {
@@ -100,7 +119,9 @@ mod tests {
         let case = String::new;
         let not_run =
             |source: RehearsalError| GateError::NotRun { case: case(), source: source.into() };
-        for fault in [GateError::Sandbox(host()), not_run(host()), not_run(robot())] {
+        let no_room = || RehearsalError::Instance(SkillError::Machine(String::new()));
+        let faults = [host(), robot(), no_room()].map(not_run);
+        for fault in [GateError::Sandbox(host())].into_iter().chain(faults) {
             assert!(matches!(NotPassed::from(fault), NotPassed::Fault(_)));
         }
         let missed = GateError::Missed { case: case(), misses: Vec::new() };

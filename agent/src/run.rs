@@ -34,6 +34,7 @@ use crate::incident::Incidents;
 use crate::installed::Installed;
 use crate::jobs::{Facts, Jobs, Pictures, Runner, RunnerParts, Shelf, SystemPace};
 use crate::link::{Channel, Downlink, DownlinkParts};
+use crate::own_cases::Terms;
 use crate::start;
 use crate::status;
 use crate::systemd::{self, Watchdog};
@@ -318,10 +319,12 @@ impl Daemon {
         judge.look();
         let (dir, id) = (config.state.identity_dir(), config.robot.id.clone());
         runtime.spawn(News::new(dir, id, Arc::clone(&judge)).follow());
+        let terms = Terms::of(&config.skills);
         let (runner, jobs) = Runner::new(
             &config.state.dir,
             RunnerParts {
                 authority: Arc::clone(authority),
+                cases_time: terms.time,
                 desk: Arc::clone(&desk),
                 facts,
                 grant: config.skills.grant.clone(),
@@ -332,7 +335,7 @@ impl Daemon {
                 pace: Box::new(SystemPace),
                 pictures: pictures(frames, robot.camera(), Arc::<SystemClock>::clone(&clock)),
                 policy_hash: policy.digest(),
-                require_cases: config.skills.require_cases,
+                require_cases: terms.required,
                 shelf: shelf(config, &judge, &handle, runtime.handle(), stopped.clone()),
                 view: Arc::clone(&view),
             },

@@ -4,54 +4,12 @@
 
 mod common;
 
-use common::rig::{AGENT, Agent, CloudRig, dispatch, enroll, step};
+use common::bundles::{answer, file, keys, patrol, publish, skill, slots};
+use common::rig::{Agent, CloudRig, dispatch, enroll, step};
 use common::{Site, guests};
 use nooterra_protocol::entry::Class;
-use nooterra_skill_host::{Keys, keygen, pack, sign};
+use nooterra_skill_host::pack;
 use serde_json::{Value, json};
-use std::path::PathBuf;
-use std::process::{Command, Output};
-
-/// A version of `patrol`, made of another guest's component.
-fn bundle(version: &str, guest: &str) -> Vec<u8> {
-    let mut template: Value = serde_json::from_str(&guests::template(guest)).unwrap();
-    template["id"] = "patrol".into();
-    template["version"] = version.into();
-    pack(&template.to_string(), &guests::component(guest)).unwrap()
-}
-
-fn keys(site: &Site) -> Keys {
-    let keys = keygen(None).unwrap();
-    std::fs::write(site.path("skill-keys/test.pub"), &keys.public).unwrap();
-    keys
-}
-
-fn publish(cloud: &CloudRig, bundle: &[u8], keys: &Keys) -> Value {
-    use base64::Engine as _;
-    let signature = sign(bundle, &keys.secret, None, "a test").unwrap();
-    let bundle = base64::engine::general_purpose::STANDARD.encode(bundle);
-    cloud.post("/v1/skills", json!({ "bundle_base64": bundle, "signature": signature }))
-}
-
-fn file(site: &Site, name: &str, bundle: &[u8], keys: &Keys) -> PathBuf {
-    let path = site.path(name);
-    std::fs::write(&path, bundle).unwrap();
-    let signature = sign(bundle, &keys.secret, None, "a test").unwrap();
-    std::fs::write(site.path(&format!("{name}.minisig")), signature).unwrap();
-    path
-}
-
-fn skill(site: &Site, arguments: &[&str]) -> Output {
-    let mut agent = Command::new(AGENT);
-    agent.arg("--config").arg(site.path("agent.toml")).args(["--json", "skill"]);
-    agent.args(arguments).output().unwrap()
-}
-
-fn answer(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-        panic!("{error}: {}", String::from_utf8_lossy(&output.stderr));
-    })
-}
 
 fn steps(cloud: &CloudRig) -> Vec<(String, String, String)> {
     let records = cloud.records(Class::Critical).into_values();
@@ -73,8 +31,8 @@ fn a_new_version_that_crashes_in_its_first_steps_is_rolled_back_and_the_old_one_
     let site = Site::new();
     let cloud = CloudRig::start(&site, |_| {});
     let keys = keys(&site);
-    let good = publish(&cloud, &bundle("1.0.0", "patrol"), &keys);
-    let bad = publish(&cloud, &bundle("2.0.0", "misbehave"), &keys);
+    let good = publish(&cloud, &patrol("1.0.0", "patrol", None), &keys);
+    let bad = publish(&cloud, &patrol("2.0.0", "misbehave", None), &keys);
     enroll(&site, &cloud);
     let agent = Agent::online(&site, &cloud);
     let undock = |skill: &Value| dispatch(&cloud, &[step(skill, "undock", json!({}))]);
@@ -97,10 +55,9 @@ fn a_new_version_that_crashes_in_its_first_steps_is_rolled_back_and_the_old_one_
     assert!(has(&said, "installed", "2.0.0", "a plan names it"), "{said:?}");
     assert!(has(&said, "rolled_back", "2.0.0", "gave up by itself"), "{said:?}");
     assert!(!has(&said, "activated", "2.0.0", ""), "{said:?}");
-    let shown = answer(&skill(&site, &["installed"]));
-    let patrol = &shown["skills"]["patrol"];
-    assert_eq!(patrol["active"]["version"], "1.0.0", "{shown:#}");
-    assert_eq!(patrol["given_up"][0]["of"]["version"], "2.0.0", "{shown:#}");
+    let shown = slots(&site);
+    assert_eq!(shown["active"]["version"], "1.0.0", "{shown:#}");
+    assert_eq!(shown["given_up"][0]["of"]["version"], "2.0.0", "{shown:#}");
     let bundles = std::fs::read_dir(site.path("state/skills")).unwrap();
     let names = bundles.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert_eq!(names.filter(|name| name.ends_with(".noot")).count(), 1, "only what may run");
@@ -112,12 +69,12 @@ fn several_skills_in_one_job_each_prove_themselves() {
     let site = Site::new();
     let cloud = CloudRig::start(&site, |_| {});
     let keys = keys(&site);
-    let patrol = publish(&cloud, &bundle("1.0.0", "patrol"), &keys);
+    let good = publish(&cloud, &patrol("1.0.0", "patrol", None), &keys);
     let other = pack(&guests::template("misbehave"), &guests::component("misbehave")).unwrap();
     let other = publish(&cloud, &other, &keys);
     enroll(&site, &cloud);
     let agent = Agent::online(&site, &cloud);
-    let plan = [step(&other, "done", json!({})), step(&patrol, "undock", json!({}))];
+    let plan = [step(&other, "done", json!({})), step(&good, "undock", json!({}))];
     let job = dispatch(&cloud, &plan);
     cloud.wait_for_state(&job, "COMPLETED");
     let shown = answer(&skill(&site, &["installed"]));
@@ -131,12 +88,11 @@ fn several_skills_in_one_job_each_prove_themselves() {
 fn a_skill_is_installed_from_a_file_and_rolled_back_by_hand() {
     let site = Site::new();
     let keys = keys(&site);
-    let shown = || answer(&skill(&site, &["installed"]))["skills"]["patrol"].clone();
-    let one = file(&site, "one.noot", &bundle("1.0.0", "patrol"), &keys);
+    let one = file(&site, "one.noot", &patrol("1.0.0", "patrol", None), &keys);
     let output = skill(&site, &["install", one.to_str().unwrap()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(answer(&output)["proven"], false);
-    assert_eq!(shown()["trial"]["of"]["version"], "1.0.0");
+    assert_eq!(slots(&site)["trial"]["of"]["version"], "1.0.0");
     // Its code waits for the agent, readable for nobody else.
     assert_eq!(std::fs::read_dir(site.path("state/skills/compiled")).unwrap().count(), 1);
     // What could never start is not installed, and nothing has changed.
@@ -149,11 +105,11 @@ fn a_skill_is_installed_from_a_file_and_rolled_back_by_hand() {
     let output = skill(&site, &["install", two.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(5));
     assert!(answer(&output)["reason"].as_str().unwrap().contains("component.wasm"));
-    assert_eq!(shown()["trial"]["of"]["version"], "1.0.0");
+    assert_eq!(slots(&site)["trial"]["of"]["version"], "1.0.0");
     let output = skill(&site, &["rollback", "patrol"]);
     assert!(output.status.success());
     assert_eq!(answer(&output)["from"]["version"], "1.0.0");
-    assert_eq!(shown()["given_up"][0]["reason"], "by hand");
+    assert_eq!(slots(&site)["given_up"][0]["reason"], "by hand");
     let output = skill(&site, &["rollback", "patrol"]);
     assert_eq!(output.status.code(), Some(1), "there is nothing to go back to");
 }

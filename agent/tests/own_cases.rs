@@ -5,14 +5,16 @@
 
 mod common;
 
+use common::bundles::{answer, command, file, keys, patrol, publish, skill, slots};
 use common::rig::{AGENT, Agent, CloudRig, dispatch, enroll, step, wait_for};
+#[cfg(target_os = "linux")]
+use common::skip::{allows, skipped};
 use common::{Site, guests};
+use nooterra_agent::installed::MAX_STARTS;
 use nooterra_agent::rehearsal::anonymous;
 use nooterra_agent::rehearsal::gate::{Bounds, GateError, pass};
-use nooterra_skill_host::{Beside, Keys, keygen, pack_with, sign};
 use serde_json::{Value, json};
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Of `patrol`: off the dock, as it must be.
@@ -37,52 +39,7 @@ fn walks(name: &str) -> Value {
 
 /// A version of `patrol` with these cases.
 fn bundle(version: &str, cases: Option<&[Value]>) -> Vec<u8> {
-    let mut template: Value = serde_json::from_str(&guests::template("patrol")).unwrap();
-    template["version"] = version.into();
-    let cases = cases.map(|cases| json!({ "v": 1, "cases": cases }).to_string());
-    let beside = Beside { cases: cases.as_deref().map(str::as_bytes), ..Beside::default() };
-    pack_with(&template.to_string(), &guests::component("patrol"), beside).unwrap()
-}
-
-fn keys(site: &Site) -> Keys {
-    let keys = keygen(None).unwrap();
-    std::fs::write(site.path("skill-keys/test.pub"), &keys.public).unwrap();
-    keys
-}
-
-fn file(site: &Site, name: &str, bundle: &[u8], keys: &Keys) -> PathBuf {
-    let path = site.path(name);
-    std::fs::write(&path, bundle).unwrap();
-    let signature = sign(bundle, &keys.secret, None, "a test").unwrap();
-    std::fs::write(site.path(&format!("{name}.minisig")), signature).unwrap();
-    path
-}
-
-fn publish(cloud: &CloudRig, bundle: &[u8], keys: &Keys) -> Value {
-    use base64::Engine as _;
-    let signature = sign(bundle, &keys.secret, None, "a test").unwrap();
-    let bundle = base64::engine::general_purpose::STANDARD.encode(bundle);
-    cloud.post("/v1/skills", json!({ "bundle_base64": bundle, "signature": signature }))
-}
-
-fn command(site: &Site, arguments: &[&str]) -> Command {
-    let mut agent = Command::new(AGENT);
-    agent.arg("--config").arg(site.path("agent.toml")).args(["--json", "skill"]).args(arguments);
-    agent
-}
-
-fn skill(site: &Site, arguments: &[&str]) -> Output {
-    command(site, arguments).output().unwrap()
-}
-
-fn answer(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-        panic!("{error}: {}", String::from_utf8_lossy(&output.stderr));
-    })
-}
-
-fn slots(site: &Site) -> Value {
-    answer(&skill(site, &["installed"]))["skills"]["patrol"].clone()
+    patrol(version, "patrol", cases)
 }
 
 #[test]
@@ -168,6 +125,15 @@ fn cases_are_given_up_where_they_use_up_what_they_may_take() {
     assert!(refused.to_string().contains("`fly`"), "{refused}");
 }
 
+/// Why a job was aborted, before the version that it names moved the robot.
+fn aborted(cloud: &CloudRig, job: &str) -> String {
+    cloud.wait_for_state(job, "ABORTED");
+    let events = cloud.events(job);
+    assert!(!events.iter().any(|(name, _)| name == "SKILL_USED"), "{events:?}");
+    let (_, aborted) = events.iter().find(|(name, _)| name == "EXECUTION_ABORTED").unwrap();
+    aborted["reason"].as_str().unwrap().to_owned()
+}
+
 #[test]
 fn a_version_that_a_plan_names_shows_its_cases_first_or_is_given_up() {
     let site = Site::new();
@@ -182,13 +148,9 @@ fn a_version_that_a_plan_names_shows_its_cases_first_or_is_given_up() {
     assert_eq!(slots(&site)["active"]["version"], "1.0.0");
 
     let job = dispatch(&cloud, &[step(&two, "undock", json!({}))]);
-    cloud.wait_for_state(&job, "ABORTED");
-    let events = cloud.events(&job);
-    let (_, aborted) = events.iter().find(|(name, _)| name == "EXECUTION_ABORTED").unwrap();
-    let reason = aborted["reason"].as_str().unwrap();
+    let reason = aborted(&cloud, &job);
     assert!(reason.contains("case `flies`"), "{reason}");
     // It never ran on the robot, and the old one stays.
-    assert!(!events.iter().any(|(name, _)| name == "SKILL_USED"), "{events:?}");
     let after =
         wait_for("the trial's end", || Some(slots(&site)).filter(|slots| slots["trial"].is_null()));
     assert_eq!(after["active"]["version"], "1.0.0");
@@ -210,11 +172,8 @@ fn a_version_that_somebody_gives_up_while_its_cases_run_does_not_move_the_robot(
     let job = dispatch(&cloud, &[step(&version, "undock", json!({}))]);
     agent.says("its own cases run in the simulator first");
     assert!(skill(&site, &["rollback", "patrol"]).status.success());
-    cloud.wait_for_state(&job, "ABORTED");
-    let events = cloud.events(&job);
-    let (_, aborted) = events.iter().find(|(name, _)| name == "EXECUTION_ABORTED").unwrap();
-    assert!(aborted["reason"].as_str().unwrap().contains("given up on this robot: by hand"));
-    assert!(!events.iter().any(|(name, _)| name == "SKILL_USED"), "{events:?}");
+    let reason = aborted(&cloud, &job);
+    assert!(reason.contains("given up on this robot: by hand"), "{reason}");
     assert_eq!(slots(&site)["given_up"][0]["of"]["version"], "1.0.0");
     assert!(agent.terminate().success());
 }
@@ -284,4 +243,112 @@ fn an_install_that_is_killed_at_any_moment_leaves_the_old_version_or_the_new_one
     println!("{neither} kills before it was installed");
     assert!(install().output().unwrap().status.success());
     assert_eq!(slots(&site)["trial"]["of"]["version"], "2.0.0");
+}
+
+#[test]
+fn a_version_whose_cases_are_too_slow_each_time_is_given_up_like_one_that_crashes() {
+    let site = Site::new();
+    // Of the time below, each step takes some milliseconds, and there are 30000 of them.
+    site.edit("agent.toml", "[skills]", "[skills]\ncases_s = 1");
+    let toils = json!({ "name": "toils", "action": "toil", "limit_s": 600,
+        "expect": { "outcome": "timed_out" } });
+    let cloud = CloudRig::start(&site, |_| {});
+    let keys = keys(&site);
+    let one = publish(&cloud, &bundle("1.0.0", None), &keys);
+    let slow = patrol("2.0.0", "misbehave", Some(&[toils]));
+    let two = publish(&cloud, &slow, &keys);
+    enroll(&site, &cloud);
+    let agent = Agent::online(&site, &cloud);
+    let undock = || dispatch(&cloud, &[step(&one, "undock", json!({}))]);
+    cloud.wait_for_state(&undock(), "COMPLETED");
+    // By hand: nothing has changed.
+    let before = slots(&site);
+    let by_hand = file(&site, "two.noot", &slow, &keys);
+    let output = skill(&site, &["install", by_hand.to_str().unwrap()]);
+    let reason = answer(&output)["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("case `toils`: the time on this machine"), "{reason}");
+    assert_eq!((output.status.code(), slots(&site)), (Some(5), before));
+
+    let done = || dispatch(&cloud, &[step(&two, "done", json!({}))]);
+    for starts in 1..=MAX_STARTS {
+        let reason = aborted(&cloud, &done());
+        assert!(reason.contains("case `toils`: the time on this machine"), "{reason}");
+        let after = slots(&site);
+        assert_eq!(after["trial"]["of"]["version"], "2.0.0", "{after:#}");
+        assert_eq!(after["trial"]["starts"], starts, "{after:#}");
+    }
+    let reason = aborted(&cloud, &done());
+    assert!(reason.contains("started 3 times and never proved itself"), "{reason}");
+    let after = slots(&site);
+    assert_eq!(after["given_up"][0]["of"]["version"], "2.0.0", "{after:#}");
+    assert_eq!(after["active"]["version"], "1.0.0", "{after:#}");
+    cloud.wait_for_state(&undock(), "COMPLETED");
+    assert!(agent.terminate().success());
+}
+
+/// The address space that a process has, bytes.
+#[cfg(target_os = "linux")]
+fn address_space(agent: &Agent) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.child.id())).unwrap();
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
+    kib.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
+}
+
+/// What a running process may have of it from now on.
+#[cfg(target_os = "linux")]
+fn bound_address_space(agent: &Agent, most: &str) {
+    let mut prlimit = Command::new("prlimit");
+    prlimit.arg(format!("--pid={}", agent.child.id())).arg(format!("--as={most}:"));
+    assert!(prlimit.status().unwrap().success());
+}
+
+/// What an instance needs more than anything else that an agent does: 64 MiB of address space for
+/// its memory, and the edge behind it.
+#[cfg(target_os = "linux")]
+const LESS_THAN_AN_INSTANCE: u64 = 60 << 20;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_this_machine_has_no_room_for_is_not_held_against_a_version_and_is_tried_again() {
+    if let Err(why) = allows("limits of another process", "prlimit", &["--version"]) {
+        return skipped(&why);
+    }
+    let site = Site::new();
+    let cloud = CloudRig::start(&site, |_| {});
+    let keys = keys(&site);
+    let one = publish(&cloud, &bundle("1.0.0", None), &keys);
+    let two = publish(&cloud, &bundle("2.0.0", Some(&[undocks()])), &keys);
+    enroll(&site, &cloud);
+    let agent = Agent::online(&site, &cloud);
+    let undock = |skill: &Value| dispatch(&cloud, &[step(skill, "undock", json!({}))]);
+    cloud.wait_for_state(&undock(&one), "COMPLETED");
+    assert!(agent.terminate().success());
+
+    // One that has run nothing yet, so that no instance gives its room back.
+    let agent = Agent::online(&site, &cloud);
+    bound_address_space(&agent, &(address_space(&agent) + LESS_THAN_AN_INSTANCE).to_string());
+    // More often than a version may crash.
+    for _ in 0..=MAX_STARTS {
+        let reason = aborted(&cloud, &undock(&two));
+        assert!(reason.contains("in the simulator: case `off the dock`"), "{reason}");
+        assert!(reason.contains("no room for an instance of the skill"), "{reason}");
+        let after = slots(&site);
+        assert_eq!(after["trial"]["of"]["version"], "2.0.0", "{after:#}");
+        assert_eq!(after["trial"]["starts"], 0, "{after:#}");
+        assert_eq!(after["active"]["version"], "1.0.0", "{after:#}");
+    }
+    // Nor against the one that is active, on the robot itself.
+    let job = undock(&one);
+    cloud.wait_for_state(&job, "ABORTED");
+    let (_, aborted) = cloud.events(&job).pop().unwrap();
+    let reason = aborted["reason"].as_str().unwrap();
+    assert!(reason.contains("no room for an instance of the skill"), "{reason}");
+
+    bound_address_space(&agent, "unlimited");
+    cloud.wait_for_state(&undock(&two), "COMPLETED");
+    agent.says("all of its own cases (1) came out as they must");
+    let after = slots(&site);
+    assert_eq!(after["active"]["version"], "2.0.0", "{after:#}");
+    assert_eq!(after["given_up"], json!([]), "{after:#}");
+    assert!(agent.terminate().success());
 }

@@ -4,24 +4,19 @@
 
 mod common;
 
-use base64::Engine as _;
 use common::rig::{Agent, CloudRig, dispatch, enroll, step, wait_for};
-use common::{Site, guests};
+use common::{Site, bundles, guests};
 use nooterra_protocol::entry::Class;
-use nooterra_skill_host::{Beside, GOES_ON, keygen, pack_with, sign};
+use nooterra_skill_host::{Beside, GOES_ON, pack_with};
 use serde_json::{Value, json};
 
 const GRAPH: &str = include_str!("../../examples/skills/rounds/graph.json");
 
 fn publish(cloud: &CloudRig, site: &Site) -> Value {
-    let keys = keygen(None).unwrap();
-    std::fs::write(site.path("skill-keys/test.pub"), &keys.public).unwrap();
     let (template, component) = (guests::template("rounds"), guests::component("rounds"));
     let beside = Beside { graph: Some(GRAPH), ..Beside::default() };
     let bundle = pack_with(&template, &component, beside).unwrap();
-    let signature = sign(&bundle, &keys.secret, None, "a test").unwrap();
-    let bundle = base64::engine::general_purpose::STANDARD.encode(bundle);
-    cloud.post("/v1/skills", json!({ "bundle_base64": bundle, "signature": signature }))
+    bundles::publish(cloud, &bundle, &bundles::keys(site))
 }
 
 /// Each move: what runs from then on, and why.

@@ -117,6 +117,15 @@ pub enum StartError {
         /// The skill.
         skill: String,
     },
+    /// The system refused what the compiled code needs: memory, or leave to execute it, which
+    /// `MemoryDenyWriteExecute=yes` in the unit takes away.
+    #[error("this machine has no room for the code of skill {skill}: {source:#}")]
+    Machine {
+        /// The skill.
+        skill: String,
+        /// What the engine says.
+        source: wasmtime::Error,
+    },
     /// The system gives no thread.
     #[error("no thread for the skill: {0}")]
     Thread(#[source] std::io::Error),
@@ -303,7 +312,13 @@ impl Host {
             return Ok(known);
         }
         let skill = || bundle.manifest().id.to_string();
-        let fault = |source| StartError::Component { skill: skill(), source };
+        let fault = |source| {
+            if session::refused_by_the_system(&source) {
+                StartError::Machine { skill: skill(), source }
+            } else {
+                StartError::Component { skill: skill(), source }
+            }
+        };
         let engine = self.engine_for(bundle).map_err(fault)?;
         let component = match &self.disk {
             Some(disk) => self.load_or_compile(disk, engine, bundle),

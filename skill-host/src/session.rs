@@ -42,6 +42,10 @@ pub enum SkillError {
     /// It used up a limit: memory, table entries, calls, fuel, the time of `init`.
     #[error("the skill was ended: {0}")]
     Exhausted(String),
+    /// The system refused what an instance needs, such as address space for its memory: that says
+    /// nothing about the skill.
+    #[error("this machine has no room for an instance of the skill: {0}")]
+    Machine(String),
     /// A step did not return in time. A new instance may go on.
     #[error("the skill was ended: {0}")]
     Overran(String),
@@ -330,7 +334,13 @@ pub(crate) fn instance(
     // With epochs on, a new store is past its deadline: set it before any guest code,
     // which instantiation may already run. The same holds of fuel.
     begin(&mut store, budget, *fuel)?;
-    let skill = pre.instantiate(&mut store).map_err(|error| explain(&error, *fuel))?;
+    let skill = pre.instantiate(&mut store).map_err(|error| {
+        if refused_by_the_system(&error) {
+            SkillError::Machine(world::cut(format!("{error:#}"), 512))
+        } else {
+            explain(&error, *fuel)
+        }
+    })?;
     Ok((store, skill))
 }
 
@@ -371,6 +381,11 @@ fn begin(store: &mut Store<Guest>, budget: Budget, fuel: Option<u64>) -> Result<
         return Err(SkillError::Stopped);
     }
     Ok(())
+}
+
+/// What the engine asked of the system was not given: memory, or permission to run what is in it.
+pub(crate) fn refused_by_the_system(error: &wasmtime::Error) -> bool {
+    error.is::<rustix::io::Errno>() || error.is::<std::io::Error>()
 }
 
 /// Plain words for what the engine reports.

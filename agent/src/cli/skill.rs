@@ -279,8 +279,10 @@ mod tools {
     fn pass(bundle: &[u8]) -> anyhow::Result<()> {
         #[cfg(feature = "sim")]
         {
+            use crate::{config::Skills, own_cases::Terms};
             let bundle = crate::rehearsal::anonymous(bundle)?;
-            crate::own_cases::pass(&bundle, false, || true).map_err(|why| {
+            let terms = Terms::of(&Skills::default());
+            crate::own_cases::pass(&bundle, terms, || true).map_err(|why| {
                 let why = why.in_words();
                 anyhow::anyhow!(
                     "{why}; its cases must come out in the example robot's hall, where robots run \

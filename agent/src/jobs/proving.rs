@@ -39,7 +39,10 @@ impl<'a> Proving<'a> {
             StartError::Component { .. }
             | StartError::Import { .. }
             | StartError::Undeclared { .. } => self.failed(&why.to_string()),
-            StartError::Action { .. } | StartError::Capability { .. } | StartError::Thread(_) => {}
+            StartError::Action { .. }
+            | StartError::Capability { .. }
+            | StartError::Machine { .. }
+            | StartError::Thread(_) => {}
         }
     }
 

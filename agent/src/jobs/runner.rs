@@ -41,6 +41,8 @@ const REST_SPEED: f64 = 0.02;
 pub struct RunnerParts {
     /// Whether a skill may drive, and what it may see.
     pub authority: Arc<Authority>,
+    /// `skills.cases_s` of the configuration.
+    pub cases_time: Duration,
     /// Takes the skill's wishes.
     pub desk: Arc<Desk>,
     /// Signs what happened.

@@ -10,7 +10,7 @@ use super::runner::{Halt, Runner, RunnerParts, Why};
 use super::suspended::{Slot, Suspended};
 use crate::authority::Skill;
 use crate::control::{Goal, Lease};
-use crate::own_cases::{self, NotPassed, Passed};
+use crate::own_cases::{self, NotPassed, Passed, Terms};
 use nooterra_protocol::codec::{Blob, Digest};
 use nooterra_protocol::entry::{Entry, IncidentCause, SkillLog, SkillSensor, SkillStep};
 use nooterra_protocol::event::{
@@ -105,12 +105,13 @@ impl<'r> StepRun<'r> {
         if !proving.is_on_trial() || self.passed.contains(&digest) {
             return Ok(());
         }
-        let (required, shared) = (self.parts.require_cases, Arc::clone(&self.shared));
+        let RunnerParts { cases_time: time, require_cases: required, .. } = *self.parts;
+        let (terms, shared) = (Terms { required, time }, Arc::clone(&self.shared));
         if bundle.cases().is_some() {
             self.note("its own cases run in the simulator first");
         }
         let mut unsaid = None;
-        let passed = own_cases::pass(bundle, required, || {
+        let passed = own_cases::pass(bundle, terms, || {
             unsaid = self.beat(self.parts.pace.now(), 0.0).err();
             unsaid.is_none() && !shared.leaving() && shared.cancelled().is_none()
         });

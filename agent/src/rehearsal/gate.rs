@@ -97,9 +97,10 @@ impl GateError {
 const fn is_of_this_machine(error: &RehearsalError) -> bool {
     match error {
         RehearsalError::Host(_)
+        | RehearsalError::Instance(_)
         | RehearsalError::Policy(_)
         | RehearsalError::Robot(_)
-        | RehearsalError::Start(StartError::Thread(_)) => true,
+        | RehearsalError::Start(StartError::Machine { .. } | StartError::Thread(_)) => true,
         RehearsalError::Bundle(_) | RehearsalError::Start(_) | RehearsalError::World(_) => false,
     }
 }

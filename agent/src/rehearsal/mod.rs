@@ -61,6 +61,9 @@ pub enum RehearsalError {
     /// The sandbox.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// No instance can be had here: a fault of this machine.
+    #[error(transparent)]
+    Instance(SkillError),
     /// The gate cannot be had.
     #[error(transparent)]
     Policy(#[from] ReviewError),
@@ -352,7 +355,7 @@ impl Run<'_> {
         let ports = self.listening.ports();
         match self.host.open(self.bundle, &granted, action, params, ports, state)? {
             Ok(session) => self.session = Some(session),
-            Err(error) => self.end(0, ending(&error)),
+            Err(error) => self.fail(0, error)?,
         }
         Ok(())
     }
@@ -376,7 +379,7 @@ impl Run<'_> {
         }
         let period = ticks(f64::from(self.bundle.manifest().period_ms) / 1e3).max(1);
         if self.ended.is_none() && (tick - 1).is_multiple_of(period) {
-            self.step(tick, &seen);
+            self.step(tick, &seen)?;
         }
         let outcome = self.judge(tick, now, t_s, &seen);
         // From the next tick on: as on a robot, a skill asks what the last tick found.
@@ -405,14 +408,14 @@ impl Run<'_> {
         Ok(frame)
     }
 
-    fn step(&mut self, tick: u64, seen: &Observation) {
-        let Some(session) = &mut self.session else { return };
+    fn step(&mut self, tick: u64, seen: &Observation) -> Result<(), RehearsalError> {
+        let Some(session) = &mut self.session else { return Ok(()) };
         let began = Instant::now();
         let stepped = session.step(seen.pose.at, seen);
         let took = began.elapsed();
         let (request, status) = match stepped {
             Ok(stepped) => stepped,
-            Err(error) => return self.end(tick, ending(&error)),
+            Err(error) => return self.fail(tick, error),
         };
         let usage = session.usage();
         self.fuel = self.fuel.saturating_add(usage.fuel.unwrap_or(0));
@@ -427,6 +430,7 @@ impl Run<'_> {
             Status::Failed(reason) => self.end(tick, Ending::Failed(reason)),
         }
         self.costs.push(Cost { journal_bytes: self.listening.journal_bytes(), took, usage });
+        Ok(())
     }
 
     fn restart(&mut self, tick: u64) -> Result<(), RehearsalError> {
@@ -437,11 +441,21 @@ impl Run<'_> {
                 drop(session);
                 self.open(&state)
             }
-            Err(error) => {
-                self.end(tick, ending(&error));
-                Ok(())
-            }
+            Err(error) => self.fail(tick, error),
         }
+    }
+
+    /// The skill ended by this, unless it is no fault of the skill: then there is no run.
+    fn fail(&mut self, tick: u64, error: SkillError) -> Result<(), RehearsalError> {
+        let ending = match &error {
+            SkillError::Machine(_) => return Err(RehearsalError::Instance(error)),
+            SkillError::Refused(_) | SkillError::Unrecorded(_) | SkillError::Ungranted(_) => {
+                Ending::Failed(error.to_string())
+            }
+            _ => Ending::Crashed(error.to_string()),
+        };
+        self.end(tick, ending);
+        Ok(())
     }
 
     fn judge(&mut self, tick: u64, now: MonoNanos, t_s: f64, seen: &Observation) -> Outcome {
@@ -485,14 +499,5 @@ impl Run<'_> {
             let holds = matches!(f.fault, FaultKind::EmergencyStop | FaultKind::Veto);
             holds && ticks(f.at_s + f.for_s) == tick
         })
-    }
-}
-
-fn ending(error: &SkillError) -> Ending {
-    match error {
-        SkillError::Refused(_) | SkillError::Unrecorded(_) | SkillError::Ungranted(_) => {
-            Ending::Failed(error.to_string())
-        }
-        _ => Ending::Crashed(error.to_string()),
     }
 }

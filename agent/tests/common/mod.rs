@@ -2,6 +2,7 @@
 //! and a journal to write to.
 #![allow(dead_code)] // Each test binary uses its part.
 
+pub(crate) mod bundles;
 #[path = "../../../skill-host/tests/common/guests.rs"]
 pub(crate) mod guests;
 #[path = "../../../cloud/tests/it/ports.rs"]

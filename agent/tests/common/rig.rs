@@ -1,10 +1,9 @@
 //! An embedded cloud with a client, and the agent as a process.
 
-use super::{Site, guests, ports};
-use base64::Engine as _;
+use super::{Site, bundles, guests, ports};
 use nooterra_cloud::{Cloud, Config};
 use nooterra_protocol::entry::Class;
-use nooterra_skill_host::{keygen, pack, sign};
+use nooterra_skill_host::{keygen, pack};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -226,14 +225,12 @@ pub(crate) fn publish_patrol(cloud: &CloudRig, trusted_by: Option<&Site>) -> Val
 
 /// Publishes a skill of `examples/skills`, signed by a new key that `trusted_by` trusts.
 pub(crate) fn publish(cloud: &CloudRig, name: &str, trusted_by: Option<&Site>) -> Value {
-    let keys = keygen(None).unwrap();
-    if let Some(site) = trusted_by {
-        std::fs::write(site.path("skill-keys/test.pub"), &keys.public).unwrap();
-    }
+    let keys = match trusted_by {
+        Some(site) => bundles::keys(site),
+        None => keygen(None).unwrap(),
+    };
     let bundle = pack(&guests::template(name), &guests::component(name)).unwrap();
-    let signature = sign(&bundle, &keys.secret, None, "a test").unwrap();
-    let bundle = base64::engine::general_purpose::STANDARD.encode(bundle);
-    cloud.post("/v1/skills", json!({ "bundle_base64": bundle, "signature": signature }))
+    bundles::publish(cloud, &bundle, &keys)
 }
 
 /// One step of a plan, named after its action. Its time is a guard against hanging: a disk that

@@ -5,14 +5,14 @@ use super::super::exit::{Code, coded};
 use crate::config::Config;
 use crate::installed::{InstallError, Installed, Slots, Standing};
 use crate::jobs::Epochs;
-use crate::own_cases::{self, NotPassed, Passed};
+use crate::own_cases::{self, NotPassed, Passed, Terms};
 use crate::trust::{Judge, JudgeError};
 use anyhow::Context as _;
 use nooterra_protocol::ids::SkillId;
-use nooterra_skill_host::{Bundle, Host, HostOptions, Origin};
+use nooterra_skill_host::{Bundle, Host, HostOptions, Origin, SkillError, StartError};
 use serde_json::json;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Of `skill install`.
@@ -44,17 +44,15 @@ impl Install {
             Err(error) => return refused(error.to_string()),
         };
         let installed = Installed::new(config.state.skills_dir());
-        if let Err(reason) = instantiates(config, &installed, &bundle)? {
-            return refused(reason);
+        match instantiates(config, &installed, &bundle)? {
+            Ok(()) => {}
+            Err(NotMade::Refused(reason)) => return refused(reason),
+            Err(NotMade::Fault(why)) => return Err(fault(&self.file, &why)),
         }
-        let cases = match own_cases::pass(&bundle, config.skills.require_cases, || true) {
+        let cases = match own_cases::pass(&bundle, Terms::of(&config.skills), || true) {
             Ok(cases) => cases,
             Err(NotPassed::Failed(why) | NotPassed::TooSlow(why)) => return refused(why),
-            Err(NotPassed::Fault(why)) => {
-                let file = self.file.display();
-                let text = format!("{file}: not installed, nothing has changed: {why}");
-                anyhow::bail!("{text}; that is a fault of this machine, not of the bundle");
-            }
+            Err(NotPassed::Fault(why)) => return Err(fault(&self.file, &why)),
             Err(NotPassed::Wanted(why)) => {
                 return refused(format!("{why}, and `skills.require_cases` is set here"));
             }
@@ -93,13 +91,27 @@ impl Install {
     }
 }
 
-/// Compiles it, which leaves the code for the agent, and makes one instance. The inner error is
-/// the bundle's, in words.
+/// Nothing was held against the bundle.
+fn fault(file: &Path, why: &str) -> anyhow::Error {
+    let file = file.display();
+    let text = format!("{file}: not installed, nothing has changed: {why}");
+    anyhow::anyhow!("{text}; that is a fault of this machine, not of the bundle")
+}
+
+/// Why there is no instance, in words.
+enum NotMade {
+    /// It is this machine's fault.
+    Fault(String),
+    /// It is the bundle's fault.
+    Refused(String),
+}
+
+/// Compiles it, which leaves the code for the agent, and makes one instance.
 fn instantiates(
     config: &Config,
     installed: &Installed,
     bundle: &Bundle,
-) -> anyhow::Result<Result<(), String>> {
+) -> anyhow::Result<Result<(), NotMade>> {
     let mut host = Host::new(HostOptions::default())?;
     if let Some(code) = installed.compiled_code(config.skills.compiled_mib)? {
         host = host.with_disk(code);
@@ -108,8 +120,10 @@ fn instantiates(
     let _epochs = Epochs::count(&host);
     Ok(match host.try_out(bundle, &config.skills.grant) {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(error) => Err(error.to_string()),
+        Ok(Err(error @ SkillError::Machine(_))) => Err(NotMade::Fault(error.to_string())),
+        Err(error @ StartError::Machine { .. }) => Err(NotMade::Fault(error.to_string())),
+        Ok(Err(error)) => Err(NotMade::Refused(error.to_string())),
+        Err(error) => Err(NotMade::Refused(error.to_string())),
     })
 }
 

@@ -99,6 +99,7 @@ impl Guest for Misbehave {
             }
             "spin" => spin(),
             "spin-once" if steps == 3 => spin(),
+            "toil" => toil(),
             "trap" => panic!("on purpose"),
             "vast" => {
                 let to = Point { x: f64::MAX, y: -f64::MAX };
@@ -152,6 +153,14 @@ fn spin() -> ! {
     loop {
         turns = std::hint::black_box(turns.wrapping_add(1));
     }
+}
+
+/// Some milliseconds of any processor's time.
+fn toil() -> Request {
+    for turn in 0..5_000_000_u64 {
+        std::hint::black_box(turn);
+    }
+    Request::Idle
 }
 
 /// Never returns, because it is never told that there is no more.
