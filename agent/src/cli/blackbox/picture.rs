@@ -9,7 +9,7 @@ use nooterra_evidence::absence::Statement as _;
 use nooterra_protocol::entry::Entry;
 use nooterra_protocol::frame::PixelFormat;
 use serde_json::json;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -47,17 +47,18 @@ pub(super) fn write(dir: &Path, frames: &Path, seq: u64, out: &Path) -> anyhow::
     };
     let (width, height) = (taken.width, taken.height);
     let header = format!("{kind} {width} {height} 255\n");
-    create(out, &[header.as_bytes(), &pixels]).with_context(|| out.display().to_string())?;
+    create(out, |file| file.write_all(header.as_bytes()).and_then(|()| file.write_all(&pixels)))
+        .with_context(|| out.display().to_string())?;
     let text = format!("{}: {width} by {height}, given to {}", out.display(), given.skill);
     let json = json!({ "file": out, "height": height, "sha256": sha256, "width": width });
     Ok(Answer::done(text, json))
 }
 
 /// A new file for its owner alone; a part of a picture is not left behind.
-fn create(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+fn create(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
-    let written = parts.iter().try_for_each(|part| file.write_all(part));
+    let written = write(&mut file);
     if written.is_err() {
         let _ = std::fs::remove_file(path);
     }
@@ -75,4 +76,27 @@ fn erased_in(dir: &Path, of: &Record) -> anyhow::Result<Option<u64>> {
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn of_a_picture_that_cannot_be_written_whole_nothing_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("part.pgm");
+        let full = |file: &mut File| -> io::Result<()> {
+            file.write_all(b"P5 2 2 255\n\x07")?;
+            Err(io::ErrorKind::StorageFull.into())
+        };
+        assert_eq!(create(&path, full).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+        // Written whole it is its owner's alone, and no other picture takes its place or ends it.
+        create(&path, |file| file.write_all(b"whole")).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(create(&path, full).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+    }
 }
