@@ -1,5 +1,6 @@
-//! What others need for what our gate and our black box do, for `cargo xtask bench gate` and
-//! `bench blackbox`. `--area gate|blackbox` says which, `--dir DIR` names the disk.
+//! What others need for what our gate, our black box and our sandbox do, for `cargo xtask bench
+//! gate`, `bench blackbox` and `bench skills`. `--area gate|blackbox|skills` says which, `--dir
+//! DIR` names the disk, `--component FILE.wasm` an example skill.
 //!
 //! It knows nothing of ours: it prints how long a peer takes, and the command sets that beside
 //! the figure of the same run.
@@ -11,6 +12,7 @@ mod cedar;
 mod questions;
 mod rego;
 mod sqlite;
+mod wasmi;
 
 use measure::{Samples, Unit, argument, figure};
 use std::path::PathBuf;
@@ -19,6 +21,10 @@ fn main() {
     match argument("--area").as_deref() {
         Some("blackbox") => {
             sqlite::measure(&PathBuf::from(argument("--dir").unwrap_or_else(|| ".".to_owned())));
+        }
+        Some("skills") => {
+            let component = argument("--component").expect("--component FILE");
+            wasmi::measure(&std::fs::read(component).expect("the component"));
         }
         _ => {
             let questions = questions::of_a_drive();

@@ -122,6 +122,7 @@ impl Area {
                 "skills.step_recorded",
                 "skills.step_recorded_with_scan",
                 "skills.step_fuel",
+                "skills.step_vs_wasmi",
                 "skills.suspend",
                 "skills.start",
                 "skills.load_cached",
@@ -140,7 +141,7 @@ impl Area {
             Self::Agent => agent::measure(place),
             Self::Blackbox => {
                 let ours = place.example("nooterra-blackbox", "bench_blackbox", &[])?;
-                beside_peers(ours, place.peers(self)?)
+                beside_peers(ours, place.peers(self, &[])?)
             }
             Self::Cloud => {
                 let mut lines = place.example("nooterra-cloud", "bench_cloud", &[])?;
@@ -151,7 +152,7 @@ impl Area {
             Self::Link => place.link(self),
             Self::Gate => {
                 let ours = place.example("nooterra-policy", "bench_gate", &[])?;
-                beside_peers(ours, place.peers(self)?)
+                beside_peers(ours, place.peers(self, &[])?)
             }
             Self::Skills => {
                 let (component, manifest) = skill("patrol")?;
@@ -166,7 +167,8 @@ impl Area {
                     .into_iter()
                     .flat_map(|(name, path)| [name.to_owned(), path.display().to_string()])
                     .collect();
-                let mut lines = place.example("nooterra-skill-host", "bench_skills", &arguments)?;
+                let ours = place.example("nooterra-skill-host", "bench_skills", &arguments)?;
+                let mut lines = beside_peers(ours, place.peers(self, &arguments)?)?;
                 lines.extend(place.example("nooterra-agent", "bench_hostile", &arguments)?);
                 Ok(lines)
             }
@@ -326,14 +328,14 @@ impl Place {
     }
 
     /// Builds the peers and measures those of an area.
-    fn peers(&self, area: Area) -> Result<Vec<Line>> {
+    fn peers(&self, area: Area, more: &[String]) -> Result<Vec<Line>> {
         let mut command = toolchain::cargo();
         command.args(["build", "--release", "--manifest-path", "xtask/peers/Cargo.toml"]);
         // What both need is compiled once.
         command.arg("--target-dir").arg(toolchain::target_dir()?);
         let built = toolchain::build(&mut command)?;
-        let arguments = ["--area".to_owned(), area.name().to_owned()];
-        self.run(&toolchain::named(&built, "nooterra-peers")?, &arguments)
+        let area = ["--area".to_owned(), area.name().to_owned()];
+        self.run(&toolchain::named(&built, "nooterra-peers")?, &[&area, more].concat())
     }
 
     fn run(&self, program: &Path, arguments: &[String]) -> Result<Vec<Line>> {
