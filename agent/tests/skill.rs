@@ -100,6 +100,27 @@ fn a_run_is_drawn_with_its_track_and_what_the_policy_did() {
 }
 
 #[test]
+fn a_graph_is_drawn_as_it_is_shown_beside_its_skill() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("graph.svg");
+    let svg = ["--svg", file.to_str().unwrap()];
+    let answer = json(&try_out("inspect", "rounds", dir.path(), &svg));
+    assert_eq!(answer["svg"], svg[1]);
+    let drawn = std::fs::read_to_string(&file).unwrap();
+    let shown = std::fs::read_to_string(skills().join("rounds/graph.svg")).unwrap_or_default();
+    assert!(
+        drawn == shown,
+        "{}; is that as it should be? In examples/skills: nooterra-agent skill inspect rounds \
+         --svg rounds/graph.svg",
+        drawn
+    );
+    std::fs::remove_file(&file).unwrap();
+    let refused = try_out("inspect", "patrol", dir.path(), &svg);
+    assert!(!refused.status.success() && !file.exists());
+    assert!(said(&refused).contains("patrol has no policy graph to draw"), "{}", said(&refused));
+}
+
+#[test]
 fn a_bench_measures_every_step_and_an_inspection_says_it_in_words() {
     let dir = tempfile::tempdir().unwrap();
     let more = ["--action", "inspect"];

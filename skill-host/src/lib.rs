@@ -68,8 +68,8 @@ pub use bundle::{Bundle, BundleError, MAX_MANIFEST_BYTES, parse_manifest};
 pub use compiled::CompiledCode;
 pub use course::{GOES_ON, Session};
 pub use graph::{
-    Child, Decision, Graph, GraphError, MAX_ATTEMPTS, MAX_DEPTH, MAX_KEEPING, MAX_NODES, Ticked,
-    Tree, parse as parse_graph,
+    Child, Decision, Graph, GraphError, MAX_ATTEMPTS, MAX_DEPTH, MAX_KEEPING, MAX_NODES, NodeKind,
+    Ticked, Told, Tree, parse as parse_graph,
 };
 pub use host::{Host, HostError, HostOptions, Recompiled, StartError};
 #[cfg(feature = "tools")]

@@ -1,6 +1,8 @@
 //! `nooterra-agent skill`: bundles, from a component to something that a robot runs.
 
 #[cfg(all(feature = "sim", feature = "tools"))]
+mod drawn;
+#[cfg(all(feature = "sim", feature = "tools"))]
 mod inspect;
 mod install;
 #[cfg(all(feature = "sim", feature = "tools"))]

@@ -18,6 +18,7 @@ mod tick;
 mod words;
 
 pub use tick::{Child, Decision, Ticked};
+pub use words::{NodeKind, Told};
 
 use crate::ports::is_name;
 use condition::Condition;

@@ -5,6 +5,36 @@ use super::{Limit, Node, Tree};
 use nooterra_protocol::plan::Param;
 use std::fmt;
 
+/// What a node is, by its key in the file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NodeKind {
+    /// `check`
+    Check,
+    /// `fallback`
+    Fallback,
+    /// `retry`
+    Retry,
+    /// `run`
+    Run,
+    /// `sequence`
+    Sequence,
+    /// `timeout_s` or `timeout_ticks`
+    Timeout,
+    /// `while`
+    While,
+}
+
+/// A node, for whoever draws it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Told<'t> {
+    /// The numbers of those below it, in their order.
+    pub below: &'t [u16],
+    /// What it is.
+    pub kind: NodeKind,
+    /// As people read it, in one line.
+    pub words: String,
+}
+
 /// With a line for each node, and lines that join them.
 impl fmt::Display for Tree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -13,6 +43,21 @@ impl fmt::Display for Tree {
 }
 
 impl Tree {
+    /// A node by its number, 0 for the root.
+    #[must_use]
+    pub fn told(&self, node: u16) -> Option<Told<'_>> {
+        let kind = match self.nodes.get(usize::from(node))? {
+            Node::Check(_) => NodeKind::Check,
+            Node::Fallback(_) => NodeKind::Fallback,
+            Node::Retry { .. } => NodeKind::Retry,
+            Node::Run(_) => NodeKind::Run,
+            Node::Sequence(_) => NodeKind::Sequence,
+            Node::Timeout { .. } => NodeKind::Timeout,
+            Node::While { .. } => NodeKind::While,
+        };
+        Some(Told { below: self.below(node), kind, words: self.words(node) })
+    }
+
     fn draw(
         &self,
         f: &mut fmt::Formatter<'_>,

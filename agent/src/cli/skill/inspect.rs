@@ -2,7 +2,8 @@
 
 use super::super::Answer;
 use super::project::Project;
-use super::sbom;
+use super::{drawn, sbom};
+use anyhow::{Context as _, bail};
 use clap::Args;
 use nooterra_protocol::skill::{Capability, SkillManifest};
 use nooterra_skill_host::{
@@ -10,6 +11,7 @@ use nooterra_skill_host::{
 };
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 /// In the order in which they are told.
 const ALL: [Capability; 7] = [
@@ -26,6 +28,9 @@ const ALL: [Capability; 7] = [
 pub(in crate::cli) struct Inspect {
     #[command(flatten)]
     project: Project,
+    /// Also draw its policy graph, as an SVG.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 impl Inspect {
@@ -34,6 +39,14 @@ impl Inspect {
         let manifest = bundle.manifest();
         // What its code really uses, not only what the manifest says.
         crate::rehearsal::host(false)?.prepare(&bundle)?;
+        if let Some(file) = &self.svg {
+            let Some(graph) = bundle.graph() else {
+                bail!("{} has no policy graph to draw", manifest.id);
+            };
+            let title = format!("{} {}: its policy graph", manifest.id, manifest.version);
+            let svg = drawn::svg(graph, &title);
+            std::fs::write(file, svg).with_context(|| file.display().to_string())?;
+        }
         let (may, may_not): (Vec<_>, Vec<_>) =
             ALL.iter().partition(|capability| manifest.capabilities.contains(capability));
         let names = |all: &[&Capability]| {
@@ -49,6 +62,7 @@ impl Inspect {
             "may": names(&may),
             "may_not": names(&may_not),
             "sbom": made_of,
+            "svg": self.svg,
         });
         let mut text = format!(
             "{} ({} {}) by {}, {}, {} bytes of code\nactions: {}\n\nIt may, where a robot's owner \
@@ -85,6 +99,9 @@ impl Inspect {
                     tree.attempts()
                 );
             }
+        }
+        if let Some(file) = &self.svg {
+            let _ = write!(text, "\n\nIts graph is drawn in {}.", file.display());
         }
         let _ = write!(text, "\n\n{}\n{bill}", bounds(manifest));
         text.push_str("\nWho signed it is not looked at here: `skill verify` does that.");
