@@ -30,6 +30,7 @@ mod registry_docs;
 mod replay;
 mod report;
 mod rig;
+mod rollouts;
 mod server;
 mod services;
 mod several;

@@ -28,6 +28,8 @@ mod link;
 mod registry;
 #[path = "report.rs"]
 mod report;
+#[path = "rollouts.rs"]
+mod rollouts;
 #[path = "streams.rs"]
 mod streams;
 #[path = "webhooks.rs"]
