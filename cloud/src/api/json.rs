@@ -25,8 +25,8 @@ pub(crate) struct RecordJson {
     /// Both clocks of the robot.
     #[schema(value_type = Object)]
     pub(crate) at: Stamp,
-    /// What it says; the fields depend on `kind`.
-    #[schema(value_type = Object)]
+    /// What it says; the form depends on `kind`: mostly an object, and base64 of what is signed.
+    #[schema(value_type = Value)]
     pub(crate) body: Json,
     /// Which start of the agent wrote it.
     pub(crate) boot: u64,
@@ -88,8 +88,8 @@ pub(crate) struct EventJson {
     pub(crate) key_id: String,
     /// The state could no longer take it.
     pub(crate) late: bool,
-    /// What exactly; the fields depend on `type`.
-    #[schema(value_type = Object)]
+    /// What exactly; the form depends on `type`: an object of all that there are by now.
+    #[schema(value_type = Value)]
     pub(crate) payload: Json,
     /// SHA-256 of the canonical payload.
     #[schema(value_type = String)]

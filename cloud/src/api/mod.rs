@@ -261,7 +261,9 @@ pub(crate) use serve::serve;
 
 use crate::console;
 use crate::core::Core;
+use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, Uri};
 use axum::{Extension, Json, Router, middleware};
 use error::{ApiError, not_found_route};
@@ -284,19 +286,23 @@ const MAX_BODY_BYTES: usize = 256 * 1024;
 /// # Errors
 /// When the document has no JSON form, which would be a defect of this release.
 pub fn openapi_json() -> Result<String, serde_json::Error> {
-    let mut text = serde_json::to_string_pretty(&document(routes().to_openapi()))?;
-    text.push('\n');
-    Ok(text)
+    let text = serde_json::to_string_pretty(&document(routes().to_openapi()))?;
+    // As the registry of formats has them; the library writes them with a hyphen.
+    Ok(text.replace(r#""format": "u-int"#, r#""format": "uint"#) + "\n")
 }
 
 /// The whole API over `core`.
 pub(crate) fn router(core: Arc<Core>) -> Router {
     let (router, paths) = routes().split_for_parts();
     let gate = Gate::new(core.clone(), &paths);
-    let document = Arc::new(document(paths));
+    let document = openapi_json().unwrap_or_else(|error| {
+        tracing::error!(%error, "the OpenAPI document is not served");
+        "{}".to_owned()
+    });
+    let document = Bytes::from(document);
     let serve_document = move || {
         let document = document.clone();
-        async move { Json((*document).clone()) }
+        async move { ([(CONTENT_TYPE, "application/json")], document) }
     };
     router
         .route("/v1/openapi.json", axum::routing::get(serve_document))

@@ -9,7 +9,8 @@
 //!
 //! [`blackbox`] shows what the journal promises, item by item, with all cases of its tests.
 //! [`fuzz`] is the part that is led by coverage, [`soak`] the one that takes long. [`million`]
-//! draws very many cases of the gate's laws and steps of the cloud's model; [`coverage`],
+//! draws very many cases of the gate's laws and steps of the cloud's model; [`schemathesis`] asks
+//! the cloud's API as its document has it; [`coverage`],
 //! [`miri`], [`mutants`] and [`no_panic`] ask how good the gate's tests and its code are.
 
 mod blackbox;
@@ -20,6 +21,7 @@ mod million;
 mod miri;
 mod mutants;
 mod no_panic;
+mod schemathesis;
 mod soak;
 mod suites;
 
@@ -58,6 +60,8 @@ pub(crate) struct Options {
 /// What has options of its own.
 #[derive(clap::Subcommand, Clone, Debug)]
 enum Only {
+    /// The cloud's whole API asked by schemathesis, as two tenants; needs Python, and PyPI once.
+    Api(schemathesis::Options),
     /// What the black box promises, item by item: power cuts, kills, flipped bits, forgeries,
     /// fuzzing, the soak. With --for: its tests, seed after seed.
     Blackbox(blackbox::Options),
@@ -90,6 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
                 None => blackbox::run(options),
             };
         }
+        Some(Only::Api(options)) => return schemathesis::run(options),
         Some(Only::Coverage(options)) => return coverage::run(options),
         Some(Only::Fuzz(options)) => return fuzz::run(options),
         Some(Only::Miri(options)) => return miri::run(options),
