@@ -1,13 +1,19 @@
 //! What mosquitto needs to carry this cloud's link: its configuration, who may use which topic,
 //! and a certificate of this cloud's authority.
 
-use crate::ca::{Ca, CaError};
+use crate::broker_crl;
+use crate::ca::{Ca, CaError, Refused};
 use crate::clock::{Clock as _, SystemClock};
 use crate::files;
+use crate::store::{Address, StoreError, robots};
+use nooterra_protocol::time::WallMillis;
 use rustls::pki_types::PrivateKeyDer;
 use std::path::{Path, PathBuf};
 
 const CONFIGURATION: &str = include_str!("../mosquitto/mosquitto.conf");
+
+/// As what it is connected to a server.
+const NAME: &str = "nooterra-cloud broker";
 
 const ACL: &str = include_str!("../mosquitto/acl");
 
@@ -28,15 +34,29 @@ pub enum BrokerFilesError {
     /// There is no cloud there yet, whose authority could certify a broker.
     #[error("{0} is not there; start `nooterra-cloud serve` on that data directory first")]
     NoCloud(PathBuf),
+    /// The database, which knows what robots' certificates are to be refused.
+    #[error("{database}: {source}; start this release's `nooterra-cloud serve` on it first")]
+    Store {
+        /// Which one.
+        database: String,
+        /// What is wrong.
+        source: StoreError,
+    },
 }
 
-/// Writes the files into `out`: `mosquitto.conf`, `acl`, `ca.pem`, `broker.pem` and
-/// `broker_key.pem`. Called again it makes a new key and certificate, and the broker needs to be
-/// told. It may be called while the cloud runs.
+/// Writes the files into `out`: `mosquitto.conf`, `acl`, `ca.pem`, `broker.pem`, `broker_key.pem`
+/// and `robots.crl`, by the database at `store`, or in the data directory without. Called again it
+/// makes a new key and certificate, and the broker needs to be told. It may be called while the
+/// cloud runs.
 ///
 /// # Errors
 /// [`BrokerFilesError`], with what to do about it.
-pub fn broker_files(data: &Path, hosts: &[String], out: &Path) -> Result<(), BrokerFilesError> {
+pub fn broker_files(
+    data: &Path,
+    store: Option<&str>,
+    hosts: &[String],
+    out: &Path,
+) -> Result<(), BrokerFilesError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| BrokerFilesError::File { path, source }
@@ -47,6 +67,7 @@ pub fn broker_files(data: &Path, hosts: &[String], out: &Path) -> Result<(), Bro
     }
     let now = SystemClock::default().wall();
     let ca = Ca::open(data, now)?;
+    let refused = refused(data, store, now)?;
     let (chain, key) = ca.certify_server(hosts, now)?;
     let PrivateKeyDer::Pkcs8(key) = key else {
         return Err(CaError::Make("the key is not PKCS#8".to_owned()).into());
@@ -71,7 +92,28 @@ pub fn broker_files(data: &Path, hosts: &[String], out: &Path) -> Result<(), Bro
         let path = out.join(name);
         files::write_private(&path, content).map_err(failed(&path))?;
     }
-    Ok(())
+    let path = out.join("robots.crl");
+    let list = broker_crl::next(&ca, &refused, &path, now)?;
+    files::write_public(&path, &list).map_err(failed(&path))
+}
+
+/// What of robots' certificates the database says.
+fn refused(
+    data: &Path,
+    store: Option<&str>,
+    now: WallMillis,
+) -> Result<Vec<Refused>, BrokerFilesError> {
+    let file = data.join("cloud.sqlite");
+    if store.is_none() && !file.exists() {
+        // A first start that was cut short: nobody has a certificate.
+        return Ok(Vec::new());
+    }
+    let failed = |database: String| |source| BrokerFilesError::Store { database, source };
+    let address = Address::new(store, file, NAME).map_err(failed("--store".to_owned()))?;
+    let read = address
+        .read_only()
+        .and_then(|mut connection| connection.reading(|tx| robots::refused_certificates(tx, now)));
+    read.map_err(failed(address.to_string()))
 }
 
 /// RFC 7468.
@@ -99,12 +141,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (data, out) = (dir.path().join("cloud"), dir.path().join("broker"));
         let hosts = ["broker.example".to_owned()];
-        let early = broker_files(&data, &hosts, &out);
+        let early = broker_files(&data, None, &hosts, &out);
         assert!(matches!(early, Err(BrokerFilesError::NoCloud(_))));
         files::make_private_dir(&data).unwrap();
         let ca = Ca::open(&data, WallMillis(1_795_000_000_000)).unwrap();
         for _ in 0..2 {
-            broker_files(&data, &hosts, &out).unwrap();
+            broker_files(&data, None, &hosts, &out).unwrap();
         }
         let read = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
         for line in read("mosquitto.conf").lines().filter(|line| !line.starts_with('#')) {
@@ -119,7 +161,7 @@ mod tests {
         assert_eq!((chain.len(), chain.last().unwrap()), (2, ca.root()));
         assert!(PrivateKeyDer::from_pem_slice(read("broker_key.pem").as_bytes()).is_ok());
         assert_eq!(read("ca.pem"), ca.root_pem());
-        let bad = broker_files(&data, &["no host".to_owned()], &out);
+        let bad = broker_files(&data, None, &["no host".to_owned()], &out);
         assert!(matches!(bad, Err(BrokerFilesError::Ca(CaError::Host(_)))));
     }
 }

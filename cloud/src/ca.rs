@@ -9,9 +9,10 @@ use nooterra_protocol::ids::RobotId;
 use nooterra_protocol::keys::VerifyingKey;
 use nooterra_protocol::time::WallMillis;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
-    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _,
-    SanType, SerialNumber, string::Ia5String,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams,
+    CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData as _, RevokedCertParams, SanType,
+    SerialNumber, string::Ia5String,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -27,7 +28,7 @@ pub(crate) const ROBOT_URI: &str = "urn:nooterra:robot:";
 pub(crate) const MAX_CSR_BYTES: usize = 8 * 1024;
 
 /// Clocks of freshly booted robots are a little behind: certificates begin in the past.
-const BACKDATE: Duration = Duration::from_secs(5 * 60);
+pub(crate) const BACKDATE: Duration = Duration::from_secs(5 * 60);
 
 const ROOT_LIFETIME: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 
@@ -67,6 +68,9 @@ pub enum CaError {
     },
 }
 
+/// A chain of certificates, and the key of the first.
+pub(crate) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
 /// The authority: root certificate and key.
 pub(crate) struct Ca {
     fingerprint: Digest,
@@ -80,6 +84,14 @@ pub(crate) struct Ca {
 pub(crate) struct Request {
     key: VerifyingKey,
     public: rcgen::PublicKey,
+}
+
+/// A robot's certificate that opens nothing any more.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Refused {
+    pub(crate) at: WallMillis,
+    /// As it was issued, hexadecimal.
+    pub(crate) serial: String,
 }
 
 /// A certificate that was made.
@@ -194,13 +206,41 @@ impl Ca {
         Ok(Issued { not_after: WallMillis(not_after), pem, serial })
     }
 
+    /// A list of the certificates that nobody is to take any more, PEM, good from `from` on for as
+    /// long as a server's certificate.
+    pub(crate) fn revocation_list(
+        &self,
+        refused: &[Refused],
+        from: WallMillis,
+    ) -> Result<String, CaError> {
+        let revoked = |it: &Refused| {
+            let serial = number(&it.serial)
+                .ok_or_else(|| CaError::Make(format!("`{}` is no serial number", it.serial)))?;
+            Ok(RevokedCertParams {
+                serial_number: SerialNumber::from_slice(&serial),
+                revocation_time: moment(it.at)?,
+                reason_code: None,
+                invalidity_date: None,
+            })
+        };
+        let list = CertificateRevocationListParams {
+            this_update: moment(from)?,
+            next_update: moment(from.plus(SERVER_LIFETIME))?,
+            crl_number: SerialNumber::from(u64::try_from(from.0.div_euclid(1000)).unwrap_or(0)),
+            issuing_distribution_point: None,
+            revoked_certs: refused.iter().map(revoked).collect::<Result<_, CaError>>()?,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).and_then(|list| list.pem()).map_err(make)
+    }
+
     /// A fresh key and certificate for this server; the chain ends with the root, so that an
     /// agent that knows only the root's hash can find it there.
     pub(crate) fn certify_server(
         &self,
         hosts: &[String],
         now: WallMillis,
-    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), CaError> {
+    ) -> Result<Identity, CaError> {
         let key = KeyPair::generate().map_err(make)?;
         let mut params = leaf_params("nooterra-cloud", now, SERVER_LIFETIME)?;
         params.serial_number = Some(SerialNumber::from_slice(&entropy()?));
@@ -216,18 +256,34 @@ impl Ca {
         Ok((chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into()))
     }
 
+    /// A fresh key and certificate by which a broker takes this cloud for `robot`, for minutes: to
+    /// end the robot's connection there. Nobody else takes it for the robot's, for it names none
+    /// as those do.
+    pub(crate) fn certify_eviction(
+        &self,
+        robot: &RobotId,
+        now: WallMillis,
+    ) -> Result<Identity, CaError> {
+        self.certify_name(robot.as_str(), now, BACKDATE)
+    }
+
     /// A fresh key and certificate with which this cloud is a client of its broker, under a
     /// name that no robot can have.
-    pub(crate) fn certify_client(
-        &self,
-        name: &str,
-        now: WallMillis,
-    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), CaError> {
+    pub(crate) fn certify_client(&self, name: &str, now: WallMillis) -> Result<Identity, CaError> {
         if RobotId::new(name).is_ok() {
             return Err(CaError::Make(format!("`{name}` could be a robot")));
         }
+        self.certify_name(name, now, SERVER_LIFETIME)
+    }
+
+    fn certify_name(
+        &self,
+        name: &str,
+        now: WallMillis,
+        lifetime: Duration,
+    ) -> Result<Identity, CaError> {
         let key = KeyPair::generate().map_err(make)?;
-        let mut params = leaf_params(name, now, SERVER_LIFETIME)?;
+        let mut params = leaf_params(name, now, lifetime)?;
         params.serial_number = Some(SerialNumber::from_slice(&entropy()?));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let leaf = params.signed_by(&key, &self.issuer).map_err(make)?;
@@ -255,6 +311,13 @@ fn entropy() -> Result<[u8; 16], CaError> {
     getrandom::fill(&mut bytes).map_err(make)?;
     bytes[0] = bytes[0] & 0x7f | 0x40;
     Ok(bytes)
+}
+
+/// The bytes of a serial number as it is kept.
+fn number(hex: &str) -> Option<Vec<u8>> {
+    let digit = |at: &u8| char::from(*at).to_digit(16).and_then(|it| u8::try_from(it).ok());
+    let pairs = hex.as_bytes().chunks(2);
+    pairs.map(|pair| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?)).collect()
 }
 
 fn moment(at: WallMillis) -> Result<OffsetDateTime, CaError> {

@@ -2,9 +2,11 @@
 
 use crate::access::{Limit, Limits};
 use crate::api;
+use crate::broker_crl;
 use crate::ca::{Ca, CaError};
 use crate::config::Config;
 use crate::core::Core;
+use crate::endpoint::broker::evict;
 use crate::endpoint::{self, End, Registry};
 use crate::files;
 use crate::jobs::{JobError, Server, new_id};
@@ -187,8 +189,14 @@ impl Cloud {
         }));
         if let Some(broker) = config.broker {
             tasks.spawn(endpoint::broker::keep(core.clone(), broker, stopped.clone()));
+            let news = core.store.news();
+            tasks.spawn(evict::keep(core.clone(), broker.clone(), news, stopped.clone()));
         }
         tasks.spawn(webhooks::deliver(core.clone(), stopped.clone()));
+        if let Some(path) = config.broker_crl {
+            let news = core.store.news();
+            tasks.spawn(broker_crl::keep(core.clone(), path, news, stopped.clone()));
+        }
         tasks.spawn(hear(core.clone(), news, stopped.clone()));
         let attention = Attention::new(config.heartbeat_interval, config.escalate_after, now);
         tasks.spawn(jobs_watch::keep(core.clone(), attention, stopped.clone()));

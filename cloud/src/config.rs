@@ -32,6 +32,8 @@ pub struct Config {
     pub api_per_s: u32,
     /// The broker through which robots reach this cloud; none where they connect to it directly.
     pub broker: Option<Broker>,
+    /// Where the revocation list is kept that the broker reads; without, nowhere.
+    pub broker_crl: Option<PathBuf>,
     /// How long a claim code is good for.
     pub claim_code_lifetime: Duration,
     /// Where time comes from.
@@ -123,6 +125,7 @@ impl Config {
             claim_code_lifetime: Duration::from_secs(15 * 60),
             clock: Arc::new(SystemClock::default()),
             data_dir: data_dir.into(),
+            broker_crl: None,
             escalate_after: Duration::from_secs(5 * 60),
             heartbeat_interval: Duration::from_secs(30),
             hosts: Vec::new(),

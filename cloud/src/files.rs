@@ -12,10 +12,19 @@ pub(crate) fn make_private_dir(dir: &Path) -> io::Result<()> {
 
 /// Writes `content` beside its place, syncs, and renames it there: mode 0600.
 pub(crate) fn write_private(path: &Path, content: &str) -> io::Result<()> {
+    write(path, content, 0o600)
+}
+
+/// The same of what anybody may read: mode 0644.
+pub(crate) fn write_public(path: &Path, content: &str) -> io::Result<()> {
+    write(path, content, 0o644)
+}
+
+fn write(path: &Path, content: &str, mode: u32) -> io::Result<()> {
     let parent = path.parent().unwrap_or_else(|| Path::new("."));
     let beside = path.with_extension("new");
     let mut file =
-        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
+        OpenOptions::new().create(true).truncate(true).write(true).mode(mode).open(&beside)?;
     file.write_all(content.as_bytes())?;
     file.sync_all()?;
     fs::rename(&beside, path)?;

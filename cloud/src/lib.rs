@@ -14,7 +14,8 @@
 //! - `services`: who vouches for services that come with a certificate instead of a token.
 //! - `tls`: both ports' TLS 1.3, who is at the other end, and the accept loop.
 //! - `endpoint`: MQTT 5 for robots. Topics come from the certificate, never from the client.
-//! - [`broker_files()`]: what mosquitto needs to stand between robots and the cloud.
+//! - [`broker_files()`]: what mosquitto needs to stand between robots and the cloud. `broker_crl`
+//!   keeps the list of certificates that it is to refuse.
 //! - [`api`]: HTTP and JSON for people and programs. Its text is the contract.
 //! - `access`: who may ask what of it: tokens, scopes, limits, one table of routes.
 //! - `console`: the page for people, of the same API as anybody's.
@@ -56,6 +57,7 @@ mod access;
 mod access_plan;
 mod approval;
 mod backup;
+mod broker_crl;
 mod broker_files;
 mod ca;
 mod care;

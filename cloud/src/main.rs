@@ -65,9 +65,10 @@ enum Command {
     /// Write what mosquitto needs to carry the link of this cloud.
     ///
     /// Into DIR: `mosquitto.conf`, which names the rest; `acl`, which binds topics to
-    /// certificates; and a key with a certificate of this cloud's authority, valid for 90 days:
-    /// run it again before, and restart mosquitto. Its user must be able to read them. Then
-    /// start the cloud with `serve --broker`.
+    /// certificates; `robots.crl`, the certificates of robots that it is to refuse, as of now; and
+    /// a key with a certificate of this cloud's authority, valid for 90 days as that list is: run
+    /// it again before, and restart mosquitto. Its user must be able to read them. Then start the
+    /// cloud with `serve --broker`, and with `--broker-crl DIR/robots.crl` to keep the list.
     Broker(BrokerFiles),
     /// Print the completions of a shell, to be sourced or installed.
     Completions {
@@ -109,6 +110,8 @@ struct BrokerFiles {
     /// Where the files are written.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    #[command(flatten)]
+    store: StoreArg,
 }
 
 #[derive(Debug, clap::Args)]
@@ -181,6 +184,11 @@ struct Serve {
     /// Robots connect to this broker, and so does the cloud; see `nooterra-cloud broker`.
     #[arg(long, value_name = "mqtts://HOST:PORT")]
     broker: Option<Broker>,
+    /// Keep the revocation list here that `broker` wrote beside the broker's other files: of every
+    /// robot's certificate that opens nothing any more. Have the broker read its files again
+    /// whenever this one changes.
+    #[arg(long, requires = "broker", value_name = "FILE")]
+    broker_crl: Option<PathBuf>,
     /// How long a robot's certificate is valid, hours.
     #[arg(long, value_name = "HOURS", default_value_t = 168, value_parser = clap::value_parser!(u32).range(1..=8760))]
     certificate_hours: u32,
@@ -272,8 +280,8 @@ fn main() -> ExitCode {
             let url = store.url.as_deref();
             checked(nooterra_cloud::backup(&data, url, &output, skip_signatures), json)
         }
-        Command::Broker(BrokerFiles { data, host, out }) => {
-            match nooterra_cloud::broker_files(&data, &host, &out) {
+        Command::Broker(BrokerFiles { data, host, out, store }) => {
+            match nooterra_cloud::broker_files(&data, store.url.as_deref(), &host, &out) {
                 Ok(()) => {
                     print(&format!("mosquitto -c {}\n", out.join("mosquitto.conf").display()))
                 }
@@ -387,6 +395,7 @@ async fn run(serve: Serve, traces: Option<Traces>) -> ExitCode {
     let mut config = Config::new(serve.data);
     config.api_per_s = serve.api_rate;
     config.broker = serve.broker;
+    config.broker_crl = serve.broker_crl;
     config.hosts = serve.host;
     config.http = serve.http;
     config.mqtt = serve.mqtt;

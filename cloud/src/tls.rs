@@ -204,17 +204,15 @@ pub(crate) enum PortError {
     Services(#[from] ServicesError),
 }
 
-/// The configuration with which this cloud dials its broker, as `name`, with a fresh
-/// certificate.
+/// The configuration with which this cloud dials its broker, as who `identity` says.
 pub(crate) fn client_config(
     ca: &Ca,
     clock: &Arc<dyn Clock>,
-    name: &str,
+    (chain, key): crate::ca::Identity,
 ) -> Result<ClientConfig, CaError> {
     let make = |error: rustls::Error| CaError::Make(error.to_string());
     let mut roots = RootCertStore::empty();
     roots.add(ca.root().clone()).map_err(make)?;
-    let (chain, key) = ca.certify_client(name, clock.wall())?;
     let time = Arc::new(TlsTime(clock.clone()));
     ClientConfig::builder_with_details(Arc::new(aws_lc_rs::default_provider()), time)
         .with_protocol_versions(&[&rustls::version::TLS13])

@@ -227,7 +227,7 @@ fn certify(
     now: WallMillis,
 ) -> Result<Issued, ApiError> {
     let issued = core.ca.certify_robot(robot, csr, now, core.robot_certificate_lifetime)?;
-    robots::add_certificate(tx, robot, &issued, now)?;
+    robots::add_certificate(tx, robot, csr.key(), &issued, now)?;
     Ok(issued)
 }
 

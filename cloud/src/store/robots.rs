@@ -2,7 +2,7 @@
 
 use super::{Connection, News, OptionalExtension as _, Row, StoreError, tenants, typed};
 use crate::access::Tenant;
-use crate::ca::Issued;
+use crate::ca::{Issued, Refused};
 use nooterra_protocol::codec::{self, Digest};
 use nooterra_protocol::ids::RobotId;
 use nooterra_protocol::keys::VerifyingKey;
@@ -153,18 +153,47 @@ pub(crate) fn enrol(
     Ok(())
 }
 
-/// Notes a certificate that was made.
+/// Notes a certificate that was made over `key`.
 pub(crate) fn add_certificate(
     tx: &Connection,
     robot: &RobotId,
+    key: &VerifyingKey,
     issued: &Issued,
     now: WallMillis,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "INSERT INTO certificates (serial, robot, issued_at, not_after) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT INTO certificates (serial, robot, device_key, issued_at, not_after)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
     )?
-    .execute((&issued.serial, robot.as_str(), now.0, issued.not_after.0))?;
+    .execute((&issued.serial, robot.as_str(), key.to_string(), now.0, issued.not_after.0))?;
     Ok(())
+}
+
+/// Certificates that are good by their date and open nothing here, by serial number: as
+/// [`standings::admission`](super::standings::admission) has it, the robot is revoked, or the key
+/// is, or it is not the one that is enrolled. Of those whose key nobody noted, what was made
+/// before the robot enrolled last or had a key revoked.
+pub(crate) fn refused_certificates(
+    tx: &Connection,
+    now: WallMillis,
+) -> Result<Vec<Refused>, StoreError> {
+    let mut find = tx.prepare_cached(
+        "SELECT c.serial, coalesce(k.revoked_at, s.since, r.enrolled_at)
+         FROM certificates AS c
+         JOIN robots AS r ON r.id = c.robot
+         LEFT JOIN standings AS s ON s.robot = c.robot AND s.state = 'revoked'
+         LEFT JOIN revoked_keys AS k ON k.device_key = c.device_key
+         WHERE c.not_after > ?1 AND (
+             s.robot IS NOT NULL OR k.device_key IS NOT NULL OR c.device_key <> r.device_key
+             OR (c.device_key IS NULL AND (c.issued_at < r.enrolled_at OR EXISTS (
+                 SELECT 1 FROM revoked_keys AS old
+                 WHERE old.robot = c.robot AND old.revoked_at >= c.issued_at))))
+         ORDER BY c.serial",
+    )?;
+    let rows = find.query_map([now.0], |row| {
+        Ok(Refused { at: WallMillis(row.get(1)?), serial: row.get(0)? })
+    })?;
+    rows.collect()
 }
 
 /// The robot is connected to `process`: the number of the connection, which is higher than that
@@ -231,4 +260,81 @@ pub(crate) fn seen(
     )?
     .execute((robot.as_str(), now.0, state))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::standing::Standing;
+    use crate::store::in_memory;
+    use crate::store::standings::{self, StandingRow};
+    use nooterra_protocol::keys::{Es256Key, Signer as _};
+
+    /// A store with a robot that enrolled with `key` at 1, and a certificate over it.
+    fn enrolled(tx: &Connection, name: &str, key: &VerifyingKey, serial: &str) -> RobotId {
+        let robot = RobotId::new(name).unwrap();
+        enrol(tx, &robot, key, WallMillis(1)).unwrap();
+        certificate(tx, &robot, key, serial, 1);
+        robot
+    }
+
+    fn certificate(tx: &Connection, robot: &RobotId, key: &VerifyingKey, serial: &str, at: i64) {
+        let (not_after, pem) = (WallMillis(100), String::new());
+        let issued = Issued { not_after, pem, serial: serial.to_owned() };
+        add_certificate(tx, robot, key, &issued, WallMillis(at)).unwrap();
+    }
+
+    fn keys<const N: usize>() -> [VerifyingKey; N] {
+        std::array::from_fn(|at| {
+            let seed = [u8::try_from(at + 1).unwrap(); 32];
+            Es256Key::from_seed(seed).unwrap().verifying_key()
+        })
+    }
+
+    fn refused(tx: &Connection, now: i64) -> Vec<(String, i64)> {
+        let all = refused_certificates(tx, WallMillis(now)).unwrap();
+        all.into_iter().map(|it| (it.serial, it.at.0)).collect()
+    }
+
+    #[test]
+    fn certificates_are_refused_whose_key_is_closed_or_replaced_until_they_end() {
+        let tx = in_memory().unwrap();
+        let [lost, newer, replaced, next, good] = keys();
+        let robot = enrolled(&tx, "lost", &lost, "01");
+        let other = enrolled(&tx, "replaced", &replaced, "02");
+        let fine = enrolled(&tx, "good", &good, "03");
+        certificate(&tx, &fine, &good, "04", 7);
+        assert_eq!(refused(&tx, 10), []);
+        let revoked = StandingRow {
+            reason: "stolen".to_owned(),
+            since: WallMillis(5),
+            standing: Standing::Revoked,
+        };
+        standings::set(&tx, &robot, &revoked).unwrap();
+        standings::revoke_key(&tx, &lost, &robot, "stolen", WallMillis(5)).unwrap();
+        enrol(&tx, &other, &next, WallMillis(6)).unwrap();
+        certificate(&tx, &other, &next, "05", 6);
+        let both = [("01".to_owned(), 5), ("02".to_owned(), 6)];
+        assert_eq!(refused(&tx, 10), both);
+        // By another key it is let in again, and by the closed one it is not.
+        let served = StandingRow { standing: Standing::InService, ..revoked };
+        standings::set(&tx, &robot, &served).unwrap();
+        enrol(&tx, &robot, &newer, WallMillis(7)).unwrap();
+        certificate(&tx, &robot, &newer, "06", 7);
+        assert_eq!(refused(&tx, 99), both);
+        assert_eq!(refused(&tx, 100), []);
+    }
+
+    #[test]
+    fn a_certificate_whose_key_nobody_noted_is_judged_by_when_it_was_made() {
+        let tx = in_memory().unwrap();
+        let [lost, newer, good] = keys();
+        let robot = enrolled(&tx, "lost", &lost, "01");
+        enrolled(&tx, "good", &good, "02");
+        standings::revoke_key(&tx, &lost, &robot, "stolen", WallMillis(5)).unwrap();
+        enrol(&tx, &robot, &newer, WallMillis(6)).unwrap();
+        certificate(&tx, &robot, &newer, "03", 6);
+        tx.execute("UPDATE certificates SET device_key = NULL", []).unwrap();
+        assert_eq!(refused(&tx, 10), [("01".to_owned(), 6)]);
+    }
 }

@@ -27,6 +27,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0052_fact_records.sql"),
     include_str!("migrations/0053_skill_key_tenants.sql"),
     include_str!("migrations/0054_proofs_in_use.sql"),
+    include_str!("migrations/0055_certificate_keys.sql"),
 ];
 
 /// How long to wait for another process to write, such as a rebuild, on a disk that others keep

@@ -62,6 +62,27 @@ impl Mosquitto {
         self.child.wait().unwrap();
     }
 
+    /// Has its files read again, as `systemctl reload mosquitto` does.
+    fn reload(&self) {
+        let id = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
+        nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGHUP).unwrap();
+    }
+
+    /// The revocation list as it is now.
+    fn list(&self) -> Vec<u8> {
+        std::fs::read(self.configuration.with_file_name("robots.crl")).unwrap()
+    }
+
+    /// Waits until the list is another one than `before`, and has it read.
+    fn take_list(&self, before: &[u8]) {
+        let started = Instant::now();
+        while self.list() == before {
+            assert!(started.elapsed() < PATIENCE, "the list stays as it was");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.reload();
+    }
+
     fn start_again(&mut self) {
         self.child = Self::run(&self.configuration, self.address);
     }
@@ -96,7 +117,10 @@ fn rig() -> Option<(Rig, Mosquitto)> {
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     let broker = Mosquitto::start(&files);
     let named = format!("mqtts://{}", broker.address).parse().unwrap();
-    let rig = rig.restart_with(|config| config.broker = Some(named));
+    let rig = rig.restart_with(|config| {
+        config.broker = Some(named);
+        config.broker_crl = Some(files.join("robots.crl"));
+    });
     Some((rig, broker))
 }
 
@@ -302,6 +326,59 @@ fn a_batch_behind_one_that_was_lost_is_neither_kept_nor_acknowledged() {
     assert_eq!(kept(&rig, "amr-1"), 4);
 }
 
+/// The broker lets whoever has that certificate in.
+fn lets_in(rig: &Rig, broker: &Mosquitto, device: &Device) -> bool {
+    let config = crate::rig::tls_config(&rig.root_pem, Some(device));
+    let mut tls = crate::rig::dial(broker.address, &config);
+    let hello = b"\x10\x0f\x00\x04MQTT\x05\x02\x00\x1e\x00\x00\x02go";
+    let _ = tls.write_all(hello).and_then(|()| tls.flush());
+    let mut answer = [0; 4];
+    // CONNACK; a handshake that is refused ends in an alert when it is read.
+    matches!(tls.read(&mut answer), Ok(1..) if answer[0] == 0x20)
+}
+
+fn wait_until_refused(rig: &Rig, broker: &Mosquitto, device: &Device) {
+    let started = Instant::now();
+    while lets_in(rig, broker, device) {
+        assert!(started.elapsed() < PATIENCE, "{} is still let in", device.robot);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_revoked_robot_is_put_out_of_mosquitto_and_neither_it_nor_a_replaced_key_comes_in_again() {
+    let Some((rig, broker)) = rig() else { return };
+    let (mut lost, mut kept, other) = (rig.enrol("lost"), rig.enrol("kept"), rig.enrol("other"));
+    let mut live = connect(&rig, &broker, &lost);
+    let mut bystander = connect(&rig, &broker, &kept);
+    let before = broker.list();
+    rig.post("/v1/robots/lost/revoke", json!({ "reason": "stolen" }));
+    // Its connection ends without a word of the broker's configuration.
+    assert!(live.is_closed(), "the revoked robot stays connected");
+    broker.take_list(&before);
+    wait_until_refused(&rig, &broker, &lost);
+    // Nobody else is kept out, and who is connected stays so.
+    assert!(lets_in(&rig, &broker, &other));
+    let record = kept.record(&link());
+    bystander.publish(&kept.topic("up/normal"), &kept.batch(vec![record]));
+    bystander.ack();
+
+    // It comes back by another key; by the closed one it does not.
+    let newer = rig.enrol("lost");
+    assert!(lets_in(&rig, &broker, &newer));
+    broker.reload();
+    wait_until_refused(&rig, &broker, &lost);
+    lost.enrolled_again(newer);
+    drop(connect(&rig, &broker, &lost));
+
+    // A key that was replaced opens nothing either, without having been revoked.
+    let before = broker.list();
+    let newer = rig.enrol("kept");
+    broker.take_list(&before);
+    wait_until_refused(&rig, &broker, &kept);
+    assert!(lets_in(&rig, &broker, &newer) && lets_in(&rig, &broker, &lost));
+}
+
 #[test]
 fn behind_a_broker_nothing_is_taken_from_a_revoked_robot_and_nothing_is_sent_to_it() {
     let Some((rig, broker)) = rig() else { return };
@@ -310,11 +387,16 @@ fn behind_a_broker_nothing_is_taken_from_a_revoked_robot_and_nothing_is_sent_to_
     let answer = rig.post("/v1/robots/amr-1/revoke", json!({ "reason": "stolen" }));
     assert_eq!(answer["standing"]["state"], "revoked");
     rig.wait("/v1/robots/amr-1", |robot| robot["online"] == false);
+    assert!(client.is_closed());
+    // Nobody told the broker to read its list: it comes in again, until it is put out again.
+    let mut client = Mqtt::dial_to(broker.address, &rig, &device);
+    assert_eq!(client.hello("amr-1", None), Some(ConnectReasonCode::Success));
+    client.subscribe(&[&device.topic("ack"), &device.topic("cmd")]);
     let record = device.record(&link());
     client.publish(&device.topic("up/normal"), &device.batch(vec![record]));
     let state = State { health: None, online: true, robot: device.robot.clone() };
     client.publish(&device.topic("state"), &codec::to_vec(&state).unwrap());
-    assert!(client.is_silent_for(Duration::from_millis(500)));
+    assert_eq!(client.unacknowledged(0, Duration::from_millis(500)), 0);
     let robot = rig.get("/v1/robots/amr-1");
     assert_eq!((&robot["online"], kept(&rig, "amr-1")), (&Value::Bool(false), 0));
 }

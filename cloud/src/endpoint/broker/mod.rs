@@ -7,12 +7,17 @@
 //! are kept in their order and a slow one holds up nobody. Its queue is short; what does not fit
 //! is not acknowledged, and the robot's journal sends it again.
 //!
+//! A robot that is revoked is still connected there: the cloud takes its place for a moment, which
+//! ends that connection ([`evict`]), and the broker's revocation list keeps the next one out.
+//!
 //! A robot is online from its first message until its last will, or until the broker is lost.
 //! Nothing is kept in the broker: on both sides the session begins anew.
 
+pub(crate) mod evict;
 mod robots;
 
 use super::session::until;
+use crate::ca::Identity;
 use crate::config::Broker;
 use crate::core::Core;
 use crate::tls;
@@ -136,13 +141,19 @@ struct Client {
 }
 
 impl Client {
-    async fn open(core: &Core, broker: &Broker) -> Result<Self, Lost> {
-        let config = tls::client_config(&core.ca, &core.clock, NAME)?;
+    /// Connected as who `identity` says, which is `name`, and nothing yet asked for.
+    async fn connect(
+        core: &Core,
+        broker: &Broker,
+        name: &str,
+        identity: Identity,
+    ) -> Result<Self, Lost> {
+        let config = tls::client_config(&core.ca, &core.clock, identity)?;
         let tcp = TcpStream::connect((broker.host.as_str(), broker.port)).await?;
         tcp.set_nodelay(true)?;
-        let name = rustls::pki_types::ServerName::try_from(broker.host.clone())
+        let host = rustls::pki_types::ServerName::try_from(broker.host.clone())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
+        let stream = TlsConnector::from(Arc::new(config)).connect(host, tcp).await?;
         let options = ConnectionOptions::new()
             .maximum_packet_size_recv(MAX_PACKET_BYTES)
             .receive_maximum(RECEIVE_MAXIMUM);
@@ -150,7 +161,7 @@ impl Client {
         let mut client =
             Self { mqtt, out: Vec::new(), ping: None, stream, waiting: VecDeque::new() };
         let connect = v5_0::Connect::builder()
-            .client_id(NAME)?
+            .client_id(name)?
             .clean_start(true)
             .keep_alive(KEEP_ALIVE_S)
             .build()?;
@@ -159,10 +170,17 @@ impl Client {
         client.flush().await?;
         match client.packet().await? {
             Packet::V5_0Connack(connack) if connack.reason_code() == ConnectReasonCode::Success => {
+                Ok(client)
             }
-            Packet::V5_0Connack(connack) => return Err(Lost::Refused(connack.reason_code())),
-            _ => return Err(Lost::Mqtt(MqttError::ProtocolError)),
+            Packet::V5_0Connack(connack) => Err(Lost::Refused(connack.reason_code())),
+            _ => Err(Lost::Mqtt(MqttError::ProtocolError)),
         }
+    }
+
+    /// Connected as the cloud, and told what all robots say.
+    async fn open(core: &Core, broker: &Broker) -> Result<Self, Lost> {
+        let identity = core.ca.certify_client(NAME, core.clock.wall())?;
+        let mut client = Self::connect(core, broker, NAME, identity).await?;
         let id = client.mqtt.acquire_packet_id()?;
         let entries = FILTERS
             .iter()
@@ -196,11 +214,7 @@ impl Client {
             let room = self.waiting.is_empty();
             tokio::select! {
                 () = tls::stopping(&mut stop) => {
-                    let code = DisconnectReasonCode::NormalDisconnection;
-                    let disconnect = v5_0::Disconnect::builder().reason_code(code).build()?;
-                    let events = self.mqtt.checked_send(disconnect);
-                    self.queue(events)?;
-                    let _ = self.flush().await;
+                    let _ = self.leave().await;
                     return Ok(());
                 }
                 read = self.stream.read(&mut buffer) => match read? {
@@ -224,6 +238,15 @@ impl Client {
             }
             self.flush().await?;
         }
+    }
+
+    /// Takes leave in order.
+    async fn leave(&mut self) -> Result<(), Lost> {
+        let code = DisconnectReasonCode::NormalDisconnection;
+        let disconnect = v5_0::Disconnect::builder().reason_code(code).build()?;
+        let events = self.mqtt.checked_send(disconnect);
+        self.queue(events)?;
+        self.flush().await
     }
 
     /// A packet of the broker.
