@@ -28,6 +28,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0053_skill_key_tenants.sql"),
     include_str!("migrations/0054_proofs_in_use.sql"),
     include_str!("migrations/0055_certificate_keys.sql"),
+    include_str!("migrations/0056_webhook_turns.sql"),
 ];
 
 /// How long to wait for another process to write, such as a rebuild, on a disk that others keep

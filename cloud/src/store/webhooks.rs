@@ -5,6 +5,7 @@ use crate::access::Tenant;
 use crate::store::jobs::{self, FactRow, Feed};
 use crate::webhooks::{TRIES, wait};
 use nooterra_protocol::time::WallMillis;
+use std::collections::HashMap;
 
 /// Facts that are looked through at once for the next of a subscriber's types.
 const AHEAD: u32 = 64;
@@ -34,6 +35,8 @@ pub(crate) struct WebhookRow {
 pub(crate) struct Due {
     pub(crate) id: String,
     pub(crate) secret: String,
+    /// Whose it is; empty for who reaches all.
+    pub(crate) tenant: String,
     pub(crate) url: String,
 }
 
@@ -173,24 +176,37 @@ fn is_free(holder: Option<&str>, until: i64, now: WallMillis, me: &str, live: &[
     holder == me || until <= now.0 || !live.iter().any(|process| process == holder)
 }
 
-/// Subscribers for whom there is something, whose wait is over, and whom no other process holds.
-pub(crate) fn due(tx: &Connection, me: &str, now: WallMillis) -> Result<Vec<Due>, StoreError> {
+/// Subscribers for whom there is something, whose wait is over, and whom no other process holds;
+/// who waits longest first, and of each tenant at most `each`.
+pub(crate) fn due(
+    tx: &Connection,
+    me: &str,
+    now: WallMillis,
+    each: usize,
+) -> Result<Vec<Due>, StoreError> {
     let last = jobs::count(tx)?;
     let live = tx.processes()?;
     let mut find = tx.prepare_cached(
-        "SELECT id, secret, url, holder, held_until FROM webhooks
+        "SELECT id, secret, url, holder, held_until, coalesce(tenant, '') FROM webhooks
          WHERE ended_at IS NULL AND next_at <= ?1
              AND (position < ?2 OR EXISTS (SELECT 1 FROM dead_letters
                  WHERE webhook = webhooks.id AND state = 'waiting'))
-         ORDER BY next_at, n",
+         ORDER BY turn, n",
     )?;
     let rows = find.query_map((now.0, last), |row| {
         let holder: Option<String> = row.get(3)?;
         let free = is_free(holder.as_deref(), row.get(4)?, now, me, &live);
-        let due = Due { id: row.get(0)?, secret: row.get(1)?, url: row.get(2)? };
-        Ok(free.then_some(due))
+        let (id, secret, url) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(free.then_some(Due { id, secret, tenant: row.get(5)?, url }))
     });
-    rows?.filter_map(Result::transpose).take(DUE).collect()
+    let mut of: HashMap<String, usize> = HashMap::new();
+    let mut has_turn = |due: &Due| {
+        let count = of.entry(due.tenant.clone()).or_default();
+        *count += 1;
+        *count <= each
+    };
+    let free = rows?.filter_map(Result::transpose);
+    free.filter(|due| due.as_ref().map_or(true, &mut has_turn)).take(DUE).collect()
 }
 
 /// Takes a subscriber for this process; moves it past events that are none of its types, so that
@@ -221,10 +237,12 @@ pub(crate) fn hold(
     Ok(true)
 }
 
-/// This process is done with it for now.
+/// This process is done with it for now: others have their turn before it has another.
 pub(crate) fn release(tx: &Connection, id: &str, me: &str) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE webhooks SET holder = NULL, held_until = 0 WHERE id = ?1 AND holder = ?2",
+        "UPDATE webhooks SET holder = NULL, held_until = 0,
+             turn = (SELECT max(turn) + 1 FROM webhooks)
+         WHERE id = ?1 AND holder = ?2",
     )?
     .execute((id, me))?;
     Ok(())
@@ -354,5 +372,43 @@ mod tests {
         assert!(!free(Some("a"), 11, "b"));
         assert!(free(Some("a"), 10, "b") && free(Some("dead"), 99, "b"));
         assert!(is_free(Some("a"), 99, WallMillis(10), "b", &[]));
+    }
+
+    #[test]
+    fn whoever_was_told_last_is_told_after_all_others_and_a_tenant_has_its_share_only() {
+        let tx = crate::store::in_memory().unwrap();
+        let now = WallMillis(1);
+        for (id, tenant) in [("a1", "a"), ("a2", "a"), ("a3", "a"), ("b1", "b")] {
+            let row = WebhookRow {
+                attempts: 0,
+                dead: 0,
+                ended_at: None,
+                error: None,
+                id: id.to_owned(),
+                made_at: now,
+                made_by: "alice".to_owned(),
+                position: 0,
+                tenant: tenant.parse().ok(),
+                types: String::new(),
+                url: "https://erp.example/".to_owned(),
+            };
+            add(&tx, &row, "secret", None).unwrap();
+            tx.execute(
+                "INSERT INTO dead_letters (webhook, position, state, attempts, error, died_at)
+                 VALUES (?1, 1, 'waiting', 8, 'late', 1)",
+                [id],
+            )
+            .unwrap();
+        }
+        let due = |each| -> Vec<String> {
+            due(&tx, "me", now, each).unwrap().into_iter().map(|due| due.id).collect()
+        };
+        assert_eq!(due(9), ["a1", "a2", "a3", "b1"]);
+        assert_eq!(due(2), ["a1", "a2", "b1"]);
+        for id in ["a1", "a2"] {
+            assert!(hold(&tx, id, "me", now, WallMillis(9)).unwrap());
+            release(&tx, id, "me").unwrap();
+        }
+        assert_eq!(due(2), ["a3", "b1", "a1"]);
     }
 }

@@ -23,7 +23,7 @@ use crate::outgoing;
 use crate::store::webhooks::{self, Due, Failed};
 use crate::store::{Connection, StoreError, jobs};
 use nooterra_protocol::time::WallMillis;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +51,9 @@ const IN_ONE_GO: usize = 32;
 
 /// Subscribers that are being told at the same time.
 const AT_ONCE: usize = 8;
+
+/// Of them, those of one tenant: subscribers that do not answer hold up only their own.
+const AT_ONCE_OF_ONE: usize = 4;
 
 /// How often it is looked for what has become due.
 const LOOK: Duration = Duration::from_millis(500);
@@ -114,18 +117,21 @@ impl Caller {
 pub(crate) async fn deliver(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
     let mut commits = core.store.commits();
     let mut under_way: JoinSet<String> = JoinSet::new();
-    let mut busy: HashSet<String> = HashSet::new();
+    // With whose they are.
+    let mut busy: HashMap<String, String> = HashMap::new();
     loop {
         // First, so that what is committed from here on is noticed.
         commits.borrow_and_update();
         let now = core.clock.wall();
         let me = core.process.clone();
         let look = move |tx: &Connection| {
-            Ok::<_, StoreError>((webhooks::any(tx)?, webhooks::due(tx, &me, now)?))
+            Ok::<_, StoreError>((webhooks::any(tx)?, webhooks::due(tx, &me, now, AT_ONCE)?))
         };
         let (any, due) = core.store.read(look).await.unwrap_or_default();
         for due in due {
-            if busy.len() < AT_ONCE && busy.insert(due.id.clone()) {
+            let of_tenant = busy.values().filter(|tenant| **tenant == due.tenant).count();
+            if busy.len() < AT_ONCE && of_tenant < AT_ONCE_OF_ONE && !busy.contains_key(&due.id) {
+                busy.insert(due.id.clone(), due.tenant.clone());
                 let core = core.clone();
                 under_way.spawn(async move {
                     let id = due.id.clone();

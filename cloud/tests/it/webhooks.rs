@@ -1,7 +1,7 @@
 //! Webhooks from outside: what happened is told, signed, at least once, in order, and nowhere
 //! that was not allowed.
 
-use super::rig::{Kind, Rig, RigOn};
+use super::rig::{Kind, Rig, RigOn, bytes, csr};
 use nooterra_cloud::{Clock, Config};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::time::{MonoNanos, WallMillis};
@@ -238,6 +238,54 @@ fn what_fails_is_tried_later_then_is_a_dead_letter_and_is_sent_anew_when_told() 
     assert_eq!(told[1].position, dead["position"].as_i64().unwrap());
     wait(|| (rig.get(&path)["dead_letters"] == json!([])).then_some(()));
     assert_eq!(rig.post(&redeliver, asked)["waiting"], 0);
+}
+
+/// A subscriber that takes every call and answers none: how many have called at once, at most.
+fn silent() -> (SocketAddr, Arc<AtomicU32>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (open, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let seen = most.clone();
+    // They end with the process of the test.
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let (open, seen) = (open.clone(), seen.clone());
+            std::thread::spawn(move || {
+                seen.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
+                open.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    });
+    (address, most)
+}
+
+#[test]
+fn a_tenant_whose_subscribers_never_answer_holds_up_nobody_elses() {
+    let rig = Rig::with(allowed);
+    let body = json!({ "families": ["robots", "webhooks"], "principal": "eve", "role": "admin",
+        "tenant": "acme" });
+    let token = rig.post("/v1/tokens", body)["token"].as_str().unwrap().to_owned();
+    let post = |path: &str, body: Value| {
+        let (status, answer) = rig.ask("POST", path, Some(bytes(&body)), Some(&token), None);
+        assert!((200..300).contains(&status), "{path}: {status} {answer}");
+        answer
+    };
+    let code = post("/v1/claim-codes", json!({ "robot": "acme-1" }))["code"].clone();
+    let csr = csr(&rcgen::KeyPair::generate().unwrap());
+    post("/v1/enrolments", json!({ "code": code, "csr_pem": csr }));
+    post("/v1/robots/acme-1/maintenance", json!({ "reason": "something happens" }));
+    let (address, most) = silent();
+    for _ in 0..12 {
+        post("/v1/webhooks", json!({ "url": format!("http://{address}/"), "after": 0 }));
+    }
+    wait(|| (most.load(Ordering::SeqCst) > 0).then_some(()));
+    let subscriber = Subscriber::new(|_| 200);
+    subscribe(&rig, json!({ "url": subscriber.url(), "after": 0 }));
+    subscriber.wait(|told| !told.is_empty());
+    // Of eight that are called at once, it has half; one more while a call that ended is noticed.
+    let most = most.load(Ordering::SeqCst);
+    assert!(most < 8, "{most} of its subscribers were called at once");
 }
 
 #[test]
