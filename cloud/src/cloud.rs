@@ -1,6 +1,6 @@
 //! Starting and stopping.
 
-use crate::access::{Limit, Limits};
+use crate::access::{Limit, Limits, Streams};
 use crate::api;
 use crate::broker_crl;
 use crate::ca::{Ca, CaError};
@@ -171,6 +171,7 @@ impl Cloud {
             server: Arc::new(server),
             services: http_tls.authorities(),
             store,
+            streams: Streams::new(config.streams_of_tenant),
             webhooks_in_the_clear: !config.webhook_networks.is_empty(),
         });
 
@@ -188,15 +189,15 @@ impl Cloud {
             api::serve(shared.clone(), router.clone(), it, until.clone())
         }));
         if let Some(broker) = config.broker {
-            tasks.spawn(endpoint::broker::keep(core.clone(), broker, stopped.clone()));
             let news = core.store.news();
             tasks.spawn(evict::keep(core.clone(), broker.clone(), news, stopped.clone()));
+            tasks.spawn(endpoint::broker::keep(core.clone(), broker, stopped.clone()));
         }
-        tasks.spawn(webhooks::deliver(core.clone(), stopped.clone()));
         if let Some(path) = config.broker_crl {
             let news = core.store.news();
             tasks.spawn(broker_crl::keep(core.clone(), path, news, stopped.clone()));
         }
+        tasks.spawn(webhooks::deliver(core.clone(), stopped.clone()));
         tasks.spawn(hear(core.clone(), news, stopped.clone()));
         let attention = Attention::new(config.heartbeat_interval, config.escalate_after, now);
         tasks.spawn(jobs_watch::keep(core.clone(), attention, stopped.clone()));

@@ -54,6 +54,9 @@ pub struct Config {
     pub mqtt: SocketAddr,
     /// How long a robot's certificate is valid. Days: a stolen one dies by itself.
     pub robot_certificate_lifetime: Duration,
+    /// Streams without an end, of events and of live robots, that one tenant's tokens follow at the
+    /// same time; 256 unless changed. The token of the data directory has no limit.
+    pub streams_of_tenant: usize,
     /// Certificates of the authority that makes services' client certificates, PEM; without, only
     /// robots have certificates.
     pub service_ca: Option<PathBuf>,
@@ -122,10 +125,10 @@ impl Config {
         Self {
             api_per_s: DEFAULT_API_PER_S,
             broker: None,
+            broker_crl: None,
             claim_code_lifetime: Duration::from_secs(15 * 60),
             clock: Arc::new(SystemClock::default()),
             data_dir: data_dir.into(),
-            broker_crl: None,
             escalate_after: Duration::from_secs(5 * 60),
             heartbeat_interval: Duration::from_secs(30),
             hosts: Vec::new(),
@@ -134,6 +137,7 @@ impl Config {
             robot_certificate_lifetime: Duration::from_secs(7 * 24 * 3600),
             service_ca: None,
             service_crl: None,
+            streams_of_tenant: 256,
             store: None,
             traces: None,
             webhook_networks: Vec::new(),

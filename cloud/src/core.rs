@@ -1,6 +1,6 @@
 //! What the API, the endpoint and the background tasks share.
 
-use crate::access::Limits;
+use crate::access::{Limits, Streams};
 use crate::api::Figures;
 use crate::ca::Ca;
 use crate::clock::Clock;
@@ -35,6 +35,8 @@ pub(crate) struct Core {
     /// Who vouches for services; none where they have no certificates.
     pub(crate) services: Option<Arc<Authorities>>,
     pub(crate) store: Store,
+    /// How many streams each tenant follows.
+    pub(crate) streams: Arc<Streams>,
     /// Networks were allowed in which webhooks may be called by `http`.
     pub(crate) webhooks_in_the_clear: bool,
 }

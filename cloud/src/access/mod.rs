@@ -8,12 +8,14 @@
 
 mod limit;
 mod routes;
+mod streams;
 mod token;
 
 pub(crate) use limit::{Limit, Limits, Taken};
 #[cfg(test)]
 pub(crate) use routes::ROUTES;
 pub(crate) use routes::{Needs, Reach, Route};
+pub(crate) use streams::{Followed, Streams};
 pub(crate) use token::{Minted, Presented, same};
 
 use nooterra_protocol::ids::{ActorId, IdError};

@@ -5,7 +5,7 @@
 
 use super::error::ApiError;
 use super::tokens::stands;
-use crate::access::{Grant, Presented, Tenant, same};
+use crate::access::{Followed, Grant, Presented, Tenant, same};
 use crate::core::Core;
 use crate::services::Service;
 use crate::standing::Admission;
@@ -123,6 +123,24 @@ impl Caller {
                 Err(unauthorised(&format!("no token was made for a certificate of {known}")))
             }
         }
+    }
+
+    /// Begins a stream without an end, as long as what is returned is held; the bootstrap token
+    /// may have as many as it likes.
+    pub(crate) fn follow(&self, core: &Core) -> Result<Option<Followed>, ApiError> {
+        if self.token.is_none() {
+            return Ok(None);
+        }
+        // Those who reach all tenants are one more; no tenant has that name.
+        let who = self.tenant().map_or("*", Tenant::as_str);
+        let Some(followed) = core.streams.begin(who) else {
+            let message =
+                format!("at most {} streams of a tenant stand at once", core.streams.each());
+            let hint = "end one that nobody reads, or follow /v1/events/stream for all robots";
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            return Err(ApiError::new(status, "too_many_streams", message, hint));
+        };
+        Ok(Some(followed))
     }
 
     /// By this token, where it is not over.

@@ -8,7 +8,7 @@ use super::error::{ApiError, Problem};
 use super::extract::Params;
 use super::json::EventJson;
 use super::serve::Stopping;
-use crate::access::Tenant;
+use crate::access::{Followed, Tenant};
 use crate::core::Core;
 use crate::store::jobs;
 use axum::extract::State;
@@ -94,8 +94,10 @@ pub(crate) async fn follow(
     Params(mut query): Params<FeedQuery>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, axum::Error>>>, ApiError> {
     query.after = last_event_id(&headers)?.unwrap_or(query.after);
+    let followed = caller.follow(&core)?;
     let commits = core.store.commits();
-    let follower = Follower { ahead: VecDeque::new(), caller, commits, core, query, stop };
+    let ahead = VecDeque::new();
+    let follower = Follower { ahead, caller, commits, core, _followed: followed, query, stop };
     let events = unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
         let id = event.position.to_string();
@@ -121,6 +123,7 @@ struct Follower {
     caller: Caller,
     commits: watch::Receiver<u64>,
     core: Arc<Core>,
+    _followed: Option<Followed>,
     query: FeedQuery,
     stop: watch::Receiver<bool>,
 }

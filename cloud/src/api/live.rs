@@ -10,6 +10,7 @@ use super::feed::last_event_id;
 use super::json::RecordJson;
 use super::robots::load;
 use super::serve::Stopping;
+use crate::access::Followed;
 use crate::core::Core;
 use crate::store::StoreError;
 use crate::store::live;
@@ -72,8 +73,9 @@ pub(crate) async fn watch(
 ) -> Result<Sse<impl Stream<Item = Result<Event, axum::Error>>>, ApiError> {
     let robot = load(&core, &id).await?.id;
     let after = last_event_id(&headers)?;
-    let commits = core.store.commits();
-    let watcher = Watcher { after, ahead: VecDeque::new(), caller, commits, core, robot, stop };
+    let followed = caller.follow(&core)?;
+    let (ahead, commits) = (VecDeque::new(), core.store.commits());
+    let watcher = Watcher { after, ahead, caller, commits, core, _followed: followed, robot, stop };
     let events = unfold(watcher, |mut watcher| async move {
         let sent = match watcher.next().await? {
             Shown::Start => Event::default().event("start").json_data(serde_json::json!({})),
@@ -100,6 +102,7 @@ struct Watcher {
     caller: Caller,
     commits: watch::Receiver<u64>,
     core: Arc<Core>,
+    _followed: Option<Followed>,
     robot: RobotId,
     stop: watch::Receiver<bool>,
 }

@@ -583,3 +583,38 @@ fn tokens_are_made_listed_and_revoked_and_the_trail_is_read_on_the_command_line(
     let entry: Value = serde_json::from_str(json.trim()).unwrap();
     assert_eq!(entry["principal"], "bootstrap");
 }
+
+#[test]
+fn a_tenant_follows_so_many_streams_and_then_waits_until_one_ends() {
+    let rig = Rig::with(|config| config.streams_of_tenant = 2);
+    let token = |tenant: &str| {
+        let body = json!({ "families": ["events"], "principal": "eve", "role": "viewer",
+            "tenant": tenant });
+        rig.post("/v1/tokens", body)["token"].as_str().unwrap().to_owned()
+    };
+    // Another token of the tenant is no way around it.
+    let (one, two, other) = (token("acme"), token("acme"), token("globex"));
+    let follow = |token: &str| {
+        let mut tls = super::rig::dial(rig.http, &super::rig::tls_config(&rig.root_pem, None));
+        let head = format!(
+            "GET /v1/events/stream HTTP/1.1\r\nhost: localhost\r\n\
+             authorization: Bearer {token}\r\n\r\n"
+        );
+        tls.write_all(head.as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        tls.read_exact(&mut answer).unwrap();
+        let status: u16 = String::from_utf8_lossy(&answer[9..]).parse().unwrap();
+        (status, tls)
+    };
+    let first = follow(&one);
+    let second = follow(&two);
+    assert_eq!((first.0, second.0), (200, 200));
+    assert_eq!((follow(&one).0, follow(&two).0), (429, 429));
+    assert_eq!((follow(&other).0, follow(&rig.token).0), (200, 200));
+    drop(first);
+    let start = std::time::Instant::now();
+    while follow(&one).0 != 200 {
+        assert!(start.elapsed() < super::rig::PATIENCE, "the stream that ended still counts");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
