@@ -121,6 +121,9 @@ struct Story {
     evidence: Evidence,
     job: JobRow,
     late: Vec<EventType>,
+    late_count: u64,
+    /// Facts of the robot in journals that are not named.
+    otherwhere: u64,
     /// The robot said how it ended, in time or not.
     robot_ended: bool,
     /// Steps that named their skill.
@@ -147,6 +150,8 @@ impl Story {
             evidence: Evidence::default(),
             job,
             late: Vec::new(),
+            late_count: 0,
+            otherwhere: 0,
             robot_ended: false,
             skills: BTreeSet::new(),
             spans: BTreeMap::new(),
@@ -164,7 +169,10 @@ impl Story {
         let ends = [EventType::ExecutionCompleted, EventType::ExecutionAborted];
         self.robot_ended |= by_robot && ends.contains(&fact.kind);
         if taken.is_err() {
-            self.late.push(fact.kind);
+            self.late_count += 1;
+            if self.late.len() < MAX_NAMED {
+                self.late.push(fact.kind);
+            }
             return Ok(());
         }
         self.note(fact, row.record);
@@ -180,16 +188,17 @@ impl Story {
             return;
         }
         let (count, spans) = (fact.actor_seq, &mut self.evidence.journals);
-        match self.spans.get(&fact.journal).and_then(|at| spans.get_mut(*at)) {
-            Some(span) => {
-                span.facts += 1;
-                (span.first, span.last) = (span.first.min(count), span.last.max(count));
-            }
-            None => {
-                let journal = fact.journal.clone();
-                self.spans.insert(journal.clone(), spans.len());
-                spans.push(JournalSpan { facts: 1, first: count, journal, last: count });
-            }
+        let known = self.spans.get(&fact.journal).copied();
+        if let Some(span) = known.and_then(|at| spans.get_mut(at)) {
+            span.facts += 1;
+            (span.first, span.last) = (span.first.min(count), span.last.max(count));
+        } else if spans.len() < MAX_NAMED {
+            let journal = fact.journal.clone();
+            self.spans.insert(journal.clone(), spans.len());
+            spans.push(JournalSpan { facts: 1, first: count, journal, last: count });
+        } else {
+            // A robot may name as many as it likes.
+            self.otherwhere += 1;
         }
     }
 
@@ -284,7 +293,8 @@ impl Story {
 
     fn report(self) -> Result<JobReport, codec::CodecError> {
         let outstanding = self.outstanding();
-        let Self { evidence, job, late, times, mut verdict, work, .. } = self;
+        let Self { evidence, job, late, late_count, times, mut verdict, work, .. } = self;
+        let late_count = (late_count > late.len() as u64).then_some(late_count);
         let steps = u32::try_from(job.plan.steps.len()).unwrap_or(u32::MAX);
         let asked = Asked { by: job.requester, plan: job.plan.digest()?, robot: job.robot, steps };
         let needed = !job.care.approvals.is_empty()
@@ -321,7 +331,7 @@ impl Story {
             evidence,
             job: job.id,
             outstanding,
-            stream: StreamEnd { events: job.events, head: job.head, late },
+            stream: StreamEnd { events: job.events, head: job.head, late, late_count },
             times,
             v: nooterra_protocol::VERSION,
             verdict,
@@ -348,6 +358,9 @@ impl Story {
             if missing > 0 {
                 open.push(Outstanding::Facts { journal: journal.clone(), missing });
             }
+        }
+        if self.otherwhere > 0 {
+            open.push(Outstanding::OtherJournals { facts: self.otherwhere });
         }
         open
     }

@@ -15,7 +15,8 @@ use crate::oversight::IncidentType;
 use crate::time::WallMillis;
 use serde::{Deserialize, Serialize};
 
-/// Incidents, and pieces of evidence, that a report names one by one; more are only counted.
+/// Incidents, pieces of evidence, journals and late facts that a report names one by one; more are
+/// only counted.
 pub const MAX_NAMED: usize = 256;
 
 /// A job, as its stream says.
@@ -105,8 +106,9 @@ pub struct Evidence {
     pub captured_count: u64,
     /// Checkpoints of the plan that were reached.
     pub checkpoints: u64,
-    /// Where the robot's facts stand: its own count in each of its journals. That they lie in its
-    /// black box is shown beside the report, which a later checkpoint must not change.
+    /// Where the robot's facts stand: its own count in each of its journals, the first
+    /// [`MAX_NAMED`] of them. That they lie in its black box is shown beside the report, which a
+    /// later checkpoint must not change.
     pub journals: Vec<JournalSpan>,
     /// The policy under which the robot began.
     pub policy: Option<Digest>,
@@ -152,6 +154,12 @@ pub enum Outstanding {
     /// The job was ended here after its robot was sent it, and the robot has not said what it
     /// did.
     RobotsWord,
+    /// Facts of the robot stand in journals beyond those that are named: whether others are missing
+    /// there cannot be said.
+    OtherJournals {
+        /// How many.
+        facts: u64,
+    },
     /// The robot says that it carried out more steps than it named skills for.
     Skills {
         /// So many more.
@@ -169,9 +177,13 @@ pub struct StreamEnd {
     pub events: u64,
     /// Hash of the last one's place, which binds all before it.
     pub head: Digest,
-    /// Facts that came too late for the state, by type: kept, and part of no figure here but
-    /// this one and the journals'.
+    /// Facts that came too late for the state, by type, the first [`MAX_NAMED`] of them: kept, and
+    /// part of no figure here but this one and the journals'.
     pub late: Vec<EventType>,
+    /// All of them, where they are more than are named; absent otherwise, as from every release
+    /// before there was this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_count: Option<u64>,
 }
 
 /// When what happened, as whoever states it says; none where it did not.

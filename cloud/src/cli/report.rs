@@ -58,9 +58,9 @@ pub(super) fn people(answer: &Value) -> String {
         let (id, why) = (show::text(fact, "fact"), show::text(fact, "why"));
         rows.push(("no proof", format!("{id}: {why}")));
     }
-    let late = items(&it["stream"], "late");
-    rows.push(("late", late.len().to_string()));
     let stream = &it["stream"];
+    let named = items(stream, "late").len() as u64;
+    rows.push(("late", stream["late_count"].as_u64().unwrap_or(named).to_string()));
     rows.push((
         "stream",
         format!("{} facts, {}", number(&stream["events"]), show::text(stream, "head")),
@@ -85,6 +85,10 @@ fn unknown(it: &Value) -> String {
         Some("facts") => format!(
             "{missing} facts that the robot counted between these, in journal {}",
             show::text(it, "journal")
+        ),
+        Some("other_journals") => format!(
+            "whether facts are missing in further journals, beside {}",
+            number(&it["facts"])
         ),
         Some("robots_word") => "what the robot did: the job was ended here".to_owned(),
         Some("skills") => format!("the skills of {missing} steps that the robot carried out"),

@@ -489,3 +489,32 @@ fn a_report_is_read_on_the_command_line() {
     let json: Value = serde_json::from_str(&run(&["--json"])).unwrap();
     assert_eq!(json, shown(&rig, &id));
 }
+
+#[test]
+fn what_a_robot_says_too_late_or_in_ever_new_journals_is_named_up_to_a_bound_and_counted() {
+    let rig = Rig::new();
+    let mut device = rig.enrol("amr-1");
+    let mut client = Mqtt::connect(&rig, &device);
+    let id = rig.dispatch_job("amr-1");
+    report(&mut client, &mut device, &id, &BEGUN);
+    report(&mut client, &mut device, &id, &[E::ExecutionCompleted]);
+    let before = verified(&shown(&rig, &id), &device);
+    assert_eq!((before.outstanding.len(), before.stream.late_count), (0, None));
+    let signed = serde_json::to_value(&before).unwrap();
+    assert!(signed["stream"].get("late_count").is_none(), "as every release before wrote it");
+    // 260 journals more, with a late fact in each.
+    for at in 0..260 {
+        device.begin_journal(&format!("journal-more-{at}"));
+        report(&mut client, &mut device, &id, &[E::ExecutionCompleted]);
+    }
+    let answer = shown(&rig, &id);
+    let after = verified(&answer, &device);
+    assert_eq!((after.stream.late.len(), after.stream.late_count), (256, Some(260)));
+    assert_eq!(after.evidence.journals.len(), 256);
+    let open = serde_json::to_value(&after.outstanding).unwrap();
+    assert_eq!(open, json!([{ "what": "other_journals", "facts": 5 }]));
+    let key = device.key.verifying_key().to_string();
+    let (code, _, text) = checked(&answer, &["--key", &key]);
+    // Of a journal whose checkpoints are not here nothing is shown; the form is fine.
+    assert_eq!(code, 8, "{text}");
+}
