@@ -1,7 +1,8 @@
 //! What robots send up: batches of journal records, kept as they are, and what follows.
 
 use crate::jobs::{JobError, Server, take_from_robot};
-use crate::store::records::{self, NewRecord};
+use crate::store::live::{self, Grown};
+use crate::store::records::{self, Added, NewRecord};
 use crate::store::{Connection, StoreError, commands};
 use nooterra_evidence::{Record, RecordError};
 use nooterra_protocol::codec::{self, CodecError};
@@ -83,7 +84,7 @@ pub(crate) fn keep(
     now: WallMillis,
 ) -> Result<Ack, StoreError> {
     let journal = &checked.batch.journal;
-    let mut facts = false;
+    let (mut facts, mut grown) = (false, None);
     for (record, bytes) in checked.records.iter().zip(&checked.batch.records) {
         let new = NewRecord {
             bytes: &bytes.0,
@@ -94,10 +95,16 @@ pub(crate) fn keep(
             seq: record.seq,
             stamp: record.stamp,
         };
-        if let Some(cursor) = records::add(tx, &new, now)? {
+        if let Some(Added { cursor, first_there }) = records::add(tx, &new, now)? {
+            if first_there {
+                grown = Some(Grown::with(grown, record.seq));
+            }
             facts |= record.kind == FACT;
             follow(tx, server, robot, record, cursor, now)?;
         }
+    }
+    if let Some(grown) = grown {
+        live::grew(tx, (robot, journal), grown)?;
     }
     if facts {
         moved(server.tend_rollouts(tx, Some(robot)), robot)?;

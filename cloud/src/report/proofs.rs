@@ -323,7 +323,7 @@ mod tests {
             let (class, kind) = (Class::Critical, "fact");
             let new =
                 NewRecord { bytes, class, journal: &journal, kind, robot: &robot, seq, stamp };
-            let record = records::add(&tx, &new, WallMillis(1)).unwrap();
+            let record = records::add(&tx, &new, WallMillis(1)).unwrap().map(|it| it.cursor);
             let event = EventId::derive(&actor, seq, &journal);
             Cited { event, journal: journal.clone(), record, robot: robot.clone() }
         };

@@ -71,8 +71,49 @@ pub(crate) fn is_behind(
 /// Kinds of which every journal that says anything has some.
 const COMMON: [&str; 4] = ["boot", "checkpoint", "link", "sample"];
 
-/// The journal that sent last, as far as it came here; none before the first record. Counts all
-/// of it, over an index.
+/// What one batch adds to a journal that is held.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grown {
+    first: u64,
+    last: u64,
+    records: u64,
+}
+
+impl Grown {
+    /// With a record more, at a place where none was.
+    pub(crate) fn with(before: Option<Self>, seq: u64) -> Self {
+        let Self { first, last, records } =
+            before.unwrap_or(Self { first: seq, last: seq, records: 0 });
+        Self { first: first.min(seq), last: last.max(seq), records: records + 1 }
+    }
+}
+
+/// Counts what came of a journal.
+pub(crate) fn grew(
+    tx: &Connection,
+    (robot, journal): (&RobotId, &JournalId),
+    grown: Grown,
+) -> Result<(), StoreError> {
+    let number = |number: u64| {
+        i64::try_from(number).map_err(|error| StoreError::damaged("a record's place", error))
+    };
+    let (first, last, records) =
+        (number(grown.first)?, number(grown.last)?, number(grown.records)?);
+    tx.prepare_cached(
+        "INSERT INTO held_journals (robot, journal, first_seq, last_seq, records)
+         VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (robot, journal) DO UPDATE SET
+             first_seq = CASE WHEN excluded.first_seq < held_journals.first_seq
+                 THEN excluded.first_seq ELSE held_journals.first_seq END,
+             last_seq = CASE WHEN excluded.last_seq > held_journals.last_seq
+                 THEN excluded.last_seq ELSE held_journals.last_seq END,
+             records = held_journals.records + excluded.records",
+    )?
+    .execute((robot.as_str(), journal.as_str(), first, last, records))?;
+    Ok(())
+}
+
+/// The journal that sent last, as far as it came here; none before the first record.
 pub(crate) fn held(tx: &Connection, robot: &RobotId) -> Result<Option<Held>, StoreError> {
     let mut latest = Vec::new();
     for kind in COMMON {
@@ -80,10 +121,9 @@ pub(crate) fn held(tx: &Connection, robot: &RobotId) -> Result<Option<Held>, Sto
     }
     let latest = latest.into_iter().max_by_key(|row| row.cursor);
     let Some(RecordRow { journal, .. }) = latest else { return Ok(None) };
-    // Two records of one position (a journal that was rolled back) are one position.
     let (records, first, last): (i64, i64, i64) = tx
         .prepare_cached(
-            "SELECT count(DISTINCT seq), min(seq), max(seq) FROM records
+            "SELECT records, first_seq, last_seq FROM held_journals
              WHERE robot = ?1 AND journal = ?2",
         )?
         .query_row((robot.as_str(), &journal), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
@@ -116,14 +156,41 @@ mod tests {
     use nooterra_protocol::entry::Class;
     use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 
-    fn put(store: &Store, kind: &str, seq: u64) {
+    /// As a batch of one.
+    fn put(tx: &Connection, kind: &str, seq: u64, more: u8) {
         let stamp = Stamp { mono: MonoNanos(1), trust: ClockTrust::Network, wall: WallMillis(1) };
         let (journal, robot) = (JournalId::new("j").unwrap(), RobotId::new("amr-1").unwrap());
-        let bytes = format!("{kind} {seq}").into_bytes();
+        let mut bytes = format!("{kind} {seq}").into_bytes();
+        bytes.extend((more > 0).then_some(more));
         let class = Class::Normal;
         let new =
             NewRecord { bytes: &bytes, class, journal: &journal, kind, robot: &robot, seq, stamp };
-        store.with(|tx| add(tx, &new, WallMillis(2)).unwrap());
+        if add(tx, &new, WallMillis(2)).unwrap().is_some_and(|it| it.first_there) {
+            grew(tx, (&robot, &journal), Grown::with(None, seq)).unwrap();
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_held_is_counted_as_it_comes_whatever_comes_twice(
+            came in proptest::collection::vec((1_u64..12, 0_u8..3), 1..40),
+        ) {
+            let tx = crate::store::in_memory().unwrap();
+            came.iter().for_each(|(seq, more)| put(&tx, "sample", *seq, *more));
+            let held = held(&tx, &RobotId::new("amr-1").unwrap()).unwrap().unwrap();
+            let places: std::collections::BTreeSet<u64> = came.iter().map(|it| it.0).collect();
+            let expected = (places.first(), places.last(), places.len() as u64);
+            proptest::prop_assert_eq!(
+                (Some(&held.first_seq), Some(&held.last_seq), held.records), expected
+            );
+        }
+    }
+
+    #[test]
+    fn a_batch_is_as_much_as_its_records() {
+        let grown = [7, 9, 8].into_iter().fold(None, |grown, seq| Some(Grown::with(grown, seq)));
+        let Grown { first, last, records } = grown.unwrap();
+        assert_eq!((first, last, records), (7, 9, 3));
     }
 
     #[test]
@@ -135,7 +202,8 @@ mod tests {
             assert_eq!(held(tx, &robot).unwrap(), None);
         });
         for seq in 1..=9 {
-            put(&store, ["sample", "flight", "verdict"][usize::try_from(seq % 3).unwrap()], seq);
+            let kind = ["sample", "flight", "verdict"][usize::try_from(seq % 3).unwrap()];
+            store.with(|tx| put(tx, kind, seq, 0));
         }
         store.with(|tx| {
             let text = |rows: Vec<RecordRow>| -> Vec<String> {

@@ -46,12 +46,21 @@ pub(crate) struct Filter {
     pub(crate) limit: u32,
 }
 
-/// Keeps a record; its cursor, or `None` when it is there already.
+/// A record that was not there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Added {
+    pub(crate) cursor: i64,
+    /// No other record has its position.
+    pub(crate) first_there: bool,
+}
+
+/// Keeps a record, or `None` when it is there already. Who keeps some counts them:
+/// [`live::grew`](super::live::grew).
 pub(crate) fn add(
     tx: &Connection,
     record: &NewRecord<'_>,
     now: WallMillis,
-) -> Result<Option<i64>, StoreError> {
+) -> Result<Option<Added>, StoreError> {
     let out_of_range = |what| StoreError::damaged(what, "a number beyond 2^63");
     let seq = i64::try_from(record.seq).map_err(|_| out_of_range("a record"))?;
     let mono = i64::try_from(record.stamp.mono.0).unwrap_or(i64::MAX);
@@ -86,7 +95,7 @@ pub(crate) fn add(
             |row| row.get(0),
         )
         .optional()?;
-    Ok(cursor)
+    Ok(cursor.map(|cursor| Added { cursor, first_there: !another }))
 }
 
 /// Writes beside a record what became of it.

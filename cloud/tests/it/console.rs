@@ -211,6 +211,14 @@ fn the_box_says_what_came_here_what_is_missing_and_whether_its_checkpoint_is_gen
     assert_eq!((&shown["records"], &shown["missing"]), (&json!(2), &json!(2)));
     assert!(shown["gaps"][0]["what"].as_str().unwrap().contains("9 records lost"));
     assert_eq!(shown["checkpoint"], Value::Null);
+    // What came already changes nothing of that.
+    let again = vec![device.record(&sample(2.0))];
+    for _ in 0..2 {
+        client.publish(&device.topic("up/bulk"), &device.batch(again.clone()));
+        client.ack();
+        let shown = rig.get("/v1/robots/amr-1/box");
+        assert_eq!((&shown["records"], &shown["missing"]), (&json!(3), &json!(4)));
+    }
 
     let checkpoint = |device: &Device, key: &dyn Signer| {
         let (journal, stamp) = (device.journal.clone(), crate::rig::stamp(7));
