@@ -75,7 +75,8 @@ fn a_job_goes_on_while_the_broker_is_away_and_all_of_it_arrives_once_afterwards(
     // The authority is made at the first start, and certifies the broker.
     CloudRig::start(&site, |_| {}).stop();
     let files = site.path("broker");
-    nooterra_cloud::broker_files(&site.path("cloud"), None, &["127.0.0.1".to_owned()], &files).unwrap();
+    nooterra_cloud::broker_files(&site.path("cloud"), None, &["127.0.0.1".to_owned()], &files)
+        .unwrap();
     let mut broker = Mosquitto::start(&files);
     let named = format!("mqtts://{}", broker.address).parse().unwrap();
     let cloud = CloudRig::start(&site, |config| config.broker = Some(named));
