@@ -27,7 +27,8 @@ pub(super) fn read(bytes: &[u8]) -> Option<Head<'_>> {
     rest.exact(b"\x64kind")?;
     let kind = rest.text()?;
     rest.exact(b"\x65class")?;
-    let class = Class::from_name(rest.text()?)?;
+    let named = rest.text_bytes()?;
+    let class = Class::ALL.into_iter().find(|class| class.name().as_bytes() == named)?;
     rest.exact(b"\x65stamp\xa3\x64mono")?;
     let mono = MonoNanos(rest.unsigned()?);
     rest.exact(b"\x64wall")?;
@@ -38,10 +39,10 @@ pub(super) fn read(bytes: &[u8]) -> Option<Head<'_>> {
         _ => return None,
     };
     rest.exact(b"\x65trust")?;
-    let trust = match rest.text()? {
-        "cloud" => ClockTrust::Cloud,
-        "network" => ClockTrust::Network,
-        "untrusted" => ClockTrust::Untrusted,
+    let trust = match rest.text_bytes()? {
+        b"cloud" => ClockTrust::Cloud,
+        b"network" => ClockTrust::Network,
+        b"untrusted" => ClockTrust::Untrusted,
         _ => return None,
     };
     let stamp = Stamp { mono, trust, wall: WallMillis(wall) };
@@ -85,9 +86,14 @@ impl<'a> Rest<'a> {
     }
 
     fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.text_bytes()?).ok()
+    }
+
+    /// The bytes of a text, for who compares them.
+    fn text_bytes(&mut self) -> Option<&'a [u8]> {
         let (3, length) = self.begin()? else { return None };
         let end = self.at.checked_add(usize::try_from(length).ok()?)?;
-        let text = std::str::from_utf8(self.bytes.get(self.at..end)?).ok()?;
+        let text = self.bytes.get(self.at..end)?;
         self.at = end;
         Some(text)
     }
