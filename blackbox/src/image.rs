@@ -14,10 +14,8 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tempfile::TempDir;
-
-/// Blocks whose room is kept: twice what is read ahead.
-const MOST_SPARE: usize = 128;
 
 /// The blocks of a journal, in order, and its states: from sled where that answers, from its raw
 /// file where it does not.
@@ -25,14 +23,12 @@ const MOST_SPARE: usize = 128;
 pub(crate) struct Image {
     /// The run mark beside the store.
     beside: Option<Mark>,
-    files: Files,
+    files: Arc<Files>,
     next: u64,
     /// What concerns no single record.
     pub(crate) notes: Vec<String>,
     pruned: Pruned,
     scan: Scan,
-    /// Room for blocks, of those that nobody needs any more.
-    spare: Vec<Vec<u8>>,
     /// A copy, with states only.
     store: Option<Store>,
     // Last: the files go when nothing has them open.
@@ -64,6 +60,13 @@ pub(crate) enum Piece {
     },
 }
 
+/// The same, of a block only where it is.
+#[derive(Debug)]
+pub(crate) enum Place {
+    Block(u64, Candidate),
+    Piece(Piece),
+}
+
 impl Image {
     /// Opens the journal in `dir`, with the copy of its states beside it, or in the temporary
     /// directory when nothing can be written there.
@@ -71,12 +74,28 @@ impl Image {
         Self::elsewhere(dir, dir)
     }
 
+    /// The same for who reads a few blocks, or all of them: nobody has read them before, and notes
+    /// about them are made by [`Self::look_at_copies`].
+    pub(crate) fn take_unread(dir: &Path) -> Result<Self, VerifyError> {
+        Self::of(dir, dir, scan::survey)
+    }
+
     /// The same, with the copy beside another directory.
     pub(crate) fn elsewhere(dir: &Path, beside: &Path) -> Result<Self, VerifyError> {
+        let mut image = Self::of(dir, beside, scan::scan)?;
+        image.look_at_copies();
+        Ok(image)
+    }
+
+    fn of(
+        dir: &Path,
+        beside: &Path,
+        scan: fn(&Path) -> io::Result<(Scan, Files)>,
+    ) -> Result<Self, VerifyError> {
         let store_dir = store_dir(dir)?;
         // First the blocks: what is pruned of them meanwhile can still be read, and the states
         // say of it at most that it is gone.
-        let (scan, files) = scan::scan(&store_dir).map_err(failed(&store_dir))?;
+        let (scan, files) = scan(&store_dir).map_err(failed(&store_dir))?;
         let copy = temp_dir(beside).map_err(failed(beside))?;
         copy_states(&store_dir, copy.path())?;
         let mut notes = Vec::new();
@@ -92,17 +111,16 @@ impl Image {
             false => None,
         };
         let (beside, pruned) = (place::read_mark(dir), Pruned::default());
-        let spare = Vec::new();
-        let mut image =
-            Self { beside, files, next: 1, notes, pruned, scan, spare, store, _copy: copy };
-        image.look_at_copies();
+        let files = Arc::new(files);
+        let mut image = Self { beside, files, next: 1, notes, pruned, scan, store, _copy: copy };
         let pruned = image.states().get(PRUNED_KEY).and_then(|bytes| Pruned::read(bytes).ok());
         image.pruned = pruned.unwrap_or_default();
         Ok(image)
     }
 
     /// Notes what is not as it was written, and need not have been acknowledged.
-    fn look_at_copies(&mut self) {
+    pub(crate) fn look_at_copies(&mut self) {
+        self.scan.see(&self.files, |_| true);
         let last_seq = self.last_whole();
         for (first_seq, copies) in &self.scan.blocks {
             if copies.first().is_some_and(|newest| newest.intact) {
@@ -192,61 +210,92 @@ impl Image {
 
     /// The next piece; `None` at the end.
     pub(crate) fn next(&mut self) -> Option<Piece> {
-        let piece = self.find()?;
-        self.next = match &piece {
-            Piece::Block(block, _) => block.last_seq(),
-            Piece::Lost { through, .. } | Piece::Pruned { through, .. } => *through,
+        let (first_seq, candidate) = match self.next_place()? {
+            Place::Block(first_seq, candidate) => (first_seq, candidate),
+            Place::Piece(piece) => return Some(piece),
+        };
+        let mut bytes = Vec::new();
+        let Some(block) = self.files.block(&mut bytes, &candidate) else {
+            let piece = self.cut_short(first_seq, first_seq);
+            if let Piece::Lost { through, .. } = &piece {
+                self.next = through.saturating_add(1);
+            }
+            return Some(piece);
+        };
+        Some(Piece::Block(block, bytes))
+    }
+
+    /// The next piece, unread where it is a block: its place is for [`Self::files`].
+    pub(crate) fn next_place(&mut self) -> Option<Place> {
+        let place = self.find()?;
+        self.next = match &place {
+            Place::Block(_, candidate) => candidate.last_seq,
+            Place::Piece(Piece::Block(block, _)) => block.last_seq(),
+            Place::Piece(Piece::Lost { through, .. } | Piece::Pruned { through, .. }) => *through,
         }
         .saturating_add(1);
-        Some(piece)
+        Some(place)
     }
 
-    /// Takes back the bytes of a block, for one of the next: a process that frees and asks for
-    /// megabytes all the time spends as long on its pages as on reading.
-    pub(crate) fn recycle(&mut self, bytes: Vec<u8>) {
-        if self.spare.len() < MOST_SPARE {
-            self.spare.push(bytes);
+    /// Where the blocks are read.
+    pub(crate) const fn files(&self) -> &Arc<Files> {
+        &self.files
+    }
+
+    /// The block that was found at this place was read, and its records are as they were written,
+    /// or are not.
+    pub(crate) fn saw(&mut self, first_seq: u64, found: &Candidate, intact: bool) {
+        let copies = self.scan.blocks.get_mut(&first_seq);
+        if let Some(copy) = copies.and_then(|copies| copies.iter_mut().find(|c| *c == found)) {
+            (copy.intact, copy.seen) = (intact, true);
         }
     }
 
-    fn find(&mut self) -> Option<Piece> {
+    /// What there is in the place of a block, at least through `last`, that cannot be read although
+    /// it was found.
+    pub(crate) fn cut_short(&self, first_seq: u64, last: u64) -> Piece {
+        match self.lost(first_seq, "its block is cut short") {
+            Piece::Lost { head, through, why } => {
+                Piece::Lost { head, through: through.max(last), why }
+            }
+            other => other,
+        }
+    }
+
+    fn find(&mut self) -> Option<Place> {
         let next = self.next;
         if next <= self.pruned.through {
             // Whatever copies the raw file still has of it.
             let Pruned { head, through, .. } = self.pruned;
             let subtrees = self.pruned.subtrees.clone();
-            return Some(Piece::Pruned { head, subtrees, through });
+            return Some(Place::Piece(Piece::Pruned { head, subtrees, through }));
         }
         let Some(copies) = self.scan.blocks.get(&next) else {
-            return self.following().is_some().then(|| self.lost("it is missing"));
+            let more = self.following(next).is_some();
+            return more.then(|| Place::Piece(self.lost(next, "it is missing")));
         };
-        if copies.iter().all(|copy| copy.cut) && self.following().is_none() {
+        if copies.iter().all(|copy| copy.cut) && self.following(next).is_none() {
             // The last write, of which a crash left the beginning: it was not acknowledged. Where
             // the journal knows of later records they are missing all the same.
             return None;
         }
         let Some(copy) = chosen(copies) else {
-            return Some(self.lost("the frame of its block is damaged"));
+            return Some(Place::Piece(self.lost(next, "the frame of its block is damaged")));
         };
-        let room = self.spare.pop().unwrap_or_default();
-        if let Ok(bytes) = self.files.read_into(room, copy)
-            && let Ok(block) = Block::read_head(&bytes)
-        {
-            return Some(Piece::Block(block, bytes));
-        }
-        Some(self.lost("its block is cut short"))
+        Some(Place::Block(next, *copy))
     }
 
-    fn lost(&self, why: &'static str) -> Piece {
-        match self.following() {
+    /// The records from `next` on that are nowhere.
+    fn lost(&self, next: u64, why: &'static str) -> Piece {
+        match self.following(next) {
             Some((first_seq, head)) => Piece::Lost { head, through: first_seq - 1, why },
-            None => Piece::Lost { head: None, through: self.next, why },
+            None => Piece::Lost { head: None, through: next, why },
         }
     }
 
-    /// The first block after the next one that is anywhere, and the link before it.
-    fn following(&self) -> Option<(u64, Option<Digest>)> {
-        let after = self.next.saturating_add(1);
+    /// The first block after this record that is anywhere, and the link before it.
+    fn following(&self, next: u64) -> Option<(u64, Option<Digest>)> {
+        let after = next.saturating_add(1);
         let mut blocks = self.scan.blocks.range(after..);
         let found = blocks.find_map(|(first_seq, copies)| Some((*first_seq, chosen(copies)?)));
         found.map(|(first_seq, copy)| {

@@ -37,7 +37,7 @@ pub(crate) const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 const MOST_SEGMENT_BYTES: u64 = 64 * SEGMENT_BYTES;
 
 /// What stands before the blocks.
-const HEAD_BYTES: usize = 20;
+pub(crate) const HEAD_BYTES: usize = 20;
 
 /// In which file systems give room.
 const PAGE_BYTES: u64 = 4096;

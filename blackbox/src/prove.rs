@@ -68,7 +68,7 @@ impl JournalHandle {
 /// # Errors
 /// [`ProveError`].
 pub fn prove(dir: &Path, seq: u64) -> Result<Proof, ProveError> {
-    Prover::of(Image::take(dir)?)?.prove(seq)
+    Prover::of(Image::take_unread(dir)?)?.prove(seq)
 }
 
 /// Proves that the newest checkpoint of the journal in `dir` continues the one at `older`.
@@ -76,7 +76,7 @@ pub fn prove(dir: &Path, seq: u64) -> Result<Proof, ProveError> {
 /// # Errors
 /// [`ProveError`].
 pub fn prove_consistency(dir: &Path, older: u64) -> Result<Proof, ProveError> {
-    Prover::of(Image::take(dir)?)?.prove_consistency(older)
+    Prover::of(Image::take_unread(dir)?)?.prove_consistency(older)
 }
 
 /// Where blocks and states come from.

@@ -35,6 +35,10 @@ const NUMBER_SHIFT: u32 = 40;
 /// No frame is longer: what one look at a file has in common with the next.
 const OVERLAP: usize = 2 * MAX_BYTES;
 
+/// What is read of a block to see its frame: with records of some 100 bytes or more there is nothing
+/// else to be read.
+const FRAME_BYTES: usize = 8 * 1024;
+
 /// How many files are kept open, so that they can be read when they are removed meanwhile.
 const MOST_OPEN: usize = 600;
 
@@ -68,13 +72,15 @@ pub(crate) struct Candidate {
     pub(crate) file: usize,
     /// The header and the table are as they were written.
     pub(crate) framed: bool,
-    /// So are the records, as far as a CRC can tell.
+    /// So are the records, as far as a CRC can tell; until it is `seen` that is only hoped.
     pub(crate) intact: bool,
     pub(crate) last_seq: u64,
     pub(crate) length: usize,
     /// Log sequence number: higher is newer.
     pub(crate) lsn: u64,
     pub(crate) offset: u64,
+    /// Its records were read.
+    pub(crate) seen: bool,
 }
 
 /// All that looks like a block, by first sequence number, the newest copy first.
@@ -127,6 +133,14 @@ impl Files {
         Ok(bytes)
     }
 
+    /// The block of a candidate, whose records may be anything; `bytes` are its room, and then its
+    /// bytes. `None` where it is not there any more.
+    pub(crate) fn block(&self, bytes: &mut Vec<u8>, candidate: &Candidate) -> Option<Block> {
+        *bytes = self.read_into(std::mem::take(bytes), candidate).ok()?;
+        let block = Block::read_head(bytes).ok()?;
+        (block.length == candidate.length).then_some(block)
+    }
+
     /// Where a candidate is.
     pub(crate) fn path(&self, candidate: &Candidate) -> Option<&Path> {
         self.paths.get(candidate.file).map(PathBuf::as_path)
@@ -135,9 +149,25 @@ impl Files {
 
 /// Scans the files of a store. Memory: one segment, and a few dozen bytes per copy of a block.
 pub(crate) fn scan(store: &Path) -> io::Result<(Scan, Files)> {
+    look_through(store, false)
+}
+
+/// The same for who reads the blocks anyway, or a few of them: where nothing but blocks stands in a
+/// segment, one behind the other, only their frames are read. Where there are several copies of a
+/// block, which of them counts is known all the same.
+pub(crate) fn survey(store: &Path) -> io::Result<(Scan, Files)> {
+    let (mut found, files) = look_through(store, true)?;
+    found.see(&files, |copies| copies.len() > 1);
+    Ok((found, files))
+}
+
+fn look_through(store: &Path, frames_only: bool) -> io::Result<(Scan, Files)> {
     let (mut found, mut files) = (Scan::default(), Files::default());
     for (number, path) in log::segments(store)? {
         match File::open(&path) {
+            Ok(file) if frames_only && found.add_frames(files.paths.len(), &file)? => {
+                files.add(path, file);
+            }
             Ok(file) => found.add_file(&mut files, number, path, file)?,
             // Pruned since its name was read.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -205,6 +235,66 @@ impl Scan {
         files.window = window;
         files.add(path, file);
         Ok(())
+    }
+
+    /// The blocks of a segment, by their frames; false, and nothing, where anything else is in it.
+    fn add_frames(&mut self, file: usize, segment: &File) -> io::Result<bool> {
+        let length = segment.metadata()?.len();
+        let mut head = [0; log::HEAD_BYTES];
+        if length < head.len() as u64 {
+            return Ok(false);
+        }
+        segment.read_exact_at(&mut head, 0)?;
+        let Some(number) = log::number_of(&head).filter(|_| segment_header(&head).is_none()) else {
+            return Ok(false);
+        };
+        let (mut found, mut bytes) = (Vec::new(), Vec::new());
+        let mut offset = head.len() as u64;
+        while offset < length {
+            let rest = usize::try_from(length - offset).unwrap_or(usize::MAX);
+            let mut read = Err(BlockError::Cut);
+            for most in [FRAME_BYTES, MAX_BYTES] {
+                bytes.resize(rest.min(most), 0);
+                segment.read_exact_at(&mut bytes, offset)?;
+                read = Block::read_head(&bytes);
+                if read != Err(BlockError::Cut) {
+                    break;
+                }
+            }
+            let Some(block) = read.ok().filter(|block| block.length <= rest) else {
+                return Ok(false);
+            };
+            let candidate = Candidate {
+                cut: false,
+                file,
+                framed: true,
+                intact: true,
+                last_seq: block.last_seq(),
+                length: block.length,
+                lsn: (number << NUMBER_SHIFT).saturating_add(offset),
+                offset,
+                seen: false,
+            };
+            found.push((block.first_seq, candidate));
+            offset += block.length as u64;
+        }
+        for (first_seq, candidate) in found {
+            self.blocks.entry(first_seq).or_default().push(candidate);
+        }
+        Ok(true)
+    }
+
+    /// Reads the records of those blocks of which only the frame was, and of which it is wished.
+    pub(crate) fn see(&mut self, files: &Files, wished: impl Fn(&[Candidate]) -> bool) {
+        let mut bytes = Vec::new();
+        for copies in self.blocks.values_mut().filter(|copies| wished(copies)) {
+            for copy in copies.iter_mut().filter(|copy| !copy.seen) {
+                // What is gone since it was found is for who reads it to tell.
+                let block = files.block(&mut bytes, copy);
+                copy.intact = block.is_none_or(|block| block.body_holds(&bytes));
+                copy.seen = true;
+            }
+        }
     }
 
     /// What begins in `bytes` before `end`; where to go on.
@@ -310,6 +400,7 @@ fn look(bytes: &[u8]) -> Option<(u64, Candidate)> {
         length: 0,
         lsn: 0,
         offset: 0,
+        seen: true,
     };
     match Block::read_head(bytes) {
         Ok(block) => {

@@ -1,9 +1,9 @@
 //! Reading a journal from outside: verify it, show its end, find where a record's bytes are.
 
 use crate::block::{Block, Held, Row};
-use crate::image::{Image, Piece, failed, store_dir};
+use crate::image::{Image, Piece, Place, failed, store_dir};
 use crate::place;
-use crate::scan;
+use crate::scan::{self, Files};
 use nooterra_evidence::{Examined, Record, Verification, Verifier};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::keys::VerifyingKey;
@@ -11,13 +11,18 @@ use std::collections::VecDeque;
 use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::thread::ScopedJoinHandle;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Scope, ScopedJoinHandle};
 
 /// How often a journal in use is copied again when the copy shows damage.
 const ATTEMPTS_IN_USE: u32 = 3;
 
-/// Blocks that are examined at once: some megabytes.
-const PIECES_AHEAD: usize = 64;
+/// Blocks that a thread is given at once: with a few its bytes stay near the processor.
+const BLOCKS_AT_ONCE: usize = 8;
+
+/// What waits for each thread, so that none waits for what is dealt out.
+const DEALS_AHEAD: usize = 2;
 
 /// Why nothing can be said about a journal.
 #[derive(Debug, thiserror::Error)]
@@ -116,34 +121,18 @@ fn verify_once(
     key: Option<&VerifyingKey>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Verification, VerifyError> {
-    let mut image = Image::take(dir)?;
+    let mut image = Image::take_unread(dir)?;
     let mut verifier = Verifier::new(key.cloned());
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let mut waiting: Vec<(Piece, Vec<Option<Examined>>)> = Vec::new();
-    loop {
-        // While all cores examine the next pieces, this one chains those before.
-        let next: Vec<Piece> = read_ahead(&mut image);
-        let parts = next.len().div_ceil(cores).max(1);
-        let examined = std::thread::scope(|scope| {
-            let threads: Vec<_> = next
-                .chunks(parts)
-                .map(|part| scope.spawn(|| part.iter().map(examine).collect::<Vec<_>>()))
-                .collect();
-            for (piece, examined) in waiting.drain(..) {
-                if let Some(bytes) = push(&mut verifier, piece, &examined) {
-                    image.recycle(bytes);
-                }
-            }
-            progress(verifier.next_seq() - 1);
-            threads.into_iter().map(ScopedJoinHandle::join).collect::<Result<Vec<_>, _>>()
-        });
-        // A thread that panicked has a defect; without what it saw nothing can be said.
-        let examined = examined.map_err(|_| VerifyError::Unreadable("a thread failed".into()))?;
-        if next.is_empty() {
-            break;
-        }
-        waiting = next.into_iter().zip(examined.into_iter().flatten()).collect();
-    }
+    let outcome = std::thread::scope(|scope| {
+        let lanes = (0..cores).map(|_| Lane::start(scope, Arc::clone(image.files())));
+        let lanes: Vec<_> = lanes.collect();
+        let chained = chain(&mut image, &mut verifier, &lanes, progress);
+        lanes.into_iter().map(Lane::end).fold(chained, Result::and)
+    });
+    // A thread that panicked has a defect; without what it saw nothing can be said.
+    outcome.map_err(|Failed| VerifyError::Unreadable("a thread failed".into()))?;
+    image.look_at_copies();
     let why = "the journal was once opened or closed with it, and it is missing";
     verifier.push_unreadable(image.promised(), None, why);
     let mut verification = verifier.finish();
@@ -151,22 +140,108 @@ fn verify_once(
     Ok(verification)
 }
 
-/// Some blocks, for all cores.
-fn read_ahead(image: &mut Image) -> Vec<Piece> {
-    let mut pieces = Vec::with_capacity(PIECES_AHEAD);
-    while pieces.len() < PIECES_AHEAD
-        && let Some(piece) = image.next()
-    {
-        pieces.push(piece);
+/// Deals the blocks out to all lanes, and chains what comes back, in order.
+fn chain(
+    image: &mut Image,
+    verifier: &mut Verifier,
+    lanes: &[Lane<'_>],
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), Failed> {
+    let (mut waiting, mut next) = (VecDeque::new(), lanes.iter().cycle());
+    let mut rooms = Vec::new();
+    loop {
+        while waiting.len() < lanes.len() * DEALS_AHEAD
+            && let Some(lane) = next.next()
+        {
+            let deal = deal(image, &mut rooms);
+            if deal.is_empty() {
+                break;
+            }
+            lane.jobs.send(deal).map_err(|_| Failed)?;
+            waiting.push_back(lane);
+        }
+        let Some(lane) = waiting.pop_front() else {
+            return Ok(());
+        };
+        for seen in lane.done.recv().map_err(|_| Failed)? {
+            rooms.extend(push(image, verifier, seen));
+        }
+        progress(verifier.next_seq() - 1);
     }
-    pieces
 }
 
-/// What can be told of the records of a piece without those before it.
-fn examine(piece: &Piece) -> Vec<Option<Examined>> {
-    let Piece::Block(block, bytes) = piece else {
-        return Vec::new();
-    };
+/// Some of what comes next. Blocks are read into the room of earlier ones: a process that frees
+/// and asks for megabytes all the time spends as long on its pages as on reading.
+fn deal(image: &mut Image, rooms: &mut Vec<Vec<u8>>) -> Vec<Dealt> {
+    let mut deal = Vec::with_capacity(BLOCKS_AT_ONCE);
+    while deal.len() < BLOCKS_AT_ONCE
+        && let Some(place) = image.next_place()
+    {
+        let bytes = rooms.pop().unwrap_or_default();
+        deal.push(Dealt { block: None, bytes, examined: Vec::new(), intact: true, place });
+    }
+    deal
+}
+
+/// A piece on its way through a lane.
+struct Dealt {
+    /// Where it is one and was read.
+    block: Option<Block>,
+    bytes: Vec<u8>,
+    examined: Vec<Option<Examined>>,
+    /// Its records are as they were written, as far as a CRC can tell.
+    intact: bool,
+    place: Place,
+}
+
+impl Dealt {
+    /// Reads and examines a block: all that can be told of it without those before it, while its
+    /// bytes are near the processor.
+    fn examine(&mut self, files: &Files) {
+        if let Place::Block(_, candidate) = &self.place {
+            self.block = files.block(&mut self.bytes, candidate);
+            if let Some(block) = &self.block {
+                self.examined = examine(block, &self.bytes);
+                self.intact = candidate.seen || block.body_holds(&self.bytes);
+            }
+        }
+    }
+}
+
+/// A thread that reads and examines, for as long as there is anything.
+struct Lane<'scope> {
+    done: Receiver<Vec<Dealt>>,
+    jobs: SyncSender<Vec<Dealt>>,
+    thread: ScopedJoinHandle<'scope, ()>,
+}
+
+/// A lane ended before its time.
+struct Failed;
+
+impl<'scope> Lane<'scope> {
+    fn start<'env>(scope: &'scope Scope<'scope, 'env>, files: Arc<Files>) -> Self {
+        let (jobs, waiting) = sync_channel::<Vec<Dealt>>(DEALS_AHEAD);
+        let (tell, done) = sync_channel(DEALS_AHEAD);
+        let thread = scope.spawn(move || {
+            for mut deal in waiting {
+                deal.iter_mut().for_each(|dealt| dealt.examine(&files));
+                if tell.send(deal).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { done, jobs, thread }
+    }
+
+    fn end(self) -> Result<(), Failed> {
+        let Self { done, jobs, thread } = self;
+        drop((jobs, done));
+        thread.join().map_err(|_| Failed)
+    }
+}
+
+/// What can be told of the records of a block without those before it.
+fn examine(block: &Block, bytes: &[u8]) -> Vec<Option<Examined>> {
     let mut all = Vec::with_capacity(block.rows.len());
     let whole = |(_, row, record): (u64, Row, _)| (row.held == Held::Whole).then_some(record);
     let mut records = block.records(bytes).map(whole);
@@ -183,16 +258,28 @@ fn examine(piece: &Piece) -> Vec<Option<Examined>> {
     all
 }
 
-/// Chains a piece; back come the bytes of a block.
-fn push(verifier: &mut Verifier, piece: Piece, examined: &[Option<Examined>]) -> Option<Vec<u8>> {
-    match piece {
-        Piece::Block(block, bytes) => {
-            if block.previous != verifier.head() {
-                verifier.note_bad(block.first_seq, "its block does not follow the one before");
+/// Chains a piece; back comes the room of a block.
+fn push(image: &mut Image, verifier: &mut Verifier, dealt: Dealt) -> Option<Vec<u8>> {
+    let Dealt { block, bytes, examined, intact, place } = dealt;
+    let piece = match place {
+        Place::Block(first_seq, candidate) => match block {
+            Some(block) => {
+                if !candidate.seen {
+                    image.saw(first_seq, &candidate, intact);
+                }
+                if block.previous != verifier.head() {
+                    verifier.note_bad(block.first_seq, "its block does not follow the one before");
+                }
+                push_block(verifier, &block, &bytes, Some(&examined));
+                return Some(bytes);
             }
-            push_block(verifier, &block, &bytes, Some(examined));
-            return Some(bytes);
-        }
+            None => image.cut_short(first_seq, candidate.last_seq),
+        },
+        Place::Piece(piece) => piece,
+    };
+    match piece {
+        // A place is of a block, and no piece.
+        Piece::Block(..) => {}
         Piece::Lost { head, through, why } => {
             verifier.push_unreadable(through, head.as_ref(), why);
         }
@@ -200,7 +287,7 @@ fn push(verifier: &mut Verifier, piece: Piece, examined: &[Option<Examined>]) ->
             verifier.push_removed(through, &head, subtrees);
         }
     }
-    None
+    Some(bytes)
 }
 
 pub(crate) fn push_block(
@@ -235,7 +322,7 @@ pub(crate) fn push_block(
 /// # Errors
 /// [`VerifyError`] when there is no journal to read.
 pub fn tail(dir: &Path, from: TailFrom) -> Result<Tail, VerifyError> {
-    let mut image = Image::take(dir)?;
+    let mut image = Image::take_unread(dir)?;
     let from = match from {
         TailFrom::Last(count) => image.last_seq().saturating_add(1).saturating_sub(count).max(1),
         TailFrom::Seq(seq) => seq.max(1),
