@@ -435,6 +435,8 @@ pub(crate) fn segment_header(segment: &[u8]) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::{Encoded, Held, Running};
+    use nooterra_protocol::entry::Class;
     use std::io::Write as _;
 
     fn mark() -> Mark {
@@ -470,6 +472,52 @@ mod tests {
         assert_eq!(segment_header(&bytes), Some((0, 0)));
         assert_eq!(segment_header(&bytes[1..]), None);
         assert_eq!(segment_header(&bytes[..19]), None);
+    }
+
+    fn block(seq: u64, size: usize) -> Vec<u8> {
+        let (class, held, link) = (Class::Bulk, Held::Whole, Digest::of(b"link"));
+        let record = |size| Encoded { bytes: vec![7; size], class, held, link };
+        let running = Running { boot: 1, actor_seq: 0, checkpoint_seq: 0 };
+        // Of some the table is longer than what is read of a frame at first.
+        let records: Vec<_> = (0..1 + seq % 3 * 150).map(|_| record(size)).collect();
+        Block::encode(seq * 1000, &Digest::ZERO, running, &records)
+    }
+
+    #[test]
+    fn a_survey_finds_what_a_scan_finds_whatever_is_wrong_with_a_segment() {
+        let dir = tempfile::tempdir().unwrap();
+        let written = log::Log::open(dir.path()).unwrap();
+        written.set_segment_bytes(4096);
+        for (seq, size) in (1..=12).map(|seq| (seq, 90)).chain([(3, 5), (4, 5)]) {
+            written.append(&[(seq * 1000, &block(seq, size))]).unwrap();
+        }
+        let same = |what: &str| {
+            let (mut surveyed, files) = survey(dir.path()).unwrap();
+            let all = surveyed.blocks.values().flatten();
+            let unread = all.filter(|copy| !copy.seen).count();
+            surveyed.see(&files, |_| true);
+            assert_eq!(surveyed.blocks, scan(dir.path()).unwrap().0.blocks, "{what}");
+            unread
+        };
+        // Two are there twice, and of these it must be known which counts.
+        assert_eq!(same("in order"), 10);
+        for (number, path) in log::segments(dir.path()).unwrap() {
+            let bytes = std::fs::read(&path).unwrap();
+            let last = bytes.len() - 1;
+            for at in [0, 9, 19, 20, 28, 100, 110, last / 2, last] {
+                let mut altered = bytes.clone();
+                altered[at] ^= 1;
+                std::fs::write(&path, altered).unwrap();
+                same(&format!("byte {at} of segment {number} is altered"));
+            }
+            for length in [0, 5, 20, 60, 150, last] {
+                std::fs::write(&path, &bytes[..length]).unwrap();
+                same(&format!("segment {number} has {length} bytes"));
+            }
+            std::fs::write(&path, [&bytes[..], &[0; 50]].concat()).unwrap();
+            same(&format!("zeros behind segment {number}"));
+            std::fs::write(&path, bytes).unwrap();
+        }
     }
 
     #[test]
