@@ -2,7 +2,7 @@
 //! blocks that hold none of it, and the bound on the disk is kept without reading any.
 
 use crate::block::{Block, Held};
-use nooterra_evidence::Record;
+use nooterra_evidence::Head;
 use nooterra_protocol::entry::Class;
 use nooterra_protocol::time::WallMillis;
 use std::collections::VecDeque;
@@ -173,8 +173,8 @@ impl Index {
 /// rather than ahead, and what is pruned by age is old by a trusted clock.
 fn newest(block: &Block, bytes: &[u8]) -> WallMillis {
     let whole = block.records(bytes).filter(|(_, row, _)| row.held == Held::Whole);
-    let last = whole.last().and_then(|(_, _, record)| Record::decode(record).ok());
-    last.map_or(NEVER_OLD, |record| record.stamp.wall)
+    let last = whole.last().and_then(|(_, _, record)| Head::read(record).ok());
+    last.map_or(NEVER_OLD, |head| head.stamp.wall)
 }
 
 /// A class as the index of an array.
