@@ -100,11 +100,11 @@ pub(crate) struct Running {
     pub(crate) checkpoint_seq: u64,
 }
 
-/// One record to be written.
+/// One record to be written; its bytes are its own, or stand elsewhere.
 #[derive(Clone, Debug)]
-pub(crate) struct Encoded {
+pub(crate) struct Encoded<B = Vec<u8>> {
     /// What [`Self::held`] says.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: B,
     pub(crate) class: Class,
     pub(crate) held: Held,
     pub(crate) link: Digest,
@@ -155,17 +155,17 @@ fn u32_of(length: usize) -> [u8; 4] {
 
 impl Block {
     /// The bytes of a block of `records` that follows the link `previous`.
-    pub(crate) fn encode(
+    pub(crate) fn encode<B: AsRef<[u8]>>(
         first_seq: u64,
         previous: &Digest,
         running: Running,
-        records: &[Encoded],
+        records: &[Encoded<B>],
     ) -> Vec<u8> {
-        let body: usize = records.iter().map(|record| record.bytes.len()).sum();
+        let body: usize = records.iter().map(|record| record.bytes.as_ref().len()).sum();
         let length = HEAD_BYTES + ROW_BYTES * records.len() + body;
         let mut body_crc = crc32fast::Hasher::new();
         for record in records {
-            body_crc.update(&record.bytes);
+            body_crc.update(record.bytes.as_ref());
         }
         let mut block = Vec::with_capacity(length);
         block.extend_from_slice(&MAGIC);
@@ -179,14 +179,14 @@ impl Block {
         block.extend_from_slice(&body_crc.finalize().to_be_bytes());
         block.extend_from_slice(&[0; 4]);
         for record in records {
-            block.extend_from_slice(&u32_of(record.bytes.len()));
+            block.extend_from_slice(&u32_of(record.bytes.as_ref().len()));
             block.push(class_code(record.class, record.held));
             block.extend_from_slice(record.link.as_bytes());
         }
         let head_crc = head_crc(&block);
         block[84..88].copy_from_slice(&head_crc.to_be_bytes());
         for record in records {
-            block.extend_from_slice(&record.bytes);
+            block.extend_from_slice(record.bytes.as_ref());
         }
         block
     }

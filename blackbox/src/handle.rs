@@ -295,6 +295,7 @@ impl JournalHandle {
     pub fn erase(&self, erasure: Erasure) -> Result<Erased, EraseError> {
         let shown = self.shown();
         let (reply, answer) = sync_channel(1);
+        let erasure = Box::new(erasure);
         self.submit(Item { weight: 0, what: What::Erase { erasure, reply, shown } })?;
         answer.recv().unwrap_or_else(|_| Err(self.shared.refusal().into()))
     }
@@ -462,7 +463,8 @@ pub(crate) enum What {
         stamp: Stamp,
     },
     Erase {
-        erasure: Erasure,
+        /// Boxed: every record that waits has the size of the largest of these.
+        erasure: Box<Erasure>,
         reply: SyncSender<Result<Erased, EraseError>>,
         shown: Shown,
     },

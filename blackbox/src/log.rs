@@ -162,6 +162,11 @@ impl Log {
         };
         let Active { file, length, number } = begun;
         let mut spots = Vec::with_capacity(blocks.len());
+        // Nearly always it is one block, which is written from where it stands.
+        let alone = match blocks {
+            [(_, block)] if bytes.is_empty() => Some(*block),
+            _ => None,
+        };
         for (first_seq, block) in blocks {
             let offset = length + bytes.len() as u64;
             if !spots.is_empty() && offset >= most {
@@ -169,9 +174,12 @@ impl Log {
             }
             let (offset, length) = (small(offset)?, small(block.len() as u64)?);
             spots.push((*first_seq, Spot { number, offset, length }));
-            bytes.extend_from_slice(block);
+            if alone.is_none() {
+                bytes.extend_from_slice(block);
+            }
         }
-        file.write_all_at(&bytes, length)?;
+        let bytes = alone.unwrap_or(&bytes);
+        file.write_all_at(bytes, length)?;
         file.sync_data()?;
         if length == 0 {
             File::open(&self.dir)?.sync_all()?;

@@ -28,6 +28,7 @@ use nooterra_protocol::entry::{Class, Entry, Gap};
 use nooterra_protocol::event::Fact;
 use nooterra_protocol::time::{MonoNanos, Stamp, WallMillis};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
@@ -93,11 +94,14 @@ pub(crate) struct Kept {
 /// A block under construction.
 #[derive(Default)]
 struct Draft {
+    /// Its records, one after the other: an allocation for each would be given back by the
+    /// hundred, which costs the allocator more than one that grows.
+    body: Vec<u8>,
     /// What opens its records: durable before they are.
     openings: Vec<(Class, openings::format::Kept)>,
     /// The link before the first record.
     previous: Digest,
-    records: Vec<Encoded>,
+    records: Vec<Encoded<Range<usize>>>,
     replies: Vec<(u64, Reply<u64>)>,
     size: usize,
 }
@@ -315,7 +319,7 @@ impl Writer {
                 return Ok(());
             }
         };
-        self.put(class, bytes, stamp, draft)?;
+        self.put(class, &bytes, stamp, draft)?;
         // A commit is bounded in what it opens, too.
         draft.size += openings.iter().map(|kept| kept.weight()).sum::<usize>();
         draft.openings.extend(openings.into_iter().map(|kept| (class, kept)));
@@ -334,7 +338,7 @@ impl Writer {
     fn put(
         &mut self,
         class: Class,
-        bytes: Vec<u8>,
+        bytes: &[u8],
         stamp: Stamp,
         draft: &mut Draft,
     ) -> Result<(), StoreError> {
@@ -347,13 +351,16 @@ impl Writer {
         if draft.records.is_empty() {
             draft.previous = self.chain.head;
         }
-        let leaf = leaf_hash(&bytes);
+        let leaf = leaf_hash(bytes);
         self.chain.head = link(&self.chain.head, &leaf);
         self.chain.last_seq += 1;
         let roots = &mut self.roots;
         self.tree.push_noting(leaf, &mut |level, index, root| roots.note(level, index, root));
         draft.size += size;
         let (held, link) = (Held::Whole, self.chain.head);
+        let start = draft.body.len();
+        draft.body.extend_from_slice(bytes);
+        let bytes = start..draft.body.len();
         draft.records.push(Encoded { bytes, class, held, link });
         Ok(())
     }
@@ -447,7 +454,13 @@ impl Writer {
         let first_seq = self.chain.last_seq + 1 - draft.records.len() as u64;
         let Chain { boot, actor_seq, checkpoint_seq, .. } = self.chain;
         let running = Running { boot, actor_seq, checkpoint_seq };
-        Some((first_seq, Block::encode(first_seq, &draft.previous, running, &draft.records)))
+        let records = draft.records.iter().map(|record| {
+            let Encoded { class, held, link, .. } = *record;
+            let bytes = draft.body.get(record.bytes.clone()).unwrap_or_default();
+            Encoded { bytes, class, held, link }
+        });
+        let records: Vec<Encoded<&[u8]>> = records.collect();
+        Some((first_seq, Block::encode(first_seq, &draft.previous, running, &records)))
     }
 
     /// The last checkpoint and the clean mark.

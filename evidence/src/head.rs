@@ -92,30 +92,28 @@ pub fn encode(
     fields.key("kind")?;
     let kind = fields.item()?;
     let mut bytes = Vec::with_capacity(entry.len() + AROUND_BYTES);
-    begin(&mut bytes, 5, 7);
-    text(&mut bytes, "v");
+    // A map of seven, and in it a map of three, with their keys.
+    bytes.extend_from_slice(b"\xa7\x61v");
     begin(&mut bytes, 0, u64::from(VERSION));
-    text(&mut bytes, "seq");
+    bytes.extend_from_slice(b"\x63seq");
     begin(&mut bytes, 0, seq);
-    text(&mut bytes, "body");
+    bytes.extend_from_slice(b"\x64body");
     bytes.extend_from_slice(body);
-    text(&mut bytes, "boot");
+    bytes.extend_from_slice(b"\x64boot");
     begin(&mut bytes, 0, boot);
-    text(&mut bytes, "kind");
+    bytes.extend_from_slice(b"\x64kind");
     bytes.extend_from_slice(kind);
-    text(&mut bytes, "class");
+    bytes.extend_from_slice(b"\x65class");
     text(&mut bytes, class.name());
-    text(&mut bytes, "stamp");
-    begin(&mut bytes, 5, 3);
-    text(&mut bytes, "mono");
+    bytes.extend_from_slice(b"\x65stamp\xa3\x64mono");
     begin(&mut bytes, 0, stamp.mono.0);
-    text(&mut bytes, "wall");
+    bytes.extend_from_slice(b"\x64wall");
     match u64::try_from(stamp.wall.0) {
         Ok(wall) => begin(&mut bytes, 0, wall),
         // -1 - number, in RFC 8949 §3.1.
         Err(_) => begin(&mut bytes, 1, stamp.wall.0.unsigned_abs() - 1),
     }
-    text(&mut bytes, "trust");
+    bytes.extend_from_slice(b"\x65trust");
     text(&mut bytes, trust_name(stamp.trust));
     if bytes.len() > MAX_RECORD_BYTES {
         return Err(RecordError::TooLarge(bytes.len()));

@@ -31,7 +31,7 @@ impl Writer {
         let record = Record { body, boot, class, kind, seq, stamp, v: record::VERSION };
         match record.encode() {
             Ok(bytes) => {
-                self.put(class, bytes, stamp, draft)?;
+                self.put(class, &bytes, stamp, draft)?;
                 self.uncovered += 1;
                 Ok(true)
             }
