@@ -34,7 +34,8 @@
 //!
 //! A zone may also be a circle, or a polygon with holes ([`zones::Shape`]). The side of a
 //! fence that is nearest is found by an index ([`polygon`]): a fence of 100,000 corners costs a
-//! tick no more than one of ten.
+//! tick no more than one of ten. Ground that was once found open, far from every edge, is not
+//! looked at again until the robot has left it.
 //!
 //! # What is not always so
 //! A zone may hold only between heights, or at times of the week. Which are in force is settled
