@@ -38,7 +38,6 @@ impl Watchdog {
     }
 }
 
-/// The agent is up: the control loop ticks.
 /// Between two requests for more time.
 const ASKED_EVERY: Duration = Duration::from_secs(10);
 
@@ -74,6 +73,7 @@ impl Patience {
     }
 }
 
+/// The agent is up: the control loop ticks.
 pub(crate) fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
