@@ -63,13 +63,11 @@ impl Memory {
         // Back from the newest: few ticks fit into a reaction time.
         let back = |count: usize| self.entries.get((self.next + MEMORY - count) % MEMORY);
         let mut later = 0;
-        let in_force = loop {
-            match back(later + 1) {
-                Some((at, _)) if later < self.count && *at > from => later += 1,
-                Some((_, axes)) if later < self.count => break Some(axes),
-                _ => break None,
-            }
-        };
+        while later < self.count && back(later + 1).is_some_and(|(at, _)| *at > from) {
+            later += 1;
+        }
+        let in_force = if later < self.count { back(later + 1) } else { None };
+        let in_force = in_force.map(|(_, axes)| axes);
         (in_force, (0..later).filter_map(move |at| back(later - at)))
     }
 
@@ -333,4 +331,35 @@ impl<'a> Judge<'a> {
 #[allow(clippy::cast_precision_loss)] // Beyond 104 days, in which a tick's ages do not come.
 fn seconds(from: MonoNanos, to: MonoNanos) -> f64 {
     to.0.saturating_sub(from.0) as f64 * 1e-9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_in_force_and_what_followed_is_found_in_a_ring_of_any_fill() {
+        for noted in [0, 1, 5, MEMORY - 1, MEMORY, MEMORY + 1, 3 * MEMORY] {
+            let mut memory = Memory::new();
+            let at = |index: usize| MonoNanos(1_000 + 10 * u64::try_from(index).unwrap());
+            for index in 0..noted {
+                let mut axes = Axes::ZERO;
+                axes.0[0] = f64::from(u32::try_from(index).unwrap());
+                memory.note(at(index), axes);
+            }
+            let kept = noted.saturating_sub(MEMORY)..noted;
+            for from in [0, 999, 1_000, 1_005, 1_040, at(noted).0 - 15, at(noted).0 - 10, u64::MAX]
+            {
+                let before = kept.clone().rfind(|index| at(*index).0 <= from);
+                let (in_force, later) = memory.since(MonoNanos(from));
+                let index = |axes: &Axes| axes.0[0];
+                let expected = before.map(|index| f64::from(u32::try_from(index).unwrap()));
+                assert_eq!(in_force.map(index), expected, "{noted} noted, from {from}");
+                let follow: Vec<MonoNanos> = later.map(|(at, _)| *at).collect();
+                let expected: Vec<MonoNanos> =
+                    kept.clone().filter(|index| at(*index).0 > from).map(at).collect();
+                assert_eq!(follow, expected, "{noted} noted, from {from}");
+            }
+        }
+    }
 }
