@@ -212,8 +212,8 @@ fn open_journal(
     }
     if let Some(path) = &quarantined {
         warn!(path = %path.display(), "a damaged journal was set aside; keep it for salvage");
-        start::mistrust(&handle)?;
     }
+    start::mistrust(&handle)?;
     let floor = handle.get_state(FLOOR_KEY).ok().flatten();
     if let Some(floor) = floor.and_then(|bytes| codec::from_slice::<WallMillis>(&bytes).ok()) {
         match start::believable(floor, identity.not_after()) {
@@ -463,6 +463,7 @@ impl Daemon {
         watchdog.look(self.view.beats());
         systemd::ready("the control loop ticks");
         info!("ready");
+        let mut keeping: Option<tokio::task::JoinHandle<()>> = None;
         let mut floor_due = tokio::time::Instant::now();
         let (mut status_due, mut trust_due) = (floor_due, floor_due + TRUST_EVERY);
         loop {
@@ -473,7 +474,11 @@ impl Daemon {
             if !watchdog.look(self.view.beats()) {
                 error!("the control loop does not tick; the watchdog is not fed");
             }
-            keep_pressed(&self.view, &self.desk);
+            // It may wait for a disk, and the watchdog must not.
+            if keeping.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+                let (view, desk) = (Arc::clone(&self.view), Arc::clone(&self.desk));
+                keeping = Some(tokio::task::spawn_blocking(move || keep_pressed(&view, &desk)));
+            }
             self.authority.refresh();
             self.look_at_trial(journal)?;
             if self.starts_anew() {

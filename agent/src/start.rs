@@ -1,7 +1,7 @@
 //! What a start finds of the runs before it, and records: how the last one ended, and journals
 //! that were put aside.
 
-use crate::authority::signed::DECIDED_KEY;
+use crate::authority::signed::{self, DECIDED_KEY};
 use crate::config::Config;
 use crate::control::STOP_KEY;
 use crate::jobs;
@@ -133,22 +133,22 @@ pub(crate) fn record_crash(
     Ok(())
 }
 
-/// After a damaged journal was put aside: what it remembered of stops, of people's decisions and of
-/// received commands, and what has not come over into the journal that took its place, is taken
-/// for the worst. Each start writes these down, so that what is missing was lost. The empty bytes
+/// After a damaged journal was put aside whose states did not come over whole: what it remembered
+/// of stops, of people's decisions and of received commands is taken for the worst, also where an
+/// older word about it was found. It is done again until it was done to the end. The empty bytes
 /// read as nothing, which whoever asks for them takes for a veto, or for any command received.
 pub(crate) fn mistrust(journal: &JournalHandle) -> Result<(), StateError> {
-    let worst: [(&str, &[u8]); 3] = [(DECIDED_KEY, &[]), (REPLAY_KEY, &[]), (STOP_KEY, &[1])];
-    for (key, value) in worst {
-        if journal.get_state(key)?.is_none() {
-            error!(
-                key,
-                "what the damaged journal remembered of this is lost; it is taken for the worst"
-            );
-            journal.put_state(key, value)?;
-        }
+    if !journal.states_are_doubted()? {
+        return Ok(());
     }
-    Ok(())
+    error!(
+        "what the damaged journal remembered of stops, of people's decisions and of commands is lost or old; it is taken for the worst"
+    );
+    let decided = signed::vetoed_after(journal.get_state(DECIDED_KEY)?);
+    journal.put_state(DECIDED_KEY, &decided)?;
+    journal.put_state(REPLAY_KEY, &[])?;
+    journal.put_state(STOP_KEY, &[1])?;
+    journal.settle_states()
 }
 
 /// Removes journals that were put aside, the oldest first, where they are too old or too many.
@@ -215,22 +215,52 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_a_damaged_journal_remembered_and_what_is_lost_is_taken_for_the_worst() {
-        let dir = tempfile::tempdir().unwrap();
+    fn open(at: &std::path::Path) -> nooterra_blackbox::Opened {
         let signer: Arc<dyn Signer> = Arc::new(Es256Key::from_seed([3; 32]).unwrap());
-        let options = Options::new(Arc::new(Still), signer, Digest::ZERO);
-        let journal = Journal::open(&dir.path().join("journal"), options).unwrap().journal;
-        let handle = journal.handle();
-        handle.put_state(REPLAY_KEY, b"kept").unwrap();
+        Journal::open(at, Options::new(Arc::new(Still), signer, Digest::ZERO)).unwrap()
+    }
+
+    /// Nobody is stopped, nobody has decided or sent anything, as a first start writes it down.
+    fn harmless(handle: &JournalHandle) {
+        for (key, value) in [(DECIDED_KEY, &b"\xa0"[..]), (REPLAY_KEY, b"\x80"), (STOP_KEY, &[0])] {
+            handle.put_state(key, value).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_a_damaged_journal_remembered_is_taken_for_the_worst_however_often_the_start_is_cut_off()
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("journal");
+        let opened = open(&at);
+        harmless(&opened.journal.handle());
+        mistrust(&opened.journal.handle()).unwrap();
+        let kept = |handle: &JournalHandle, key| handle.get_state(key).unwrap();
+        assert_eq!(kept(&opened.journal.handle(), STOP_KEY), Some(vec![0]), "nothing was lost");
+        opened.journal.close().unwrap();
+        // The file of the states, with all that it held.
+        let db = at.join("store").join("db");
+        let length = usize::try_from(std::fs::metadata(&db).unwrap().len()).unwrap();
+        std::fs::write(&db, vec![0xa5; length]).unwrap();
+        let opened = open(&at);
+        assert!(opened.quarantined.is_some());
+        // The power goes before anything was done about it; the next start finds all in order.
+        drop(opened.journal);
+        let opened = open(&at);
+        assert!(opened.quarantined.is_none());
+        let handle = opened.journal.handle();
+        harmless(&handle);
         mistrust(&handle).unwrap();
-        let kept = |key| handle.get_state(key).unwrap();
-        assert_eq!(kept(STOP_KEY).as_deref(), Some(&[1][..]), "there may have been a stop");
-        assert_eq!(kept(DECIDED_KEY).as_deref(), Some(&[][..]), "and a veto");
-        assert_eq!(kept(REPLAY_KEY).as_deref(), Some(&b"kept"[..]));
-        handle.put_state(STOP_KEY, &[0]).unwrap();
-        mistrust(&handle).unwrap();
-        assert_eq!(kept(STOP_KEY).as_deref(), Some(&[0][..]));
+        assert_eq!(kept(&handle, STOP_KEY), Some(vec![1]), "there may have been a stop");
+        assert_eq!(kept(&handle, REPLAY_KEY), Some(vec![]), "and any command");
+        let decided = signed::read_decided(&kept(&handle, DECIDED_KEY).unwrap());
+        assert!(decided.vetoed.is_some(), "and a veto");
+        // What people lift then stays lifted.
+        harmless(&handle);
+        opened.journal.close().unwrap();
+        let opened = open(&at);
+        mistrust(&opened.journal.handle()).unwrap();
+        assert_eq!(kept(&opened.journal.handle(), STOP_KEY), Some(vec![0]));
     }
 
     #[test]

@@ -294,6 +294,10 @@ fn where_it_is_not_known_what_was_received_only_a_stop_counts_that_was_sent_befo
     assert!(matches!(door.downlink.take(&sign(later)), Taken::Accepted(_)));
     assert!(matches!(door.downlink.take(&stop), Taken::Accepted(_)));
     assert!(door.desk.emergency_stop());
+    drop(door);
+    // Nor after another restart, although there is a memory again.
+    let door = open(&site);
+    door.refuses(&old, "the memory of received commands was lost");
 }
 
 #[test]

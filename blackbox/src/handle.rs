@@ -5,7 +5,7 @@ use crate::block::{Block, BlockError, Held};
 use crate::control::{Context, ContextId, Contexts, ControlQueue, ControlRecord};
 use crate::frames::Frames;
 use crate::index::{Index, slot};
-use crate::journal::Options;
+use crate::journal::{DOUBT_KEY, Options};
 use crate::openings::{EraseError, Erased, Erasure, Shown};
 use crate::prune::Usage;
 use crate::store::Store;
@@ -245,12 +245,13 @@ impl JournalHandle {
         if size > MAX_STATE_BYTES {
             return Err(StateError::TooLarge(size));
         }
+        self.set_state(state_key(key).into_bytes(), bytes.to_vec())
+    }
+
+    fn set_state(&self, key: Vec<u8>, value: Vec<u8>) -> Result<(), StateError> {
         let (reply, answer) = sync_channel(1);
-        let key = state_key(key).into_bytes();
-        self.submit(Item {
-            weight: size,
-            what: What::State { key, value: bytes.to_vec(), reply },
-        })?;
+        let weight = key.len() + value.len();
+        self.submit(Item { weight, what: What::State { key, value, reply } })?;
         Ok(answer.recv().unwrap_or_else(|_| Err(self.shared.refusal()))?)
     }
 
@@ -283,6 +284,27 @@ impl JournalHandle {
     pub fn get_state(&self, key: &str) -> Result<Option<Vec<u8>>, StateError> {
         let value = self.shared.store.state(state_key(key).as_bytes());
         value.map_err(|error| StateError::Store(error.to_string()))
+    }
+
+    /// States were lost with a damaged journal, or may be older than they were: nothing came over
+    /// into this one, or what was found among damaged bytes. It stays so, whatever happens, until
+    /// [`JournalHandle::settle_states`].
+    ///
+    /// # Errors
+    /// [`StateError::Store`].
+    pub fn states_are_doubted(&self) -> Result<bool, StateError> {
+        let doubt = self.shared.store.state(DOUBT_KEY);
+        // Settled, it holds a byte.
+        let doubt = doubt.map_err(|error| StateError::Store(error.to_string()))?;
+        Ok(doubt.is_some_and(|doubt| doubt.is_empty()))
+    }
+
+    /// Whoever keeps states has dealt with their loss.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn settle_states(&self) -> Result<(), StateError> {
+        self.set_state(DOUBT_KEY.to_vec(), vec![1])
     }
 
     /// Erases openings of private fields and pictures, for ever, and records that it did. Returns

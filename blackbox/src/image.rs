@@ -3,6 +3,7 @@
 //! which change as soon as it opens them, a copy is.
 
 use crate::block::Block;
+use crate::journal::MARK_KEY;
 use crate::log;
 use crate::place::{self, Found, STORE_DIR};
 use crate::prune::{PRUNED_KEY, Pruned};
@@ -113,7 +114,7 @@ impl Image {
         let (beside, pruned) = (place::read_mark(dir), Pruned::default());
         let files = Arc::new(files);
         let mut image = Self { beside, files, next: 1, notes, pruned, scan, store, _copy: copy };
-        let pruned = image.states().get(PRUNED_KEY).and_then(|bytes| Pruned::read(bytes).ok());
+        let pruned = image.states().0.get(PRUNED_KEY).and_then(|bytes| Pruned::read(bytes).ok());
         image.pruned = pruned.unwrap_or_default();
         Ok(image)
     }
@@ -194,13 +195,17 @@ impl Image {
         known && self.store.is_some() && behind.is_none()
     }
 
-    /// The states, from the store where it answers.
-    pub(crate) fn states(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    /// The states, from the store where it answers; and whether it did. What is found in its raw
+    /// file may be of any age. Every store that was ever open has a mark.
+    pub(crate) fn states(&self) -> (BTreeMap<Vec<u8>, Vec<u8>>, bool) {
         let stored = self.store.as_ref().and_then(|store| store.states().ok());
-        stored.unwrap_or_else(|| {
-            let raw = self.scan.states.iter();
-            raw.map(|(key, (_, value))| (key.clone(), value.clone())).collect()
-        })
+        match stored.filter(|states| states.contains_key(MARK_KEY)) {
+            Some(states) => (states, true),
+            None => {
+                let raw = self.scan.states.iter();
+                (raw.map(|(key, (_, value))| (key.clone(), value.clone())).collect(), false)
+            }
+        }
     }
 
     /// The last record when the journal was last opened or closed; it holds that many or more.

@@ -1,6 +1,7 @@
 //! Opening a journal, and closing it in order.
 
 use crate::age::Age;
+use crate::aside::asides;
 use crate::control::Contexts;
 use crate::frames::{Frames, FramesAt, FramesError};
 use crate::handle::{AppendError, Inbox, JournalHandle, Shared};
@@ -32,6 +33,9 @@ use zeroize::Zeroizing;
 
 /// The state that holds the run mark (`scan::Mark`).
 pub(crate) const MARK_KEY: &[u8] = b"m/mark";
+
+/// There while nobody has dealt with it that states were lost, or may be older than they were.
+pub(crate) const DOUBT_KEY: &[u8] = b"m/doubt";
 
 /// Both clocks, from above: the journal reads no clock of its own.
 pub trait Clock: Send + Sync {
@@ -215,7 +219,14 @@ impl Journal {
         let boot = chain.boot;
         store.set_segment_bytes(options.segment_bytes)?;
         // Whatever happens from here on is not a clean end until `close` says so again.
-        store.commit(&[], &[(MARK_KEY, &chain.mark(false).encode())])?;
+        let mark = chain.mark(false).encode();
+        let mut begun: Vec<(&[u8], &[u8])> = vec![(MARK_KEY, &mark)];
+        // The first start of a journal that came into the place of one that was put aside, whenever
+        // that was: nothing came over.
+        if boot == 1 && !asides(dir).map_err(place::at(dir))?.is_empty() {
+            begun.push((DOUBT_KEY, &[]));
+        }
+        store.commit(&[], &begun)?;
         place::write_mark(dir, &chain.mark(false))?;
 
         let openings = OpeningStore::open(dir, &id, options.openings_bytes, chain.last_seq);

@@ -6,7 +6,7 @@
 
 use crate::block::{Block, Encoded, Held, Running};
 use crate::image::{Image, Piece};
-use crate::journal::{MARK_KEY, OpenError, cursor_key};
+use crate::journal::{DOUBT_KEY, MARK_KEY, OpenError, cursor_key};
 use crate::leaves::TREE_KEY;
 use crate::place;
 use crate::prune::{PRUNED_KEY, Pruned};
@@ -276,7 +276,10 @@ impl Filling<'_> {
 
     /// The end of the journal, and the states.
     fn end(mut self, image: &Image) -> Result<Option<Filled>, OpenError> {
-        let mut states = image.states();
+        let (mut states, answered) = image.states();
+        if !answered {
+            states.insert(DOUBT_KEY.to_vec(), Vec::new());
+        }
         let mark = states.remove(MARK_KEY).as_deref().and_then(Mark::read);
         let mark = mark.max(image.mark());
         let cursor = |class| {

@@ -175,6 +175,28 @@ pub fn never_back(rules: &InForce, journal: &JournalHandle) -> Result<(), Author
     }
 }
 
+/// What people decided; what cannot be read counts as a veto: there may have been one.
+pub(crate) fn read_decided(bytes: &[u8]) -> Decisions {
+    codec::from_slice(bytes).unwrap_or_else(|error| {
+        error!(%error, "what people decided cannot be read; the robot is taken for vetoed");
+        Decisions { vetoed: nobody(), ..Decisions::default() }
+    })
+}
+
+/// What people had decided once, as it is kept after what they decided later was lost: the robot
+/// is taken for vetoed.
+pub(crate) fn vetoed_after(kept: Option<Vec<u8>>) -> Vec<u8> {
+    let mut decided = kept.map(|bytes| read_decided(&bytes)).unwrap_or_default();
+    decided.vetoed = decided.vetoed.or_else(nobody);
+    // Nothing reads as a veto too.
+    codec::to_vec(&decided).unwrap_or_default()
+}
+
+/// Who vetoes where nobody is known to have.
+fn nobody() -> Option<ActorId> {
+    ActorId::new("unreadable-memory").ok()
+}
+
 /// The authority of the running agent, by its clocks, with what people decided before it was
 /// started. A memory of that which cannot be read counts as a veto: there may have been one. Where
 /// nobody has decided anything yet, that is written down: what is missing later was lost.
@@ -195,11 +217,7 @@ pub fn authority(
             }
             Decisions::default()
         }
-        Some(bytes) => codec::from_slice(&bytes).unwrap_or_else(|error| {
-            error!(%error, "what people decided cannot be read; the robot is taken for vetoed");
-            let vetoed = ActorId::new("unreadable-memory").ok();
-            Decisions { vetoed, ..Decisions::default() }
-        }),
+        Some(bytes) => read_decided(&bytes),
     };
     let situation = Situation::after(config.authority.mode, decided);
     let now = move || Now { mono: mono(), wall: clock.judged_wall() };

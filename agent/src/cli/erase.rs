@@ -117,9 +117,7 @@ fn open(config: &Config) -> anyhow::Result<Journal> {
             // said here.
             let handle = journal.handle();
             let last = LastRun::of(&handle, boot);
-            if quarantined.is_some() {
-                start::mistrust(&handle)?;
-            }
+            start::mistrust(&handle)?;
             if !clean {
                 start::record_crash(&handle, &last, &config.state.dir, quarantined.as_deref())?;
             }

@@ -157,13 +157,15 @@ impl Desk {
     /// nobody has since, it is in force from now on like one from afar, so that it outlives a
     /// restart. What is seen in a tick is not kept by the tick: this waits for the disk.
     pub fn keep_pressed(&self, at: MonoNanos) {
-        let inner = self.lock();
+        let mut inner = self.lock();
         let lifted = inner.intent.acknowledged.is_some_and(|said| said >= at);
-        let kept = inner.intent.emergency_stop;
-        drop(inner);
-        if self.stop_latches && !lifted && !kept {
-            self.press_emergency_stop();
+        if !self.stop_latches || lifted || inner.intent.emergency_stop {
+            return;
         }
+        inner.intent.emergency_stop = true;
+        inner.intent.operator = None;
+        drop(inner);
+        self.remember_stop();
     }
 
     /// Takes the software emergency stop back, and says for any stop whose cause is gone that

@@ -42,7 +42,7 @@ impl<'a> Proving<'a> {
             StartError::Action { .. }
             | StartError::Capability { .. }
             | StartError::Machine { .. }
-            | StartError::Thread(_) => {}
+            | StartError::Thread(_) => self.answered(),
         }
     }
 

@@ -6,7 +6,7 @@ use crate::clock::{SystemClock, mono};
 use crate::control::{Desk, Goal, Lease};
 use crate::incident::Incidents;
 use crate::jobs::Jobs;
-use nooterra_blackbox::{AppendError, JournalHandle, MAX_STATE_BYTES, StateError};
+use nooterra_blackbox::{AppendError, Clock as _, JournalHandle, MAX_STATE_BYTES, StateError};
 use nooterra_protocol::codec::{self, Blob, Digest};
 use nooterra_protocol::command::{Ask, RemoteCommand};
 use nooterra_protocol::entry::{CommandReceived, CommandRefused, Entry, IncidentCause};
@@ -14,7 +14,7 @@ use nooterra_protocol::envelope::{Refusal, Signed, SignedError};
 use nooterra_protocol::ids::{EnvelopeId, ModeId, RobotId};
 use nooterra_protocol::keys::VerifyingKey;
 use nooterra_protocol::plan::PlanError;
-use nooterra_protocol::time::{MonoNanos, WallMillis};
+use nooterra_protocol::time::{ClockTrust, MonoNanos, WallMillis};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tracing::{error, info, warn};
@@ -40,6 +40,9 @@ const MAX_PRIVACY_BYTES: usize = 128;
 
 /// Where the memory against replay is kept in the journal's state.
 pub(crate) const REPLAY_KEY: &str = "downlink.seen";
+
+/// Until when commands may have been received that are not in that memory, once that is known.
+const FORGOTTEN_KEY: &str = "downlink.forgotten";
 
 /// Why a message is not acted on.
 #[derive(Debug, thiserror::Error)]
@@ -140,10 +143,24 @@ pub struct DownlinkParts {
 /// What was received and has not expired.
 type Seen = Vec<(EnvelopeId, WallMillis)>;
 
+/// When the memory against replay was lost.
+#[derive(Clone, Copy, Debug)]
+enum Loss {
+    /// Before this moment of this run. What time that was follows from the clock, which may be set
+    /// only later.
+    Now(MonoNanos),
+    /// In an earlier run, before this time.
+    Then(WallMillis),
+}
+
 /// The door for commands.
 pub struct Downlink {
     /// What was issued until then may have been received before: the memory of it is lost.
-    forgotten: Option<WallMillis>,
+    forgotten: Option<Loss>,
+    /// Held while the memory against replay is written down.
+    keeping: Mutex<()>,
+    /// What [`Self::forgotten`] said last.
+    latest: Mutex<WallMillis>,
     parts: DownlinkParts,
     /// Of what is not genuine, and of the rest.
     refusals: [Mutex<Refusals>; 2],
@@ -162,18 +179,38 @@ impl Downlink {
     #[must_use]
     pub fn new(parts: DownlinkParts) -> Self {
         let (seen, forgotten) = match remembered(&parts.journal) {
-            Ok(seen) => (seen, None),
+            Ok(seen) => (seen, lost_before(&parts.journal)),
             Err(why) => {
-                let since = parts.clock.judged_wall();
                 error!(
                     why,
                     "which commands were received is not known; earlier ones count no more"
                 );
-                (Seen::new(), Some(since))
+                (Seen::new(), Some(Loss::Now(mono())))
             }
         };
         let refusals = [(); 2].map(|()| Mutex::new(Refusals::new(mono())));
-        Self { forgotten, parts, refusals, seen: Mutex::new(seen) }
+        let (keeping, latest) = (Mutex::new(()), Mutex::new(WallMillis(i64::MIN)));
+        let door = Self { forgotten, keeping, latest, parts, refusals, seen: Mutex::new(seen) };
+        // Noted now, by a clock that may be put back later.
+        let _ = door.forgotten();
+        door
+    }
+
+    /// Until when commands may have been received that are not known any more, by the clock as it
+    /// is now. Of a clock that is not to be trusted the latest that it ever said: it may stand.
+    fn forgotten(&self) -> Option<WallMillis> {
+        let at = match self.forgotten? {
+            Loss::Now(at) => at,
+            Loss::Then(until) => return Some(until),
+        };
+        let ago = mono().since(at).unwrap_or_default();
+        let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+        let until = WallMillis(self.parts.clock.judged_wall().0.saturating_sub(ago));
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.parts.clock.stamp().trust != ClockTrust::Untrusted || *latest < until {
+            *latest = until;
+        }
+        Some(*latest)
     }
 
     /// Takes one message, whoever carried it. Blocks until its record is on the disk.
@@ -245,7 +282,7 @@ impl Downlink {
         drop(seen);
         let ends_motion = is_stop || matches!(command.body, Ask::Veto { .. });
         let before = |since: &WallMillis| command.issued_at <= *since && !ends_motion;
-        if let Some(since) = self.forgotten.filter(before) {
+        if let Some(since) = self.forgotten().filter(before) {
             return Err(Refused::Forgotten(since));
         }
         self.judge_ask(&command.body)?;
@@ -341,8 +378,16 @@ impl Downlink {
             id: command.id.clone(),
             signed: Blob(signed.bytes().to_vec()).into(),
         }))?;
+        // In turn, and without the memory itself: a stop looks into it.
+        let _in_turn = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        // A memory that begins anew says nothing of what was before it.
+        if let (Some(Loss::Now(_)), Some(until)) = (self.forgotten, self.forgotten()) {
+            let bytes = codec::to_vec(&until).unwrap_or_default();
+            self.parts.journal.put_state(FORGOTTEN_KEY, &bytes)?;
+        }
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = codec::to_vec(&*seen).unwrap_or_default();
+        drop(seen);
         self.parts.journal.put_state(REPLAY_KEY, &bytes)
     }
 
@@ -470,6 +515,22 @@ fn remembered(journal: &JournalHandle) -> Result<Seen, String> {
             Ok(Seen::new())
         }
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Before when the memory was lost in an earlier run; what cannot be read was lost before now.
+fn lost_before(journal: &JournalHandle) -> Option<Loss> {
+    let kept = journal.get_state(FORGOTTEN_KEY).map_err(|error| error.to_string());
+    let read = |bytes: &[u8]| codec::from_slice(bytes).map_err(|error| error.to_string());
+    match kept.and_then(|bytes| bytes.map(|bytes| read(&bytes)).transpose()) {
+        Ok(until) => until.map(Loss::Then),
+        Err(why) => {
+            error!(
+                why,
+                "until when commands were forgotten is not known; earlier ones count no more"
+            );
+            Some(Loss::Now(mono()))
+        }
     }
 }
 
