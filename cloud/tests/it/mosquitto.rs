@@ -345,6 +345,25 @@ fn wait_until_refused(rig: &Rig, broker: &Mosquitto, device: &Device) {
     }
 }
 
+/// Comes in and is heard by the cloud, as an agent does: again, for it may be put out meanwhile.
+fn comes_in(rig: &Rig, broker: &Mosquitto, device: &Device) {
+    let (path, topic) = (format!("/v1/robots/{}", device.robot), device.topic("state"));
+    let state = State { health: None, online: true, robot: device.robot.clone() };
+    let started = Instant::now();
+    loop {
+        let mut client = Mqtt::dial_to(broker.address, rig, device);
+        let code = client.hello(device.robot.as_str(), Some(&topic));
+        if code == Some(ConnectReasonCode::Success)
+            && client.publish(&topic, &codec::to_vec(&state).unwrap()).is_some()
+            && rig.get(&path)["online"] == true
+        {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "{path} does not come in");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn a_revoked_robot_is_put_out_of_mosquitto_and_neither_it_nor_a_replaced_key_comes_in_again() {
     let Some((rig, broker)) = rig() else { return };
@@ -369,14 +388,32 @@ fn a_revoked_robot_is_put_out_of_mosquitto_and_neither_it_nor_a_replaced_key_com
     broker.reload();
     wait_until_refused(&rig, &broker, &lost);
     lost.enrolled_again(newer);
-    drop(connect(&rig, &broker, &lost));
+    comes_in(&rig, &broker, &lost);
 
     // A key that was replaced opens nothing either, without having been revoked.
     let before = broker.list();
     let newer = rig.enrol("kept");
+    assert!(bystander.is_closed(), "whoever has the replaced key stays connected");
     broker.take_list(&before);
     wait_until_refused(&rig, &broker, &kept);
     assert!(lets_in(&rig, &broker, &newer) && lets_in(&rig, &broker, &lost));
+}
+
+#[test]
+fn a_robot_that_was_revoked_while_nobody_told_the_broker_is_put_out_of_mosquitto_at_the_start() {
+    let Some((rig, broker)) = rig() else { return };
+    let (lost, kept) = (rig.enrol("lost"), rig.enrol("kept"));
+    let (mut live, mut bystander) = (connect(&rig, &broker, &lost), connect(&rig, &broker, &kept));
+    let rig = rig.restart_with(|_| {});
+    rig.post("/v1/robots/lost/revoke", json!({ "reason": "stolen" }));
+    rig.post("/v1/robots/kept/quarantine", json!({ "reason": "odd" }));
+    assert!(live.is_silent_for(Duration::from_millis(300)));
+    let named = format!("mqtts://{}", broker.address).parse().unwrap();
+    let _rig = rig.restart_with(|config| config.broker = Some(named));
+    assert!(live.is_closed(), "the revoked robot stays connected");
+    let state = State { health: None, online: true, robot: kept.robot.clone() };
+    let code = bystander.publish(&kept.topic("state"), &codec::to_vec(&state).unwrap());
+    assert_eq!(code, Some(PubackReasonCode::Success));
 }
 
 #[test]

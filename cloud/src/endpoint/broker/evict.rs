@@ -1,71 +1,134 @@
-//! Ends the connection of a revoked robot to the broker, which knows nothing of that.
+//! Ends the connection of a robot whose certificate opens nothing any more to the broker, which
+//! knows nothing of that: the robot was revoked, or enrolled again with another key.
 //!
 //! A broker has one connection for each client id, and ends the older one. So the cloud connects
 //! under the robot's name, by a certificate of its own authority that is good for minutes, says
-//! nothing, and leaves. The robot may come back until the broker has read its revocation list
-//! again; so this is done more than once.
+//! nothing, and leaves. Whoever was put out may come back until the broker has read its revocation
+//! list again; so this is done more than once. The broker does not tell with which key a robot is
+//! connected: one with a good key is put out too, and is back within a second.
 
 use super::{Client, Lost, WITHIN};
 use crate::config::Broker;
 use crate::core::Core;
-use crate::standing::Admission;
-use crate::store::{News, standings};
+use crate::standing::Standing;
+use crate::store::{News, StoreError, standings};
 use crate::tls;
 use nooterra_protocol::ids::RobotId;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::{self, error::RecvError};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Pauses before each time: the broker reads its list meanwhile, within a moment or, where nobody
 /// told it, much later.
 const AFTER: [Duration; 4] =
     [Duration::ZERO, Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
 
-/// Robots that are put out at once; more wait for their turn in the news.
+/// Connections to the broker for this at once.
 const AT_ONCE: usize = 64;
 
-/// Hears of revocations and carries them to the broker, until the cloud stops.
+/// The store that could not be read is asked again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Hears of revocations and replaced keys and carries them to the broker, until the cloud stops.
 pub(crate) async fn keep(
     core: Arc<Core>,
     broker: Broker,
     mut news: broadcast::Receiver<News>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut tasks = JoinSet::new();
+    let mut evictions = Evictions {
+        broker,
+        core: core.clone(),
+        of: HashMap::new(),
+        tasks: JoinSet::new(),
+        turns: Arc::new(Semaphore::new(AT_ONCE)),
+    };
+    // Nobody knows what happened before the start.
+    let mut all = Some(Instant::now());
     loop {
         tokio::select! {
             () = tls::stopping(&mut stop) => return,
-            Some(_) = tasks.join_next() => {}
-            heard = news.recv(), if tasks.len() < AT_ONCE => match heard {
-                Ok(News::Revoked(robot, _)) => {
-                    tasks.spawn(put_out(core.clone(), broker.clone(), robot));
+            Some(ended) = evictions.tasks.join_next() => {
+                // The others were replaced.
+                if let Ok(robot) = ended {
+                    evictions.forget(&robot);
                 }
-                // What was missed is kept out by the list at its next connection.
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
+            }
+            () = super::until(all) => match revoked(&core).await {
+                Ok(robots) => {
+                    all = None;
+                    robots.into_iter().for_each(|robot| evictions.begin(robot));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "who is to be put out of the broker is not known");
+                    all = Some(Instant::now() + AGAIN);
+                }
+            },
+            heard = news.recv() => match heard {
+                Ok(News::Enrolled(robot, _) | News::Revoked(robot, _)) => evictions.begin(robot),
+                Ok(News::Missed) | Err(RecvError::Lagged(_)) => all = Some(Instant::now()),
+                Ok(News::Commands(_) | News::Connected(..)) => {}
                 Err(RecvError::Closed) => return,
             },
         }
     }
 }
 
-async fn put_out(core: Arc<Core>, broker: Broker, robot: RobotId) {
+/// Whoever is revoked now.
+async fn revoked(core: &Core) -> Result<Vec<RobotId>, StoreError> {
+    let all = core.store.read(standings::all).await?;
+    let revoked = all.into_iter().filter(|(_, row)| row.standing == Standing::Revoked);
+    Ok(revoked.map(|(robot, _)| robot).collect())
+}
+
+/// Who is being put out: one task for each robot at most.
+struct Evictions {
+    broker: Broker,
+    core: Arc<Core>,
+    of: HashMap<RobotId, AbortHandle>,
+    tasks: JoinSet<RobotId>,
+    turns: Arc<Semaphore>,
+}
+
+impl Evictions {
+    /// From the first time on, whatever was done for the robot before.
+    fn begin(&mut self, robot: RobotId) {
+        let (core, broker, turns) = (self.core.clone(), self.broker.clone(), self.turns.clone());
+        let task = self.tasks.spawn(put_out(core, broker, turns, robot.clone()));
+        if let Some(earlier) = self.of.insert(robot, task) {
+            earlier.abort();
+        }
+    }
+
+    /// Its task ended, unless another has begun meanwhile.
+    fn forget(&mut self, robot: &RobotId) {
+        if self.of.get(robot).is_some_and(AbortHandle::is_finished) {
+            self.of.remove(robot);
+        }
+    }
+}
+
+async fn put_out(
+    core: Arc<Core>,
+    broker: Broker,
+    turns: Arc<Semaphore>,
+    robot: RobotId,
+) -> RobotId {
     for pause in AFTER {
         sleep(pause).await;
-        let id = robot.clone();
-        let admission = core.store.read(move |tx| standings::admission(tx, &id, None)).await;
-        if matches!(admission, Ok(Admission::Admitted)) {
-            // It has another key by now, and that connection is not to be ended.
-            return;
-        }
+        // It is never closed.
+        let _turn = turns.acquire().await;
         let done = timeout(WITHIN, take_place(&core, &broker, &robot)).await;
         match done.unwrap_or(Err(Lost::Silent)) {
             Ok(()) => tracing::info!(%robot, "put out of the broker"),
             Err(error) => tracing::warn!(%robot, %error, "not put out of the broker yet"),
         }
     }
+    robot
 }
 
 /// Connects as `robot`, which ends its connection, and leaves.

@@ -7,8 +7,9 @@
 //! are kept in their order and a slow one holds up nobody. Its queue is short; what does not fit
 //! is not acknowledged, and the robot's journal sends it again.
 //!
-//! A robot that is revoked is still connected there: the cloud takes its place for a moment, which
-//! ends that connection ([`evict`]), and the broker's revocation list keeps the next one out.
+//! A robot that is revoked, or that has another key by now, is still connected there: the cloud takes
+//! its place for a moment, which ends that connection ([`evict`]), and the broker's revocation list
+//! keeps the next one out.
 //!
 //! A robot is online from its first message until its last will, or until the broker is lost.
 //! Nothing is kept in the broker: on both sides the session begins anew.
