@@ -5,7 +5,8 @@
 //! whoever runs it (`docs/cloud-link.md`).
 //!
 //! A list never takes the place of a newer one: it begins after the one in the file, or the broker
-//! would go on with that.
+//! would go on with that. When it begins is told in whole seconds, so there is one in a second at
+//! most, with all that came meanwhile.
 
 use crate::ca::{BACKDATE, Ca, CaError, Refused};
 use crate::core::Core;
@@ -26,6 +27,9 @@ const LOOK: Duration = Duration::from_secs(3600);
 
 /// A list without changes is made anew, long before it is over.
 const ANEW: Duration = Duration::from_secs(24 * 3600);
+
+/// After each list, before the next.
+const APART: Duration = Duration::from_secs(1);
 
 /// What failed is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -74,10 +78,18 @@ pub(crate) async fn keep(
     mut news: broadcast::Receiver<News>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut written: Option<(Vec<Refused>, Instant)> = None;
+    let mut written = None;
     loop {
         let wait = match look(&core, &path, &mut written).await {
-            Ok(()) => LOOK,
+            Ok(anew) => {
+                if anew {
+                    tokio::select! {
+                        () = tls::stopping(&mut stop) => return,
+                        () = tokio::time::sleep(APART) => {}
+                    }
+                }
+                LOOK
+            }
             Err(error) => {
                 let path = path.display();
                 tracing::error!(%path, %error, "the broker's revocation list is not up to date");
@@ -100,24 +112,48 @@ pub(crate) async fn keep(
     }
 }
 
+/// The list that was written last.
+struct Written {
+    at: Instant,
+    list: String,
+    refused: Vec<Refused>,
+}
+
+impl Written {
+    /// It is the file still, says what is so, and is not old.
+    fn stands(&self, refused: &[Refused], path: &Path) -> bool {
+        self.refused == refused
+            && self.at.elapsed() < ANEW
+            && files::read(path).is_ok_and(|there| there.as_ref() == Some(&self.list))
+    }
+}
+
+/// True when it wrote one.
 async fn look(
     core: &Arc<Core>,
     path: &Path,
-    written: &mut Option<(Vec<Refused>, Instant)>,
-) -> Result<(), CrlError> {
+    written: &mut Option<Written>,
+) -> Result<bool, CrlError> {
     let now = core.clock.wall();
     let refused = core.store.read(move |tx| robots::refused_certificates(tx, now)).await?;
-    if written.as_ref().is_some_and(|(known, at)| *known == refused && at.elapsed() < ANEW) {
-        return Ok(());
+    let (core, to, before) = (core.clone(), path.to_owned(), written.take());
+    let write = move || {
+        if let Some(before) = before.filter(|it| it.stands(&refused, &to)) {
+            return Ok((before, false));
+        }
+        let list = next(&core.ca, &refused, &to, now)?;
+        files::write_public(&to, &list)?;
+        Ok((Written { at: Instant::now(), list, refused }, true))
+    };
+    let done: Result<_, CrlError> =
+        tokio::task::spawn_blocking(write).await.map_err(io::Error::other)?;
+    let (list, anew) = done?;
+    if anew {
+        let path = path.display();
+        tracing::info!(%path, refused = list.refused.len(), "revocation list for the broker");
     }
-    let list = next(&core.ca, &refused, path, now)?;
-    let to = path.to_owned();
-    let write = move || files::write_public(&to, &list);
-    tokio::task::spawn_blocking(write).await.map_err(io::Error::other)??;
-    let path = path.display();
-    tracing::info!(%path, refused = refused.len(), "revocation list for the broker");
-    *written = Some((refused, Instant::now()));
-    Ok(())
+    *written = Some(list);
+    Ok(anew)
 }
 
 #[cfg(test)]
@@ -152,5 +188,21 @@ mod tests {
         let serials: Vec<_> =
             list.iter_revoked_certificates().map(|it| it.raw_serial().to_vec()).collect();
         assert_eq!(serials, [[0x4a, 1, 0xff]]);
+    }
+
+    #[test]
+    fn a_list_stands_until_it_says_something_else_or_the_file_is_gone_or_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("robots.crl");
+        let refused = vec![Refused { at: NOW, serial: "4a01ff".to_owned() }];
+        let list = "a list".to_owned();
+        files::write_public(&path, &list).unwrap();
+        let written = Written { at: Instant::now(), list, refused: refused.clone() };
+        assert!(written.stands(&refused, &path));
+        assert!(!written.stands(&[], &path));
+        std::fs::write(&path, "another").unwrap();
+        assert!(!written.stands(&refused, &path));
+        std::fs::remove_file(&path).unwrap();
+        assert!(!written.stands(&refused, &path));
     }
 }
