@@ -34,6 +34,12 @@ pub enum BrokerFilesError {
     /// There is no cloud there yet, whose authority could certify a broker.
     #[error("{0} is not there; start `nooterra-cloud serve` on that data directory first")]
     NoCloud(PathBuf),
+    /// No database is there, and no server was named. An empty list would let in whoever the real
+    /// one keeps out.
+    #[error(
+        "{0} is not there; start `nooterra-cloud serve` there first, or name the server with --store"
+    )]
+    NoStore(PathBuf),
     /// The database, which knows what robots' certificates are to be refused.
     #[error("{database}: {source}; start this release's `nooterra-cloud serve` on it first")]
     Store {
@@ -105,8 +111,7 @@ fn refused(
 ) -> Result<Vec<Refused>, BrokerFilesError> {
     let file = data.join("cloud.sqlite");
     if store.is_none() && !file.exists() {
-        // A first start that was cut short: nobody has a certificate.
-        return Ok(Vec::new());
+        return Err(BrokerFilesError::NoStore(file));
     }
     let failed = |database: String| |source| BrokerFilesError::Store { database, source };
     let address = Address::new(store, file, NAME).map_err(failed("--store".to_owned()))?;
@@ -132,6 +137,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Store;
     use nooterra_protocol::time::WallMillis;
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject as _;
@@ -145,6 +151,11 @@ mod tests {
         assert!(matches!(early, Err(BrokerFilesError::NoCloud(_))));
         files::make_private_dir(&data).unwrap();
         let ca = Ca::open(&data, WallMillis(1_795_000_000_000)).unwrap();
+        // Its database may be on a server: nothing is written that says that nobody is revoked.
+        let unknown = broker_files(&data, None, &hosts, &out);
+        assert!(matches!(unknown, Err(BrokerFilesError::NoStore(_))));
+        assert!(!out.exists());
+        drop(Store::open(&data.join("cloud.sqlite")).unwrap());
         for _ in 0..2 {
             broker_files(&data, None, &hosts, &out).unwrap();
         }
