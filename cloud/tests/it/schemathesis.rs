@@ -3,9 +3,9 @@
 //! two tenants who may see nothing of each other. The document that it is given has words beside
 //! the schemas of ours, so that it asks for what is there ([`crate::world`]).
 //!
-//! `cargo xtask prove api` installs it and runs this for longer. `NOOTERRA_SCHEMATHESIS` names the
-//! program unless it is on the path, `NOOTERRA_SCHEMATHESIS_S` how long it asks, in seconds, and
-//! `NOOTERRA_SCHEMATHESIS_SEED` with which seed.
+//! `cargo xtask prove api` installs it and runs this. `NOOTERRA_SCHEMATHESIS` names the program, and
+//! nothing is asked where it is not set, whatever is on the path; `NOOTERRA_SCHEMATHESIS_S` says how
+//! long it asks, in seconds, and `NOOTERRA_SCHEMATHESIS_SEED` with which seed.
 
 use crate::rig::Rig;
 use crate::world::{Tenant, World};
@@ -43,14 +43,10 @@ def nothing_of_another_tenant(ctx, response, case):
 "#;
 
 fn program() -> Option<String> {
-    let named = std::env::var("NOOTERRA_SCHEMATHESIS");
-    let program = named.unwrap_or_else(|_| "schemathesis".to_owned());
-    let mut asked = Command::new(&program);
-    let said = asked.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if said.is_ok_and(|it| it.success()) {
+    if let Ok(program) = std::env::var("NOOTERRA_SCHEMATHESIS") {
         return Some(program);
     }
-    let line = "\nSKIPPED: schemathesis: it is not installed: cargo xtask prove api installs it\n";
+    let line = "\nSKIPPED: schemathesis: it was not asked for: cargo xtask prove api does\n";
     // Past the harness, which keeps to itself what a test prints that passes.
     let _ = std::io::stdout().write_all(line.as_bytes());
     None
