@@ -121,12 +121,24 @@ pub(crate) fn held(tx: &Connection, robot: &RobotId) -> Result<Option<Held>, Sto
     }
     let latest = latest.into_iter().max_by_key(|row| row.cursor);
     let Some(RecordRow { journal, .. }) = latest else { return Ok(None) };
-    let (records, first, last): (i64, i64, i64) = tx
+    let place = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let counted = tx
         .prepare_cached(
             "SELECT records, first_seq, last_seq FROM held_journals
              WHERE robot = ?1 AND journal = ?2",
         )?
-        .query_row((robot.as_str(), &journal), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        .query_row((robot.as_str(), &journal), place)
+        .optional()?;
+    // A process of an earlier release kept them, which does not count.
+    let (records, first, last): (i64, i64, i64) = match counted {
+        Some(counted) => counted,
+        None => tx
+            .prepare_cached(
+                "SELECT count(DISTINCT seq), min(seq), max(seq) FROM records
+                 WHERE robot = ?1 AND journal = ?2",
+            )?
+            .query_row((robot.as_str(), &journal), place)?,
+    };
     let number = |number: i64| {
         u64::try_from(number).map_err(|error| StoreError::damaged("a record's place", error))
     };
@@ -216,6 +228,8 @@ mod tests {
             assert!(!is_behind(tx, &robot, 3, 4).unwrap());
             let held = held(tx, &robot).unwrap().unwrap();
             assert_eq!((held.first_seq, held.last_seq, held.records), (1, 9, 9));
+            tx.prepare_cached("DELETE FROM held_journals").unwrap().execute([]).unwrap();
+            assert_eq!(super::held(tx, &robot).unwrap().unwrap(), held);
         });
     }
 }
