@@ -52,7 +52,7 @@ const IN_ONE_GO: usize = 32;
 /// Subscribers that are being told at the same time.
 const AT_ONCE: usize = 8;
 
-/// Of them, those of one tenant: subscribers that do not answer hold up only their own.
+/// Of them, those of one tenant: its subscribers that do not answer leave half to the others.
 const AT_ONCE_OF_ONE: usize = 4;
 
 /// How often it is looked for what has become due.
