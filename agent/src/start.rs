@@ -220,7 +220,7 @@ mod tests {
         Journal::open(at, Options::new(Arc::new(Still), signer, Digest::ZERO)).unwrap()
     }
 
-    /// Nobody is stopped, nobody has decided or sent anything, as a first start writes it down.
+    /// Nobody is stopped, and nothing of what people sent or decided holds.
     fn harmless(handle: &JournalHandle) {
         for (key, value) in [(DECIDED_KEY, &b"\xa0"[..]), (REPLAY_KEY, b"\x80"), (STOP_KEY, &[0])] {
             handle.put_state(key, value).unwrap();

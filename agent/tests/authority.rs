@@ -7,8 +7,9 @@ use common::rig::{Agent, CloudRig, dispatch, enroll, publish_patrol, step, wait_
 use common::{Site, robot};
 use nooterra_agent::authority::rules::DEFAULT;
 use nooterra_agent::authority::signed::{self, AuthorityError};
-use nooterra_agent::authority::{Rules, place};
+use nooterra_agent::authority::{Authority, Rules, place};
 use nooterra_agent::clock::{SystemClock, wall};
+use nooterra_blackbox::JournalHandle;
 use nooterra_policy::zones::Uncertainty;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::command::Ask;
@@ -167,15 +168,18 @@ fn older_rules_do_not_come_back_nor_do_none() {
     assert!(matches!(gone, Err(AuthorityError::Gone(2))), "{gone:?}");
 }
 
+/// As the agent has it after a start, by what its journal remembers.
+fn restarted(site: &Site, handle: &JournalHandle) -> Authority {
+    let clock = Arc::new(SystemClock::new(WallMillis(0)));
+    let rules = signed::load(&site.config()).unwrap().rules;
+    signed::authority(&site.config(), rules, clock, handle).unwrap()
+}
+
 #[test]
 fn what_people_decided_outlives_a_restart_and_an_unreadable_memory_is_a_veto() {
     let site = Site::new();
     let (_journal, handle) = site.journal();
-    let restart = || {
-        let clock = Arc::new(SystemClock::new(WallMillis(0)));
-        let rules = signed::load(&site.config()).unwrap().rules;
-        signed::authority(&site.config(), rules, clock, &handle).unwrap()
-    };
+    let restart = || restarted(&site, &handle);
     let (anna, job) = (ActorId::new("anna").unwrap(), JobId::new("job-1").unwrap());
     let before = restart();
     before.veto(&anna).unwrap();
@@ -194,11 +198,7 @@ fn what_people_decided_outlives_a_restart_and_an_unreadable_memory_is_a_veto() {
 fn a_veto_outlives_a_restart_however_much_is_remembered_of_jobs() {
     let site = Site::new();
     let (_journal, handle) = site.journal();
-    let restart = || {
-        let clock = Arc::new(SystemClock::new(WallMillis(0)));
-        let rules = signed::load(&site.config()).unwrap().rules;
-        signed::authority(&site.config(), rules, clock, &handle).unwrap()
-    };
+    let restart = || restarted(&site, &handle);
     let (anna, before) = (ActorId::new("a".repeat(64)).unwrap(), restart());
     let plan = |number: usize| Ask::PlanAccess {
         from: Some(wall()),
@@ -312,11 +312,7 @@ fn a_gated_sensor_reaches_no_skill_and_that_is_recorded() {
 fn after_a_restart_the_mode_is_the_stricter_of_the_configured_and_the_one_that_was_set() {
     let site = Site::new();
     let (_journal, handle) = site.journal();
-    let restart = || {
-        let clock = Arc::new(SystemClock::new(WallMillis(0)));
-        let rules = signed::load(&site.config()).unwrap().rules;
-        signed::authority(&site.config(), rules, clock, &handle).unwrap()
-    };
+    let restart = || restarted(&site, &handle);
     let anna = ActorId::new("anna").unwrap();
     let set = |mode| restart().asked(&anna, &Ask::SetMode { mode });
     set(Mode::Maintenance);

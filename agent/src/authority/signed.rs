@@ -198,8 +198,7 @@ fn nobody() -> Option<ActorId> {
 }
 
 /// The authority of the running agent, by its clocks, with what people decided before it was
-/// started. A memory of that which cannot be read counts as a veto: there may have been one. Where
-/// nobody has decided anything yet, that is written down: what is missing later was lost.
+/// started. A memory of that which cannot be read counts as a veto: there may have been one.
 ///
 /// # Errors
 /// [`AuthorityError::State`].
@@ -210,13 +209,7 @@ pub fn authority(
     journal: &JournalHandle,
 ) -> Result<Authority, AuthorityError> {
     let decided = match journal.get_state(DECIDED_KEY)? {
-        None => {
-            let bytes = codec::to_vec(&Decisions::default()).unwrap_or_default();
-            if let Err(error) = journal.put_state(DECIDED_KEY, &bytes) {
-                error!(%error, "that nobody has decided anything yet is not kept");
-            }
-            Decisions::default()
-        }
+        None => Decisions::default(),
         Some(bytes) => read_decided(&bytes),
     };
     let situation = Situation::after(config.authority.mode, decided);

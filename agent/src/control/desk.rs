@@ -17,15 +17,9 @@ use tracing::error;
 /// Whether the software emergency stop is in force, in the journal's state.
 pub(crate) const STOP_KEY: &str = "control.emergency_stop";
 
-/// Where it never was, that is written down: what is missing later was lost.
 fn was_stopped(journal: &JournalHandle) -> bool {
     match journal.get_state(STOP_KEY) {
-        Ok(None) => {
-            if let Err(error) = journal.put_state(STOP_KEY, &[0]) {
-                error!(%error, "that no emergency stop is in force is not kept");
-            }
-            false
-        }
+        Ok(None) => false,
         Ok(Some(state)) => state != [0],
         Err(error) => {
             error!(%error, "whether the emergency stop was in force is not known; it is now");

@@ -502,18 +502,11 @@ enum Unkept {
     State(StateError),
 }
 
-/// What was received before this start, or why that is not known. Where nothing was yet, that is
-/// written down: what is missing later was lost.
+/// What was received before this start, or why that is not known.
 fn remembered(journal: &JournalHandle) -> Result<Seen, String> {
     match journal.get_state(REPLAY_KEY) {
         Ok(Some(bytes)) => codec::from_slice(&bytes).map_err(|error| error.to_string()),
-        Ok(None) => {
-            let bytes = codec::to_vec(&Seen::new()).unwrap_or_default();
-            if let Err(error) = journal.put_state(REPLAY_KEY, &bytes) {
-                warn!(%error, "that no command was received yet is not kept");
-            }
-            Ok(Seen::new())
-        }
+        Ok(None) => Ok(Seen::new()),
         Err(error) => Err(error.to_string()),
     }
 }
