@@ -1,7 +1,9 @@
-//! A coarse grid over a polygon: the distance at the middle of each cell, and a side near it.
+//! A coarse grid over a polygon: the distance at the middle of each cell, and the sides that may
+//! be nearest to a place in it, where they are few.
 
-use crate::polygon::Polygon;
+use crate::polygon::{Polygon, ROUNDING_M};
 use nooterra_protocol::geometry::Point;
+use std::ops::Range;
 
 /// Cells of the grid for each side, and at least and at most so many.
 const CELLS_PER_SIDE: f64 = 4.0;
@@ -12,6 +14,12 @@ const MOST_CELLS: f64 = 65_536.0;
 const CELL_M: f64 = 0.25;
 const MOST_BY_LENGTH: f64 = 4096.0;
 
+/// Sides that are looked at one by one, at most: for more, the tree is faster.
+const FEW: usize = 8;
+
+/// Polygons with more sides have so many in each cell that it is seldom few.
+const MOST_SIDES: usize = 4096;
+
 /// Distances at the middles of cells that cover the polygon's box.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Coarse {
@@ -19,13 +27,19 @@ pub(crate) struct Coarse {
     columns: usize,
     origin: Point,
     per_m: Point,
+    /// From a cell's middle to its corners, metres.
+    radius_m: f64,
     rows: usize,
     size: Point,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cell {
-    /// That is nearest.
+    /// So many sides before that one may be nearest to a place in it,
+    before: u8,
+    /// and so many in all; any where that is 0.
+    few: u8,
+    /// That is nearest to its middle.
     pub(crate) side: u32,
     /// Distance there, metres; negative inside.
     pub(crate) signed: f64,
@@ -48,6 +62,7 @@ impl Coarse {
             columns,
             origin: bounds.least,
             per_m: Point::new(1.0 / size.x, 1.0 / size.y),
+            radius_m: 0.5 * size.x.hypot(size.y),
             rows,
             size,
         };
@@ -57,8 +72,22 @@ impl Coarse {
                 let middle = coarse.middle(column, row);
                 if let Some(found) = polygon.nearest(middle, near, u32::MAX) {
                     near = found.index;
-                    let side = u32::try_from(near).unwrap_or(0);
-                    coarse.cells.push(Cell { side, signed: polygon.signed(middle, found) });
+                    let signed = polygon.signed(middle, found);
+                    // What is nearest to a corner of the cell is no further from its middle.
+                    let within_m = signed.abs() + 2.0 * coarse.radius_m + ROUNDING_M;
+                    let few = if polygon.count() > MOST_SIDES {
+                        None
+                    } else {
+                        polygon.few_within(middle, within_m, FEW)
+                    };
+                    let few = few.filter(|few| few.contains(&near)).unwrap_or(near..near);
+                    let small = |number: usize| u8::try_from(number).unwrap_or(0);
+                    coarse.cells.push(Cell {
+                        before: small(near - few.start),
+                        few: small(few.len()),
+                        side: u32::try_from(near).unwrap_or(0),
+                        signed,
+                    });
                 }
             }
         }
@@ -84,5 +113,13 @@ impl Coarse {
         // A cell that were missing would say "at the edge".
         let cell = self.cells.get(row * self.columns + column).copied().unwrap_or_default();
         (cell, (dx * dx + dy * dy).sqrt())
+    }
+
+    /// The sides of which one is nearest to a place that is `apart` from the middle of its cell,
+    /// where they are few.
+    pub(crate) fn few(&self, cell: &Cell, apart: f64) -> Option<Range<usize>> {
+        let first = (cell.side as usize).saturating_sub(cell.before.into());
+        let few = usize::from(cell.few);
+        (few > 0 && apart <= self.radius_m).then_some(first..first + few)
     }
 }

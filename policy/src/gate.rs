@@ -429,7 +429,7 @@ impl Gate {
         if let Some(breach) = broken.filter(|_| axes != ramped) {
             let limit = match (breach.rule, breach.zone) {
                 (Rule::ZoneSpeed, Some(zone)) => self.zones.speed_limit_of(zone),
-                (rule, Some(zone)) => self.zones.clearance_m(rule, zone, here, &unsure),
+                (rule, Some(zone)) => self.zones.clearance_near(rule, zone, here, near, &unsure),
                 (_, None) => breach.limit,
             };
             verdicts.note(breach.rule, limit, breach.zone);

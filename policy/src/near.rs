@@ -105,6 +105,30 @@ impl ZoneMap {
         near
     }
 
+    /// As [`ZoneMap::clearance_m`], and not measured again where `near` was measured with the
+    /// same uncertainty.
+    pub(crate) fn clearance_near(
+        &self,
+        rule: Rule,
+        zone: u16,
+        pose: Pose,
+        near: &Near,
+        unsure: &Uncertainty,
+    ) -> f64 {
+        let known = near.known(zone, pose).filter(|known| known.discs_m.is_some());
+        let area = self.of(1_u128.checked_shl(zone.into()).unwrap_or(0)).next();
+        if let (Some(known), Some(area)) = (known, area) {
+            let of_pose = unsure.unsure();
+            let mut place = Place::new(&self.body, pose, &of_pose).heading(near.heading(pose));
+            let met = place.by_discs(area, rule == Rule::ZoneKeepIn, f64::INFINITY, Some(known));
+            // Up to there each of the distances is exact.
+            if met.clearance_m < near.reach_m {
+                return met.clearance_m;
+            }
+        }
+        self.clearance_m(rule, zone, pose, unsure)
+    }
+
     /// Which edges are already crossed at a pose.
     #[must_use]
     pub fn standing(&self, pose: Pose, unsure: &Uncertainty) -> Standing {

@@ -12,7 +12,7 @@ use crate::coarse::Coarse;
 use crate::index::{Rect, Tree};
 use crate::simple::{area, check, check_holes, sides};
 use nooterra_protocol::geometry::Point;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 pub use crate::simple::{Fault, LEAST_AREA_M2, ShapeFault, concave_corner};
 
@@ -24,7 +24,7 @@ const PATIENCE: u32 = 4096;
 const THIRDS: u32 = 17;
 
 /// What a distance from the grid is less than the rounding could make it, metres.
-const ROUNDING_M: f64 = 1e-9;
+pub(crate) const ROUNDING_M: f64 = 1e-9;
 
 /// A polygon whose sides do not cross, in either order of corners, with or without holes.
 #[derive(Clone, Debug)]
@@ -126,33 +126,43 @@ impl Polygon {
         if surely > 0.0 && surely >= enough {
             return surely.copysign(cell.signed);
         }
-        self.nearest(at, cell.side as usize, PATIENCE).map_or(0.0, |found| self.signed(at, found))
+        let few = self.coarse.few(&cell, apart).and_then(|few| self.nearest_of(at, few));
+        few.or_else(|| self.nearest(at, cell.side as usize, PATIENCE))
+            .map_or(0.0, |found| self.signed(at, found))
     }
 
     /// No side comes nearer than a distance to the straight way between two places; from the
     /// one to the other the distance grows from the first to the second. Never takes long: where
     /// thousands of sides are close by, the answer is no.
     #[must_use]
-    pub fn is_clear_between(&self, [from, to]: [Point; 2], distances: [f64; 2]) -> bool {
+    pub fn is_clear_between(&self, way: [Point; 2], distances: [f64; 2]) -> bool {
+        self.met_between(way, distances).is_none()
+    }
+
+    /// As [`Polygon::is_clear_between`]: `None` where it is clear, or else about the part of the
+    /// way to where a side comes too near; a guess, by the first such side that was found.
+    pub(crate) fn met_between(&self, [from, to]: [Point; 2], distances: [f64; 2]) -> Option<f64> {
         let [first, last] = distances;
         if !(from.is_finite() && to.is_finite() && first.is_finite() && last >= first) {
-            return false;
+            return Some(0.0);
         }
         let around = Rect::around([from, to]).grown(last);
         let (squared, mut patience) = (last * last, PATIENCE);
-        let met = self.tree.meeting(&around, 0, |range| {
+        self.tree.meeting(&around, 0, |range| {
             patience = patience.saturating_sub(1);
-            let meets = |side: &Side| {
+            let meets = |side: &&Side| {
                 // Mostly the larger distance decides, and mostly there is only one.
                 side.meets([from, to], squared)
                     && (last <= first || side.meets_cone([from, to], distances))
             };
-            if patience == 0 || self.sides.get(range).is_none_or(|sides| sides.iter().any(meets)) {
-                return ControlFlow::Break(());
+            let Some(sides) = self.sides.get(range).filter(|_| patience > 0) else {
+                return ControlFlow::Break(0.0);
+            };
+            match sides.iter().find(meets) {
+                Some(side) => ControlFlow::Break(side.met_after([from, to], distances)),
+                None => ControlFlow::Continue(()),
             }
-            ControlFlow::Continue(())
-        });
-        met.is_none()
+        })
     }
 
     /// The polygon is surely further away than `distance`, told by its bounding box alone.
@@ -167,6 +177,36 @@ impl Polygon {
 
     pub(crate) fn count(&self) -> usize {
         self.sides.len()
+    }
+
+    /// A few sides, in the order of all, that contain all within a distance; `None` where that
+    /// takes more than `most`.
+    pub(crate) fn few_within(&self, at: Point, distance: f64, most: usize) -> Option<Range<usize>> {
+        let mut few: Option<Range<usize>> = None;
+        let around = Rect::around([at]).grown(distance);
+        let too_many = self.tree.meeting(&around, 0, |range| {
+            let from = range.start;
+            for (side, index) in self.sides.get(range).into_iter().flatten().zip(from..) {
+                if side.found(at, index).squared <= distance * distance {
+                    let before = few.clone().unwrap_or(index..index);
+                    let wider = before.start.min(index)..before.end.max(index + 1);
+                    if wider.len() > most {
+                        return ControlFlow::Break(());
+                    }
+                    few = Some(wider);
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        few.filter(|_| too_many.is_none())
+    }
+
+    /// The nearest of some sides to a place.
+    fn nearest_of(&self, at: Point, range: Range<usize>) -> Option<Found> {
+        let from = range.start;
+        let sides = self.sides.get(range)?.iter().zip(from..);
+        let found = sides.map(|(side, index)| side.found(at, index));
+        found.reduce(|least, other| if other.squared < least.squared { other } else { least })
     }
 
     /// The side nearest to a place, begun with one that is near.
@@ -218,7 +258,7 @@ impl Polygon {
         if index + 1 == ring.end { ring.start } else { index + 1 }
     }
 
-    fn ring(&self, index: usize) -> std::ops::Range<usize> {
+    fn ring(&self, index: usize) -> Range<usize> {
         let after = self.rings.partition_point(|begin| *begin <= index);
         let begin = after.checked_sub(1).and_then(|before| self.rings.get(before));
         let end = self.rings.get(after);
@@ -298,6 +338,20 @@ impl Side {
         corner(ends[0])
             || corner(ends[1])
             || (left(ends[0]) != left(ends[1]) && from_side(from) != from_side(to))
+    }
+
+    /// After about which part of a straight way it comes nearer than the distance that grows
+    /// along it: as if it had no ends.
+    fn met_after(&self, [from, to]: [Point; 2], [first, last]: [f64; 2]) -> f64 {
+        let scale = self.inverse.sqrt();
+        let beside = |at: Point| {
+            let (px, py) = (at.x - self.from.x, at.y - self.from.y);
+            (self.way.x * py - self.way.y * px) * scale
+        };
+        let (begins, ends) = (beside(from), beside(to));
+        // On the side where it begins.
+        let left = begins.abs() - first;
+        left / (left - (ends * begins.signum() - last))
     }
 
     /// Comes nearer to a straight way than the distance that grows along it.

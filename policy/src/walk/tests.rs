@@ -133,6 +133,21 @@ fn swung(path: &Path, pose: Pose, yaw: f64, (x, y): (f64, f64)) -> Pose {
 
 proptest! {
     #[test]
+    fn the_clearance_that_was_measured_for_the_paths_is_the_one_that_is_told(
+        case in cases(), ahead_m in 0.0..2.0
+    ) {
+        let (map, start, unsure) = (case.map(), case.path.start, &case.unsure);
+        let near = map.near(start, ahead_m, unsure);
+        for (zone, (rule, _)) in (0..).zip(&case.zones) {
+            let inside = *rule == ZoneRule::KeepIn;
+            let rule = if inside { Rule::ZoneKeepIn } else { Rule::ZoneKeepOut };
+            let told = map.clearance_near(rule, zone, start, &near, unsure);
+            let measured = map.clearance_m(rule, zone, start, unsure);
+            prop_assert!((told - measured).abs() < 1e-9, "{told} m, measured {measured} m");
+        }
+    }
+
+    #[test]
     fn on_a_path_that_breaks_nothing_the_outline_keeps_its_margin_whatever_the_error(
         case in cases(), swing in -1.0..1.0, way in 0.0..TAU
     ) {
