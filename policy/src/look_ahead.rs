@@ -6,6 +6,7 @@
 use crate::conditions::{Moment, Span};
 use crate::law::{Arm, Axes, Band, Breach, Height, Law, Reach};
 use crate::planar::{Heading, Planar, advance, advance_heading};
+use crate::walk::Broken;
 use crate::zones::{Edge, Near, Path, SLACK_M, Standing, Uncertainty, ZoneMap};
 use nooterra_protocol::command::MAX_JOINTS;
 use nooterra_protocol::geometry::Pose;
@@ -27,6 +28,13 @@ pub(crate) const CLIMB_DOUBT_MPS: f64 = 0.2;
 /// Halvings of the range between braking and the wish: 2⁻⁸ of it remains, a quarter of a
 /// millimetre per second of what a tick may change.
 pub(crate) const HALVINGS: u32 = 8;
+
+/// The parts of the range that are left then.
+const PARTS: u32 = 1 << HALVINGS;
+
+/// How far from a guess it is looked, in parts, before the range is halved: a guess is mostly
+/// right, or off by few.
+const BESIDE: [u32; 3] = [0, 1, 4];
 
 /// What was written and when: a ring that never grows, as a `VecDeque` could.
 #[derive(Debug)]
@@ -234,7 +242,7 @@ pub(crate) struct Judge<'a> {
     hold_s: f64,
     law: &'a Law,
     /// The measured motion alone, braked at once, breaks this.
-    momentum: Option<Edge>,
+    momentum: Option<Broken>,
     near: &'a Near,
     place: Place<'a>,
 }
@@ -261,52 +269,81 @@ impl<'a> Judge<'a> {
         };
         judge.momentum =
             ahead.doubt.and_then(|(start, twist)| judge.path_broken(start, twist, 0.0));
+        // It is the same for every setpoint.
+        if let Some(momentum) = &mut judge.momentum {
+            momentum.free_s = None;
+        }
         judge
     }
 
     /// The setpoint between `brake` and `wish` that is nearest to `wish` and breaks nothing,
     /// and what keeps it from the wish.
     pub(crate) fn nearest(&self, brake: &Axes, wish: &Axes) -> (Axes, Option<Breach>) {
-        let Some(mut broken) = self.broken_by(wish) else {
+        let Some(Stopped { breach, free_m }) = self.stopped_by(wish) else {
             return (*wish, None);
         };
         if let Some(breach) = self.broken_by(brake) {
             return (*brake, Some(breach));
         }
-        let (mut good, mut bad) = (0.0, 1.0);
-        for _ in 0..HALVINGS {
-            let part = f64::midpoint(good, bad);
-            match self.broken_by(&brake.towards(wish, part)) {
-                Some(breach) => (bad, broken) = (part, breach),
-                None => good = part,
-            }
-        }
-        (if good > 0.0 { brake.towards(wish, good) } else { *brake }, Some(broken))
+        let at = |part: u32| brake.towards(wish, f64::from(part) / f64::from(PARTS));
+        let guess = free_m.and_then(|free_m| self.part_of(brake, wish, free_m));
+        let (good, broken) = furthest(guess, |part| self.broken_by(&at(part)));
+        (if good > 0 { at(good) } else { *brake }, Some(broken.unwrap_or(breach)))
+    }
+
+    /// About how many parts of the way from `brake` to `wish` lead no further than `free_m`;
+    /// `None` where that is no number.
+    fn part_of(&self, brake: &Axes, wish: &Axes, free_m: f64) -> Option<u32> {
+        let way_m = |axes: &Axes| {
+            let twist = self.law.planar(axes);
+            self.pace_mps(twist) * (self.hold_s + self.law.brake_seconds(twist) / 2.0)
+        };
+        let (none, half, whole) = (way_m(brake), way_m(&brake.towards(wish, 0.5)), way_m(wish));
+        // It grows with the speed and its square: a parabola through the three.
+        let square = 2.0 * (whole + none - 2.0 * half);
+        let (straight, more) = (whole - none - square, free_m - none);
+        let part =
+            2.0 * more / (straight + (straight * straight + 4.0 * square * more).max(0.0).sqrt());
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Saturates.
+        (!part.is_nan()).then(|| (part * f64::from(PARTS)) as u32)
+    }
+
+    /// How fast the parts of the robot go, m/s: more or less, turning counted.
+    fn pace_mps(&self, twist: Planar) -> f64 {
+        twist.speed() + self.place.zones.body().arm_m() * twist.angular.abs()
     }
 
     fn broken_by(&self, axes: &Axes) -> Option<Breach> {
+        self.stopped_by(axes).map(|stopped| stopped.breach)
+    }
+
+    fn stopped_by(&self, axes: &Axes) -> Option<Stopped> {
+        let at_once = |breach| Stopped { breach, free_m: None };
         if let Some(breach) = self.law.breach(axes) {
-            return Some(breach);
+            return Some(at_once(breach));
         }
         let planar = self.law.planar(axes);
         if let Some((band, height)) = &self.band {
             let moves = planar.speed() > 0.0;
             if let Some(breach) = band.breach(height, axes.0[2], moves, self.hold_s) {
-                return Some(breach);
+                return Some(at_once(breach));
             }
         }
         if let Some((arm, reach)) = &self.arm {
-            return arm.leaves(reach, axes, self.hold_s);
+            return arm.leaves(reach, axes, self.hold_s).map(at_once);
         }
-        self.edge_broken(planar).map(|edge| Breach {
-            limit: edge.clearance_m,
-            rule: edge.rule,
-            zone: Some(edge.zone),
+        self.broken(planar).map(|Broken { edge, free_s }| Stopped {
+            breach: Breach { limit: edge.clearance_m, rule: edge.rule, zone: Some(edge.zone) },
+            free_m: free_s.map(|free_s| self.pace_mps(planar) * free_s),
         })
     }
 
     /// The edge that a motion breaks, held and then braked.
     pub(crate) fn edge_broken(&self, twist: Planar) -> Option<Edge> {
+        self.broken(twist).map(|broken| broken.edge)
+    }
+
+    fn broken(&self, twist: Planar) -> Option<Broken> {
         let told = self.path_broken(self.ahead.start, twist, self.hold_s);
         let doubted = || {
             let (start, measured) = self.ahead.doubt?;
@@ -314,17 +351,56 @@ impl<'a> Judge<'a> {
             let faster = measured.speed() / twist.speed();
             // Slower than told needs no second look at the speed, only at the place.
             let stretch = if same_way && (1.0..20.0).contains(&faster) { faster } else { 1.0 };
-            self.path_broken(start, twist.scaled(stretch), self.hold_s)
+            let broken = self.path_broken(start, twist.scaled(stretch), self.hold_s)?;
+            // Where it is as fast as measured, whatever it is told, its way is not the twist's.
+            Some(Broken { free_s: broken.free_s.filter(|_| stretch <= 1.0), ..broken })
         };
         told.or(self.momentum).or_else(doubted)
     }
 
-    fn path_broken(&self, start: Pose, twist: Planar, hold_s: f64) -> Option<Edge> {
+    fn path_broken(&self, start: Pose, twist: Planar, hold_s: f64) -> Option<Broken> {
         let brake_s = self.law.brake_seconds(twist);
         let path = Path { brake_s, hold_s, start, twist };
         let Place { standing, unsure, zones } = &self.place;
-        zones.broken_by(&path, self.near, standing, unsure)
+        zones.broken_after(&path, self.near, standing, unsure)
     }
+}
+
+/// What a setpoint breaks, and how far it leads before, where that can be guessed.
+struct Stopped {
+    breach: Breach,
+    free_m: Option<f64>,
+}
+
+/// The furthest part of a way that breaks nothing, and what the next one breaks: `None` where
+/// that is the end, which is known to be broken, as its beginning is known not to be.
+///
+/// As by halving, where what lies before what is good is good; in any case the part is good and
+/// the next one is not. Near a guess that is right it takes two looks, and with the worst
+/// guess three more than halving.
+fn furthest(
+    guess: Option<u32>,
+    mut broken_at: impl FnMut(u32) -> Option<Breach>,
+) -> (u32, Option<Breach>) {
+    let (mut good, mut bad, mut broken) = (0, PARTS, None);
+    let mut look = |part: u32, good: &mut u32, bad: &mut u32| match broken_at(part) {
+        Some(breach) => (*bad, broken) = (part, Some(breach)),
+        None => *good = part,
+    };
+    if let Some(guess) = guess {
+        for beside in BESIDE {
+            if bad - good <= 1 {
+                break;
+            }
+            // On from what was good, back from what was not.
+            let part = if good > 0 { good + beside } else { guess.min(bad).saturating_sub(beside) };
+            look(part.max(good + 1).min(bad - 1), &mut good, &mut bad);
+        }
+    }
+    while bad - good > 1 {
+        look(u32::midpoint(good, bad), &mut good, &mut bad);
+    }
+    (good, broken)
 }
 
 /// Zero where `to` is before `from`. Without a `Duration`, which is divided twice.
@@ -334,32 +410,4 @@ fn seconds(from: MonoNanos, to: MonoNanos) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_in_force_and_what_followed_is_found_in_a_ring_of_any_fill() {
-        for noted in [0, 1, 5, MEMORY - 1, MEMORY, MEMORY + 1, 3 * MEMORY] {
-            let mut memory = Memory::new();
-            let at = |index: usize| MonoNanos(1_000 + 10 * u64::try_from(index).unwrap());
-            for index in 0..noted {
-                let mut axes = Axes::ZERO;
-                axes.0[0] = f64::from(u32::try_from(index).unwrap());
-                memory.note(at(index), axes);
-            }
-            let kept = noted.saturating_sub(MEMORY)..noted;
-            for from in [0, 999, 1_000, 1_005, 1_040, at(noted).0 - 15, at(noted).0 - 10, u64::MAX]
-            {
-                let before = kept.clone().rfind(|index| at(*index).0 <= from);
-                let (in_force, later) = memory.since(MonoNanos(from));
-                let index = |axes: &Axes| axes.0[0];
-                let expected = before.map(|index| f64::from(u32::try_from(index).unwrap()));
-                assert_eq!(in_force.map(index), expected, "{noted} noted, from {from}");
-                let follow: Vec<MonoNanos> = later.map(|(at, _)| *at).collect();
-                let expected: Vec<MonoNanos> =
-                    kept.clone().filter(|index| at(*index).0 > from).map(at).collect();
-                assert_eq!(follow, expected, "{noted} noted, from {from}");
-            }
-        }
-    }
-}
+mod tests;

@@ -174,7 +174,7 @@ impl<'a> Place<'a> {
     }
 
     /// Clearance of the discs on their way to where they are `then`, `span_s` seconds later, at
-    /// most; negative where one meets the edge.
+    /// most; negative where one meets the edge, after about which part of the way.
     pub(crate) fn swept(
         &mut self,
         area: &Area,
@@ -182,8 +182,9 @@ impl<'a> Place<'a> {
         then: &[Point; MAX_DISCS],
         (paces, span_s, span_m): (&[f64; MAX_DISCS], f64, f64),
         known: Option<&Known>,
-    ) -> Met {
+    ) -> (Met, f64) {
         let mut met = Met { clearance_m: f64::INFINITY, depth_m: 0.0 };
+        let mut free = f64::INFINITY;
         let centers = self.centers();
         let discs_m = known.and_then(|known| known.discs_m.as_ref());
         let ways = centers.into_iter().zip(then).zip(paces).enumerate();
@@ -196,19 +197,26 @@ impl<'a> Place<'a> {
                 .and_then(|discs_m| discs_m.get(index).copied())
                 .unwrap_or_else(|| area.distance_m(inside, center, radius_m + way_m));
             let clearance_m = distance_m - radius_m;
-            if clearance_m >= 0.0 && !(clearance_m >= way_m) {
-                // It could come to the edge: its way is followed.
-                let way = [center, *then];
-                let clear = area.shape.is_clear_between(way, [radius_m, last_m], inside);
-                met.lower(if clear { 0.0 } else { -f64::MIN_POSITIVE });
-            } else {
+            if !(clearance_m >= 0.0) {
                 met.lower(clearance_m);
-            }
-            if !(met.clearance_m >= 0.0) {
+                free = 0.0;
                 break;
             }
+            if clearance_m >= way_m {
+                met.lower(clearance_m);
+                continue;
+            }
+            // It could come to the edge: its way is followed.
+            let way = [center, *then];
+            match area.shape.met_between(way, [radius_m, last_m], inside) {
+                Some(part) => {
+                    met.lower(-f64::MIN_POSITIVE);
+                    free = free.min(part);
+                }
+                None => met.lower(0.0),
+            }
         }
-        met
+        (met, free)
     }
 
     fn centers(&mut self) -> [Point; MAX_DISCS] {

@@ -79,15 +79,30 @@ impl Shape {
     /// A disc whose middle goes straight from one place to another, growing from the first
     /// radius to the second, and that does not touch the edge at the first place, touches it
     /// nowhere. `inside` is the side that it is on.
-    pub(crate) fn is_clear_between(&self, way: [Point; 2], radii: [f64; 2], inside: bool) -> bool {
+    ///
+    /// `None` where it does not, or else about the part of the way to where it does: a guess.
+    pub(crate) fn met_between(
+        &self,
+        way: [Point; 2],
+        radii: [f64; 2],
+        inside: bool,
+    ) -> Option<f64> {
         match self {
-            Self::Circle { center, radius_m } if inside => {
-                // Furthest at one of its ends.
-                way.iter().zip(radii).all(|(at, own_m)| at.distance(*center) + own_m <= *radius_m)
-            }
             Self::Circle { center, radius_m } => {
-                from_segment(way, *center) >= radius_m + radii[1]
-                    || least_over(way, radii, |at| at.distance(*center) - radius_m) >= 0.0
+                let clear = if inside {
+                    // Furthest at one of its ends.
+                    let mut ends = way.iter().zip(radii);
+                    ends.all(|(at, own_m)| at.distance(*center) + own_m <= *radius_m)
+                } else {
+                    from_segment(way, *center) >= radius_m + radii[1]
+                        || least_over(way, radii, |at| at.distance(*center) - radius_m) >= 0.0
+                };
+                let left = |at: Point, own_m: f64| {
+                    let from_edge = at.distance(*center) - radius_m;
+                    if inside { -from_edge - own_m } else { from_edge - own_m }
+                };
+                let (begins, ends) = (left(way[0], radii[0]), left(way[1], radii[1]));
+                (!clear).then(|| begins / (begins - ends))
             }
             Self::Field(field) => {
                 let [from, to] = way;
@@ -105,17 +120,17 @@ impl Shape {
                     );
                     let radius_m = radii[0] + part * (radii[1] - radii[0]);
                     let clear = sign * field.signed_distance(at) - radius_m;
-                    // False for what is no number, too.
+                    // Not clear is what is no number, too.
                     if !(clear >= 0.0) {
-                        return false;
+                        return Some(part);
                     }
                     if along >= length {
-                        return true;
+                        return None;
                     }
                     along = (along + (clear / closing).max(STEP_M)).min(length);
                 }
             }
-            Self::Polygon(polygon) => polygon.is_clear_between(way, radii),
+            Self::Polygon(polygon) => polygon.met_between(way, radii),
         }
     }
 
@@ -210,7 +225,7 @@ mod tests {
             // Between two looks it can come no nearer than the way between them; of a distance
             // that grows, a thousandth of the way is left to the search.
             let between = (from.distance(to) + more) / f64::from(LOOKS);
-            let clear = shape.is_clear_between([from, to], [first, first + more], inside);
+            let clear = shape.met_between([from, to], [first, first + more], inside).is_none();
             let sought = if grows { 2e-3 * (from.distance(to) + more) } else { 1e-9 };
             prop_assert!(!clear || least >= -sought, "clear, and {least} m too near");
             prop_assert!(clear || least < between + sought, "not clear, with {least} m left");

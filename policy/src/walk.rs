@@ -78,6 +78,14 @@ struct Walk<'a> {
     unsure: &'a Unsure,
 }
 
+/// An edge that a path breaks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Broken {
+    pub(crate) edge: Edge,
+    /// For about so long the twist can be held before, seconds: a guess, where there is one.
+    pub(crate) free_s: Option<f64>,
+}
+
 /// What a look at one place of a path tells.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -123,7 +131,7 @@ impl<'a> Span<'a> {
     }
 
     /// That an area is clear to the end of the span; true where it is to the end of the path.
-    fn follow(&mut self, area: &Area, rule: Rule, seen: &mut Seen) -> Result<bool, Edge> {
+    fn follow(&mut self, area: &Area, rule: Rule, seen: &mut Seen) -> Result<bool, Broken> {
         let Walk { near, path, speed, unsure, .. } = *self.walk;
         let inside = rule == Rule::ZoneKeepIn;
         let known = if self.held_s > 0.0 { None } else { near.known(area.index, path.start) };
@@ -144,14 +152,16 @@ impl<'a> Span<'a> {
             let (pose, heading) = walk.place(until_s);
             map.body.centers(pose.point(), heading)
         });
-        let met =
+        let (met, free) =
             self.place.swept(area, inside, &then, (&walk.paces, span_s, speed * span_s), known);
         if met.clearance_m >= 0.0 {
             (seen.free_s, seen.nearest) = (seen.free_s.min(span_s), Some(area.edge(rule, &met)));
             return Ok(!(span_s < self.rest_s));
         }
-        // Also where the clearance is no number.
-        Err(area.edge(rule, &met))
+        // Also where the clearance is no number. The limit of a speed zone may come to hold on
+        // the way: where the zone is met says little.
+        let free_s = (rule != Rule::ZoneSpeed).then_some(self.held_s + free * span_s);
+        Err(Broken { edge: area.edge(rule, &met), free_s })
     }
 }
 
@@ -166,6 +176,17 @@ impl ZoneMap {
         standing: &Standing,
         unsure: &Uncertainty,
     ) -> Option<Edge> {
+        self.broken_after(path, near, standing, unsure).map(|broken| broken.edge)
+    }
+
+    /// As [`ZoneMap::broken_by`], and about where on the path.
+    pub(crate) fn broken_after(
+        &self,
+        path: &Path,
+        near: &Near,
+        standing: &Standing,
+        unsure: &Uncertainty,
+    ) -> Option<Broken> {
         let leaving = standing.worst.is_some();
         if near.zones == 0 && !near.keep_in && !leaving {
             return None;
@@ -178,11 +199,16 @@ impl ZoneMap {
         let (speed, unsure) = (path.twist.speed(), &unsure.unsure());
         let heading = near.heading(path.start);
         let walk = Walk { heading, near, pace, paces, path, speed, standing, unsure };
-        if leaving { self.way_back_broken_by(&walk) } else { self.walk_broken_by(&walk) }
+        if leaving {
+            // What is deeper on the way may be less deep at its end: there is nothing to guess.
+            self.way_back_broken_by(&walk).map(|edge| Broken { edge, free_s: None })
+        } else {
+            self.walk_broken_by(&walk)
+        }
     }
 
     /// From a place that is clear of all edges: in spans that are nearly straight.
-    fn walk_broken_by(&self, walk: &Walk<'_>) -> Option<Edge> {
+    fn walk_broken_by(&self, walk: &Walk<'_>) -> Option<Broken> {
         let whole_s = walk.path.whole_s();
         let (mut held_s, mut last, mut zones) = (0.0, None, walk.near.zones);
         for _ in 0..MOST_LOOKS {
@@ -192,13 +218,13 @@ impl ZoneMap {
                     held_s += seen.free_s;
                     last = seen.nearest.or(last);
                 }
-                Err(edge) => return Some(edge),
+                Err(broken) => return Some(broken),
             }
             if held_s >= whole_s {
                 return None;
             }
         }
-        last
+        last.map(|edge| Broken { edge, free_s: None })
     }
 
     /// How far a span from `held_s` goes: until the arcs of the discs leave their chords by
@@ -220,7 +246,7 @@ impl ZoneMap {
 
     /// That no edge is met on a span; how much further none is, is told as well. Zones that are
     /// not met to the end of the path are taken out of `zones`.
-    fn span(&self, span: &mut Span<'_>, zones: &mut u128) -> Result<Seen, Edge> {
+    fn span(&self, span: &mut Span<'_>, zones: &mut u128) -> Result<Seen, Broken> {
         let mut seen = Seen { crossed: None, free_s: span.rest_s, nearest: None };
         for area in self.of(*zones) {
             let rule = match area.kind {
@@ -247,13 +273,15 @@ impl ZoneMap {
             let mut alone = seen;
             match span.follow(area, Rule::ZoneKeepIn, &mut alone) {
                 Ok(_) => return Ok(alone),
-                Err(edge) => broken = Some(edge),
+                Err(first) => broken = Some(first),
             }
         }
         match broken {
             // None holds it all along; one after the other may.
-            Some(edge) if self.keep_ins.count_ones() > 1 => self.step(span, seen, edge),
-            Some(edge) => Err(edge),
+            Some(broken) if self.keep_ins.count_ones() > 1 => self
+                .step(span, seen, broken.edge)
+                .map_err(|edge| Broken { edge, free_s: Some(span.held_s) }),
+            Some(broken) => Err(broken),
             None => Ok(seen),
         }
     }

@@ -289,7 +289,7 @@ fn range(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::limits::tests::LIMITS;
     use nooterra_protocol::codec::Digest;
@@ -303,7 +303,7 @@ mod tests {
             .to_vec()
     }
 
-    pub(super) fn document() -> PolicyDocument {
+    pub(crate) fn document() -> PolicyDocument {
         let zone = |id: &str, rule| Zone::new(ZoneId::new(id).unwrap(), square(5.0), rule);
         PolicyDocument {
             battery: None,
