@@ -238,6 +238,13 @@ impl Block {
         })
     }
 
+    /// How long the block that begins at `bytes[0]` says that it is, or may be at most where that is
+    /// nothing that a block has.
+    pub(crate) fn claimed_length(bytes: &[u8]) -> usize {
+        let length = if bytes.len() < HEAD_BYTES { 0 } else { usize_at(bytes, 76) };
+        if (HEAD_BYTES..=MAX_BYTES).contains(&length) { length } else { MAX_BYTES }
+    }
+
     /// Reads a whole block: exactly `bytes`, with its records as they were written.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, BlockError> {
         let block = Self::read_head(bytes)?;

@@ -1,4 +1,5 @@
-//! The blocks on the disk: files of the journal's own, which only grow, each of a few megabytes.
+//! The blocks on the disk: files of the journal's own, to which blocks are only added, each of a few
+//! megabytes.
 //!
 //! ```text
 //! log-0000000000000001      a segment; the number counts up and is never used again
@@ -8,11 +9,31 @@
 //!   20  blocks         one after the other (`block`)
 //! ```
 //! A block is written behind the last one, and synced before the next one is: what a crash tears
-//! is the end of the newest segment. Nothing is written twice in one place. A block that is to
+//! is the end of the newest segment. No block is written over another. A block that is to
 //! hold less (it was pruned) is written again at the end, and counts from there on: of several
 //! copies the one in the segment with the higher number, and then further back, is the block. A
 //! segment in which nothing counts any more is removed; one in which little does is *compacted*:
 //! what counts is written again at the end, and then it goes.
+//!
+//! Behind the last block of the newest segment may be zeros up to the end of the file: the
+//! *reserve*. A small block is written there instead of at the end of the file, because a sync that
+//! finds the file no longer, and its pages where they were, waits for the data alone and for none
+//! of the file system's own records. They are written with a small block that did not find room in
+//! them, and are not relied on: a disk that has no room for them has none of them. Measured on
+//! ext4, a write and its fdatasync, median in µs:
+//!
+//! ```text
+//! bytes   at the end   fallocate 1 MiB   zeros 16 KiB   zeros 64 KiB   zeros 256 KiB   both
+//!   620           91                62             62             62              63     62
+//!  1500          105                91             68             66              67     65
+//!  4096          158               157             86             71              72     70
+//!  8192          153               152             96             74              73     71
+//! 48000          228               218            228            257             119    247
+//! ```
+//! Room that was only allocated has to be noted as written with the first write to each page, so
+//! that it is worth nothing to more than a page at once; a block that is large costs as much in
+//! zeros as it saves, and is written at the end of the file. A journal that is closed in order has
+//! no reserve.
 //!
 //! Why not in sled, which keeps the states: it holds 16 neighbours in a page and writes the page
 //! anew after ten changes to it, so that each block was written some four times and its segments
@@ -42,6 +63,13 @@ pub(crate) const HEAD_BYTES: usize = 20;
 /// In which file systems give room.
 const PAGE_BYTES: u64 = 4096;
 
+/// How many zeros are written behind a small block.
+const RESERVE_BYTES: usize = 64 * 1024;
+
+/// Up to this size a block is small. The zeros are then no more than what the file system would
+/// write of its own for each sync of a file that grows, some three or four pages.
+const SMALL_BYTES: u64 = 8 * 1024;
+
 /// So many segments are emptied before what was written meanwhile has its turn.
 const COMPACTED_AT_ONCE: usize = 4;
 
@@ -62,6 +90,7 @@ struct Spot {
 /// A segment, and how much of it counts.
 #[derive(Clone, Copy, Debug, Default)]
 struct Segment {
+    /// Of the file, with its reserve.
     length: u64,
     live: u64,
 }
@@ -70,8 +99,11 @@ struct Segment {
 #[derive(Debug)]
 struct Active {
     file: File,
+    /// Where its blocks end.
     length: u64,
     number: u64,
+    /// Where the file ends; between are zeros.
+    reserved: u64,
 }
 
 #[derive(Debug, Default)]
@@ -101,22 +133,22 @@ impl Log {
     /// Reads what is in `dir`, and changes nothing.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         let mut state = State::default();
-        let mut newest_is_whole = true;
+        let mut end = None;
         let mut bytes = Vec::new();
         for (number, path) in segments(dir)? {
             bytes.clear();
             File::open(path)?.read_to_end(&mut bytes)?;
             state.segments.insert(number, Segment { length: bytes.len() as u64, live: 0 });
-            newest_is_whole = state.read(number, &bytes);
+            end = state.read(number, &bytes);
         }
         // Behind a torn write nothing is appended: that segment stays as it is.
         let mut active = None;
         if let Some((number, segment)) = state.segments.last_key_value()
-            && newest_is_whole
+            && let Some(length) = end
         {
-            let (number, length) = (*number, segment.length);
+            let (number, reserved) = (*number, segment.length);
             let file = File::options().read(true).write(true).open(dir.join(name(number)))?;
-            active = Some(Active { file, length, number });
+            active = Some(Active { file, length, number, reserved });
             state.active = number;
         }
         state.loosened = true;
@@ -157,10 +189,10 @@ impl Log {
                 let path = self.dir.join(name(number));
                 let file = File::options().read(true).write(true).create_new(true).open(path)?;
                 bytes.extend_from_slice(&head(number));
-                Active { file, length: 0, number }
+                Active { file, length: 0, number, reserved: 0 }
             }
         };
-        let Active { file, length, number } = begun;
+        let Active { file, length, number, reserved } = begun;
         let mut spots = Vec::with_capacity(blocks.len());
         // Nearly always it is one block, which is written from where it stands.
         let alone = match blocks {
@@ -180,20 +212,37 @@ impl Log {
         }
         let bytes = alone.unwrap_or(&bytes);
         file.write_all_at(bytes, length)?;
+        let end = length + bytes.len() as u64;
+        let reserved = match end > reserved && bytes.len() as u64 <= SMALL_BYTES {
+            true => reserve(&file, end, most),
+            false => reserved.max(end),
+        };
         file.sync_data()?;
         if length == 0 {
             File::open(&self.dir)?.sync_all()?;
         }
-        let length = length + bytes.len() as u64;
+        let length = end;
         let mut state = self.write();
         state.active = number;
-        state.segments.entry(number).or_default().length = length;
+        state.segments.entry(number).or_default().length = reserved;
         for (first_seq, spot) in &spots {
             state.put(*first_seq, *spot);
         }
         drop(state);
-        *active = Some(Active { file, length, number });
+        *active = Some(Active { file, length, number, reserved });
         Ok(spots.len())
+    }
+
+    /// Gives the reserve back, so that the files hold blocks and nothing else. A power cut may bring
+    /// it back: it needs no sync.
+    pub(crate) fn trim(&self) -> io::Result<()> {
+        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(active) = active.as_mut().filter(|active| active.length < active.reserved) {
+            active.file.set_len(active.length)?;
+            active.reserved = active.length;
+            self.write().segments.entry(active.number).or_default().length = active.length;
+        }
+        Ok(())
     }
 
     /// These blocks do not count any more.
@@ -336,8 +385,8 @@ impl Log {
 }
 
 impl State {
-    /// The blocks of a segment; whether there is nothing else in it.
-    fn read(&mut self, number: u64, bytes: &[u8]) -> bool {
+    /// The blocks of a segment; where they end, if there is nothing else in it but its reserve.
+    fn read(&mut self, number: u64, bytes: &[u8]) -> Option<u64> {
         let mut whole = number_of(bytes) == Some(number);
         let mut at = HEAD_BYTES;
         let finder = memmem::Finder::new(&MAGIC);
@@ -355,6 +404,7 @@ impl State {
                     }
                     at += block.length.min(rest.len());
                 }
+                Err(_) if is_zero(rest) => break,
                 Err(_) => {
                     whole = false;
                     let next = rest.get(1..).and_then(|rest| finder.find(rest));
@@ -362,7 +412,7 @@ impl State {
                 }
             }
         }
-        whole
+        whole.then_some(at as u64)
     }
 
     /// A copy of a block that counts from now on.
@@ -379,6 +429,23 @@ impl State {
             segment.live = segment.live.saturating_sub(u64::from(spot.length));
         }
     }
+}
+
+/// Writes zeros behind the block that ends at `end`; where they end. Without room for them, at
+/// `end`, or before what was made of them: they are nothing that is missed.
+fn reserve(file: &File, end: u64, most: u64) -> u64 {
+    static ZEROS: [u8; RESERVE_BYTES] = [0; RESERVE_BYTES];
+    let to = (end + ZEROS.len() as u64).min(most) / PAGE_BYTES * PAGE_BYTES;
+    let zeros = usize::try_from(to.saturating_sub(end)).ok().and_then(|count| ZEROS.get(..count));
+    match zeros.map(|zeros| file.write_all_at(zeros, end)) {
+        Some(Ok(())) => to.max(end),
+        Some(Err(_)) | None => end,
+    }
+}
+
+/// Nothing was ever written here, or zeros were.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 /// The segments in a store, by number.
@@ -512,6 +579,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let log = opened(dir.path());
         (1..=3).for_each(|seq| write(&log, seq, 300));
+        log.trim().unwrap();
         let path = dir.path().join(name(1));
         let length = fs::metadata(&path).unwrap().len();
         for cut in [1, 50, 100, 200, 380] {
@@ -528,6 +596,99 @@ mod tests {
             let file = File::options().write(true).open(&path).unwrap();
             file.write_all_at(&last, length - last.len() as u64).unwrap();
         }
+    }
+
+    #[test]
+    fn small_blocks_are_written_where_zeros_stand_and_the_file_stays_as_long_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path()).unwrap();
+        let path = dir.path().join(name(1));
+        let length = || fs::metadata(&path).unwrap().len();
+        write(&log, 1, 300);
+        let reserved = length();
+        assert!(reserved >= RESERVE_BYTES as u64 && reserved.is_multiple_of(PAGE_BYTES));
+        (2..=100).for_each(|seq| write(&log, seq, 300));
+        // What is reserved counts, too.
+        assert_eq!((length(), log.disk_bytes()), (reserved, reserved));
+        (101..=200).for_each(|seq| write(&log, seq, 300));
+        assert!(length() > reserved, "used up, it is made anew");
+        // The file ends with one that is large, and no more is reserved than a segment takes.
+        (201..=202).for_each(|seq| write(&log, seq, 50_000));
+        let large = length();
+        assert!(!fs::read(&path).unwrap().ends_with(&[0]));
+        let before = held(&log);
+        let again = Log::open(dir.path()).unwrap();
+        assert_eq!(held(&again), before);
+        again.set_segment_bytes(large + 1000);
+        write(&again, 203, 300);
+        assert!(length() <= large + 1000);
+        (204..=210).for_each(|seq| write(&again, seq, 300));
+        assert!(segments(dir.path()).unwrap().len() == 2);
+    }
+
+    #[test]
+    fn zeros_behind_the_last_block_are_the_end_whatever_left_them_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path()).unwrap();
+        let path = dir.path().join(name(1));
+        (1..=3).for_each(|seq| write(&log, seq, 300));
+        let reserved = fs::metadata(&path).unwrap().len();
+        // As after a crash.
+        let again = Log::open(dir.path()).unwrap();
+        write(&again, 4, 300);
+        assert_eq!(fs::metadata(&path).unwrap().len(), reserved);
+        again.trim().unwrap();
+        let trimmed = fs::metadata(&path).unwrap().len();
+        assert_eq!(trimmed, HEAD_BYTES as u64 + 4 * block(1, 300).len() as u64);
+        assert_eq!(again.disk_bytes(), trimmed.next_multiple_of(PAGE_BYTES));
+        // The power went before that was on the disk; or the length was, and no block.
+        for zeros in [1, 87, 88, 5000] {
+            let file = File::options().write(true).open(&path).unwrap();
+            file.set_len(trimmed + zeros).unwrap();
+            let again = Log::open(dir.path()).unwrap();
+            assert_eq!(held(&again).len(), 4);
+            file.set_len(trimmed).unwrap();
+        }
+        let again = Log::open(dir.path()).unwrap();
+        write(&again, 5, 300);
+        assert_eq!((held(&again).len(), segments(dir.path()).unwrap().len()), (5, 1));
+        assert_eq!(held(&Log::open(dir.path()).unwrap()).len(), 5);
+    }
+
+    #[test]
+    fn a_write_that_was_torn_in_the_reserve_is_left_and_the_log_goes_on_in_another_segment() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(dir.path()).unwrap();
+        let path = dir.path().join(name(1));
+        (1..=2).for_each(|seq| write(&log, seq, 300));
+        let torn = block(3, 1500);
+        let at = HEAD_BYTES + 2 * block(1, 300).len();
+        let whole = fs::read(&path).unwrap();
+        for range in [0..1, 0..50, 0..200, 0..1400, 600..1500, 100..300] {
+            let mut bytes = whole.clone();
+            bytes[at..][range.clone()].copy_from_slice(&torn[range.clone()]);
+            fs::write(&path, &bytes).unwrap();
+            let again = Log::open(dir.path()).unwrap();
+            assert_eq!(held(&again).len(), 2, "{range:?} of it is there");
+            assert!(!again.proves_more_than(2));
+            write(&again, 3, 5);
+            assert_eq!(fs::read(&path).unwrap(), bytes);
+            assert_eq!(held(&Log::open(dir.path()).unwrap()).len(), 3);
+            fs::remove_file(dir.path().join(name(2))).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_disk_that_has_no_room_for_zeros_has_none_of_them() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file, b"block").unwrap();
+        // Opened to be read, it takes no more than a full disk would.
+        let refusing = File::open(file.path()).unwrap();
+        assert_eq!(reserve(&refusing, 5, u64::MAX), 5);
+        assert_eq!(reserve(file.as_file(), 5, 100), 5, "less than a page is left of the segment");
+        let reserved = reserve(file.as_file(), 5, u64::MAX);
+        assert_eq!(fs::metadata(file.path()).unwrap().len(), reserved);
+        assert!(fs::read(file.path()).unwrap().starts_with(b"block\0"));
     }
 
     #[test]

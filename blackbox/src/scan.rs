@@ -35,6 +35,9 @@ const NUMBER_SHIFT: u32 = 40;
 /// No frame is longer: what one look at a file has in common with the next.
 const OVERLAP: usize = 2 * MAX_BYTES;
 
+/// What a disk writes at once, or nothing of it.
+const SECTOR_BYTES: usize = 512;
+
 /// What is read of a block to see its frame: with records of some 100 bytes or more there is nothing
 /// else to be read.
 const FRAME_BYTES: usize = 8 * 1024;
@@ -66,7 +69,8 @@ pub(crate) struct Mark {
 /// A place in a file where a block begins.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Candidate {
-    /// The file ends in the middle of it.
+    /// The file ends in the middle of it, or a sector of it was never written: it lies in the
+    /// reserve, which is zeros ([`crate::log`]).
     pub(crate) cut: bool,
     /// Which of the files.
     pub(crate) file: usize,
@@ -237,7 +241,8 @@ impl Scan {
         Ok(())
     }
 
-    /// The blocks of a segment, by their frames; false, and nothing, where anything else is in it.
+    /// The blocks of a segment, by their frames; false, and nothing, where anything else is in it
+    /// than its reserve, or the last write before that was torn.
     fn add_frames(&mut self, file: usize, segment: &File) -> io::Result<bool> {
         let length = segment.metadata()?.len();
         let mut head = [0; log::HEAD_BYTES];
@@ -262,7 +267,10 @@ impl Scan {
                 }
             }
             let Some(block) = read.ok().filter(|block| block.length <= rest) else {
-                return Ok(false);
+                if !is_reserve(segment, offset, &mut bytes)? {
+                    return Ok(false);
+                }
+                break;
             };
             let candidate = Candidate {
                 cut: false,
@@ -277,6 +285,9 @@ impl Scan {
             };
             found.push((block.first_seq, candidate));
             offset += block.length as u64;
+        }
+        if !last_holds(segment, &found)? {
+            return Ok(false);
         }
         for (first_seq, candidate) in found {
             self.blocks.entry(first_seq).or_default().push(candidate);
@@ -328,7 +339,8 @@ impl Scan {
                     at = start + look.length.min(rest.len());
                 }
                 let offset = base + start as u64;
-                let candidate = Candidate { file, lsn, offset, ..look };
+                let cut = look.cut || (!look.intact && is_torn(rest, offset));
+                let candidate = Candidate { cut, file, lsn, offset, ..look };
                 self.blocks.entry(first_seq).or_default().push(candidate);
             }
         }
@@ -384,6 +396,45 @@ impl Mark {
             head: Digest::from_bytes(body[32..].try_into().ok()?),
         })
     }
+}
+
+/// All of a segment from here on is zeros.
+fn is_reserve(segment: &File, mut offset: u64, bytes: &mut Vec<u8>) -> io::Result<bool> {
+    bytes.resize(MAX_BYTES, 0);
+    loop {
+        match segment.read_at(bytes, offset) {
+            Ok(0) => return Ok(true),
+            Ok(read) if log::is_zero(&bytes[..read]) => offset += read as u64,
+            Ok(_) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The last block that was found is as it was written, or there is none.
+fn last_holds(segment: &File, found: &[(u64, Candidate)]) -> io::Result<bool> {
+    let Some((_, last)) = found.last() else {
+        return Ok(true);
+    };
+    let mut bytes = vec![0; last.length];
+    segment.read_exact_at(&mut bytes, last.offset)?;
+    Ok(Block::read(&bytes).is_ok())
+}
+
+/// A sector, or what a damaged block has of one, is zeros: it was not written.
+fn is_torn(bytes: &[u8], offset: u64) -> bool {
+    let mut rest = &bytes[..bytes.len().min(Block::claimed_length(bytes))];
+    let into = usize::try_from(offset % SECTOR_BYTES as u64).unwrap_or(0);
+    let mut sector = SECTOR_BYTES - into;
+    while !rest.is_empty() {
+        let (piece, next) = rest.split_at(rest.len().min(sector));
+        if log::is_zero(piece) {
+            return true;
+        }
+        (rest, sector) = (next, SECTOR_BYTES);
+    }
+    false
 }
 
 /// The block that begins at `bytes[0]`: its first sequence number and what it looks like.
@@ -514,8 +565,17 @@ mod tests {
                 std::fs::write(&path, &bytes[..length]).unwrap();
                 same(&format!("segment {number} has {length} bytes"));
             }
-            std::fs::write(&path, [&bytes[..], &[0; 50]].concat()).unwrap();
-            same(&format!("zeros behind segment {number}"));
+            let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+            for zeros in [50, 90, 5000] {
+                let reserve = vec![0; zeros];
+                std::fs::write(&path, [&bytes[..used], &reserve].concat()).unwrap();
+                assert!(same(&format!("{zeros} zeros behind segment {number}")) > 0);
+                // The last write did not reach the disk, or not all of it.
+                for length in [used - 1, used - 90, used - 200] {
+                    std::fs::write(&path, [&bytes[..length], &reserve].concat()).unwrap();
+                    same(&format!("{length} bytes and {zeros} zeros in segment {number}"));
+                }
+            }
             std::fs::write(&path, bytes).unwrap();
         }
     }

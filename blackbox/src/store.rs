@@ -285,6 +285,12 @@ impl Store {
         self.with(|inner| inner.log.compact(most).map_err(failed))
     }
 
+    /// Gives back the room in the log that no block has taken.
+    pub(crate) fn trim(&self) -> Result<(), StoreError> {
+        let failed = |error| StoreError::io("end the journal's files", error);
+        self.with(|inner| inner.log.trim().map_err(failed))
+    }
+
     /// A state.
     pub(crate) fn state(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.with(|inner| {

@@ -471,6 +471,7 @@ impl Writer {
             self.add_checkpoint(now, &mut draft)?;
         }
         self.commit(draft, States { keeps: true, ..States::default() }, now.mono)?;
+        self.shared.store.trim()?;
         let mark = self.chain.mark(true).encode();
         self.shared.store.commit(&[], &[(MARK_KEY, &mark)])
     }

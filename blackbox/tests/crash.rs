@@ -97,9 +97,14 @@ fn child_that_fills_its_disk() {
     let options = Options { segment_bytes: 256 * 1024 * 1024, ..options() };
     let opened = Journal::open(&PathBuf::from(dir), options).unwrap();
     let handle = opened.journal.handle();
-    let error = (0..4000)
+    // Near its end small ones, so that each finds room ahead of it or does not.
+    let (limit, _) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_FSIZE)
+        .expect("the limit is known");
+    let large = (limit - 200_000) / 20_300;
+    let error = (0..)
         .find_map(|i| {
-            let written = handle.append_durable(log(&format!("{i}"), 20_000));
+            let size = if i < large { 20_000 } else { 300 };
+            let written = handle.append_durable(log(&format!("{i}"), size));
             match &written {
                 Ok(seq) => println!("ACK {seq}"),
                 Err(error) => println!("STOPPED {error}"),
@@ -115,6 +120,9 @@ fn child_that_fills_its_disk() {
     assert_eq!(handle.append_durable(fact("x")), Err(error));
     assert!(handle.put_state("x", b"x").is_err());
     assert!(opened.journal.close().is_err());
+    let log = PathBuf::from(std::env::var(DIR).unwrap()).join("store/log-0000000000000001");
+    let length = std::fs::metadata(log).unwrap().len();
+    assert!(length > limit - 1000, "{length} of {limit} bytes: it ends before the disk does");
     println!("ENDED IN ORDER");
 }
 

@@ -141,6 +141,81 @@ fn a_flipped_bit_in_a_journal_that_was_never_closed_is_named_too() {
     }
 }
 
+/// A journal that an agent has open, with room made ahead in its newest segment; where its blocks
+/// begin and end there.
+fn reserved(bench: &Bench) -> (PathBuf, Vec<usize>) {
+    let opened = bench.open();
+    let handle = opened.journal.handle();
+    for i in 0..5 {
+        handle.append_durable(log(&format!("{i}"), 2000)).unwrap();
+    }
+    let copy = bench.dir.path().join("copy");
+    copy_dir(&bench.path(), &copy);
+    let path = copy.join("store").join("log-0000000000000001");
+    let bytes = fs::read(&path).unwrap();
+    let starts = memchr::memmem::find_iter(&bytes, b"NOOTBLK\x01");
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    assert!(bytes.len() > end + 10_000, "zeros stand ahead");
+    (copy, starts.chain([end]).collect())
+}
+
+#[test]
+fn a_copy_of_a_journal_that_is_written_verifies_and_a_torn_write_in_it_is_told_as_one() {
+    let bench = Bench::new();
+    let (copy, places) = reserved(&bench);
+    let path = copy.join("store").join("log-0000000000000001");
+    let whole = check(&bench, &copy);
+    assert!(whole.is_intact() && whole.notes.is_empty(), "{whole} {:?}", whole.notes);
+    let bytes = fs::read(&path).unwrap();
+    let [.., start, end] = places[..] else { panic!("some blocks") };
+    let last = tail(&copy, TailFrom::Last(1)).unwrap().next().unwrap().seq;
+    // Every beginning of the last write that is as long as so many sectors, or every end.
+    let first_sector = start.next_multiple_of(512);
+    for at in (first_sector..end).step_by(512) {
+        for gone in [at..end, start..at, at..(at + 512).min(end)] {
+            let mut torn = bytes.clone();
+            torn[gone.clone()].fill(0);
+            fs::write(&path, torn).unwrap();
+            let found = check(&bench, &copy);
+            assert!(found.is_intact(), "{gone:?} of {start}..{end}: {found} {:?}", found.notes);
+            assert_eq!(found.records, last - 1, "{gone:?} of {start}..{end}");
+            // Of one that has lost its beginning nothing says that there was a block.
+            let told = found.notes.iter().any(|note| note.contains("torn by a power cut"));
+            assert_eq!(told, gone.start > start, "{gone:?} of {start}..{end}: {:?}", found.notes);
+            let records = tail(&copy, TailFrom::Seq(1)).unwrap();
+            assert!(records.map(|record| record.record.unwrap().seq).eq(1..last));
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_the_last_write_before_the_room_ahead_is_damage_and_no_end() {
+    let bench = Bench::new();
+    let (copy, places) = reserved(&bench);
+    let path = copy.join("store").join("log-0000000000000001");
+    let [.., start, end] = places[..] else { panic!("some blocks") };
+    let last = tail(&copy, TailFrom::Last(1)).unwrap().next().unwrap().seq;
+    let place = locate(&copy, last).unwrap();
+    let record = usize::try_from(place.offset).unwrap();
+    for at in (record..end).step_by(97).chain([end - 1]) {
+        flip(&path, at as u64, 3);
+        let found = check(&bench, &copy);
+        assert_eq!(found.first_bad.map(|bad| bad.seq), Some(last), "byte {at}");
+        flip(&path, at as u64, 3);
+    }
+    // In its frame, which says what is where; but for its magic and its number, without which it
+    // is none.
+    for at in (start + 16..start + 125).filter(|at| !(start + 76..start + 80).contains(at)) {
+        flip(&path, at as u64, 3);
+        let found = check(&bench, &copy);
+        assert!(!found.is_intact(), "byte {at} of the block at {start}: {found}");
+        flip(&path, at as u64, 3);
+    }
+    // In the room itself: nothing is altered that anybody wrote.
+    flip(&path, end as u64 + 700, 3);
+    assert!(check(&bench, &copy).is_intact());
+}
+
 #[test]
 fn located_bytes_are_the_record() {
     let (bench, mut dice) = (Bench::new(), Dice(3));
