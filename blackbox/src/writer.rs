@@ -129,6 +129,8 @@ pub(crate) struct Writer {
     pruned_at_bytes: u64,
     /// When it may say again that it prunes, after a key did not sign.
     pruning_at: MonoNanos,
+    /// Where records are encoded.
+    room: head::Room,
     /// Of the tree, not kept yet.
     roots: Fresh,
     seal: Seal,
@@ -165,6 +167,7 @@ impl Writer {
             pruned,
             pruned_at_bytes: 0,
             pruning_at: now,
+            room: head::Room::default(),
             roots: Fresh::default(),
             seal,
             shared,
@@ -302,11 +305,14 @@ impl Writer {
         let (seq, boot) = (self.chain.last_seq + 1, self.chain.boot);
         let covers = matches!(*entry, Entry::Checkpoint(_));
         let actor_seq = self.actor_seq_of(&entry);
-        let encoded = self.seal_entry(&mut entry, seq, stamp).and_then(|openings| {
-            let class = entry.class();
-            Ok((class, head::encode(&entry, class, seq, boot, stamp)?, openings))
-        });
-        let (class, bytes, openings) = match encoded {
+        let sealed = self.seal_entry(&mut entry, seq, stamp);
+        let (class, mut room) = (entry.class(), std::mem::take(&mut self.room));
+        let encoded = match sealed {
+            Ok(openings) => head::encode(&mut room, &entry, class, seq, boot, stamp)
+                .map(|bytes| (bytes, openings)),
+            Err(error) => Err(error),
+        };
+        let (bytes, openings) = match encoded {
             Ok(encoded) => encoded,
             Err(error) => {
                 tracing::error!(%error, "an entry was refused by the journal");
@@ -319,7 +325,8 @@ impl Writer {
                 return Ok(());
             }
         };
-        self.put(class, &bytes, stamp, draft)?;
+        self.put(class, bytes, stamp, draft)?;
+        self.room = room;
         // A commit is bounded in what it opens, too.
         draft.size += openings.iter().map(|kept| kept.weight()).sum::<usize>();
         draft.openings.extend(openings.into_iter().map(|kept| (class, kept)));

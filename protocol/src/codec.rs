@@ -24,6 +24,9 @@ pub const MAX_DEPTH: usize = 32;
 /// Most of what is encoded is smaller.
 const ENCODED_BYTES: usize = 512;
 
+/// What an [`Encoder`] keeps at most for the next value.
+const MOST_KEPT: usize = 64 * 1024;
+
 /// Why bytes are not an acceptable item, or a value cannot become one.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
@@ -49,15 +52,39 @@ pub enum CodecError {
 /// # Errors
 /// [`CodecError::Encode`] when the value has no CBOR form.
 pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CodecError> {
-    let mut bytes = Vec::with_capacity(ENCODED_BYTES);
-    let mut serializer = serde_cbor::Serializer::new(serde_cbor::ser::IoWrite::new(&mut bytes));
-    value.serialize(&mut serializer).map_err(CodecError::Encode)?;
-    if order::sort(&mut bytes).is_some() {
-        return Ok(bytes);
+    let mut encoder = Encoder::default();
+    encoder.encode(value)?;
+    Ok(encoder.bytes)
+}
+
+/// Encodes one value after the other, in memory that it keeps: for who encodes thousands.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    bytes: Vec<u8>,
+    room: order::Room,
+}
+
+impl Encoder {
+    /// The same bytes as those of [`to_vec`], until the next ones.
+    ///
+    /// # Errors
+    /// As [`to_vec`].
+    pub fn encode<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<&[u8], CodecError> {
+        if self.bytes.capacity() > MOST_KEPT {
+            *self = Self::default();
+        }
+        self.bytes.clear();
+        self.bytes.reserve(ENCODED_BYTES);
+        let mut serializer =
+            serde_cbor::Serializer::new(serde_cbor::ser::IoWrite::new(&mut self.bytes));
+        value.serialize(&mut serializer).map_err(CodecError::Encode)?;
+        if order::sort(&mut self.bytes, &mut self.room).is_none() {
+            // Through `Value`, slowly: its maps are ordered by encoded key, whatever the keys are.
+            let value = serde_cbor::value::to_value(value).map_err(CodecError::Encode)?;
+            self.bytes = serde_cbor::to_vec(&value).map_err(CodecError::Encode)?;
+        }
+        Ok(&self.bytes)
     }
-    // Through `Value`, slowly: its maps are ordered by encoded key, whatever the keys are.
-    let value = serde_cbor::value::to_value(value).map_err(CodecError::Encode)?;
-    serde_cbor::to_vec(&value).map_err(CodecError::Encode)
 }
 
 /// Encodes a tree as it stands. A tree's maps are in order already; [`to_vec`] would copy it first.

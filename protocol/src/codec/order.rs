@@ -10,8 +10,9 @@ use std::ops::Range;
 /// Sorts every map in `bytes`, which is one item as serde_cbor writes it. `None` where that takes
 /// more than sorting: lengths that were not known beforehand, keys that are no text or stand
 /// twice, nesting beyond the limit. The bytes are then in any order.
-pub(super) fn sort(bytes: &mut [u8]) -> Option<()> {
-    let mut sorter = Sorter { bytes, pairs: Vec::new(), scratch: Vec::new() };
+pub(super) fn sort(bytes: &mut [u8], room: &mut Room) -> Option<()> {
+    room.pairs.clear();
+    let mut sorter = Sorter { bytes, room };
     let end = sorter.item(0, 0)?;
     (end == sorter.bytes.len()).then_some(())
 }
@@ -19,11 +20,17 @@ pub(super) fn sort(bytes: &mut [u8]) -> Option<()> {
 /// A key, and where its value ends.
 type Pair = (Range<usize>, usize);
 
-struct Sorter<'a> {
-    bytes: &'a mut [u8],
+/// What sorting takes, kept for the next item.
+#[derive(Debug, Default)]
+pub(super) struct Room {
     /// Of all maps that are being read, the innermost last.
     pairs: Vec<Pair>,
     scratch: Vec<u8>,
+}
+
+struct Sorter<'a> {
+    bytes: &'a mut [u8],
+    room: &'a mut Room,
 }
 
 impl Sorter<'_> {
@@ -52,7 +59,7 @@ impl Sorter<'_> {
     }
 
     fn map(&mut self, start: usize, count: u64, depth: usize) -> Option<usize> {
-        let (first, mut next, mut is_sorted) = (self.pairs.len(), start, true);
+        let (first, mut next, mut is_sorted) = (self.room.pairs.len(), start, true);
         for _ in 0..count {
             let key_start = next;
             if self.bytes.get(key_start)? >> 5 != 3 {
@@ -60,25 +67,26 @@ impl Sorter<'_> {
             }
             let key = key_start..self.item(key_start, depth + 1)?;
             next = self.item(key.end, depth + 1)?;
-            if let Some((before, _)) = self.pairs[first..].last() {
+            if let Some((before, _)) = self.room.pairs[first..].last() {
                 is_sorted &= self.bytes[before.clone()] < self.bytes[key.clone()];
             }
-            self.pairs.push((key, next));
+            self.room.pairs.push((key, next));
         }
         if !is_sorted {
-            let (bytes, pairs) = (&mut *self.bytes, &mut self.pairs[first..]);
+            let Room { pairs, scratch } = &mut *self.room;
+            let (bytes, pairs) = (&mut *self.bytes, &mut pairs[first..]);
             pairs.sort_unstable_by(|(a, _), (b, _)| bytes[a.clone()].cmp(&bytes[b.clone()]));
             if pairs.windows(2).any(|two| bytes[two[0].0.clone()] == bytes[two[1].0.clone()]) {
                 return None;
             }
-            self.scratch.clear();
-            self.scratch.reserve(next - start);
+            scratch.clear();
+            scratch.reserve(next - start);
             for (key, end) in pairs {
-                self.scratch.extend_from_slice(&bytes[key.start..*end]);
+                scratch.extend_from_slice(&bytes[key.start..*end]);
             }
-            bytes[start..next].copy_from_slice(&self.scratch);
+            bytes[start..next].copy_from_slice(scratch);
         }
-        self.pairs.truncate(first);
+        self.room.pairs.truncate(first);
         Some(next)
     }
 
@@ -172,7 +180,7 @@ mod tests {
         // An indefinite map, a key twice, a key that is a number, a tag, a text cut short.
         for bytes in ["bf616101ff", "a2616101616102", "a10101", "c100", "626161ff", "6361", "bb"] {
             let mut bytes = hex::decode(bytes).unwrap();
-            assert_eq!(sort(&mut bytes), None, "{bytes:02x?}");
+            assert_eq!(sort(&mut bytes, &mut Room::default()), None, "{bytes:02x?}");
         }
         let mut numbers = std::collections::BTreeMap::new();
         numbers.insert(Value::Integer(300), Value::Null);
@@ -187,13 +195,13 @@ mod tests {
             let bytes = to_vec(&value).unwrap();
             prop_assert_eq!(&bytes, &by_a_tree(&value));
             let mut again = bytes.clone();
-            prop_assert_eq!(sort(&mut again), Some(()));
+            prop_assert_eq!(sort(&mut again, &mut Room::default()), Some(()));
             prop_assert_eq!(again, bytes);
         }
 
         #[test]
         fn no_bytes_make_it_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = sort(&mut bytes);
+            let _ = sort(&mut bytes, &mut Room::default());
         }
     }
 }
