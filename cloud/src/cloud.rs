@@ -156,7 +156,11 @@ impl Cloud {
         let core = Arc::new(Core {
             admin: Digest::of(admin_token.as_bytes()),
             ca,
-            caller: webhooks::Caller::new(&config.webhook_roots, &config.webhook_networks),
+            caller: webhooks::Caller::new(
+                &config.webhook_roots,
+                &config.webhook_networks,
+                config.webhook_patience,
+            ),
             claim_code_lifetime: config.claim_code_lifetime,
             clock: config.clock.clone(),
             figures: api::Figures::new(config.traces.as_ref().map(Traces::figures)),

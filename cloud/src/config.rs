@@ -2,7 +2,7 @@
 
 use crate::clock::{Clock, SystemClock};
 use crate::traces::Traces;
-use crate::webhooks::Network;
+use crate::webhooks::{Network, Patience};
 use rustls::pki_types::ServerName;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -72,6 +72,8 @@ pub struct Config {
     /// Networks that are not public, in which webhooks may be called all the same, also by
     /// `http`; none unless given.
     pub webhook_networks: Vec<Network>,
+    /// How long a webhook's server is waited for: ten seconds, and one for whoever is prompt.
+    pub webhook_patience: Patience,
     /// The roots that a webhook's server must lead to, PEM; the system's unless given.
     pub webhook_roots: PathBuf,
 }
@@ -141,6 +143,7 @@ impl Config {
             store: None,
             traces: None,
             webhook_networks: Vec::new(),
+            webhook_patience: Patience::default(),
             webhook_roots: PathBuf::from(DEFAULT_WEBHOOK_ROOTS),
         }
     }

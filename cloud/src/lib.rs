@@ -110,4 +110,4 @@ pub use report::verify::{
 pub use services::ServicesError;
 pub use store::StoreError;
 pub use traces::{TARGET as TRACES_TARGET, Traces, TracesError};
-pub use webhooks::{Network, NoNetwork};
+pub use webhooks::{Network, NoNetwork, Patience as WebhookPatience};

@@ -10,9 +10,6 @@ use std::collections::HashMap;
 /// Facts that are looked through at once for the next of a subscriber's types.
 const AHEAD: u32 = 64;
 
-/// Subscribers that are looked at in one go.
-const DUE: usize = 64;
-
 /// A subscriber.
 #[derive(Clone, Debug)]
 pub(crate) struct WebhookRow {
@@ -34,6 +31,8 @@ pub(crate) struct WebhookRow {
 #[derive(Clone)]
 pub(crate) struct Due {
     pub(crate) id: String,
+    /// It took the last call soon.
+    pub(crate) prompt: bool,
     pub(crate) secret: String,
     /// Whose it is; empty for who reaches all.
     pub(crate) tenant: String,
@@ -48,6 +47,16 @@ pub(crate) struct Failed {
     pub(crate) error: String,
     pub(crate) now: WallMillis,
     pub(crate) position: i64,
+}
+
+/// A try that was answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    /// It was a dead letter that is sent anew.
+    pub(crate) anew: bool,
+    pub(crate) position: i64,
+    /// It was answered soon.
+    pub(crate) prompt: bool,
 }
 
 /// An event of which a subscriber could not be told.
@@ -177,7 +186,7 @@ fn is_free(holder: Option<&str>, until: i64, now: WallMillis, me: &str, live: &[
 }
 
 /// Subscribers for whom there is something, whose wait is over, and whom no other process holds;
-/// who waits longest first, and of each tenant at most `each`.
+/// who waits longest first. Of each tenant at most `each` that are prompt and as many others.
 pub(crate) fn due(
     tx: &Connection,
     me: &str,
@@ -187,7 +196,7 @@ pub(crate) fn due(
     let last = jobs::count(tx)?;
     let live = tx.processes()?;
     let mut find = tx.prepare_cached(
-        "SELECT id, secret, url, holder, held_until, coalesce(tenant, '') FROM webhooks
+        "SELECT id, secret, url, holder, held_until, coalesce(tenant, ''), prompt FROM webhooks
          WHERE ended_at IS NULL AND next_at <= ?1
              AND (position < ?2 OR EXISTS (SELECT 1 FROM dead_letters
                  WHERE webhook = webhooks.id AND state = 'waiting'))
@@ -197,16 +206,16 @@ pub(crate) fn due(
         let holder: Option<String> = row.get(3)?;
         let free = is_free(holder.as_deref(), row.get(4)?, now, me, &live);
         let (id, secret, url) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok(free.then_some(Due { id, secret, tenant: row.get(5)?, url }))
+        Ok(free.then_some(Due { id, prompt: row.get(6)?, secret, tenant: row.get(5)?, url }))
     });
-    let mut of: HashMap<String, usize> = HashMap::new();
+    let mut of: HashMap<(bool, String), usize> = HashMap::new();
     let mut has_turn = |due: &Due| {
-        let count = of.entry(due.tenant.clone()).or_default();
+        let count = of.entry((due.prompt, due.tenant.clone())).or_default();
         *count += 1;
         *count <= each
     };
     let free = rows?.filter_map(Result::transpose);
-    free.filter(|due| due.as_ref().map_or(true, &mut has_turn)).take(DUE).collect()
+    free.filter(|due| due.as_ref().map_or(true, &mut has_turn)).collect()
 }
 
 /// Takes a subscriber for this process; moves it past events that are none of its types, so that
@@ -266,18 +275,19 @@ pub(crate) fn next(tx: &Connection, id: &str) -> Result<Option<(FactRow, bool)>,
     })
 }
 
-/// It took the event.
-pub(crate) fn told(tx: &Connection, id: &str, position: i64, anew: bool) -> Result<(), StoreError> {
+/// It took the event, soon or not.
+pub(crate) fn told(tx: &Connection, id: &str, told: &Told) -> Result<(), StoreError> {
+    let Told { anew, position, prompt } = *told;
     if anew {
         tx.prepare_cached("DELETE FROM dead_letters WHERE webhook = ?1 AND position = ?2")?
             .execute((id, position))?;
     }
     tx.prepare_cached(
-        "UPDATE webhooks SET attempts = 0, next_at = 0, error = NULL,
+        "UPDATE webhooks SET attempts = 0, next_at = 0, error = NULL, prompt = ?3,
              position = CASE WHEN position < ?2 THEN ?2 ELSE position END
          WHERE id = ?1",
     )?
-    .execute((id, position))?;
+    .execute((id, position, prompt))?;
     Ok(())
 }
 
@@ -290,7 +300,8 @@ pub(crate) fn failed(tx: &Connection, id: &str, failed: &Failed) -> Result<(), S
     let tries = u32::try_from(before + 1).unwrap_or(u32::MAX);
     if tries < TRIES {
         tx.prepare_cached(
-            "UPDATE webhooks SET attempts = ?2, next_at = ?3, error = ?4 WHERE id = ?1",
+            "UPDATE webhooks SET attempts = ?2, next_at = ?3, error = ?4, prompt = 0
+             WHERE id = ?1",
         )?
         .execute((id, tries, now.plus(wait(tries)).0, error))?;
         return Ok(());
@@ -305,7 +316,7 @@ pub(crate) fn failed(tx: &Connection, id: &str, failed: &Failed) -> Result<(), S
     .execute((id, *position, tries, error, now.0))?;
     let through = if *anew { 0 } else { *position };
     tx.prepare_cached(
-        "UPDATE webhooks SET attempts = 0, next_at = 0, error = ?3,
+        "UPDATE webhooks SET attempts = 0, next_at = 0, error = ?3, prompt = 0,
              position = CASE WHEN position < ?2 THEN ?2 ELSE position END
          WHERE id = ?1",
     )?
@@ -410,5 +421,24 @@ mod tests {
             release(&tx, id, "me").unwrap();
         }
         assert_eq!(due(2), ["a3", "b1", "a1"]);
+        // Those that are prompt do not count with the others, and are no longer when they fail.
+        let position = 1;
+        for id in ["a3", "a1"] {
+            told(&tx, id, &Told { anew: false, position, prompt: true }).unwrap();
+        }
+        let prompt = || -> Vec<String> {
+            let all = super::due(&tx, "me", now, 9).unwrap().into_iter();
+            all.filter(|due| due.prompt).map(|due| due.id).collect()
+        };
+        assert_eq!((due(1), prompt()), (strings(["a3", "b1", "a2"]), strings(["a3", "a1"])));
+        let error = "it answered 500".to_owned();
+        let past = WallMillis(-9999);
+        failed(&tx, "a3", &Failed { anew: false, error, now: past, position }).unwrap();
+        told(&tx, "a1", &Told { anew: false, position, prompt: false }).unwrap();
+        assert_eq!((due(1), prompt()), (strings(["a3", "b1"]), Vec::new()));
+    }
+
+    fn strings<const N: usize>(texts: [&str; N]) -> Vec<String> {
+        texts.map(str::to_owned).to_vec()
     }
 }

@@ -4,7 +4,8 @@
 //! moves on in a transaction after it answered, so that whatever dies, nothing is skipped; what
 //! was answered but not noted is told again, with the same `Nooterra-Delivery`. One event of a
 //! subscriber is under way at a time. What fails is tried again, later each time; after the last
-//! try the event becomes a dead letter, and the next one is told.
+//! try the event becomes a dead letter, and the next one is told. Whoever does not answer holds
+//! up nobody who does: see [`slots`].
 //!
 //! # What it never does
 //! It never keeps events in memory for a subscriber, follows a redirect, or connects to an
@@ -12,6 +13,7 @@
 
 mod address;
 mod sign;
+mod slots;
 
 pub(crate) use address::Resolve;
 pub use address::{Network, NoNetwork};
@@ -20,13 +22,13 @@ pub(crate) use sign::{key, signature};
 use crate::api::EventJson;
 use crate::core::Core;
 use crate::outgoing;
-use crate::store::webhooks::{self, Due, Failed};
+use crate::store::webhooks::{self, Due, Failed, Told};
 use crate::store::{Connection, StoreError, jobs};
 use nooterra_protocol::time::WallMillis;
-use std::collections::HashMap;
+use slots::{OF_ONE, Slot, Slots};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use ureq::unversioned::transport::DefaultConnector;
@@ -40,20 +42,16 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-/// A subscriber that does not answer within this time has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// One process tells a subscriber for so long before another may take over.
 const HOLD: Duration = Duration::from_secs(60);
 
-/// Events of one subscriber that are told in one go.
+/// Events of one subscriber that are told in one go, which also ends once it took as long as a
+/// prompt call may.
 const IN_ONE_GO: usize = 32;
 
-/// Subscribers that are being told at the same time.
-const AT_ONCE: usize = 8;
-
-/// Of them, those of one tenant: its subscribers that do not answer leave half to the others.
-const AT_ONCE_OF_ONE: usize = 4;
+/// Subscribers of one tenant that are looked at in one go: as many as may be called, beside as
+/// many that are being called.
+const LOOKED_AT: usize = 2 * OF_ONE;
 
 /// How often it is looked for what has become due.
 const LOOK: Duration = Duration::from_millis(500);
@@ -64,6 +62,22 @@ const GATHER: Duration = Duration::from_millis(20);
 /// The most that is kept of what a failure said, bytes.
 const MAX_ERROR: usize = 200;
 
+/// How long subscribers are waited for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Patience {
+    /// Whoever does not answer within this time has failed.
+    pub answer: Duration,
+    /// Whoever answers within this time is prompt; nobody who is waits for longer for a call to
+    /// somebody else.
+    pub prompt: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { answer: Duration::from_secs(10), prompt: Duration::from_secs(1) }
+    }
+}
+
 /// How long to wait after so many failures.
 pub(crate) fn wait(failures: u32) -> Duration {
     let factor = 4_u32.saturating_pow(failures.saturating_sub(1));
@@ -73,6 +87,8 @@ pub(crate) fn wait(failures: u32) -> Duration {
 /// What calls subscribers.
 pub(crate) struct Caller {
     agent: ureq::Agent,
+    /// Within which an answer is prompt.
+    prompt: Duration,
 }
 
 impl std::fmt::Debug for Caller {
@@ -84,14 +100,16 @@ impl std::fmt::Debug for Caller {
 impl Caller {
     /// One that trusts the roots in the file `roots`; none where it cannot be read, and then
     /// nothing is delivered by https.
-    pub(crate) fn new(roots: &Path, networks: &[Network]) -> Self {
+    pub(crate) fn new(roots: &Path, networks: &[Network], patience: Patience) -> Self {
         let found = outgoing::roots(roots).unwrap_or_else(|error| {
             let file = roots.display();
             tracing::warn!(%file, %error, "no roots: webhooks by https will fail");
             Vec::new()
         });
-        let (config, resolve) = (outgoing::config(found, PATIENCE), Resolve::new(networks));
-        Self { agent: ureq::Agent::with_parts(config, DefaultConnector::default(), resolve) }
+        let Patience { answer, prompt } = patience;
+        let (config, resolve) = (outgoing::config(found, answer), Resolve::new(networks));
+        let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), resolve);
+        Self { agent, prompt }
     }
 
     /// Tells one event; or why it was not taken. It blocks.
@@ -117,41 +135,34 @@ impl Caller {
 pub(crate) async fn deliver(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
     let mut commits = core.store.commits();
     let mut under_way: JoinSet<String> = JoinSet::new();
-    // With whose they are.
-    let mut busy: HashMap<String, String> = HashMap::new();
+    let mut slots = Slots::default();
     loop {
         // First, so that what is committed from here on is noticed.
         commits.borrow_and_update();
         let now = core.clock.wall();
         let me = core.process.clone();
         let look = move |tx: &Connection| {
-            Ok::<_, StoreError>((webhooks::any(tx)?, webhooks::due(tx, &me, now, AT_ONCE)?))
+            Ok::<_, StoreError>((webhooks::any(tx)?, webhooks::due(tx, &me, now, LOOKED_AT)?))
         };
         let (any, due) = core.store.read(look).await.unwrap_or_default();
-        for due in due {
-            let of_tenant = busy.values().filter(|tenant| **tenant == due.tenant).count();
-            if busy.len() < AT_ONCE && of_tenant < AT_ONCE_OF_ONE && !busy.contains_key(&due.id) {
-                busy.insert(due.id.clone(), due.tenant.clone());
-                let core = core.clone();
-                under_way.spawn(async move {
-                    let id = due.id.clone();
-                    if let Err(error) = tell(&core, due).await {
-                        tracing::warn!(%error, webhook = id, "a webhook waits for the store");
-                    }
-                    id
-                });
-            }
+        for (due, slot) in slots.take(due) {
+            let core = core.clone();
+            under_way.spawn(async move {
+                let id = due.id.clone();
+                if let Err(error) = tell(&core, due, &slot).await {
+                    tracing::warn!(%error, webhook = id, "a webhook waits for the store");
+                }
+                id
+            });
         }
         tokio::select! {
             () = crate::tls::stopping(&mut stop) => return,
             Some(done) = under_way.join_next(), if !under_way.is_empty() => match done {
-                Ok(id) => {
-                    busy.remove(&id);
-                }
+                Ok(id) => slots.free(&id),
                 // A defect: which one it was is not known.
-                Err(_) => busy.clear(),
+                Err(_) => slots.free_all(),
             },
-            changed = commits.changed(), if any && busy.is_empty() => {
+            changed = commits.changed(), if any && slots.waits_for_none() => {
                 if changed.is_err() {
                     return;
                 }
@@ -164,29 +175,31 @@ pub(crate) async fn deliver(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
 }
 
 /// Tells one subscriber what is next for it.
-async fn tell(core: &Arc<Core>, due: Due) -> Result<(), StoreError> {
+async fn tell(core: &Arc<Core>, due: Due, slot: &Slot) -> Result<(), StoreError> {
     let (id, me, now) = (due.id.clone(), core.process.clone(), core.clock.wall());
     let held =
         core.store.write(move |tx| webhooks::hold(tx, &id, &me, now, now.plus(HOLD))).await?;
     if !held {
         return Ok(());
     }
-    // Whatever one call takes, the hold is not over before it.
-    let last = now.plus(HOLD.saturating_sub(PATIENCE * 2));
+    // The hold is not over before this and one call more.
+    let began = Instant::now();
     for _ in 0..IN_ONE_GO {
-        if core.clock.wall() >= last {
+        if began.elapsed() >= core.caller.prompt {
             break;
         }
         let id = due.id.clone();
         let next = core.store.read(move |tx| webhooks::next(tx, &id)).await?;
         let Some((fact, anew)) = next else { break };
         let position = fact.position;
-        let outcome = one(core, &due, fact).await;
+        let called = Instant::now();
+        let outcome = one(core, &due, fact, slot).await;
+        let prompt = called.elapsed() < core.caller.prompt;
         let (id, now) = (due.id.clone(), core.clock.wall());
         let failed = outcome.is_err();
         core.store
             .write(move |tx| match outcome {
-                Ok(()) => webhooks::told(tx, &id, position, anew),
+                Ok(()) => webhooks::told(tx, &id, &Told { anew, position, prompt }),
                 Err(mut error) => {
                     error.truncate(error.floor_char_boundary(MAX_ERROR));
                     webhooks::failed(tx, &id, &Failed { anew, error, now, position })
@@ -201,13 +214,22 @@ async fn tell(core: &Arc<Core>, due: Due) -> Result<(), StoreError> {
     core.store.write(move |tx| webhooks::release(tx, &id, &me)).await
 }
 
-async fn one(core: &Arc<Core>, due: &Due, fact: jobs::FactRow) -> Result<(), String> {
+async fn one(core: &Arc<Core>, due: &Due, fact: jobs::FactRow, slot: &Slot) -> Result<(), String> {
     let delivery = format!("{}.{}", due.id, fact.position);
     let event = EventJson::new(fact).map_err(|_| "the event cannot be read".to_owned())?;
     let body = serde_json::to_string(&event).map_err(|error| error.to_string())?;
     let (core, due, now) = (core.clone(), due.clone(), core.clock.wall());
-    let told = tokio::task::spawn_blocking(move || core.caller.tell(&due, &delivery, &body, now));
-    told.await.unwrap_or_else(|_| Err("the call was given up".to_owned()))
+    let prompt = core.caller.prompt;
+    let call = move || core.caller.tell(&due, &delivery, &body, now);
+    let mut told = tokio::task::spawn_blocking(call);
+    let told = match tokio::time::timeout(prompt, &mut told).await {
+        Ok(told) => told,
+        Err(_) => {
+            slot.is_slow();
+            told.await
+        }
+    };
+    told.unwrap_or_else(|_| Err("the call was given up".to_owned()))
 }
 
 #[cfg(test)]

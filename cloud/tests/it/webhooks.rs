@@ -2,7 +2,7 @@
 //! that was not allowed.
 
 use super::rig::{Kind, Rig, RigOn, bytes, csr};
-use nooterra_cloud::{Clock, Config};
+use nooterra_cloud::{Clock, Config, WebhookPatience};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::time::{MonoNanos, WallMillis};
 use serde_json::{Value, json};
@@ -240,52 +240,176 @@ fn what_fails_is_tried_later_then_is_a_dead_letter_and_is_sent_anew_when_told() 
     assert_eq!(rig.post(&redeliver, asked)["waiting"], 0);
 }
 
-/// A subscriber that takes every call and answers none: how many have called at once, at most.
-fn silent() -> (SocketAddr, Arc<AtomicU32>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let (open, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-    let seen = most.clone();
-    // They end with the process of the test.
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            let (open, seen) = (open.clone(), seen.clone());
-            std::thread::spawn(move || {
-                seen.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
-                open.fetch_sub(1, Ordering::SeqCst);
-            });
-        }
-    });
-    (address, most)
+/// A subscriber that answers its first `good` calls, and takes all others and is silent until it
+/// is dropped: then it hangs up.
+struct Silent {
+    address: SocketAddr,
+    held: Arc<Mutex<Option<Vec<TcpStream>>>>,
+    told: Arc<AtomicU32>,
+}
+
+impl Silent {
+    fn after(good: u32) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (held, told) = (Arc::new(Mutex::new(Some(Vec::new()))), Arc::new(AtomicU32::new(0)));
+        let it = Self { address, held: held.clone(), told: told.clone() };
+        // It ends with the process of the test.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if told.load(Ordering::SeqCst) < good {
+                    let _ = serve(stream, 200, &Mutex::default());
+                    told.fetch_add(1, Ordering::SeqCst);
+                } else if let Some(held) = held.lock().unwrap().as_mut() {
+                    held.push(stream);
+                }
+            }
+        });
+        it
+    }
+
+    /// Calls that nobody has answered and nobody has given up.
+    fn open(&self) -> usize {
+        let is_open = |stream: &&TcpStream| {
+            let mut stream: &TcpStream = stream;
+            stream.set_nonblocking(true).unwrap();
+            !matches!(stream.read(&mut [0; 1 << 16]), Ok(0))
+        };
+        let held = self.held.lock().unwrap();
+        held.iter().flatten().filter(is_open).count()
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        *self.held.lock().unwrap() = None;
+    }
+}
+
+/// Somebody who may do everything of one tenant's.
+struct Tenant<'a, K: Kind> {
+    name: String,
+    rig: &'a RigOn<K>,
+    token: String,
+}
+
+impl<'a, K: Kind> Tenant<'a, K> {
+    fn new(rig: &'a RigOn<K>, name: &str) -> Self {
+        let body = json!({ "families": ["robots", "webhooks"], "principal": name, "role": "admin",
+            "tenant": name });
+        let token = rig.post("/v1/tokens", body)["token"].as_str().unwrap().to_owned();
+        let it = Self { name: name.to_owned(), rig, token };
+        let code = it.post("/v1/claim-codes", json!({ "robot": it.robot() }))["code"].clone();
+        let csr = csr(&rcgen::KeyPair::generate().unwrap());
+        it.post("/v1/enrolments", json!({ "code": code, "csr_pem": csr }));
+        it
+    }
+
+    fn robot(&self) -> String {
+        format!("{}-1", self.name)
+    }
+
+    fn post(&self, path: &str, body: Value) -> Value {
+        let body = Some(bytes(&body));
+        let (status, answer) = self.rig.ask("POST", path, body, Some(&self.token), None);
+        assert!((200..300).contains(&status), "{path}: {status} {answer}");
+        answer
+    }
+
+    /// Two events.
+    fn something_happens(&self) {
+        let path = format!("/v1/robots/{}/maintenance", self.robot());
+        let reason = json!({ "reason": "something happens" });
+        self.post(&path, reason.clone());
+        self.post(&path.replace("maintenance", "restore"), reason);
+    }
+
+    fn subscribe(&self, address: SocketAddr) {
+        self.post("/v1/webhooks", json!({ "url": format!("http://{address}/") }));
+    }
+}
+
+/// Nobody who is silent has failed before the test is over.
+fn never_given_up(config: &mut Config) {
+    allowed(config);
+    let hour = Duration::from_secs(3600);
+    config.webhook_patience = WebhookPatience { answer: hour, prompt: hour };
 }
 
 #[test]
-fn a_tenant_whose_subscribers_never_answer_holds_up_nobody_elses() {
-    let rig = Rig::with(allowed);
-    let body = json!({ "families": ["robots", "webhooks"], "principal": "eve", "role": "admin",
-        "tenant": "acme" });
-    let token = rig.post("/v1/tokens", body)["token"].as_str().unwrap().to_owned();
-    let post = |path: &str, body: Value| {
-        let (status, answer) = rig.ask("POST", path, Some(bytes(&body)), Some(&token), None);
-        assert!((200..300).contains(&status), "{path}: {status} {answer}");
-        answer
-    };
-    let code = post("/v1/claim-codes", json!({ "robot": "acme-1" }))["code"].clone();
-    let csr = csr(&rcgen::KeyPair::generate().unwrap());
-    post("/v1/enrolments", json!({ "code": code, "csr_pem": csr }));
-    post("/v1/robots/acme-1/maintenance", json!({ "reason": "something happens" }));
-    let (address, most) = silent();
-    for _ in 0..12 {
-        post("/v1/webhooks", json!({ "url": format!("http://{address}/"), "after": 0 }));
+fn seven_tenants_whose_subscribers_never_answer_hold_up_not_even_a_newcomer() {
+    let rig = Rig::with(never_given_up);
+    let silent: Vec<_> = (0..7).map(|_| Silent::after(0)).collect();
+    for (n, silent) in silent.iter().enumerate() {
+        let tenant = Tenant::new(&rig, &format!("silent{n}"));
+        (0..4).for_each(|_| tenant.subscribe(silent.address));
+        tenant.something_happens();
     }
-    wait(|| (most.load(Ordering::SeqCst) > 0).then_some(()));
+    // Two calls of each, which nobody gives up.
+    wait(|| silent.iter().all(|it| it.open() == 2).then_some(()));
     let subscriber = Subscriber::new(|_| 200);
-    subscribe(&rig, json!({ "url": subscriber.url(), "after": 0 }));
-    subscriber.wait(|told| !told.is_empty());
-    // Of eight that are called at once, it has half; one more while a call that ended is noticed.
-    let most = most.load(Ordering::SeqCst);
-    assert!(most < 8, "{most} of its subscribers were called at once");
+    let good = Tenant::new(&rig, "good");
+    good.subscribe(subscriber.address);
+    good.something_happens();
+    subscriber.wait(|told| told.len() == 2);
+    good.something_happens();
+    subscriber.wait(|told| told.len() == 4);
+    assert!(silent.iter().all(|it| it.open() == 2));
+}
+
+#[test]
+fn any_number_of_tenants_whose_subscribers_never_answer_hold_up_nobody_who_does() {
+    let rig = Rig::with(never_given_up);
+    let subscriber = Subscriber::new(|_| 200);
+    let good = Tenant::new(&rig, "good");
+    good.subscribe(subscriber.address);
+    good.something_happens();
+    subscriber.wait(|told| told.len() == 2);
+    let silent = Silent::after(0);
+    for n in 0..12 {
+        let tenant = Tenant::new(&rig, &format!("silent{n}"));
+        (0..4).for_each(|_| tenant.subscribe(silent.address));
+        tenant.something_happens();
+    }
+    // There is no slot left for a newcomer.
+    wait(|| (silent.open() == 16).then_some(()));
+    for told in [4, 6] {
+        good.something_happens();
+        subscriber.wait(|it| it.len() == told);
+    }
+    assert_eq!(silent.open(), 16);
+}
+
+#[test]
+fn whoever_answered_until_now_and_falls_silent_holds_up_the_others_for_a_moment_only() {
+    let rig = Rig::with(|config| {
+        allowed(config);
+        let (answer, prompt) = (Duration::from_secs(3600), Duration::from_secs(2));
+        config.webhook_patience = WebhookPatience { answer, prompt };
+    });
+    let subscriber = Subscriber::new(|_| 200);
+    let good = Tenant::new(&rig, "good");
+    good.subscribe(subscriber.address);
+    // Each is told twice, and is prompt.
+    let silent: Vec<_> = (0..12).map(|_| Silent::after(2)).collect();
+    let tenants: Vec<_> = (0..3).map(|n| Tenant::new(&rig, &format!("silent{n}"))).collect();
+    for (tenant, silent) in tenants.iter().zip(silent.chunks(4)) {
+        silent.iter().for_each(|it| tenant.subscribe(it.address));
+        tenant.something_happens();
+    }
+    wait(|| silent.iter().all(|it| it.told.load(Ordering::SeqCst) == 2).then_some(()));
+    // And that is kept: what is not theirs is passed by.
+    let last = rig.get("/v1/events?limit=1000")["next"].clone();
+    wait(|| {
+        let all = rig.get("/v1/webhooks")["webhooks"].clone();
+        all.as_array().unwrap().iter().all(|it| it["position"] == last).then_some(())
+    });
+    tenants.iter().for_each(Tenant::something_happens);
+    // More than there are slots for the prompt.
+    wait(|| silent.iter().all(|it| it.open() == 1).then_some(()));
+    good.something_happens();
+    subscriber.wait(|told| told.len() == 2);
+    assert!(silent.iter().all(|it| it.open() == 1));
 }
 
 #[test]
