@@ -68,6 +68,12 @@ fn tables(file: &Path) -> Result<Vec<Table>, StoreError> {
     })
 }
 
+/// As [`tables`]: each with its columns.
+#[cfg(test)]
+pub(super) fn columns(file: &Path) -> Result<Vec<(String, Vec<String>)>, StoreError> {
+    Ok(tables(file)?.into_iter().map(|table| (table.name, table.columns)).collect())
+}
+
 fn fill(from: &Connection, to: &Connection, table: &Table) -> Result<(), StoreError> {
     let Table { columns, name } = table;
     to.execute(&format!("DELETE FROM {name}"), [])?;

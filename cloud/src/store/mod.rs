@@ -31,6 +31,8 @@ mod news;
 mod postgres;
 mod sql;
 mod sqlite;
+#[cfg(test)]
+mod upgrade;
 mod writer;
 
 pub(crate) use news::News;
@@ -153,9 +155,14 @@ impl Address {
 
     /// Makes the database, or brings it to this release's version.
     pub(crate) fn migrate(&self) -> Result<(), StoreError> {
+        self.migrate_by(sqlite::MIGRATIONS)
+    }
+
+    /// Brings the database to the version after `migrations`.
+    fn migrate_by(&self, migrations: &[&str]) -> Result<(), StoreError> {
         match self {
-            Self::Postgres(server) => server.migrate(),
-            Self::Sqlite(path) => sqlite::migrate(path),
+            Self::Postgres(server) => server.migrate(migrations),
+            Self::Sqlite(path) => sqlite::migrate(path, migrations),
         }
     }
 }

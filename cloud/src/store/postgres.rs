@@ -12,10 +12,10 @@
 //! Every commit notifies a channel; each process listens on a connection of its own, whose name
 //! also tells the others that the process lives.
 
+use super::StoreError;
 use super::encrypted::Roots;
 use super::news::News;
 use super::sql::{Columns, Connection, Database, FromValue as _, Intent, Params as _, Row, Value};
-use super::{StoreError, sqlite};
 use ::postgres as client;
 use bytes::BytesMut;
 use client::config::{Host, SslMode};
@@ -147,8 +147,8 @@ impl Server {
         Ok(Connection::new(postgres))
     }
 
-    /// Brings the database to this release's version; of several processes one does.
-    pub(super) fn migrate(&self) -> Result<(), StoreError> {
+    /// Brings the database to the version after `migrations`; of several processes one does.
+    pub(super) fn migrate(&self, migrations: &[&str]) -> Result<(), StoreError> {
         let mut client = self.client()?;
         let mut tx = client.transaction()?;
         tx.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})"))?;
@@ -156,11 +156,11 @@ impl Server {
         let found = tx.query_opt("SELECT version FROM schema_version", &[])?;
         let found: i64 = found.map_or(Ok(0), |row| row.try_get(0))?;
         let found = usize::try_from(found).unwrap_or(usize::MAX);
-        let known = sqlite::MIGRATIONS.len();
+        let known = migrations.len();
         if found > known {
             return Err(StoreError::TooNew { found, known });
         }
-        for sql in sqlite::MIGRATIONS.iter().skip(found) {
+        for sql in migrations.iter().skip(found) {
             let own = MIGRATIONS.iter().find(|(of, _)| of == sql);
             tx.batch_execute(&dialect(own.map_or(*sql, |(_, sql)| sql)))?;
         }
@@ -210,7 +210,7 @@ pub(super) fn said(error: &client::Error) -> String {
     text
 }
 
-fn dialect(sql: &str) -> String {
+pub(super) fn dialect(sql: &str) -> String {
     DIALECT.iter().fold(sql.to_owned(), |sql, (from, to)| sql.replace(from, to))
 }
 

@@ -54,9 +54,9 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, StoreError> {
     Ok(Connection::new(Sqlite(connection)))
 }
 
-/// Brings the file to this release's version.
-pub(super) fn migrate(path: &Path) -> Result<(), StoreError> {
-    bring(&mut writing(path)?)
+/// Brings the file to the version after `migrations`.
+pub(super) fn migrate(path: &Path, migrations: &[&str]) -> Result<(), StoreError> {
+    bring(&mut writing(path)?, migrations)
 }
 
 /// A database that is gone with the connection, for tests of very many steps.
@@ -64,19 +64,19 @@ pub(super) fn migrate(path: &Path) -> Result<(), StoreError> {
 pub(crate) fn in_memory() -> Result<Connection, StoreError> {
     let mut connection = rusqlite::Connection::open_in_memory()?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    bring(&mut connection)?;
+    bring(&mut connection, MIGRATIONS)?;
     Ok(Connection::new(Sqlite(connection)))
 }
 
-fn bring(connection: &mut rusqlite::Connection) -> Result<(), StoreError> {
+fn bring(connection: &mut rusqlite::Connection, migrations: &[&str]) -> Result<(), StoreError> {
     let found: usize = connection.pragma_query_value(None, "user_version", |row| {
         let version: u32 = row.get(0)?;
         usize::try_from(version).map_err(|_| rusqlite::Error::InvalidQuery)
     })?;
-    if found > MIGRATIONS.len() {
-        return Err(StoreError::TooNew { found, known: MIGRATIONS.len() });
+    if found > migrations.len() {
+        return Err(StoreError::TooNew { found, known: migrations.len() });
     }
-    for (i, sql) in MIGRATIONS.iter().enumerate().skip(found) {
+    for (i, sql) in migrations.iter().enumerate().skip(found) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(sql)?;
         let version = u32::try_from(i + 1).map_err(|_| rusqlite::Error::InvalidQuery)?;
@@ -241,7 +241,7 @@ mod tests {
             )
             .unwrap();
         connection.pragma_update(None, "user_version", u32::try_from(before).unwrap()).unwrap();
-        bring(&mut connection).unwrap();
+        bring(&mut connection, MIGRATIONS).unwrap();
         for table in ["rings", "skill_rules", "skill_current", "skill_trust"] {
             let sql = format!("SELECT count(*) FROM {table} WHERE tenant = 'default'");
             let kept: u32 = connection.query_row(&sql, [], |row| row.get(0)).unwrap();
@@ -268,7 +268,7 @@ mod tests {
             )
             .unwrap();
         connection.pragma_update(None, "user_version", u32::try_from(before).unwrap()).unwrap();
-        bring(&mut connection).unwrap();
+        bring(&mut connection, MIGRATIONS).unwrap();
         let all = |sql: &str| -> Vec<String> {
             let mut statement = connection.prepare(sql).unwrap();
             statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
@@ -308,7 +308,7 @@ mod tests {
             )
             .unwrap();
         connection.pragma_update(None, "user_version", u32::try_from(keys + 1).unwrap()).unwrap();
-        bring(&mut connection).unwrap();
+        bring(&mut connection, MIGRATIONS).unwrap();
         let sql = "SELECT tenant || hex(digest) FROM skill_proofs ORDER BY 1";
         let mut statement = connection.prepare(sql).unwrap();
         let all: Vec<String> =

@@ -1,0 +1,216 @@
+//! A database as an earlier release left it is brought to this release's version, on a file and
+//! on a real Postgres: nothing that was in it is gone or another, what is new is counted, and a
+//! migration that was cut off is run again as a whole.
+
+#[path = "../../tests/it/server.rs"]
+mod server;
+
+use super::sql::Value;
+use super::webhooks::{Due, LetterRow};
+use super::{Address, Connection, StoreError, copy, live, postgres, robots, sqlite, webhooks};
+use nooterra_protocol::ids::{JournalId, RobotId};
+use nooterra_protocol::time::WallMillis;
+use std::path::Path;
+
+/// The place in the list of the first migration that this module is about.
+fn first() -> usize {
+    let is_it = |sql: &&str| sql.contains("certificates ADD COLUMN device_key");
+    sqlite::MIGRATIONS.iter().position(|sql| is_it(&sql)).unwrap()
+}
+
+/// Rows of everything that those migrations touch, as that release wrote them.
+fn fill(tx: &Connection) -> Result<(), StoreError> {
+    for (robot, enrolled_at) in [("amr-1", 50), ("amr-2", 20)] {
+        tx.execute(
+            "INSERT INTO robots (id, device_key, enrolled_at, tenant) VALUES (?1, 'k', ?2, 'acme')",
+            (robot, i64::from(enrolled_at)),
+        )?;
+    }
+    // The first was made before its robot enrolled again, the last over a key that was revoked.
+    for (serial, robot, issued_at) in
+        [("01", "amr-1", 40), ("02", "amr-1", 50), ("03", "amr-2", 20), ("04", "amr-2", 30)]
+    {
+        tx.execute(
+            "INSERT INTO certificates (serial, robot, issued_at, not_after) VALUES (?1, ?2, ?3, 900)",
+            (serial, robot, i64::from(issued_at)),
+        )?;
+    }
+    tx.execute(
+        "INSERT INTO revoked_keys (device_key, robot, reason, revoked_at)
+         VALUES ('old', ?1, 'stolen', 25)",
+        ["amr-2"],
+    )?;
+    for (id, tenant, attempts) in [("wh_1", None, 0), ("wh_2", Some("acme"), 3)] {
+        tx.execute(
+            "INSERT INTO webhooks (id, tenant, url, types, secret, made_at, made_by, position,
+                 attempts, error, next_at)
+             VALUES (?1, ?2, 'https://erp.example/', 'BOOKED', 's', 5, 'alice', 7, ?3, 'late', 80)",
+            (id, tenant, i64::from(attempts)),
+        )?;
+    }
+    for (position, state) in [(3, "dead"), (4, "waiting")] {
+        tx.execute(
+            "INSERT INTO dead_letters (webhook, position, state, attempts, error, died_at)
+             VALUES ('wh_2', ?1, ?2, 8, 'late', 60)",
+            (i64::from(position), state),
+        )?;
+    }
+    // One place of the second journal is there twice, as of a robot whose disk was copied.
+    for (journal, seq, digest) in
+        [("a", 4, 1), ("a", 5, 2), ("b", 1, 3), ("b", 2, 4), ("b", 2, 5), ("b", 9, 6)]
+    {
+        tx.execute(
+            "INSERT INTO records (robot, journal, seq, digest, class, kind, mono, wall, bytes,
+                 received_at)
+             VALUES ('amr-1', ?1, ?2, ?3, 'normal', 'sample', 1, 1, ?3, 2)",
+            (journal, i64::from(seq), [digest].as_slice().to_vec()),
+        )?;
+    }
+    Ok(())
+}
+
+/// Databases to try it on, each as the release before left it: a file, and a server where there
+/// is one.
+fn before() -> Vec<(Address, Option<server::Database>, tempfile::TempDir)> {
+    let dir = || tempfile::tempdir().unwrap();
+    let file = dir();
+    let mut all = vec![(Address::Sqlite(file.path().join("cloud.sqlite")), None, file)];
+    match server::Database::new() {
+        Ok(database) => {
+            let address = Address::new(Some(&database.url()), "none".into(), "p").unwrap();
+            all.push((address, Some(database), dir()));
+        }
+        Err(why) => server::skipped(&why),
+    }
+    for (address, ..) in &all {
+        address.migrate_by(&sqlite::MIGRATIONS[..first()]).unwrap();
+        address.connect().unwrap().writing(fill).unwrap();
+    }
+    all
+}
+
+/// Every row of every table that there was before, with the columns of then.
+fn rows(address: &Address) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let then = dir.path().join("then.sqlite");
+    sqlite::migrate(&then, &sqlite::MIGRATIONS[..first()]).unwrap();
+    let mut connection = address.read_only().unwrap();
+    let read = |tx: &Connection| {
+        let mut all = Vec::new();
+        for (table, columns) in copy::columns(&then)? {
+            let sql = format!("SELECT {} FROM {table}", columns.join(", "));
+            tx.database.query(&sql, &[], &mut |row| {
+                let values: Result<Vec<Value<'_>>, _> =
+                    (0..columns.len()).map(|column| row.value(column)).collect();
+                all.push(format!("{table} {:?}", values?));
+                Ok(true)
+            })?;
+        }
+        all.sort();
+        Ok::<_, StoreError>(all)
+    };
+    connection.reading(read).unwrap()
+}
+
+/// Of a journal: the first place, the last, and how many.
+fn held(tx: &Connection) -> Result<(JournalId, u64, u64, u64), StoreError> {
+    let held = live::held(tx, &RobotId::new("amr-1").unwrap())?.unwrap();
+    Ok((held.journal, held.first_seq, held.last_seq, held.records))
+}
+
+#[test]
+fn what_the_release_before_kept_reads_the_same_and_what_is_new_is_made_of_it() {
+    for (address, ..) in before() {
+        let then = rows(&address);
+        assert!(then.len() > 16, "{then:?}");
+        address.migrate().unwrap();
+        assert_eq!(rows(&address), then);
+        // Once more changes nothing.
+        address.migrate().unwrap();
+        assert_eq!(rows(&address), then);
+        let mut connection = address.connect().unwrap();
+        connection
+            .writing(|tx| {
+                let refused = robots::refused_certificates(tx, WallMillis(100))?;
+                let refused: Vec<_> = refused.into_iter().map(|it| (it.serial, it.at.0)).collect();
+                assert_eq!(refused, [("01".to_owned(), 50), ("03".to_owned(), 20)]);
+                let due = |now| -> Result<Vec<_>, StoreError> {
+                    let due = webhooks::due(tx, "p", WallMillis(now), 9)?;
+                    Ok(due.into_iter().map(|Due { id, prompt, .. }| (id, prompt)).collect())
+                };
+                assert_eq!((due(79)?, due(80)?), (vec![], vec![("wh_2".to_owned(), false)]));
+                let letters = webhooks::letters(tx, "wh_2", 0, 9)?.into_iter();
+                let letters: Vec<_> = letters.map(|LetterRow { state, .. }| state).collect();
+                assert_eq!(letters, ["dead", "waiting"]);
+                // The last record is of the second journal.
+                let b = (JournalId::new("b").unwrap(), 1, 9, 3);
+                let count = "SELECT count(*) FROM held_journals";
+                assert_eq!(tx.query_row(count, [], |row| row.get::<i64>(0))?, 2);
+                assert_eq!(held(tx)?, b);
+                // And so it is where nobody counted, as when a process of that release took them.
+                tx.execute("DELETE FROM held_journals", [])?;
+                assert_eq!(held(tx)?, b);
+                Ok::<_, StoreError>(())
+            })
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_migration_that_fails_half_way_leaves_nothing_and_is_run_again_as_a_whole() {
+    for (address, ..) in before() {
+        let then = rows(&address);
+        for last in first()..sqlite::MIGRATIONS.len() {
+            let broken = format!("{}\nSELECT 1 FROM no_such_table;", sqlite::MIGRATIONS[last]);
+            let mut migrations = sqlite::MIGRATIONS[..last].to_vec();
+            migrations.push(&broken);
+            assert!(address.migrate_by(&migrations).is_err(), "{last}");
+            assert_eq!(rows(&address), then, "{last}");
+            // What it added would be there a second time.
+            address.migrate_by(&sqlite::MIGRATIONS[..=last]).unwrap();
+            assert_eq!(rows(&address), then, "{last}");
+        }
+        address.migrate().unwrap();
+    }
+}
+
+#[test]
+fn a_migration_that_was_killed_is_run_again_as_a_whole() {
+    for (address, database, dir) in before() {
+        let then = rows(&address);
+        let all = &sqlite::MIGRATIONS[first()..];
+        let killed = match (&address, database) {
+            (Address::Postgres(server), Some(database)) => {
+                let mut client = server.client().unwrap();
+                let mut tx = client.transaction().unwrap();
+                all.iter().for_each(|sql| tx.batch_execute(&postgres::dialect(sql)).unwrap());
+                database.cut();
+                assert!(tx.batch_execute("SELECT 1").is_err());
+                drop(tx);
+                address.migrate().unwrap();
+                assert_eq!(rows(&address), then);
+                continue;
+            }
+            (Address::Sqlite(path), _) => cut_short(path, all, dir.path()),
+            (Address::Postgres(_), None) => unreachable!(),
+        };
+        assert_eq!(rows(&killed), then);
+        killed.migrate().unwrap();
+        assert_eq!(rows(&killed), then);
+        killed.connect().unwrap().reading(held).unwrap();
+    }
+}
+
+/// What is on the disk when a process dies that has written all of `migrations` and committed none.
+fn cut_short(path: &Path, migrations: &[&str], dir: &Path) -> Address {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    // So that what it changes does not stay in memory.
+    connection.execute_batch("PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN").unwrap();
+    migrations.iter().for_each(|sql| connection.execute_batch(sql).unwrap());
+    let copy = dir.join("killed.sqlite");
+    let wal = |path: &Path| format!("{}-wal", path.display());
+    assert!(std::fs::metadata(wal(path)).unwrap().len() > 0);
+    std::fs::copy(path, &copy).unwrap();
+    std::fs::copy(wal(path), wal(&copy)).unwrap();
+    Address::Sqlite(copy)
+}
