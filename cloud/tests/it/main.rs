@@ -37,6 +37,7 @@ mod services;
 mod several;
 mod skill_trust;
 mod streams;
+mod systemd;
 mod traces;
 mod webhooks;
 mod world;
