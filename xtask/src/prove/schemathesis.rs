@@ -13,7 +13,7 @@ use std::time::Duration;
 /// The release that the test was written against.
 const RELEASE: &str = "schemathesis==4.32.5";
 
-/// Of the cloud's integration tests.
+/// Of the cloud's integration tests, the only ones of the name `it`.
 const TEST: &str = "schemathesis::";
 
 /// Of `cargo xtask prove api`.
@@ -31,8 +31,10 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options) -> Result<bool> {
     let program = installed()?;
     let mut command = toolchain::cargo();
+    // Of the whole workspace, as `xtask test` builds it: by itself the package has fewer features of
+    // what others use too, and almost everything below it would be compiled once more.
     command
-        .args(["test", "--package", "nooterra-cloud", "--test", "it", TEST, "--", "--nocapture"])
+        .args(["test", "--workspace", "--test", "it", TEST, "--", "--nocapture"])
         .env("NOOTERRA_SCHEMATHESIS", program)
         .env("NOOTERRA_SCHEMATHESIS_S", options.patience.as_secs().max(1).to_string());
     if let Some(seed) = options.seed {
