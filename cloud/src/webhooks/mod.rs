@@ -42,7 +42,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-/// One process tells a subscriber for so long before another may take over.
+/// One process tells a subscriber for so long before another may take over, or for longer where
+/// subscribers are waited for that long.
 const HOLD: Duration = Duration::from_secs(60);
 
 /// Events of one subscriber that are told in one go, which also ends once it took as long as a
@@ -87,8 +88,7 @@ pub(crate) fn wait(failures: u32) -> Duration {
 /// What calls subscribers.
 pub(crate) struct Caller {
     agent: ureq::Agent,
-    /// Within which an answer is prompt.
-    prompt: Duration,
+    patience: Patience,
 }
 
 impl std::fmt::Debug for Caller {
@@ -106,10 +106,10 @@ impl Caller {
             tracing::warn!(%file, %error, "no roots: webhooks by https will fail");
             Vec::new()
         });
-        let Patience { answer, prompt } = patience;
-        let (config, resolve) = (outgoing::config(found, answer), Resolve::new(networks));
+        let config = outgoing::config(found, patience.answer);
+        let resolve = Resolve::new(networks);
         let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), resolve);
-        Self { agent, prompt }
+        Self { agent, patience }
     }
 
     /// Tells one event; or why it was not taken. It blocks.
@@ -177,15 +177,16 @@ pub(crate) async fn deliver(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
 /// Tells one subscriber what is next for it.
 async fn tell(core: &Arc<Core>, due: Due, slot: &Slot) -> Result<(), StoreError> {
     let (id, me, now) = (due.id.clone(), core.process.clone(), core.clock.wall());
-    let held =
-        core.store.write(move |tx| webhooks::hold(tx, &id, &me, now, now.plus(HOLD))).await?;
+    let Patience { answer, prompt } = core.caller.patience;
+    // Not over before those events and one call more.
+    let until = now.plus(HOLD.max(answer.saturating_add(prompt).saturating_mul(2)));
+    let held = core.store.write(move |tx| webhooks::hold(tx, &id, &me, now, until)).await?;
     if !held {
         return Ok(());
     }
-    // The hold is not over before this and one call more.
     let began = Instant::now();
     for _ in 0..IN_ONE_GO {
-        if began.elapsed() >= core.caller.prompt {
+        if began.elapsed() >= prompt {
             break;
         }
         let id = due.id.clone();
@@ -194,7 +195,7 @@ async fn tell(core: &Arc<Core>, due: Due, slot: &Slot) -> Result<(), StoreError>
         let position = fact.position;
         let called = Instant::now();
         let outcome = one(core, &due, fact, slot).await;
-        let prompt = called.elapsed() < core.caller.prompt;
+        let prompt = called.elapsed() < prompt;
         let (id, now) = (due.id.clone(), core.clock.wall());
         let failed = outcome.is_err();
         core.store
@@ -219,7 +220,7 @@ async fn one(core: &Arc<Core>, due: &Due, fact: jobs::FactRow, slot: &Slot) -> R
     let event = EventJson::new(fact).map_err(|_| "the event cannot be read".to_owned())?;
     let body = serde_json::to_string(&event).map_err(|error| error.to_string())?;
     let (core, due, now) = (core.clone(), due.clone(), core.clock.wall());
-    let prompt = core.caller.prompt;
+    let prompt = core.caller.patience.prompt;
     let call = move || core.caller.tell(&due, &delivery, &body, now);
     let mut told = tokio::task::spawn_blocking(call);
     let told = match tokio::time::timeout(prompt, &mut told).await {
