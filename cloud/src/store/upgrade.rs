@@ -15,7 +15,7 @@ use std::path::Path;
 /// The place in the list of the first migration that this module is about.
 fn first() -> usize {
     let is_it = |sql: &&str| sql.contains("certificates ADD COLUMN device_key");
-    sqlite::MIGRATIONS.iter().position(|sql| is_it(&sql)).unwrap()
+    sqlite::MIGRATIONS.iter().position(is_it).unwrap()
 }
 
 /// Rows of everything that those migrations touch, as that release wrote them.
