@@ -2,7 +2,8 @@
 //! from the files beside it.
 
 use crate::config::Config;
-use nooterra_blackbox::{AppendError, JournalHandle, StateError};
+use crate::versions::{Of, Versions, VersionsError};
+use nooterra_blackbox::{AppendError, JournalHandle};
 use nooterra_policy::{PolicyError, VerifiedPolicy};
 use nooterra_protocol::entry::Entry;
 use nooterra_protocol::grid::MAX_FILE_BYTES;
@@ -11,9 +12,6 @@ use nooterra_protocol::policy::Mask;
 use nooterra_protocol::policy_part::PolicyPart;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-
-/// The version of the newest policy that was in force, in the journal's state.
-const VERSION_KEY: &str = "policy.version";
 
 /// Why no policy is in force.
 #[derive(Debug, thiserror::Error)]
@@ -52,15 +50,15 @@ pub enum EnvelopeError {
         /// What is wrong with it.
         source: PolicyError,
     },
-    /// The journal cannot say which versions were in force.
+    /// It is not known which versions were in force.
     #[error(transparent)]
-    State(#[from] StateError),
+    Versions(#[from] VersionsError),
 }
 
 /// Reads and verifies the configured policy and its masks.
 ///
 /// # Errors
-/// [`EnvelopeError`], except `Older` and `State`.
+/// [`EnvelopeError`], except `Older` and `Versions`.
 pub fn load(config: &Config) -> Result<VerifiedPolicy, EnvelopeError> {
     load_file(config, &config.policy.file)
 }
@@ -123,12 +121,10 @@ pub fn owner_key(path: &Path) -> Result<VerifyingKey, EnvelopeError> {
 /// on trial.
 ///
 /// # Errors
-/// [`EnvelopeError::Older`] and [`EnvelopeError::State`].
-pub fn not_older(policy: &VerifiedPolicy, journal: &JournalHandle) -> Result<(), EnvelopeError> {
+/// [`EnvelopeError::Older`] and [`EnvelopeError::Versions`].
+pub fn not_older(policy: &VerifiedPolicy, versions: &Versions) -> Result<(), EnvelopeError> {
     let found = policy.document().version;
-    let stored = journal.get_state(VERSION_KEY)?;
-    let newest = stored.and_then(|bytes| Some(u32::from_be_bytes(bytes.try_into().ok()?)));
-    match newest {
+    match versions.newest(Of::Policy)? {
         Some(newest) if found < newest => Err(EnvelopeError::Older { found, newest }),
         _ => Ok(()),
     }
@@ -137,16 +133,10 @@ pub fn not_older(policy: &VerifiedPolicy, journal: &JournalHandle) -> Result<(),
 /// Refuses a policy that is older than one that was in force, and remembers a newer one.
 ///
 /// # Errors
-/// [`EnvelopeError::Older`] and [`EnvelopeError::State`].
-pub fn never_back(policy: &VerifiedPolicy, journal: &JournalHandle) -> Result<(), EnvelopeError> {
-    let found = policy.document().version;
-    let stored = journal.get_state(VERSION_KEY)?;
-    let newest = stored.and_then(|bytes| Some(u32::from_be_bytes(bytes.try_into().ok()?)));
-    match newest {
-        Some(newest) if found < newest => Err(EnvelopeError::Older { found, newest }),
-        Some(newest) if found == newest => Ok(()),
-        _ => Ok(journal.put_state(VERSION_KEY, &found.to_be_bytes())?),
-    }
+/// [`EnvelopeError::Older`] and [`EnvelopeError::Versions`].
+pub fn never_back(policy: &VerifiedPolicy, versions: &Versions) -> Result<(), EnvelopeError> {
+    not_older(policy, versions)?;
+    Ok(versions.remember(Of::Policy, policy.document().version)?)
 }
 
 /// Writes the signed policy itself into the journal, once for each start: what the hash in

@@ -59,3 +59,4 @@ mod start;
 pub mod status;
 mod systemd;
 pub mod trust;
+pub mod versions;

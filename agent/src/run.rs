@@ -39,6 +39,7 @@ use crate::start;
 use crate::status;
 use crate::systemd::{self, Watchdog};
 use crate::trust::{Judge, News};
+use crate::versions::Versions;
 use nooterra_blackbox::{
     AppendError, Clock, Frames, FramesError, Journal, JournalHandle, OpenError, Opened, StateError,
 };
@@ -225,12 +226,13 @@ fn open_journal(
         warn!(reason = step.reason, version = step.version, "policy: {:?}", step.step);
         handle.append_durable(Entry::PolicyStep(step.clone()))?;
     }
+    let versions = Versions::new(handle.clone(), &config.state.dir);
     if started.trial.is_some() {
-        envelope::not_older(policy, &handle)?;
+        envelope::not_older(policy, &versions)?;
     } else {
-        envelope::never_back(policy, &handle)?;
+        envelope::never_back(policy, &versions)?;
     }
-    signed::never_back(in_force, &handle)?;
+    signed::never_back(in_force, &versions)?;
     handle.append_durable(Entry::Boot(Boot {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         authority_hash: Some(in_force.hash),
@@ -524,7 +526,8 @@ impl Daemon {
             Outcome::Confirmed(step) => {
                 journal.append_durable(Entry::PolicyStep(step))?;
                 trial.keep()?;
-                envelope::never_back(policy, journal)?;
+                let versions = Versions::new(journal.clone(), &self.config.state.dir);
+                envelope::never_back(policy, &versions)?;
                 info!(version = policy.document().version, "the new policy is confirmed");
                 self.trial = None;
                 Ok(())

@@ -9,7 +9,9 @@ use nooterra_agent::authority::rules::DEFAULT;
 use nooterra_agent::authority::signed::{self, AuthorityError};
 use nooterra_agent::authority::{Authority, Rules, place};
 use nooterra_agent::clock::{SystemClock, wall};
-use nooterra_blackbox::JournalHandle;
+use nooterra_agent::envelope::{self, EnvelopeError};
+use nooterra_agent::versions::Versions;
+use nooterra_blackbox::{Journal, JournalHandle, Opened};
 use nooterra_policy::zones::Uncertainty;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::command::Ask;
@@ -20,6 +22,7 @@ use nooterra_protocol::grant::{AuthorityDocument, Mode};
 use nooterra_protocol::ids::{ActorId, JobId, PolicyId, RobotId};
 use nooterra_protocol::keys::Ed25519Key;
 use nooterra_protocol::observation::{Observation, Timed};
+use nooterra_protocol::policy::PolicyDocument;
 use nooterra_protocol::time::{MonoNanos, WallMillis};
 use serde_json::{Value, json};
 use std::process::{Command, Output};
@@ -157,15 +160,46 @@ fn rules_of_a_stranger_for_another_robot_or_altered_are_not_in_force() {
 fn older_rules_do_not_come_back_nor_do_none() {
     let site = site(RULES, &robot(), 2);
     let (_journal, handle) = site.journal();
+    let versions = Versions::new(handle, &site.path("state"));
     let in_force = || signed::load(&site.config()).unwrap();
-    signed::never_back(&in_force(), &handle).unwrap();
-    signed::never_back(&in_force(), &handle).unwrap();
+    signed::never_back(&in_force(), &versions).unwrap();
+    signed::never_back(&in_force(), &versions).unwrap();
     put(&site, RULES, &robot(), 1);
-    let older = signed::never_back(&in_force(), &handle);
+    let older = signed::never_back(&in_force(), &versions);
     assert!(matches!(older, Err(AuthorityError::Older { found: 1, newest: 2 })), "{older:?}");
     site.edit("agent.toml", "file = \"authority.cbor\"", "");
-    let gone = signed::never_back(&in_force(), &handle);
+    let gone = signed::never_back(&in_force(), &versions);
     assert!(matches!(gone, Err(AuthorityError::Gone(2))), "{gone:?}");
+}
+
+#[test]
+fn older_rules_and_policies_do_not_come_back_when_the_journal_has_forgotten_them() {
+    let site = site(RULES, &robot(), 2);
+    let owner = Ed25519Key::from_seed([9; 32]);
+    let policy = |version| {
+        site.sign_policy(&PolicyDocument { version, ..site.document() }, &owner);
+        site.policy()
+    };
+    let dir = site.path("state/journal");
+    let open = || Journal::open(&dir, site.options()).unwrap();
+    let opened = open();
+    let versions = |opened: &Opened| Versions::new(opened.journal.handle(), &site.path("state"));
+    let in_force = || signed::load(&site.config()).unwrap();
+    signed::never_back(&in_force(), &versions(&opened)).unwrap();
+    envelope::never_back(&policy(7), &versions(&opened)).unwrap();
+    opened.journal.close().unwrap();
+    // All of its states.
+    let states = dir.join("store").join("db");
+    let length = usize::try_from(std::fs::metadata(&states).unwrap().len()).unwrap();
+    std::fs::write(&states, vec![0xa5; length]).unwrap();
+    let opened = open();
+    assert!(opened.journal.handle().states_are_doubted().unwrap());
+    put(&site, RULES, &robot(), 1);
+    let older = signed::never_back(&in_force(), &versions(&opened));
+    assert!(matches!(older, Err(AuthorityError::Older { found: 1, newest: 2 })), "{older:?}");
+    let older = envelope::never_back(&policy(6), &versions(&opened));
+    assert!(matches!(older, Err(EnvelopeError::Older { found: 6, newest: 7 })), "{older:?}");
+    envelope::never_back(&policy(7), &versions(&opened)).unwrap();
 }
 
 /// As the agent has it after a start, by what its journal remembers.

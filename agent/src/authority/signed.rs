@@ -4,6 +4,7 @@ use super::{Authority, Decisions, Now, Rules, RulesError, Situation};
 use crate::clock::{SystemClock, mono};
 use crate::config::Config;
 use crate::envelope::{EnvelopeError, owner_key};
+use crate::versions::{Of, Versions, VersionsError};
 use nooterra_blackbox::{JournalHandle, StateError};
 use nooterra_protocol::codec::{self, Digest};
 use nooterra_protocol::envelope::{Signed, SignedError};
@@ -13,9 +14,6 @@ use nooterra_protocol::keys::VerifyingKey;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::error;
-
-/// The version of the newest rules that were in force, in the journal's state.
-const VERSION_KEY: &str = "authority.version";
 
 /// What people decided, in the journal's state.
 pub(crate) const DECIDED_KEY: &str = "authority.decided";
@@ -79,9 +77,12 @@ pub enum AuthorityError {
         /// The file.
         path: PathBuf,
     },
-    /// The journal cannot say which versions were in force.
+    /// The journal cannot say what people decided.
     #[error(transparent)]
     State(#[from] StateError),
+    /// It is not known which versions were in force.
+    #[error(transparent)]
+    Versions(#[from] VersionsError),
 }
 
 /// Rules and where they come from.
@@ -115,7 +116,7 @@ impl InForce {
 /// Reads and verifies the configured rules; without any, those of this release.
 ///
 /// # Errors
-/// [`AuthorityError`], except `Older` and `State`.
+/// [`AuthorityError`], except `Older`, `State` and `Versions`.
 pub fn load(config: &Config) -> Result<InForce, AuthorityError> {
     let Some(path) = &config.authority.file else {
         let fault = |fault| AuthorityError::Rules { fault, path: "default.cedar".into() };
@@ -158,20 +159,16 @@ pub fn verify(
 /// from the configuration and those of the release would come back; remembers newer ones.
 ///
 /// # Errors
-/// [`AuthorityError::Older`] and [`AuthorityError::State`].
-pub fn never_back(rules: &InForce, journal: &JournalHandle) -> Result<(), AuthorityError> {
+/// [`AuthorityError::Older`], `Gone` and `Versions`.
+pub fn never_back(rules: &InForce, versions: &Versions) -> Result<(), AuthorityError> {
     let found = rules.document.as_ref().map(|document| document.version);
-    let stored = journal.get_state(VERSION_KEY)?;
-    let newest = stored.and_then(|bytes| Some(u32::from_be_bytes(bytes.try_into().ok()?)));
-    match (found, newest) {
+    match (found, versions.newest(Of::Authority)?) {
         (None, Some(newest)) => Err(AuthorityError::Gone(newest)),
         (Some(found), Some(newest)) if found < newest => {
             Err(AuthorityError::Older { found, newest })
         }
-        (Some(found), newest) if newest != Some(found) => {
-            Ok(journal.put_state(VERSION_KEY, &found.to_be_bytes())?)
-        }
-        _ => Ok(()),
+        (Some(found), _) => Ok(versions.remember(Of::Authority, found)?),
+        (None, None) => Ok(()),
     }
 }
 

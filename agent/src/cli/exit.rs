@@ -114,7 +114,7 @@ fn envelope(error: &EnvelopeError) -> Code {
         } => Code::Configuration,
         EnvelopeError::Policy { .. } | EnvelopeError::Older { .. } => Code::NotVerified,
         EnvelopeError::File { .. } | EnvelopeError::OwnerKey { .. } => Code::Configuration,
-        EnvelopeError::State(_) => Code::Failed,
+        EnvelopeError::Versions(_) => Code::Failed,
     }
 }
 
@@ -130,7 +130,7 @@ fn authority(error: &AuthorityError) -> Code {
     match error {
         AuthorityError::File { .. } => Code::Configuration,
         AuthorityError::Owner(error) => envelope(error),
-        AuthorityError::State(_) => Code::Failed,
+        AuthorityError::State(_) | AuthorityError::Versions(_) => Code::Failed,
         AuthorityError::Gone(_)
         | AuthorityError::Older { .. }
         | AuthorityError::Robot { .. }

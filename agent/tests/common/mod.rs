@@ -77,12 +77,16 @@ impl Site {
 
     /// A journal in the folder; closed when it is dropped.
     pub(crate) fn journal(&self) -> (Journal, JournalHandle) {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(WallMillis(0)));
-        let signer: Arc<dyn Signer> = Arc::new(Es256Key::from_seed([3; 32]).unwrap());
-        let options = Options::new(clock, signer, self.policy().digest());
-        let journal = Journal::open(&self.path("state/journal"), options).unwrap().journal;
+        let journal = Journal::open(&self.path("state/journal"), self.options()).unwrap().journal;
         let handle = journal.handle();
         (journal, handle)
+    }
+
+    /// By which that journal is opened.
+    pub(crate) fn options(&self) -> Options {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(WallMillis(0)));
+        let signer: Arc<dyn Signer> = Arc::new(Es256Key::from_seed([3; 32]).unwrap());
+        Options::new(clock, signer, self.policy().digest())
     }
 }
 
