@@ -243,8 +243,7 @@ fn failing(site: &Site, panics_at: u32) -> (Journal, ControlLoop, Arc<AtomicU32>
     (journal, control, stops)
 }
 
-fn stop_reasons(journal: &Journal) -> Vec<String> {
-    let handle = journal.handle();
+fn stop_reasons(handle: &JournalHandle) -> Vec<String> {
     // Until all is durable, however long that takes.
     while handle.oldest_uncommitted_age(MonoNanos(u64::MAX)) > Duration::ZERO {
         std::thread::sleep(Duration::from_millis(1));
@@ -271,7 +270,20 @@ fn a_panic_in_a_tick_ends_in_a_stop_that_is_recorded() {
     }
     assert_eq!(thread.end(), Exit::Panicked);
     assert!(stops.load(Ordering::Relaxed) >= 1);
-    assert_eq!(stop_reasons(&journal), ["the control loop panicked"]);
+    assert_eq!(stop_reasons(&journal.handle()), ["the control loop panicked"]);
+}
+
+#[test]
+fn a_start_that_fails_after_the_control_loop_began_leaves_no_robot_driving() {
+    let site = Site::new();
+    let (journal, control, stops) = failing(&site, u32::MAX);
+    let thread = ControlThread::spawn(control, &site.config().control).unwrap();
+    // Whatever comes next does not start: nobody ends the thread.
+    drop(thread);
+    // The robot is gone with its loop.
+    assert_eq!(Arc::strong_count(&stops), 1);
+    assert!(stops.load(Ordering::Relaxed) >= 1);
+    assert_eq!(stop_reasons(&journal.handle()), ["the agent ends"]);
 }
 
 #[test]
@@ -282,7 +294,7 @@ fn a_robot_that_cannot_be_read_is_stopped_and_that_is_said_once() {
         control.tick(MonoNanos(tick * TICK));
     }
     assert_eq!(stops.load(Ordering::Relaxed), 20, "told again at every tick");
-    assert_eq!(stop_reasons(&journal), ["the robot cannot be read"]);
+    assert_eq!(stop_reasons(&journal.handle()), ["the robot cannot be read"]);
 }
 
 /// A mock: a robot that stands and takes no setpoints for a while, and then the first one.
@@ -350,6 +362,42 @@ fn after_a_stop_past_the_gate_a_robot_is_told_to_start_gently_and_not_where_the_
     rig.run(20, drive);
     let first = fastest(&taken);
     assert!(first < 0.1, "after two ticks without a reading: {first} m/s");
+}
+
+#[test]
+fn each_outage_has_its_record_also_where_only_the_gate_stopped_the_robot_between_two() {
+    let site = Site::new();
+    let (deaf, unreadable) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let robot = Deaf {
+        base: base(&site),
+        deaf: Arc::clone(&deaf),
+        taken: Arc::default(),
+        unreadable: Arc::clone(&unreadable),
+    };
+    let mut rig = Rig::with(&site, Box::new(robot), Arc::default());
+    rig.run(40, |_, _| {});
+    rig.desk.press_emergency_stop();
+    for _ in 0..3 {
+        unreadable.store(true, Ordering::Relaxed);
+        rig.run(100, |_, _| {});
+        unreadable.store(false, Ordering::Relaxed);
+        rig.run(100, |_, _| {});
+    }
+    assert_eq!(stop_reasons(&rig.handle), ["the robot cannot be read"; 3]);
+    let drive = |desk: &Desk, now: MonoNanos| {
+        let until = now.plus(Duration::from_secs(1));
+        let goal = Goal::Drive(Twist::new(0.3, 0.0));
+        desk.set_skill(Some(Lease { goal, holds: false, renewed: now, until }));
+    };
+    deaf.store(true, Ordering::Relaxed);
+    for _ in 0..2 {
+        rig.desk.release_emergency_stop(MonoNanos(rig.now));
+        rig.run(200, drive);
+        rig.desk.press_emergency_stop();
+        rig.run(200, drive);
+    }
+    let reasons = stop_reasons(&rig.handle);
+    assert_eq!(reasons[3..], ["the robot does not take commands"; 2]);
 }
 
 /// A mock: a robot that stands, whose charge was measured once.

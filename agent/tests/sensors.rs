@@ -59,7 +59,7 @@ fn a_camera_is_off_in_a_privacy_zone_and_the_black_box_says_from_when_to_when() 
     let mut control =
         ControlLoop::new(Box::new(base), &site.policy(), desk, queue, Arc::clone(&view))
             .with_clock(Arc::<Wall>::clone(&clock));
-    assert!(!view.privacy().allowed.contains(Sensor::Camera), "before the first tick");
+    assert_eq!(view.privacy(|| MonoNanos(0)), None, "before the first tick");
     let mut now = 1_000_000_000;
     let mut run = |ticks: u32| {
         for _ in 0..ticks {
@@ -71,7 +71,10 @@ fn a_camera_is_off_in_a_privacy_zone_and_the_black_box_says_from_when_to_when() 
         while handle.oldest_uncommitted_age(later) > Duration::ZERO {
             std::thread::sleep(Duration::from_micros(300));
         }
-        view.privacy()
+        // And no picture by what was said two ticks and a margin ago: 40 ms and 100 ms.
+        let after = |millis| view.privacy(|| MonoNanos(now).plus(Duration::from_millis(millis)));
+        assert_eq!(after(140), None);
+        after(139).unwrap()
     };
     let inside = run(5);
     assert!(!inside.allowed.contains(Sensor::Camera) && inside.keep_s == Some(60));

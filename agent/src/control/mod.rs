@@ -55,8 +55,18 @@ const CLOCK_EVERY: Duration = Duration::from_secs(1);
 /// or two of its battery.
 const MAX_BATTERY_AGE: Duration = Duration::from_secs(60);
 
+/// What a tick says of privacy holds for two ticks, so that one may be missed, and this long:
+/// what a tick is late by on a busy machine without real-time scheduling.
+const SAID_HOLDS: Duration = Duration::from_millis(100);
+
+/// The time of one tick where nobody says another.
+const PERIOD: Duration = Duration::from_millis(20);
+
 /// Slower than this counts as standing, m/s and rad/s: above the odometry's noise.
 pub(crate) const STANDING: f64 = 0.02;
+
+/// Why a robot is stopped that gives no observation.
+const UNREADABLE: &str = "the robot cannot be read";
 
 /// What was seen and decided in a tick.
 type Judged<'a> = (&'a Observation, &'a Outcome);
@@ -79,12 +89,14 @@ pub struct ControlLoop {
     queue: ControlQueue,
     robot: Box<dyn Robot>,
     runs: Runs,
+    /// How long what a tick says of privacy holds.
+    said_holds: Duration,
     sampled_at: Option<MonoNanos>,
     shadow: Option<ShadowWatch>,
     stamp: Option<Stamp>,
     stop: StopProfile,
     stop_input: Option<StopSignal>,
-    /// Why the robot is stopped outside the gate, so that it is said once.
+    /// Why the robot is stopped outside the gate, so that it is said once for each time.
     stopped_for: Option<&'static str>,
     tick: u64,
     view: Arc<View>,
@@ -120,6 +132,7 @@ impl ControlLoop {
             queue,
             robot,
             runs: Runs::default(),
+            said_holds: PERIOD * 2 + SAID_HOLDS,
             sampled_at: None,
             shadow: None,
             stamp: None,
@@ -143,6 +156,14 @@ impl ControlLoop {
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock: Some(clock), ..self }
+    }
+
+    /// The time between two ticks; 20 ms where nobody says another. Which sensors may be read is
+    /// said anew with each, and holds for two of them and 100 ms: should the loop hang, no picture
+    /// is taken after that.
+    #[must_use]
+    pub fn with_period(self, period: Duration) -> Self {
+        Self { said_holds: period * 2 + SAID_HOLDS, ..self }
     }
 
     /// Has a candidate judge each tick beside the gate.
@@ -169,10 +190,14 @@ impl ControlLoop {
         // Also where the robot cannot be read: a press in that time is one.
         self.look_at_stop_input(now);
         match self.robot.read(now) {
-            Ok(seen) => self.judge(now, seen),
+            Ok(seen) => {
+                // Another such outage is one more, also where only the gate had a say meanwhile.
+                self.stopped_for = self.stopped_for.filter(|reason| *reason != UNREADABLE);
+                self.judge(now, seen);
+            }
             Err(error) => {
-                self.view.allow(Privacy { allowed: Sensors::NONE, keep_s: None });
-                self.halt(now, "the robot cannot be read", &error);
+                self.allow(now, Privacy { allowed: Sensors::NONE, keep_s: None });
+                self.halt(now, UNREADABLE, &error);
                 self.record_flight(now, true, None);
             }
         }
@@ -230,11 +255,12 @@ impl ControlLoop {
                 Err(error) => self.halt(now, "the robot does not take commands", &error),
             },
             // The gate's verdicts say why.
-            Action::Stop(profile) => {
-                if let Err(error) = self.robot.stop(now, profile) {
-                    error!(%error, "the robot does not take the stop");
-                }
-            }
+            Action::Stop(profile) => match self.robot.stop(now, profile) {
+                // It answers, and what the gate said found its place: what was is over.
+                Ok(()) if recorded => self.stopped_for = None,
+                Ok(()) => {}
+                Err(error) => error!(%error, "the robot does not take the stop"),
+            },
         }
         if let Some(shadow) = &mut self.shadow {
             shadow.observe(&inputs, &Real { allowed, asked, source, verdicts: &verdicts });
@@ -301,12 +327,16 @@ impl ControlLoop {
                 tick: self.tick,
             };
             if !self.queue.push(ControlRecord::Sensors(record)) {
-                self.view.allow(Privacy { allowed: Sensors::NONE, keep_s: privacy.keep_s });
+                self.allow(now, Privacy { allowed: Sensors::NONE, keep_s: privacy.keep_s });
                 return;
             }
             self.privacy = privacy;
         }
-        self.view.allow(privacy);
+        self.allow(now, privacy);
+    }
+
+    fn allow(&self, now: MonoNanos, privacy: Privacy) {
+        self.view.allow(privacy, now.plus(self.said_holds));
     }
 
     /// False when one of them did not fit.

@@ -44,11 +44,12 @@ pub enum Exit {
     TimerFailed,
 }
 
-/// The running thread.
+/// The running thread. Dropped, it stops the robot and ends, as by [`Self::end`]: whatever fails
+/// after it was started leaves no robot driving.
 #[derive(Debug)]
 pub struct ControlThread {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Exit>,
+    thread: Option<JoinHandle<Exit>>,
 }
 
 impl ControlThread {
@@ -63,6 +64,7 @@ impl ControlThread {
         timer
             .set(Expiration::Interval(TimeSpec::nanoseconds(nanos)), TimerSetTimeFlags::empty())
             .map_err(ThreadError::Timer)?;
+        let control = control.with_period(config.period());
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
         let (realtime, priority) = (config.realtime, config.realtime_priority);
@@ -78,20 +80,31 @@ impl ControlThread {
             .map_err(ThreadError::Thread)?;
         match started.recv() {
             Ok(Err(refused)) => Err(refused),
-            _ => Ok(Self { stop, thread }),
+            _ => Ok(Self { stop, thread: Some(thread) }),
         }
     }
 
     /// The loop has ended by itself, which is a reason to end the agent.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.thread.is_finished()
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Stops the robot and the loop.
-    pub fn end(self) -> Exit {
+    pub fn end(mut self) -> Exit {
+        self.stop()
+    }
+
+    fn stop(&mut self) -> Exit {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap_or(Exit::Panicked)
+        let Some(thread) = self.thread.take() else { return Exit::Stopped };
+        thread.join().unwrap_or(Exit::Panicked)
+    }
+}
+
+impl Drop for ControlThread {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

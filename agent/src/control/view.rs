@@ -20,6 +20,8 @@ const KEEPS: u64 = 1 << 40;
 pub struct View {
     beats: AtomicU64,
     interventions: AtomicU64,
+    /// From when on what `privacy` says counts no more, nanoseconds.
+    holds_until: AtomicU64,
     /// The sensors that may be read from the lowest bit on, then how long what they record is
     /// kept. Zero is none.
     privacy: AtomicU64,
@@ -53,24 +55,35 @@ impl View {
         Some(self.pressed_at.load(Ordering::Relaxed)).filter(|at| *at > 0).map(MonoNanos)
     }
 
-    /// Which sensors may be read now, by the policy's privacy zones: none before the first tick.
-    /// Whoever reads a sensor asks before each picture.
+    /// Which sensors may be read now, by the policy's privacy zones; `None` where nobody knows:
+    /// before the first tick, and once the control loop has fallen silent for longer than
+    /// [`ControlLoop::with_period`](super::ControlLoop::with_period) says. Whoever reads a sensor
+    /// asks before each picture, and takes none without an answer. `clock` is the monotonic clock
+    /// of this boot.
     #[must_use]
-    pub fn privacy(&self) -> Privacy {
+    pub fn privacy(&self, clock: impl FnOnce() -> MonoNanos) -> Option<Privacy> {
+        // In this order: the word is at least as new as the end that was read before it, and the
+        // clock is read last, so that nobody who was held up in here takes an old word for fresh.
+        let until = MonoNanos(self.holds_until.load(Ordering::Acquire));
         let word = self.privacy.load(Ordering::Acquire);
+        if clock() >= until {
+            return None;
+        }
         let allowed: Vec<Sensor> =
             Sensor::ALL.into_iter().filter(|sensor| word >> *sensor as u32 & 1 != 0).collect();
         // Below the flag, and above the sensors.
         let keep_s = u32::try_from(word >> KEEP & u64::from(u32::MAX)).ok();
         let keep_s = keep_s.filter(|_| word & KEEPS != 0);
-        Privacy { allowed: Sensors::of(&allowed), keep_s }
+        Some(Privacy { allowed: Sensors::of(&allowed), keep_s })
     }
 
-    pub(super) fn allow(&self, privacy: Privacy) {
+    /// Says it, until a moment at the most.
+    pub(super) fn allow(&self, privacy: Privacy, until: MonoNanos) {
         let sensors = Sensor::ALL.into_iter().filter(|sensor| privacy.allowed.contains(*sensor));
         let sensors = sensors.fold(0, |word, sensor| word | 1 << sensor as u32);
         let kept = privacy.keep_s.map_or(0, |keep_s| u64::from(keep_s) << KEEP | KEEPS);
         self.privacy.store(sensors | kept, Ordering::Release);
+        self.holds_until.store(until.0, Ordering::Release);
     }
 
     pub(super) fn pressed(&self, now: MonoNanos) {
@@ -102,13 +115,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_sensor_may_be_read_before_a_tick_and_then_those_that_it_says() {
+    fn no_sensor_may_be_read_before_a_tick_and_then_those_that_it_says_until_that_is_old() {
         let view = View::default();
-        assert_eq!(view.privacy(), Privacy { allowed: Sensors::NONE, keep_s: None });
+        assert_eq!(view.privacy(|| MonoNanos(0)), None);
         for keep_s in [None, Some(0), Some(60), Some(u32::MAX)] {
             let allowed = Sensors::of(&[Sensor::Camera, Sensor::ThermalCamera]);
-            view.allow(Privacy { allowed, keep_s });
-            assert_eq!(view.privacy(), Privacy { allowed, keep_s });
+            view.allow(Privacy { allowed, keep_s }, MonoNanos(100));
+            assert_eq!(view.privacy(|| MonoNanos(99)), Some(Privacy { allowed, keep_s }));
+            assert_eq!(view.privacy(|| MonoNanos(100)), None);
         }
     }
 }
