@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! frames/       0000019f1c2d3e00-8a3b0f2255e1c7d4.frame  its end, its number; encrypted
+//!               ffffffffffff15a0-5be11c0d9920ab31.frame  kept for a minute; no trusted end
 //! frames.keys/  8a3b0f2255e1c7d4                         the key of that picture alone
 //! ```
 //! The journal says who was given which picture; here it lies as long as it may, at most up to a
@@ -11,6 +12,11 @@
 //! before this one kept as it was is encrypted at a start; what the disk does not take stays as it
 //! is until the next one, and is found, ends and is erased like the others. Nothing here reads a
 //! clock, and the journal's own bound does not count these files.
+//!
+//! A picture ends by a time that is trusted, and by no other: a clock that was set wrong destroys
+//! nothing. One that was taken while the time was not trusted has no end, only how long it is kept:
+//! so long by the monotonic clock, from when it was taken or from the last start. However long the
+//! time is not trusted, and however often there is a start, the bound on the disk holds.
 
 mod format;
 
@@ -20,7 +26,7 @@ use format::{Head, Lid};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::frame::MAX_FRAME_BYTES;
 use nooterra_protocol::ids::JobId;
-use nooterra_protocol::time::WallMillis;
+use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File};
@@ -28,6 +34,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// The end of a picture's name.
 const SUFFIX: &str = ".frame";
@@ -58,13 +65,16 @@ pub struct Frames {
 #[derive(Debug, Default)]
 struct Kept {
     bytes: u64,
-    /// What each takes, the first to end first.
+    /// Of those without a trusted end, from when on this run counts.
+    since: BTreeMap<Name, MonoNanos>,
+    /// What each takes: first those without a trusted end, then the first to end first.
     sizes: BTreeMap<Name, u64>,
 }
 
 /// What the name of a picture says.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Name {
+    /// When it ends; below zero, for how long it is kept.
     until: WallMillis,
     number: u64,
     /// It is not encrypted, and this is its hash.
@@ -100,10 +110,11 @@ pub(crate) struct Looked {
 }
 
 impl Frames {
-    /// Opens the folder, or makes it. What ended before `now` goes at once, as does what is
-    /// beyond the bound, a key without a picture, and a picture whose key is gone; what is left
-    /// and not encrypted is, as far as the disk takes it. Called under the journal's lock.
-    pub(crate) fn open(at: &FramesAt, now: WallMillis) -> Result<Self, FramesError> {
+    /// Opens the folder, or makes it. What ended before `now`, where that is a trusted time, goes
+    /// at once, as does what is beyond the bound, a key without a picture, and a picture whose key
+    /// is gone; what is left and not encrypted is, as far as the disk takes it. Called under the
+    /// journal's lock.
+    pub(crate) fn open(at: &FramesAt, now: Stamp) -> Result<Self, FramesError> {
         let FramesAt { dir, most_bytes } = at;
         let places = Places::of(dir);
         let kept = Mutex::default();
@@ -112,7 +123,7 @@ impl Frames {
         if *most_bytes == 0 && !dir.exists() {
             return Ok(frames);
         }
-        frames.take_stock().map_err(fault)?;
+        frames.take_stock(now.mono).map_err(fault)?;
         frames.tidy(now)?;
         let mut kept = frames.lock();
         frames.make_room(&mut kept, 0)?;
@@ -124,7 +135,7 @@ impl Frames {
     }
 
     /// Looks at what is there.
-    fn take_stock(&self) -> io::Result<()> {
+    fn take_stock(&self, now: MonoNanos) -> io::Result<()> {
         let dir = &self.places.sealed;
         fs::create_dir_all(place::parent(dir))?;
         self.places.make()?;
@@ -140,7 +151,7 @@ impl Frames {
             // What has another name is nobody's of ours.
             let Some(name) = Name::read(name) else { continue };
             if name.plain.is_some() || keys.remove(&name.number) {
-                kept.add(name, takes(entry.metadata()?.len()));
+                kept.add(name, takes(entry.metadata()?.len()), now);
             } else {
                 // Nobody can ever read it.
                 absent(fs::remove_file(entry.path()))?;
@@ -168,13 +179,15 @@ impl Frames {
         if !kept.sizes.contains_key(&sealed)
             && let Some((head, pixels)) = read_plain(&self.places, plain)?
         {
-            self.write(kept, &head, sealed, &pixels).map_err(|(_, error)| error)?;
+            // Its end is in its name, whatever time it is.
+            let now = kept.since.get(&plain).copied().unwrap_or(MonoNanos(0));
+            self.write(kept, &head, (sealed, now), &pixels).map_err(|(_, error)| error)?;
         }
         self.remove(kept, plain)
     }
 
-    /// Keeps a picture that was taken `now` until its end, and returns its hash. It is on the
-    /// disk then, encrypted. Others that end sooner may go for it.
+    /// Keeps a picture that was taken `now` for so long, and returns its hash. It is on the disk
+    /// then, encrypted. Others that end sooner may go for it.
     ///
     /// # Errors
     /// [`FramesError`]; the picture is not kept then.
@@ -182,11 +195,11 @@ impl Frames {
         &self,
         bytes: &[u8],
         job: Option<&JobId>,
-        until: WallMillis,
-        now: WallMillis,
+        keep_for: Duration,
+        now: Stamp,
     ) -> Result<Digest, FramesError> {
         let most = self.most_bytes;
-        let head = Head { at: now, job: job.cloned(), sha256: Digest::of(bytes) };
+        let head = Head { at: now.wall, job: job.cloned(), sha256: Digest::of(bytes) };
         let size = takes((format::overhead(&head) + bytes.len()) as u64);
         if size > most {
             return Err(FramesError::TooLarge { bytes: size, most });
@@ -200,8 +213,12 @@ impl Frames {
             path: self.places.sealed.clone(),
             source: io::Error::other(error.to_string()),
         })?;
+        let until = match now.trust {
+            ClockTrust::Untrusted => kept_for(keep_for),
+            ClockTrust::Cloud | ClockTrust::Network => now.wall.plus(keep_for),
+        };
         let name = Name { until, number: u64::from_be_bytes(number), plain: None };
-        self.write(&mut kept, &head, name, bytes)
+        self.write(&mut kept, &head, (name, now.mono), bytes)
             .map_err(|(path, source)| FramesError::Disk { path, source })?;
         Ok(head.sha256)
     }
@@ -211,7 +228,7 @@ impl Frames {
         &self,
         kept: &mut Kept,
         head: &Head,
-        name: Name,
+        (name, now): (Name, MonoNanos),
         bytes: &[u8],
     ) -> Result<(), (PathBuf, io::Error)> {
         let dir = &self.places.sealed;
@@ -229,7 +246,7 @@ impl Frames {
             let _ = fs::remove_file(&part);
             (path, error)
         })?;
-        kept.add(name, size);
+        kept.add(name, size, now);
         Ok(())
     }
 
@@ -252,16 +269,23 @@ impl Frames {
         self.most_bytes
     }
 
-    /// Removes what has come to its end.
+    /// Removes what has come to its end: by the wall clock where that is trusted, and by the
+    /// monotonic one what has no such end.
     ///
     /// # Errors
     /// [`FramesError::Disk`]; it is tried again at the next call.
-    pub fn tidy(&self, now: WallMillis) -> Result<(), FramesError> {
+    pub fn tidy(&self, now: Stamp) -> Result<(), FramesError> {
         let mut kept = self.lock();
-        while kept.sizes.first_key_value().is_some_and(|(name, _)| name.until <= now) {
-            self.remove_first(&mut kept)?;
+        let over = |(name, since): (&Name, &MonoNanos)| {
+            let over = now.mono.since(*since).is_some_and(|age| age >= name.kept_for());
+            over.then_some(*name)
+        };
+        let mut ended: Vec<Name> = kept.since.iter().filter_map(over).collect();
+        if now.trust != ClockTrust::Untrusted {
+            let dated = kept.dated().take_while(|name| name.until <= now.wall);
+            ended.extend(dated);
         }
-        Ok(())
+        ended.into_iter().try_for_each(|name| self.remove_one(&mut kept, name))
     }
 
     /// What the pictures say of themselves; those that cannot be read are passed over.
@@ -288,16 +312,14 @@ impl Frames {
     }
 
     fn make_room(&self, kept: &mut Kept, size: u64) -> Result<(), FramesError> {
-        while kept.bytes.saturating_add(size) > self.most_bytes && !kept.sizes.is_empty() {
-            self.remove_first(kept)?;
+        while kept.bytes.saturating_add(size) > self.most_bytes {
+            let Some(name) = kept.next_to_go() else { break };
+            self.remove_one(kept, name)?;
         }
         Ok(())
     }
 
-    fn remove_first(&self, kept: &mut Kept) -> Result<(), FramesError> {
-        let Some(name) = kept.sizes.first_key_value().map(|(name, _)| *name) else {
-            return Ok(());
-        };
+    fn remove_one(&self, kept: &mut Kept, name: Name) -> Result<(), FramesError> {
         let removed = self.remove(kept, name);
         removed.map_err(|source| FramesError::Disk { path: self.path(name), source })
     }
@@ -313,6 +335,7 @@ impl Frames {
             self.places.shred_key(name.number)?;
             absent(fs::remove_file(&path))?;
         }
+        kept.since.remove(&name);
         let size = kept.sizes.remove(&name).unwrap_or(0);
         kept.bytes = kept.bytes.saturating_sub(size);
         Ok(())
@@ -328,9 +351,25 @@ impl Frames {
 }
 
 impl Kept {
-    fn add(&mut self, name: Name, size: u64) {
+    fn add(&mut self, name: Name, size: u64, now: MonoNanos) {
         self.bytes += size;
         self.sizes.insert(name, size);
+        if !name.is_dated() {
+            self.since.insert(name, now);
+        }
+    }
+
+    /// Those with a trusted end, the first to end first.
+    fn dated(&self) -> impl Iterator<Item = Name> {
+        self.sizes.keys().copied().filter(|name| name.is_dated())
+    }
+
+    /// Whose room another may take: the first to end of those with a trusted end, which are the
+    /// older ones where the time is not trusted any more, then the first to end of the others.
+    fn next_to_go(&self) -> Option<Name> {
+        let end = |(name, since): &(&Name, &MonoNanos)| (since.plus(name.kept_for()), **since);
+        let other = || self.since.iter().min_by_key(end).map(|(name, _)| *name);
+        self.dated().next().or_else(other)
     }
 }
 
@@ -349,6 +388,20 @@ impl Name {
         };
         let read = Self { until, number, plain };
         (read.to_string() == name).then_some(read)
+    }
+
+    /// It was taken at a trusted time, and has its end.
+    const fn is_dated(self) -> bool {
+        self.until.0 >= 0
+    }
+
+    /// For how long it is kept, where it has no end.
+    const fn kept_for(self) -> Duration {
+        if self.is_dated() {
+            Duration::MAX
+        } else {
+            Duration::from_millis(self.until.0.unsigned_abs())
+        }
     }
 
     fn path(self, places: &Places) -> PathBuf {
@@ -411,6 +464,12 @@ fn heads(places: &Places, names: Vec<Name>) -> Vec<Looked> {
     names.into_iter().filter_map(looked).collect()
 }
 
+/// In the place of an end, for how long a picture is kept.
+fn kept_for(span: Duration) -> WallMillis {
+    let ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    WallMillis(ms.max(1).saturating_neg())
+}
+
 /// What a file of so many bytes takes, with its key.
 const fn takes(bytes: u64) -> u64 {
     bytes.div_ceil(PAGE).saturating_add(1).saturating_mul(PAGE)
@@ -457,11 +516,18 @@ fn read_plain(places: &Places, name: Name) -> io::Result<Option<(Head, Vec<u8>)>
 mod tests {
     use super::*;
 
-    fn at(ms: i64) -> WallMillis {
-        WallMillis(ms)
+    /// A moment by a trusted clock.
+    fn at(ms: u64) -> Stamp {
+        let wall = WallMillis(ms.cast_signed());
+        Stamp { mono: MonoNanos(ms * 1_000_000), trust: ClockTrust::Network, wall }
     }
 
-    fn open(dir: &Path, most_bytes: u64, now: i64) -> Frames {
+    /// So long.
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn open(dir: &Path, most_bytes: u64, now: u64) -> Frames {
         Frames::open(&FramesAt { dir: dir.join("frames"), most_bytes }, at(now)).unwrap()
     }
 
@@ -473,7 +539,7 @@ mod tests {
     fn a_picture_is_found_by_its_hash_until_its_end_and_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let frames = open(dir.path(), 1 << 20, 0);
-        let digest = frames.keep(b"picture", None, at(100), at(0)).unwrap();
+        let digest = frames.keep(b"picture", None, ms(100), at(0)).unwrap();
         assert_eq!(digest, Digest::of(b"picture"));
         assert_eq!(frames.size(), (1, 8192), "a page, and one for the key");
         drop(frames);
@@ -492,13 +558,60 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_not_trusted_ends_no_picture_and_what_was_taken_by_it_ends_by_its_age() {
+        let dir = tempfile::tempdir().unwrap();
+        let wrong = |wall, mono_ms: u64| Stamp {
+            mono: MonoNanos(mono_ms * 1_000_000),
+            trust: ClockTrust::Untrusted,
+            wall: WallMillis(wall),
+        };
+        let far = i64::MAX / 2;
+        let frames = open(dir.path(), 1 << 20, 0);
+        let dated = frames.keep(b"dated", None, ms(100), at(0)).unwrap();
+        frames.tidy(wrong(far, 99_999)).unwrap();
+        let ahead = frames.keep(b"ahead", None, ms(100), wrong(far, 50)).unwrap();
+        let behind = frames.keep(b"behind", None, ms(60), wrong(-5, 50)).unwrap();
+        let there = |frames: &Frames| [dated, ahead, behind].map(|it| frames.find(it).is_some());
+        assert_eq!(there(&frames), [true; 3], "no clock of those is believed");
+        // Right again: what was taken at a wrong time has been there for 50 ms by then.
+        let right = |wall, mono_ms| Stamp { trust: ClockTrust::Network, ..wrong(wall, mono_ms) };
+        frames.tidy(right(100, 100)).unwrap();
+        assert_eq!(there(&frames), [false, true, true]);
+        frames.tidy(right(101, 110)).unwrap();
+        assert_eq!(there(&frames), [false, true, false]);
+        drop(frames);
+        // Nobody knows how long the agent was down, nor what the monotonic clock was: it counts
+        // from here.
+        let at = FramesAt { dir: dir.path().join("frames"), most_bytes: 1 << 20 };
+        let frames = Frames::open(&at, wrong(far, 7)).unwrap();
+        frames.tidy(wrong(far, 106)).unwrap();
+        assert_eq!(there(&frames), [false, true, false]);
+        frames.tidy(wrong(0, 107)).unwrap();
+        assert_eq!(frames.size(), (0, 0));
+    }
+
+    #[test]
+    fn however_long_the_time_is_not_trusted_the_bound_holds_and_the_oldest_go_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let wrong = |mono| Stamp { mono: MonoNanos(mono), trust: ClockTrust::Untrusted, ..at(0) };
+        let frames = open(dir.path(), 3 * 8192, 0);
+        let dated = frames.keep(b"dated", None, ms(100), at(0)).unwrap();
+        let kept: Vec<Digest> = (1..=6_u8)
+            .map(|nth| frames.keep(&[nth], None, Duration::MAX, wrong(nth.into())).unwrap())
+            .collect();
+        assert_eq!((frames.find(dated), frames.size().0), (None, 3));
+        let there: Vec<bool> = kept.iter().map(|it| frames.find(*it).is_some()).collect();
+        assert_eq!(there, [false, false, false, true, true, true]);
+    }
+
+    #[test]
     fn nothing_of_a_picture_is_readable_without_its_key() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let frames = open(dir.path(), 1 << 20, 0);
         let secret = b"somebody is at the door".repeat(400);
         let job = JobId::new("job_of_somebody").unwrap();
-        let digest = frames.keep(&secret, Some(&job), at(100), at(0)).unwrap();
+        let digest = frames.keep(&secret, Some(&job), ms(100), at(0)).unwrap();
         let (files, keys) = (names(dir.path(), "frames"), names(dir.path(), "frames.keys"));
         let (file, key) = (&files[0], &keys[0]);
         let bytes = fs::read(file).unwrap();
@@ -515,14 +628,14 @@ mod tests {
         );
         // With the key of another, or an end that somebody put off, it is none either.
         let whole = fs::read(key).unwrap();
-        frames.keep(b"another", None, at(100), at(0)).unwrap();
+        frames.keep(b"another", None, ms(100), at(0)).unwrap();
         let other = names(dir.path(), "frames.keys").into_iter().find(|path| path != key).unwrap();
         fs::copy(&other, key).unwrap();
         assert_eq!(frames.find(digest), None);
         fs::write(key, whole).unwrap();
         assert!(frames.find(digest).is_some());
         let name = Name::read(file.file_name().unwrap().to_str().unwrap()).unwrap();
-        fs::rename(file, frames.path(Name { until: at(900), ..name })).unwrap();
+        fs::rename(file, frames.path(Name { until: WallMillis(900), ..name })).unwrap();
         assert_eq!(open(dir.path(), 1 << 20, 0).find(digest), None);
     }
 
@@ -531,17 +644,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let frames = open(dir.path(), 3 * 8192, 0);
         let [late, soon, middle] =
-            [(1, 300), (2, 100), (3, 200)].map(|(byte, until): (u8, i64)| {
-                frames.keep(&[byte; 10], None, at(until), at(0)).unwrap()
+            [(1, 300), (2, 100), (3, 200)].map(|(byte, until): (u8, u64)| {
+                frames.keep(&[byte; 10], None, ms(until), at(0)).unwrap()
             });
         // Two pages, and one for its key.
-        frames.keep(&[4; 5000], None, at(400), at(0)).unwrap();
+        frames.keep(&[4; 5000], None, ms(400), at(0)).unwrap();
         assert!(frames.find(soon).is_none() && frames.find(middle).is_none());
         assert!(frames.find(late).is_some());
         assert_eq!(frames.size(), (2, 5 * 4096));
         assert_eq!(names(dir.path(), "frames.keys").len(), 2);
         assert!(matches!(
-            frames.keep(&[5; 25_000], None, at(400), at(0)),
+            frames.keep(&[5; 25_000], None, ms(400), at(0)),
             Err(FramesError::TooLarge { bytes: 32_768, most: 24_576 })
         ));
         drop(frames);
@@ -564,7 +677,7 @@ mod tests {
         }
         let frames = open(dir.path(), 1 << 20, 0);
         assert_eq!(frames.size(), (0, 0));
-        let digest = frames.keep(b"picture", None, at(100), at(0)).unwrap();
+        let digest = frames.keep(b"picture", None, ms(100), at(0)).unwrap();
         let path = frames.path(*frames.lock().sizes.keys().next().unwrap());
         let whole = fs::read(&path).unwrap();
         for at in 0..whole.len() {
@@ -585,7 +698,7 @@ mod tests {
     fn what_a_crash_left_half_done_is_ended_by_the_next_start() {
         let dir = tempfile::tempdir().unwrap();
         let frames = open(dir.path(), 1 << 20, 0);
-        let stays = frames.keep(b"stays", None, at(100), at(0)).unwrap();
+        let stays = frames.keep(b"stays", None, ms(100), at(0)).unwrap();
         // A key whose picture was not written; a picture whose key went; a part.
         fs::write(dir.path().join("frames.keys/00000000000000aa"), [7; 52]).unwrap();
         fs::write(dir.path().join("frames/0000000000000064-00000000000000bb.frame"), b"x").unwrap();
@@ -634,7 +747,7 @@ mod tests {
         let pictures = pictures.map(|(byte, until)| plain(dir.path(), &[byte; 10], until));
         let places = Places::of(&dir.path().join("frames"));
         let frames = Frames { kept: Mutex::default(), most_bytes: 1 << 20, places };
-        frames.take_stock().unwrap();
+        frames.take_stock(MonoNanos(0)).unwrap();
         // No key can be made.
         let keys = dir.path().join("frames.keys");
         fs::remove_dir(&keys).unwrap();
@@ -663,10 +776,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let frames = open(dir.path(), 1 << 20, 0);
         let [goes, stays] =
-            [b"goes ", b"stays"].map(|bytes| frames.keep(bytes, None, at(100), at(0)).unwrap());
+            [b"goes ", b"stays"].map(|bytes| frames.keep(bytes, None, ms(100), at(0)).unwrap());
         let looked = frames.heads();
         let number = looked.iter().find(|it| it.head.sha256 == goes).unwrap().number;
-        let path = frames.path(Name { until: at(100), number, plain: None });
+        let path = frames.path(Name { until: WallMillis(100), number, plain: None });
         let copy = fs::read(&path).unwrap();
         frames.destroy(&[number, 77].into()).unwrap();
         assert_eq!(frames.size(), (1, 8192));

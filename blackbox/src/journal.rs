@@ -232,7 +232,7 @@ impl Journal {
         let openings = OpeningStore::open(dir, &id, options.openings_bytes, chain.last_seq);
         let openings = openings.map_err(place::at(&place::sibling(dir, ".openings")))?;
         let frames = options.frames.as_ref();
-        let frames = frames.map(|at| Frames::open(at, options.clock.stamp().wall).map(Arc::new));
+        let frames = frames.map(|at| Frames::open(at, options.clock.stamp()).map(Arc::new));
         let frames = frames.transpose();
         let known = frames.as_ref().ok().cloned().flatten();
         let openings = openings.with_pictures(known.clone());

@@ -6,8 +6,8 @@ mod common;
 
 use common::{Bench, copy_dir, eventually, fact, picture, private};
 use nooterra_blackbox::{
-    Context, EraseError, Erasure, Quota, Record, TailFrom, erasable, read_openings, read_picture,
-    tail, verify,
+    Clock as _, Context, EraseError, Erasure, Quota, Record, TailFrom, erasable, read_openings,
+    read_picture, tail, verify,
 };
 use nooterra_evidence::absence::Statement as _;
 use nooterra_evidence::{Erase, Found};
@@ -334,10 +334,9 @@ fn pictures_are_erased_by_the_rule_of_openings_and_the_journal_says_of_which_rec
     let opened_journal = bench.open();
     let (journal, frames) = (opened_journal.journal, opened_journal.frames.unwrap().unwrap());
     let handle = journal.handle();
-    let until = WallMillis(i64::MAX);
     let keep = |job: &str, pixels: &[u8]| {
         let job = JobId::new(job).unwrap();
-        let digest = frames.keep(pixels, Some(&job), until, bench.now()).unwrap();
+        let digest = frames.keep(pixels, Some(&job), Duration::MAX, bench.clock.stamp()).unwrap();
         (digest, handle.append_durable(picture(pixels)).unwrap())
     };
     let (old, old_seq) = keep("job_1", b"old");
@@ -391,7 +390,7 @@ fn a_picture_that_two_records_name_keeps_both_until_its_last_copy_goes() {
     let jobs = ["job_1", "job_2"].map(|job| JobId::new(job).ok());
     let mut digest = Digest::ZERO;
     for job in &jobs {
-        digest = frames.keep(b"same", job.as_ref(), WallMillis(i64::MAX), bench.now()).unwrap();
+        digest = frames.keep(b"same", job.as_ref(), Duration::MAX, bench.clock.stamp()).unwrap();
         handle.append_durable(picture(b"same")).unwrap();
     }
     for (job, left) in jobs.into_iter().zip([1, 0]) {

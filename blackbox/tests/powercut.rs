@@ -14,15 +14,14 @@ use common::{Bench, Dice, fact, log, picture, private, sample, seed};
 use disk::image::Disk;
 use disk::tape::{self, Op, Rules, Tape};
 use nooterra_blackbox::{
-    Erasure, Frames, Journal, JournalHandle, Opened, Quota, Record, TailFrom, read_openings, tail,
-    verify,
+    Clock as _, Erasure, Frames, Journal, JournalHandle, Opened, Quota, Record, TailFrom,
+    read_openings, tail, verify,
 };
 use nooterra_evidence::absence::Statement as _;
 use nooterra_evidence::{Erase, Found, Openings};
 use nooterra_protocol::codec::{Digest, Value};
 use nooterra_protocol::entry::Class;
 use nooterra_protocol::keys::Signer as _;
-use nooterra_protocol::time::WallMillis;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -126,7 +125,8 @@ impl Work<'_> {
     fn picture(&mut self, opened: &Opened) {
         let frames = opened.frames.as_ref().unwrap().as_ref().unwrap();
         let text = format!("i{}{}", self.promises.len(), ".".repeat(self.dice.index(9000)));
-        frames.keep(text.as_bytes(), None, WallMillis(i64::MAX), self.bench.now()).unwrap();
+        let now = self.bench.clock.stamp();
+        frames.keep(text.as_bytes(), None, std::time::Duration::MAX, now).unwrap();
         let seq = opened.journal.handle().append_durable(picture(text.as_bytes())).unwrap();
         self.promised(Promise::Picture(seq, text));
     }

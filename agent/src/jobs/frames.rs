@@ -15,9 +15,10 @@ use nooterra_protocol::frame::{Frame, FrameRefusal, FrameTaken, SkillFrame};
 use nooterra_protocol::grant;
 use nooterra_protocol::ids::{JobId, SkillId, StepId};
 use nooterra_protocol::policy;
-use nooterra_protocol::time::{MonoNanos, WallMillis};
+use nooterra_protocol::time::{MonoNanos, Stamp};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::warn;
 
 /// The robot's camera, and where its pictures are kept.
@@ -25,7 +26,7 @@ use tracing::warn;
 pub struct Pictures {
     /// Where the robot has one.
     pub camera: Option<Arc<dyn Camera>>,
-    /// Says whether a grant has ended, and until when a picture is kept.
+    /// Says whether a grant has ended, and until when a picture is kept: by a trusted time only.
     pub clock: Arc<dyn Clock>,
     /// Where they are kept; without it none is.
     pub store: Option<Arc<Frames>>,
@@ -50,7 +51,7 @@ impl Pictures {
 
     /// Removes those that have come to their end.
     pub(crate) fn tidy(&self) {
-        let now = self.clock.stamp().wall;
+        let now = self.clock.stamp();
         if let Some(Err(error)) = self.store.as_ref().map(|store| store.tidy(now)) {
             warn!(%error, "pictures that are kept no longer stay on the disk");
         }
@@ -133,7 +134,7 @@ impl Lens {
         let now = clock.stamp();
         let keep_s = (self.may)(now.mono)?;
         let sha256 = match store {
-            Some(store) if keep_s > 0 => Some(self.kept(store, &frame, now.wall, keep_s)?),
+            Some(store) if keep_s > 0 => Some(self.kept(store, &frame, now, keep_s)?),
             _ => None,
         };
         let (at, format) = (frame.at(), frame.format());
@@ -146,11 +147,11 @@ impl Lens {
         &self,
         store: &Frames,
         frame: &Frame,
-        now: WallMillis,
+        now: Stamp,
         keep_s: u32,
     ) -> Result<Digest, FrameRefusal> {
-        let until = WallMillis(now.0.saturating_add(i64::from(keep_s) * 1_000));
-        store.keep(frame.bytes(), Some(&self.whose.job), until, now).map_err(|error| {
+        let keep_for = Duration::from_secs(keep_s.into());
+        store.keep(frame.bytes(), Some(&self.whose.job), keep_for, now).map_err(|error| {
             warn!(%error, "a skill is given no picture: it cannot be kept");
             FrameRefusal::Unavailable
         })
@@ -166,7 +167,7 @@ mod tests {
     use nooterra_protocol::entry::{Class, Gap};
     use nooterra_protocol::frame::PixelFormat;
     use nooterra_protocol::keys::{Es256Key, Signer};
-    use nooterra_protocol::time::{ClockTrust, Stamp};
+    use nooterra_protocol::time::{ClockTrust, WallMillis};
     use std::sync::atomic::{AtomicU32, Ordering};
 
     struct Still;
@@ -268,7 +269,7 @@ mod tests {
         assert_eq!(scene.store.find(hash).as_deref(), Some(frame.bytes()));
         assert_eq!((taken[1].kept, taken[1].sha256), (false, None), "not even its hash");
         assert_eq!(recorded[0].nth, 7);
-        scene.store.tidy(WallMillis(61_000)).unwrap();
+        scene.store.tidy(Stamp { wall: WallMillis(61_000), ..Still.stamp() }).unwrap();
         assert!(scene.store.find(hash).is_none(), "a minute is over");
     }
 
