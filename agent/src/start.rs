@@ -146,6 +146,8 @@ pub(crate) fn mistrust(journal: &JournalHandle) -> Result<(), StateError> {
     );
     let decided = signed::vetoed_after(journal.get_state(DECIDED_KEY)?);
     journal.put_state(DECIDED_KEY, &decided)?;
+    // It may name a job that has ended since.
+    journal.put_state(jobs::JOB_KEY, &[])?;
     journal.put_state(REPLAY_KEY, &[])?;
     journal.put_state(STOP_KEY, &[1])?;
     journal.settle_states()

@@ -36,9 +36,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::{error, warn};
 
+/// Which job is under way, in the journal's state, for when its file cannot be read; no bytes where
+/// none is.
+pub(crate) const JOB_KEY: &str = "job.under_way";
+
 /// The job that was under way when the agent ended, and the step that it was at.
 pub(crate) fn under_way(state_dir: &Path) -> Option<(JobId, Option<StepId>)> {
-    let progress = memory::Memory::new(state_dir).load()?;
+    let progress = memory::Memory::new(state_dir).load().ok()??;
     let step = progress.plan.steps.get(progress.next_step as usize).map(|step| step.id.clone());
     Some((progress.job, step))
 }

@@ -9,7 +9,7 @@ use super::proving::record_installed;
 use super::shelf::Shelf;
 use super::step::StepRun;
 use super::suspended::Suspended;
-use super::{Inbox, Jobs, Order};
+use super::{Inbox, JOB_KEY, Jobs, Order};
 use crate::authority::Authority;
 use crate::control::{Desk, View};
 use crate::incident::Incidents;
@@ -18,6 +18,7 @@ use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::IncidentCause;
 use nooterra_protocol::event::{Aborted, Completed, EventType, UnderPolicy};
 use nooterra_protocol::geometry::Pose;
+use nooterra_protocol::ids::JobId;
 use nooterra_protocol::plan::Plan;
 use nooterra_protocol::skill::Capability;
 use nooterra_skill_host::{Bundle, Host};
@@ -143,18 +144,24 @@ impl Runner {
     pub fn new(state_dir: &Path, parts: RunnerParts) -> (Self, Jobs) {
         let (jobs, inbox) = Jobs::new(state_dir);
         let memory = Memory::new(state_dir);
-        let unfinished = memory.load();
+        let (unfinished, lost) = match memory.load() {
+            Ok(unfinished) => (unfinished, None),
+            Err(why) => (None, Some(why)),
+        };
         if let Some(progress) = &unfinished {
             inbox.shared.begin(&progress.job);
         }
         let suspended = Suspended::new(state_dir);
         let passed = BTreeSet::new();
-        (Self { inbox, memory, passed, parts, suspended, unfinished }, jobs)
+        (Self { inbox, lost, memory, passed, parts, suspended, unfinished }, jobs)
     }
 
     /// Serves until [`Jobs::leave`].
     pub fn run(mut self) {
         self.record_installed();
+        if let Some(why) = self.lost.take() {
+            self.give_up_lost(&why);
+        }
         if let Some(mut progress) = self.unfinished.take() {
             progress.resumes += 1;
             info!(job = %progress.job, step = progress.next_step, "taking up the job under way");
@@ -218,6 +225,8 @@ impl Runner {
         };
         match over {
             Ok(()) => {
+                // Before its file is gone: a file that is there then has its name, or none.
+                self.note_job(None);
                 self.memory.clear();
                 self.parts.authority.forget_job(&job);
             }
@@ -233,6 +242,35 @@ impl Runner {
         self.inbox.shared.end(&job);
     }
 
+    /// A job was under way, and its file cannot be read. It is over: an incident says so, and a fact
+    /// where the journal still knows which job it was. The file is kept for inspection.
+    fn give_up_lost(&mut self, why: &str) {
+        error!(why, "the file of the job under way cannot be read; the job is given up");
+        let RunnerParts { facts, incidents, journal, pace, .. } = &mut self.parts;
+        let known = journal.get_state(JOB_KEY).ok().flatten();
+        let job = known.and_then(|bytes| JobId::new(str::from_utf8(&bytes).ok()?).ok());
+        incidents.report(pace.now(), IncidentCause::JobAborted, (job.clone(), None), None);
+        if let Some(job) = &job {
+            let reason = format!("what the robot remembered of it cannot be read: {why}");
+            let aborted = Aborted { reason, step: None };
+            if let Err(error) = facts.state(job, EventType::ExecutionAborted, &aborted) {
+                error!(%error, %job, "the end of the job is not recorded; the next start tries again");
+                return;
+            }
+            self.parts.authority.forget_job(job);
+        }
+        self.note_job(None);
+        self.memory.put_aside();
+    }
+
+    /// Keeps which job is under way where its file is not.
+    fn note_job(&self, job: Option<&JobId>) {
+        let bytes = job.map_or(&[][..], |job| job.as_str().as_bytes());
+        if let Err(error) = self.parts.journal.put_state(JOB_KEY, bytes) {
+            warn!(%error, "which job is under way is kept in its file alone");
+        }
+    }
+
     fn steps(&mut self, progress: &mut Progress) -> Result<(), Halt> {
         if progress.resumes > MAX_RESUMES {
             return Err(Halt::abort(format!(
@@ -241,6 +279,7 @@ impl Runner {
             )));
         }
         self.remember(progress)?;
+        self.note_job(Some(&progress.job));
         if !progress.started {
             let under = UnderPolicy { policy_hash: self.parts.policy_hash, pose: self.pose() };
             for kind in [EventType::EnRoute, EventType::AccessGranted, EventType::ExecutionStarted]
