@@ -214,6 +214,7 @@ fn open_journal(
     if let Some(path) = &quarantined {
         warn!(path = %path.display(), "a damaged journal was set aside; keep it for salvage");
     }
+    start::sweep(config);
     start::mistrust(&handle)?;
     let floor = handle.get_state(FLOOR_KEY).ok().flatten();
     if let Some(floor) = floor.and_then(|bytes| codec::from_slice::<WallMillis>(&bytes).ok()) {

@@ -4,6 +4,7 @@
 use crate::authority::signed::{self, DECIDED_KEY};
 use crate::config::Config;
 use crate::control::STOP_KEY;
+use crate::files;
 use crate::jobs;
 use crate::link::REPLAY_KEY;
 use crate::recording::{Blackbox, PerClass};
@@ -20,9 +21,12 @@ use nooterra_protocol::time::{ClockTrust, Stamp, WallMillis};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
+
+/// A temporary file of the command line is written, synced and moved within this.
+const IN_HAND: Duration = Duration::from_secs(60);
 
 /// How this robot's journal is kept, whoever opens it: the bounds are the owner's.
 pub(crate) fn journal_options(
@@ -185,6 +189,26 @@ pub(crate) fn tidy_asides(
         }
     }
     Ok(())
+}
+
+/// Removes temporary files that an agent left behind which was killed in the middle of a write.
+/// Called under the journal's lock, by which nobody else writes into the state folder itself; in
+/// those below it the command line may be at work.
+pub(crate) fn sweep(config: &Config) {
+    let dir = &config.state.dir;
+    let below = ["identity", "policy", "trust"].map(|name| dir.join(name));
+    // A link leads into a folder that is not ours.
+    let below = below.iter().filter(|dir| dir.symlink_metadata().is_ok_and(|it| it.is_dir()));
+    let folders = below.map(|dir| (dir, IN_HAND)).chain([(dir, Duration::ZERO)]);
+    for (dir, older) in folders {
+        match files::sweep(dir, older) {
+            Ok(0) => {}
+            Ok(count) => {
+                info!(count, dir = %dir.display(), "left-over temporary files are removed")
+            }
+            Err(error) => warn!(%error, dir = %dir.display(), "temporary files may stay behind"),
+        }
+    }
 }
 
 #[cfg(test)]

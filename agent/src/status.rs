@@ -4,6 +4,7 @@
 //! The file is replaced as a whole and never synced: after a power cut it is old or gone, and
 //! nothing depends on it. What must be proved is in the journal.
 
+use crate::files;
 use crate::start;
 use nooterra_blackbox::flight::FlightState;
 use nooterra_blackbox::{JournalHandle, Usage, is_locked};
@@ -88,7 +89,7 @@ impl Status {
     /// Whatever the file system says.
     pub fn write(&self, state_dir: &Path) -> std::io::Result<()> {
         let text = serde_json::to_vec(self)?;
-        let mut file = tempfile::NamedTempFile::new_in(state_dir)?;
+        let mut file = files::temporary_in(state_dir, 0o600)?;
         file.write_all(&text)?;
         file.persist(state_dir.join(FILE)).map(drop).map_err(|error| error.error)
     }
