@@ -8,7 +8,8 @@
 //! flight      10 Hz       ticks -> ring -> dumps                       the flight recorder
 //! jobs        runner      plan -> skills -> facts                      one job at a time
 //! skill NAME  per step    the sandbox                                  owned by nooterra-skill-host
-//! main        tokio       channel session, MQTT poller, signals, watchdog
+//! watchdog    a third     beats -> systemd                             waits for no disk
+//! main        tokio       channel session, MQTT poller, signals, chores
 //! ```
 //! They meet in the journal, in [`Desk`] (wishes), in [`View`] (what is seen), and in one
 //! bounded queue of orders for the runner.
@@ -37,7 +38,7 @@ use crate::link::{Channel, Downlink, DownlinkParts};
 use crate::own_cases::Terms;
 use crate::start;
 use crate::status;
-use crate::systemd::{self, Watchdog};
+use crate::systemd::{self, Chores, Watchdog};
 use crate::trust::{Judge, News};
 use crate::versions::Versions;
 use nooterra_blackbox::{
@@ -57,6 +58,7 @@ use nooterra_protocol::uplink::Health;
 use nooterra_skill_host::{Host, HostError, HostOptions};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -457,13 +459,16 @@ impl Daemon {
         journal: &JournalHandle,
         mut ending: Ending,
     ) -> Result<(), RunError> {
-        let mut watchdog = Watchdog::from_env();
+        let watchdog = Watchdog::from_env();
+        let every = watchdog.every;
         tokio::select! {
             biased;
             () = ending.asked() => return Ok(()),
             ticked = self.first_ticks() => ticked?,
         }
-        watchdog.look(self.view.beats());
+        // What follows may wait for a disk, and the watchdog must not.
+        let chores = Chores::default();
+        let _feeding = watchdog.feed(Arc::clone(&self.view), Arc::clone(&chores))?;
         systemd::ready("the control loop ticks");
         info!("ready");
         let mut keeping: Option<tokio::task::JoinHandle<()>> = None;
@@ -472,12 +477,10 @@ impl Daemon {
         loop {
             tokio::select! {
                 () = ending.asked() => return Ok(()),
-                () = tokio::time::sleep(watchdog.every) => {}
+                () = tokio::time::sleep(every) => {}
             }
-            if !watchdog.look(self.view.beats()) {
-                error!("the control loop does not tick; the watchdog is not fed");
-            }
-            // It may wait for a disk, and the watchdog must not.
+            chores.fetch_add(1, Ordering::Relaxed);
+            // A press is kept also while something below waits.
             if keeping.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
                 let (view, desk) = (Arc::clone(&self.view), Arc::clone(&self.desk));
                 keeping = Some(tokio::task::spawn_blocking(move || keep_pressed(&view, &desk)));

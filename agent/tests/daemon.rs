@@ -11,6 +11,7 @@ use nooterra_blackbox::{TailFrom, tail, verify};
 use nooterra_protocol::entry::Class;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
@@ -144,6 +145,81 @@ fn a_start_asks_for_the_time_that_a_long_journal_takes() {
     let before = said.split("READY=1").next().unwrap_or_default();
     assert!(before.contains("EXTEND_TIMEOUT_USEC="), "{said}");
     assert!(agent.terminate().success());
+}
+
+#[test]
+fn a_disk_that_hangs_keeps_the_watchdog_fed_by_the_control_loop() {
+    let site = Site::new();
+    let cloud = CloudRig::start(&site, |_| {});
+    enroll(&site, &cloud);
+    let socket = UnixDatagram::bind(site.path("notify")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(180))).unwrap();
+    let mut command = Command::new(AGENT);
+    command.arg("--config").arg(site.path("agent.toml")).arg("run");
+    command.env("NOTIFY_SOCKET", site.path("notify")).env("WATCHDOG_USEC", "600000");
+    let agent = Agent::spawn(&site, command);
+    let told = |what: &str| {
+        let mut bytes = [0; 4096];
+        loop {
+            let length = socket.recv(&mut bytes).unwrap();
+            if String::from_utf8_lossy(&bytes[..length]).contains(what) {
+                return;
+            }
+        }
+    };
+    told("READY=1");
+    // A file that the agent reads every few looks, on a disk that does not answer.
+    std::fs::create_dir_all(site.path("state/policy")).unwrap();
+    let hangs = site.path("state/policy/start_anew");
+    assert!(Command::new("mkfifo").arg(&hangs).status().unwrap().success());
+    let opened = wait_for("the agent to wait for the disk", || {
+        let mut open = std::fs::File::options();
+        open.write(true).custom_flags(nix::libc::O_NONBLOCK).open(&hangs).ok()
+    });
+    // What was sent before it came there is one or two of them.
+    for _ in 0..10 {
+        told("WATCHDOG=1");
+    }
+    std::fs::remove_file(&hangs).unwrap();
+    drop(opened);
+    assert!(agent.terminate().success());
+}
+
+#[test]
+fn a_job_whose_file_cannot_be_read_is_given_up_and_that_is_said() {
+    let site = Site::new();
+    let cloud = CloudRig::start(&site, |_| {});
+    let skill = publish_patrol(&cloud, Some(&site));
+    enroll(&site, &cloud);
+    let agent = Agent::online(&site, &cloud);
+    let patrol = || step(&skill, "patrol", json!({ "waypoints": back_and_forth() }));
+    let job = dispatch(&cloud, &[patrol()]);
+    cloud.wait_for_state(&job, "EXECUTING");
+    agent.kill();
+    let file = site.path("state/job.cbor");
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    // And what a kill in the middle of a write leaves.
+    std::fs::write(site.path("state/.tmpq1W2e3"), b"half").unwrap();
+    let agent = Agent::online(&site, &cloud);
+    cloud.wait_for_state(&job, "ABORTED");
+    let incident = wait_for("the incident", || {
+        let records = cloud.records(Class::Critical);
+        records.into_values().find(|record| record["kind"] == "incident")
+    });
+    let told = json!({ "cause": "job_aborted", "command": null, "job": job, "step": null });
+    assert_eq!(incident["body"], told);
+    let aside = std::fs::read(site.path("state/job-unreadable-1.cbor")).unwrap();
+    assert_eq!(aside, whole[..whole.len() / 2]);
+    assert!(!site.path("state/.tmpq1W2e3").exists());
+    // The next job is none of its business.
+    let next = dispatch(&cloud, &[step(&skill, "undock", json!({}))]);
+    cloud.wait_for_state(&next, "COMPLETED");
+    assert!(agent.terminate().success());
+    let again = Agent::online(&site, &cloud);
+    assert!(again.terminate().success());
+    let records = cloud.records(Class::Critical);
+    assert_eq!(records.values().filter(|record| record["kind"] == "incident").count(), 1);
 }
 
 #[test]
