@@ -163,7 +163,7 @@ fn a_command_for_another_robot_is_refused() {
 fn an_expired_command_is_refused_but_a_late_stop_still_stops() {
     let site = Site::new();
     let door = open(&site);
-    let late = |id, ask| {
+    let late = |id: &str, ask| {
         let mut command = command(id, ask);
         let ago = i64::try_from(LASTS.as_millis()).unwrap();
         command.issued_at = WallMillis(command.issued_at.0 - ago);
@@ -172,8 +172,22 @@ fn an_expired_command_is_refused_but_a_late_stop_still_stops() {
     };
     door.refuses(&late("env_1", drive_to(3.0)), "it expired");
     let stop = Ask::EmergencyStop { reason: "somebody fell".to_owned() };
-    assert!(matches!(door.downlink.take(&late("env_2", stop)), Taken::Accepted(_)));
+    assert!(matches!(door.downlink.take(&late("env_2", stop.clone())), Taken::Accepted(_)));
     assert!(door.desk.emergency_stop());
+    // Whoever carried it brings it again, once somebody has lifted it: that one counted.
+    door.desk.release_emergency_stop(MonoNanos(0));
+    door.refuses(&late("env_2", stop.clone()), "this stop was obeyed before, and it expired");
+    assert!(!door.desk.emergency_stop());
+    drop(door);
+    let door = open(&site);
+    door.refuses(&late("env_2", stop.clone()), "this stop was obeyed before, and it expired");
+    // Another is not it, however late; and of very many it is forgotten, which stops the robot.
+    for nth in 3..35 {
+        let stop = late(&format!("env_{nth}"), stop.clone());
+        assert!(matches!(door.downlink.take(&stop), Taken::Accepted(_)));
+    }
+    assert!(door.desk.emergency_stop());
+    assert!(matches!(door.downlink.take(&late("env_2", stop)), Taken::Accepted(_)));
 }
 
 #[test]

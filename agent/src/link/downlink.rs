@@ -22,6 +22,9 @@ use tracing::{error, info, warn};
 /// Commands that are remembered against replay, at most, while they have not expired.
 const MAX_REMEMBERED: usize = 256;
 
+/// Stops that are remembered also once they have expired, at most; the oldest is forgotten first.
+const MAX_STOPS: usize = 32;
+
 /// What they may take of the journal's state, bytes. One takes about 50; an id may be longer.
 const MAX_REMEMBERED_BYTES: usize = MAX_STATE_BYTES - 1024;
 
@@ -40,6 +43,9 @@ const MAX_PRIVACY_BYTES: usize = 128;
 
 /// Where the memory against replay is kept in the journal's state.
 pub(crate) const REPLAY_KEY: &str = "downlink.seen";
+
+/// Where the last stops are kept in the journal's state, by their ids.
+const STOPS_KEY: &str = "downlink.stops";
 
 /// Until when commands may have been received that are not in that memory, once that is known.
 const FORGOTTEN_KEY: &str = "downlink.forgotten";
@@ -86,6 +92,9 @@ pub(super) enum Refused {
     /// It was acted on before.
     #[error("it was received before; a command counts once")]
     Replayed,
+    /// A stop from long ago that was obeyed then, whoever brings it again.
+    #[error("this stop was obeyed before, and it expired; a stop counts late, but once")]
+    ReplayedStop,
     /// Not genuine.
     #[error(transparent)]
     Signature(#[from] SignedError),
@@ -165,6 +174,9 @@ pub struct Downlink {
     /// Of what is not genuine, and of the rest.
     refusals: [Mutex<Refusals>; 2],
     seen: Mutex<Seen>,
+    /// The last stops that were obeyed. A stop counts late, so its end does not keep it from being
+    /// brought again.
+    stops: Mutex<Vec<EnvelopeId>>,
 }
 
 impl std::fmt::Debug for Downlink {
@@ -188,13 +200,18 @@ impl Downlink {
                 (Seen::new(), Some(Loss::Now(mono())))
             }
         };
+        let stops = Mutex::new(obeyed_stops(&parts.journal));
         let refusals = [(); 2].map(|()| Mutex::new(Refusals::new(mono())));
         let (keeping, latest) = (Mutex::new(()), Mutex::new(WallMillis(i64::MIN)));
-        let door = Self { forgotten, keeping, latest, parts, refusals, seen: Mutex::new(seen) };
+        let seen = Mutex::new(seen);
+        let door = Self { forgotten, keeping, latest, parts, refusals, seen, stops };
         // Noted now, by a clock that may be put back later.
         let _ = door.forgotten();
         door
     }
+
+    /// Where the last stops are kept in the journal's state, by their ids.
+    const STOPS_KEY: &str = "downlink.stops";
 
     /// Until when commands may have been received that are not known any more, by the clock as it
     /// is now. Of a clock that is not to be trusted the latest that it ever said: it may stand.
@@ -265,6 +282,9 @@ impl Downlink {
         match command.check(&self.parts.robot, now) {
             // Stop beats everything that only a clock says: a genuine stop for this robot
             // counts late or early.
+            Err(Refusal::Expired(_)) if is_stop && self.has_obeyed(&command.id) => {
+                return Err(Refused::ReplayedStop);
+            }
             Err(Refusal::Expired(_) | Refusal::FromTheFuture(_)) if is_stop => {}
             other => other?,
         }
@@ -363,8 +383,18 @@ impl Downlink {
             seen.remove(0);
         }
         drop(seen);
+        let is_stop = matches!(command.body, Ask::EmergencyStop { .. });
+        if is_stop {
+            let mut stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
+            stops.push(command.id.clone());
+            let surplus = stops.len().saturating_sub(MAX_STOPS);
+            stops.drain(..surplus);
+        }
         let kept = self.keep(signed);
         if kept.is_err() {
+            let mut stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
+            stops.retain(|id| *id != command.id);
+            drop(stops);
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             seen.retain(|(id, _)| *id != command.id);
         }
@@ -385,10 +415,20 @@ impl Downlink {
             let bytes = codec::to_vec(&until).unwrap_or_default();
             self.parts.journal.put_state(FORGOTTEN_KEY, &bytes)?;
         }
+        if matches!(command.body, Ask::EmergencyStop { .. }) {
+            let stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
+            let bytes = codec::to_vec(&*stops).unwrap_or_default();
+            drop(stops);
+            self.parts.journal.put_state(STOPS_KEY, &bytes)?;
+        }
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = codec::to_vec(&*seen).unwrap_or_default();
         drop(seen);
         self.parts.journal.put_state(REPLAY_KEY, &bytes)
+    }
+
+    fn has_obeyed(&self, stop: &EnvelopeId) -> bool {
+        self.stops.lock().unwrap_or_else(PoisonError::into_inner).contains(stop)
     }
 
     fn act(&self, command: &RemoteCommand) {
@@ -509,6 +549,14 @@ fn remembered(journal: &JournalHandle) -> Result<Seen, String> {
         Ok(None) => Ok(Seen::new()),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// The stops that were obeyed before this start. Where that is not known each counts again: stop
+/// beats everything.
+fn obeyed_stops(journal: &JournalHandle) -> Vec<EnvelopeId> {
+    let kept = journal.get_state(STOPS_KEY).ok().flatten();
+    let stops: Option<Vec<EnvelopeId>> = kept.and_then(|bytes| codec::from_slice(&bytes).ok());
+    stops.unwrap_or_default()
 }
 
 /// Before when the memory was lost in an earlier run; what cannot be read was lost before now.
