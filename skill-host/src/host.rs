@@ -7,6 +7,7 @@ use crate::course::Session;
 use crate::engine;
 use crate::imports::{self, Import};
 use crate::ports::{NoPorts, Ports};
+use crate::reference;
 use crate::run::Running;
 use crate::session::{self, Guest, Opening, SkillError, capability_name};
 use crate::world::SkillPre;
@@ -117,8 +118,9 @@ pub enum StartError {
         /// The skill.
         skill: String,
     },
-    /// The system refused what the compiled code needs: memory, or leave to execute it, which
-    /// `MemoryDenyWriteExecute=yes` in the unit takes away.
+    /// The system refuses what the compiled code of any skill needs, which the host has tried for
+    /// itself: memory, or leave to execute it, which `MemoryDenyWriteExecute=yes` in the unit takes
+    /// away.
     #[error("this machine has no room for the code of skill {skill}: {source:#}")]
     Machine {
         /// The skill.
@@ -311,18 +313,26 @@ impl Host {
         if let Some(known) = self.cached(bundle.digest()) {
             return Ok(known);
         }
+        let memory_mib = bundle.manifest().memory_mib;
         let skill = || bundle.manifest().id.to_string();
-        let fault = |source| {
-            if session::refused_by_the_system(&source) {
-                StartError::Machine { skill: skill(), source }
-            } else {
-                StartError::Component { skill: skill(), source }
-            }
-        };
-        let engine = self.engine_for(bundle).map_err(fault)?;
-        let component = match &self.disk {
+        let fault = |source| StartError::Component { skill: skill(), source };
+        // Of the engine itself no skill has a part.
+        let engine = self
+            .engine_for(bundle)
+            .map_err(|source| StartError::Machine { skill: skill(), source })?;
+        let component = || match &self.disk {
             Some(disk) => self.load_or_compile(disk, engine, bundle),
             None => Component::from_binary(engine, bundle.component()),
+        };
+        let component = match component() {
+            Err(source) if reference::is_refusal(&source) => {
+                if !reference::has_room(engine, memory_mib) {
+                    return Err(StartError::Machine { skill: skill(), source });
+                }
+                // Once more: the shortage may have passed, and was then none of its doing.
+                component()
+            }
+            made => made,
         };
         let component = component.map_err(fault)?;
         let asked: BTreeSet<_> = bundle.manifest().capabilities.iter().copied().collect();

@@ -56,6 +56,7 @@ mod limits;
 mod pack;
 mod pictures;
 mod ports;
+mod reference;
 mod run;
 #[cfg(feature = "tools")]
 mod sbom;

@@ -5,6 +5,7 @@
 //! (a procedural macro is no part of the component, but it wrote some of it).
 
 use nooterra_protocol::codec::Digest;
+use nooterra_protocol::skill::MAX_SBOM_BYTES;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +30,9 @@ pub enum LockError {
         /// On what.
         on: String,
     },
+    /// What it would tell is more than a bundle may hold.
+    #[error("Cargo.lock: a bill of materials of more than {MAX_SBOM_BYTES} bytes would come of it")]
+    Bill,
     /// More than [`MAX_LOCK_BYTES`].
     #[error("Cargo.lock has {0} bytes, at most {MAX_LOCK_BYTES} are read")]
     Large(usize),
@@ -139,6 +143,11 @@ pub fn bill_of_materials(
     };
     let edges = reachable(packages, own)?;
     let refs = refs(packages, edges.keys().copied());
+    // A name that is written once there is repeated here by all that depend on it.
+    let told = edges.iter().flat_map(|(of, on)| on.iter().chain([of]));
+    if told.map(|at| refs[at].len()).sum::<usize>() > MAX_SBOM_BYTES {
+        return Err(LockError::Bill);
+    }
     let described = |at: usize| described(&packages[at], refs[&at].clone(), licences);
     let mut components: Vec<_> =
         edges.keys().filter(|at| **at != own).map(|at| described(*at)).collect();

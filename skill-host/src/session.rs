@@ -8,6 +8,7 @@ use crate::graph::Tree;
 use crate::limits::{Call, Halt, Limits};
 use crate::pictures::Pictures;
 use crate::ports::{MAX_CALLS_PER_STEP, MAX_EVIDENCE_BYTES, Ports};
+use crate::reference;
 use crate::world::{self, Request, Skill, Status};
 use nooterra_protocol::observation::Observation;
 use nooterra_protocol::plan::Param;
@@ -39,11 +40,12 @@ const MAX_HANDED_OVER_BYTES: usize = 128 * 1024;
 /// Why a skill came to an end that it did not announce.
 #[derive(Debug, thiserror::Error)]
 pub enum SkillError {
-    /// It used up a limit: memory, table entries, calls, fuel, the time of `init`.
+    /// It used up a limit: memory, table entries, calls, fuel, the time of `init`. Or it wanted
+    /// more of this machine than any skill is promised.
     #[error("the skill was ended: {0}")]
     Exhausted(String),
-    /// The system refused what an instance needs, such as address space for its memory: that says
-    /// nothing about the skill.
+    /// The system refuses what an instance of any skill needs, such as address space for its
+    /// memory, which the host has tried for itself: that says nothing about the skill.
     #[error("this machine has no room for an instance of the skill: {0}")]
     Machine(String),
     /// A step did not return in time. A new instance may go on.
@@ -317,31 +319,46 @@ pub(crate) fn instance(
     stop: Arc<AtomicBool>,
 ) -> Result<(Store<Guest>, Skill), SkillError> {
     let Opening { allowance, fuel, memory_mib, pre, tick, .. } = opening;
-    let budget = Budget::new(Call::Init, INIT_LIMIT, *tick);
-    let guest = Guest {
+    let mut guest = Guest {
         allowance: *allowance,
-        budget,
+        budget: Budget::new(Call::Init, INIT_LIMIT, *tick),
         dropped_lines: 0,
         limits: Limits::new(*memory_mib),
         pictures: Pictures::default(),
         ports,
         stop,
     };
-    let mut store = Store::new(pre.engine(), guest);
-    store.limiter(|guest| &mut guest.limits);
-    store.set_hostcall_fuel(MAX_HANDED_OVER_BYTES);
-    store.epoch_deadline_callback(on_tick);
-    // With epochs on, a new store is past its deadline: set it before any guest code,
-    // which instantiation may already run. The same holds of fuel.
-    begin(&mut store, budget, *fuel)?;
-    let skill = pre.instantiate(&mut store).map_err(|error| {
-        if refused_by_the_system(&error) {
-            SkillError::Machine(world::cut(format!("{error:#}"), 512))
-        } else {
-            explain(&error, *fuel)
+    let mut is_again = false;
+    loop {
+        let budget = guest.budget;
+        let mut store = Store::new(pre.engine(), guest);
+        store.limiter(|guest| &mut guest.limits);
+        store.set_hostcall_fuel(MAX_HANDED_OVER_BYTES);
+        store.epoch_deadline_callback(on_tick);
+        // With epochs on, a new store is past its deadline: set it before any guest code,
+        // which instantiation may already run. The same holds of fuel.
+        begin(&mut store, budget, *fuel)?;
+        let error = match pre.instantiate(&mut store) {
+            Ok(skill) => return Ok((store, skill)),
+            Err(error) => error,
+        };
+        if !reference::is_refusal(&error) {
+            return Err(explain(&error, *fuel));
         }
-    })?;
-    Ok((store, skill))
+        // What it held is given back first: it is not to be what the machine lacks.
+        guest = store.into_data();
+        if !reference::has_room(pre.engine(), *memory_mib) {
+            return Err(SkillError::Machine(world::cut(format!("{error:#}"), 512)));
+        }
+        // Once more: the shortage may have passed, and was then none of its doing.
+        if std::mem::replace(&mut is_again, true) {
+            return Err(SkillError::Exhausted(format!(
+                "it wanted more of this machine than one memory of {memory_mib} MiB, which is all \
+                 that a skill is promised, and for which there is room"
+            )));
+        }
+        guest.limits = Limits::new(*memory_mib);
+    }
 }
 
 /// Every call into the ports passes here: none after a stop, none beyond the budget.
@@ -381,11 +398,6 @@ fn begin(store: &mut Store<Guest>, budget: Budget, fuel: Option<u64>) -> Result<
         return Err(SkillError::Stopped);
     }
     Ok(())
-}
-
-/// What the engine asked of the system was not given: memory, or permission to run what is in it.
-pub(crate) fn refused_by_the_system(error: &wasmtime::Error) -> bool {
-    error.is::<rustix::io::Errno>() || error.is::<std::io::Error>()
 }
 
 /// Plain words for what the engine reports.

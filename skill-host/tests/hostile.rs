@@ -678,3 +678,73 @@ fn no_capability_is_given_that_was_not_asked_for() {
     let report = String::from_utf8(ports.heard().evidence[0].2.clone()).unwrap();
     assert!(report.contains("\"beams\":0"), "{report}");
 }
+
+/// Set in the process that is short of address space.
+const SHORT: &str = "NOOTERRA_TEST_SHORT";
+
+/// How much address space this process may take beyond what it has, MiB.
+fn room(mib: Option<u64>) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = pages.split(' ').next().unwrap().parse().unwrap();
+    let hard = getrlimit(Resource::RLIMIT_AS).unwrap().1;
+    let most = mib.map_or(hard, |mib| pages * 4096 + (mib << 20));
+    setrlimit(Resource::RLIMIT_AS, most, hard).unwrap();
+}
+
+/// Not a test of its own: does nothing in the process of the others.
+#[test]
+fn child_that_is_short_of_address_space() {
+    if std::env::var_os(SHORT).is_none() {
+        return;
+    }
+    let host = host();
+    // Each memory is small, as its manifest says: what it takes is address space.
+    let more = "(memory 1) (memory 1) (memory 1)";
+    let greedy = Forged { more, ..Forged::default() }.bundle();
+    let honest = Forged::default().bundle();
+    let tried = |bundle| match host.try_out(bundle, &everything()) {
+        Ok(Ok(())) => "started".to_owned(),
+        Ok(Err(SkillError::Machine(_))) => "the machine".to_owned(),
+        Ok(Err(SkillError::Exhausted(why))) => format!("the skill: {why}"),
+        other => format!("{other:?}"),
+    };
+    // With room enough, and compiled: what the others lack is not heap.
+    println!("TOLD {} | {}", tried(&honest), tried(&greedy));
+    // For two memories and not for four, and then not for one.
+    for mib in [Some(150), Some(40), None] {
+        room(mib);
+        let told = (tried(&honest), tried(&greedy));
+        room(None);
+        println!("TOLD {} | {}", told.0, told.1);
+    }
+    // In a run, where it decides whether the start counts.
+    room(Some(150));
+    let granted = everything();
+    let running =
+        host.start(&greedy, &granted, "spin", &BTreeMap::new(), Box::new(NoPorts), &[]).unwrap();
+    until(&running, None, || matches!(running.state(), RunState::Ended(_)));
+    let state = running.state();
+    room(None);
+    println!("TOLD {state:?}");
+}
+
+#[test]
+fn no_guest_passes_its_own_greed_off_as_a_fault_of_the_machine() {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_that_is_short_of_address_space"])
+        .args(["--nocapture", "--test-threads=1"])
+        .env(SHORT, "1")
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let told: Vec<_> = said.lines().filter_map(|line| Some(line.split_once("TOLD ")?.1)).collect();
+    let [enough, for_two, for_none, again, run] = told[..] else { panic!("{said}") };
+    assert_eq!(enough, "started | started");
+    let greed = "it wanted more of this machine than one memory of 4 MiB";
+    assert!(for_two.starts_with(&format!("started | the skill: {greed}")), "{for_two}");
+    assert_eq!(for_none, "the machine | the machine");
+    assert_eq!(again, enough);
+    assert!(run.contains("Crashed") && run.contains(greed), "{run}");
+}

@@ -14,6 +14,7 @@ use nooterra_skill_host::{
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 const COMPONENT: &[u8] = b"\0asm\x0d\x00\x01\x00rest";
 
@@ -226,6 +227,24 @@ fn a_lock_that_does_not_fit_its_skill_is_refused() {
     let dangling = "[[package]]\nname = \"a\"\nversion = \"1.0.0\"\ndependencies = [\"b\"]";
     assert!(matches!(of(dangling, "a"), Err(LockError::Dangling { .. })));
     assert!(matches!(of(&" ".repeat(5 << 20), "a"), Err(LockError::Large(_))));
+}
+
+#[test]
+fn a_lock_that_names_one_long_thing_often_does_not_become_a_document_without_end() {
+    let of = |crates: usize| {
+        let mut lock =
+            format!("[[package]]\nname = \"a\"\nversion = \"{}\"\n", "1".repeat(100_000));
+        let on: Vec<_> = (0..crates).map(|nth| format!("\"c{nth}\"")).collect();
+        let own = "[[package]]\nname = \"own\"\nversion = \"1.0.0\"\n";
+        let _ = writeln!(lock, "{own}dependencies = [{}]", on.join(", "));
+        for nth in 0..crates {
+            let head = format!("[[package]]\nname = \"c{nth}\"\nversion = \"1.0.0\"\n");
+            let _ = writeln!(lock, "{head}dependencies = [\"a\"]");
+        }
+        bill_of_materials(&lock, "own", Digest::ZERO, &Licences::new())
+    };
+    assert!(of(10).is_ok());
+    assert!(matches!(of(30), Err(LockError::Bill)));
 }
 
 #[test]
