@@ -28,6 +28,8 @@ struct Component {
     #[serde(default)]
     licenses: Vec<Choice>,
     name: String,
+    #[serde(default)]
+    version: Option<String>,
 }
 
 /// An expression, or a licence by id or name.
@@ -104,6 +106,20 @@ impl Document {
     }
 }
 
+impl Document {
+    /// The versions in which it lists a component of this name; an empty one where it states none.
+    /// Only the one that is asked for, where one is.
+    pub fn versions<'d>(
+        &'d self,
+        name: &'d str,
+        version: Option<&'d str>,
+    ) -> impl Iterator<Item = &'d str> {
+        let of_name = self.components.iter().filter(move |component| component.name == name);
+        let found = of_name.map(|component| component.version.as_deref().unwrap_or_default());
+        found.filter(move |found| version.is_none_or(|version| version == *found))
+    }
+}
+
 impl Choice {
     fn words(&self) -> Option<&str> {
         let by_name = || self.license.as_ref().and_then(|it| it.id.as_ref().or(it.name.as_ref()));
@@ -140,6 +156,21 @@ mod tests {
         assert_eq!((found.components, found.unknown), (5, 2));
         let told: Vec<_> = found.licences.iter().map(|(name, n)| (name.as_str(), *n)).collect();
         assert_eq!(told, [("MIT", 1), ("MIT OR Apache-2.0", 1), ("MIT, House?rules", 1)]);
+    }
+
+    #[test]
+    fn a_component_is_found_by_its_name_and_its_version() {
+        let document: Document = serde_json::from_str(
+            r#"{"bomFormat": "CycloneDX", "specVersion": "1.5", "components": [
+                {"name": "serde", "version": "1.0.228"}, {"name": "serde", "version": "1.0.9"},
+                {"name": "serde_json", "version": "1.0.9"}, {"name": "bare"}]}"#,
+        )
+        .unwrap();
+        let found = |name, version| document.versions(name, version).collect::<Vec<_>>();
+        assert_eq!(found("serde", None), ["1.0.228", "1.0.9"]);
+        assert_eq!(found("serde", Some("1.0.9")), ["1.0.9"]);
+        assert_eq!(found("bare", None), [""]);
+        assert!(found("serde", Some("1.0")).is_empty() && found("serd", None).is_empty());
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub trait FromBody: Sized {
     fn from_body(body: Vec<u8>) -> Result<Self, String>;
 }
 
-/// Bytes as they are: a bundle.
+/// Bytes as they are: a bundle, a bill of materials.
 impl FromBody for Vec<u8> {
     fn from_body(body: Vec<u8>) -> Result<Self, String> {
         Ok(body)

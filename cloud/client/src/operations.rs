@@ -219,6 +219,8 @@ operations! {
     Always GET "/v1/skills/{digest}/bundle" download_bundle(digest) => Vec<u8>;
     /// Takes a version back for good.
     Always POST "/v1/skills/{digest}/revoke" revoke_skill(digest) => Skill, body RevokeRequest;
+    /// What its component was made of: a CycloneDX document, byte for byte.
+    Always GET "/v1/skills/{digest}/sbom" download_sbom(digest) => Vec<u8>;
     /// The text of its `.minisig` file.
     Always GET "/v1/skills/{digest}/signature" download_signature(digest) => String;
     /// The tokens, oldest first, without their secrets.

@@ -175,14 +175,22 @@ pub(crate) fn seen<T: Serialize>(
     head: Digest,
     body: &T,
 ) -> Result<Response, ApiError> {
-    let known = tags(headers, &IF_NONE_MATCH)?;
-    let mut response = if known.is_some_and(|known| known.contains(&head)) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        axum::Json(body).into_response()
-    };
+    if is_known(headers, head)? {
+        return Ok(tagged(StatusCode::NOT_MODIFIED, head));
+    }
+    Ok(tagged(axum::Json(body), head))
+}
+
+/// The reader of something has it already: its `If-None-Match` names it.
+pub(crate) fn is_known(headers: &HeaderMap, head: Digest) -> Result<bool, ApiError> {
+    Ok(tags(headers, &IF_NONE_MATCH)?.is_some_and(|known| known.contains(&head)))
+}
+
+/// An answer with the `ETag` of what it shows.
+pub(crate) fn tagged(answer: impl axum::response::IntoResponse, head: Digest) -> Response {
+    let mut response = answer.into_response();
     response.headers_mut().insert(ETAG, etag(head));
-    Ok(response)
+    response
 }
 
 fn etag(head: Digest) -> HeaderValue {

@@ -124,6 +124,7 @@
 //! POST /v1/skills/{digest}/revoke     admin  {"reason","running":"cancel"|"finish"?}
 //!                                        -> 200 Skill      no robot is given it again
 //! GET  /v1/skills/{digest}/bundle     admin|robot  -> 200 application/octet-stream
+//! GET  /v1/skills/{digest}/sbom       admin  -> 200 application/vnd.cyclonedx+json
 //! GET  /v1/skills/{digest}/signature  admin|robot  -> 200 text/plain
 //!
 //! POST /v1/skill-trust          admin  {"bytes": base64,"signatures"}  (texts of .minisig files)
@@ -379,6 +380,7 @@ fn routes() -> OpenApiRouter<Arc<Core>> {
         .routes(routes!(skills::show))
         .routes(routes!(skills::revoke))
         .routes(routes!(skills::bundle))
+        .routes(routes!(skills::sbom))
         .routes(routes!(skills::signature))
         .routes(routes!(jobs::show))
         .routes(routes!(jobs::events))

@@ -5,6 +5,7 @@
 //! of it, only the signature, by keys that its owner configured.
 
 use super::auth::{AdminOrRobot, Caller, Robot, Within};
+use super::call;
 use super::error::{ApiError, Problem};
 use super::extract::{Body, Params, bundle_digest};
 use super::registry::reason;
@@ -18,10 +19,10 @@ use crate::skill_registry::revoke::Running;
 use crate::store::{Connection, StoreError, registry, skills, tenants};
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nooterra_protocol::codec::Digest;
@@ -43,6 +44,9 @@ const MAX_MANIFEST_BYTES: u64 = 64 * 1024;
 
 /// The largest signature file that is kept, bytes; minisign's has about 300, and may hold several.
 const MAX_SIGNATURE_BYTES: usize = 8 * 1024;
+
+/// The media type of CycloneDX in JSON, as it is registered.
+const SBOM_TYPE: &str = "application/vnd.cyclonedx+json";
 
 /// A bundle to be published.
 #[derive(Deserialize, ToSchema)]
@@ -278,6 +282,44 @@ pub(crate) async fn bundle(
     Ok(([(CONTENT_TYPE, "application/octet-stream")], bundle))
 }
 
+/// What the bundle's component was made of, byte for byte as its developer signed it: a CycloneDX
+/// document. The `ETag` is its SHA-256, which the manifest has too.
+#[utoipa::path(
+    get, operation_id = "download_sbom", path = "/v1/skills/{digest}/sbom", tag = "skills",
+    params(("digest" = String, Path, description = "SHA-256 of the bundle")),
+    responses(
+        (status = 200, description = "the bill of materials", content_type = "application/vnd.cyclonedx+json", body = Vec<u8>),
+        (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn sbom(
+    _: Caller,
+    State(core): State<Arc<Core>>,
+    Path(digest): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let wanted = bundle_digest(&digest)?;
+    let manifest = core.store.read(move |tx| skills::manifest(tx, &wanted)).await?;
+    let manifest = manifest.ok_or_else(|| missing(&digest))?;
+    let Some(hash) = manifest.sbom_sha256 else {
+        let message = format!("bundle {digest} does not say what it is made of");
+        let hint = "ask its developer for a bundle with a bill of materials (`pack --sbom FILE`)";
+        return Err(ApiError::missing("no_sbom", message, hint));
+    };
+    if call::is_known(&headers, hash)? {
+        return Ok(call::tagged(StatusCode::NOT_MODIFIED, hash));
+    }
+    // Out of the bundle on the thread that read it: the rest of it goes no further.
+    let sbom = move |tx: &Connection| {
+        let sbom = skills::bundle(tx, &wanted)?.map(|bundle| sbom_of(&bundle)).transpose();
+        let sbom = sbom.map_err(|error| StoreError::damaged("a bundle", error))?.flatten();
+        let whole = sbom.filter(|sbom| Digest::of(sbom) == hash);
+        whole.ok_or_else(|| StoreError::damaged("a bundle", BundleError::Sbom))
+    };
+    let sbom = core.store.read::<_, StoreError, _>(sbom).await?;
+    Ok(call::tagged(([(CONTENT_TYPE, SBOM_TYPE)], sbom), hash))
+}
+
 /// The text of the bundle's signature file.
 #[utoipa::path(
     get, operation_id = "download_signature", path = "/v1/skills/{digest}/signature", tag = "skills",
@@ -375,6 +417,19 @@ fn read_manifest(bundle: &[u8]) -> Result<SkillManifest, BundleError> {
         return Err(BundleError::Cases);
     }
     Ok(manifest)
+}
+
+/// The bill of materials of a bundle that was published.
+fn sbom_of(bundle: &[u8]) -> Result<Option<Vec<u8>>, std::io::Error> {
+    for entry in tar::Archive::new(bundle).entries()? {
+        let entry = entry?;
+        if entry.path_bytes().as_ref() == SBOM_FILE.as_bytes() {
+            let mut bytes = Vec::new();
+            entry.take(MAX_SBOM_BYTES as u64).read_to_end(&mut bytes)?;
+            return Ok(Some(bytes));
+        }
+    }
+    Ok(None)
 }
 
 /// Of a member of at most so many bytes.

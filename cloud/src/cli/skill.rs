@@ -5,10 +5,14 @@ use super::{ClientError, Cloud, Outcome, items, sent, show};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nooterra_client::types::{
-    CertificationRequest, KeyRequest, ReasonRequest, RevokeRequest, Selection, SkillRequest,
-    TrustRequest,
+    CertificationRequest, KeyRequest, ReasonRequest, RevokeRequest, Selection, SkillQuery,
+    SkillRequest, TrustRequest,
 };
+use nooterra_protocol::codec::Digest;
+use nooterra_protocol::sbom::Document;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Subcommand)]
@@ -40,6 +44,11 @@ pub(crate) enum Command {
         /// This one; may be given again.
         #[arg(long, value_name = "ROBOT")]
         robot: Vec<String>,
+    },
+    /// Find the published versions that were made with a package.
+    Contains {
+        /// As bills of materials name it: `NAME`, or `NAME@VERSION`.
+        package: String,
     },
     /// The keys whose signatures count.
     Keys,
@@ -75,6 +84,11 @@ pub(crate) enum Command {
         /// For the record.
         #[arg(long)]
         reason: String,
+    },
+    /// What a version was made of, byte for byte as its developer signed it: a CycloneDX document.
+    Sbom {
+        /// SHA-256 of its bundle.
+        bundle: String,
     },
     /// One version.
     Show {
@@ -123,6 +137,7 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
             let answer = sent(api.set_skill_rule(&id, &rule))?;
             cloud.print(&answer, |answer| format!("{}  {}\n", answer["id"], answer["rule"]))
         }
+        Command::Contains { package } => contains(cloud, &package),
         Command::Keys => {
             let answer = sent(api.list_skill_keys())?;
             cloud.print(&answer, |answer| keys(items(answer, "keys")))
@@ -160,6 +175,13 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
             let answer = sent(api.revoke_skill_key(&key_id, &ReasonRequest { reason }))?;
             cloud.print(&answer, |key| keys(std::slice::from_ref(key)))
         }
+        Command::Sbom { bundle } => {
+            let sbom = sbom(cloud, &bundle)?;
+            let mut out = std::io::stdout().lock();
+            // Nobody reads any longer: that is no fault of the command.
+            let _ = out.write_all(&sbom).and_then(|()| out.flush());
+            Ok(Outcome::Done)
+        }
         Command::Show { bundle } => {
             let answer = sent(api.show_skill(&bundle))?;
             cloud.print(&answer, one)
@@ -175,6 +197,87 @@ pub(super) fn run(cloud: &Cloud, command: Command) -> Result<Outcome, ClientErro
             })
         }
     }
+}
+
+/// The document of one version, whose `ETag` is its hash: what came otherwise is not it.
+fn sbom(cloud: &Cloud, bundle: &str) -> Result<Vec<u8>, ClientError> {
+    let answer = cloud.client.download_sbom(bundle).send()?;
+    if answer.etag.map(|tag| tag.0) != Some(Digest::of(&answer.body)) {
+        return Err(ClientError::Answer(format!("the bill of materials of {bundle}")));
+    }
+    Ok(answer.body)
+}
+
+/// Looks into the bill of materials of every version. Those that have none, or one that cannot be
+/// read, are told too: nothing is known of them.
+fn contains(cloud: &Cloud, package: &str) -> Result<Outcome, ClientError> {
+    let (name, version) = match package.rsplit_once('@') {
+        // Some registries' names begin with it.
+        Some((name, version)) if !name.is_empty() => (name, Some(version)),
+        _ => (package, None),
+    };
+    let (mut found, mut unknown) = (Vec::new(), Vec::new());
+    let mut after = None;
+    loop {
+        let query = SkillQuery { after: after.clone(), ..SkillQuery::default() };
+        let page = cloud.client.list_skills(&query).send()?.body;
+        for skill in page.skills {
+            let document = if skill.manifest["sbom_sha256"].is_null() {
+                None
+            } else {
+                let sbom = sbom(cloud, &skill.digest.to_string())?;
+                let document = serde_json::from_slice::<Document>(&sbom).ok();
+                document.filter(|document| document.summary().is_ok())
+            };
+            let mut told = json!({
+                "digest": skill.digest, "id": skill.id, "revoked": skill.revoked.is_some(),
+                "version": skill.version,
+            });
+            let Some(document) = document else {
+                unknown.push(told);
+                continue;
+            };
+            let versions: Vec<_> = document.versions(name, version).collect();
+            if !versions.is_empty() {
+                told["package"] = json!({ "name": name, "versions": versions });
+                found.push(told);
+            }
+        }
+        // A cloud that goes in circles would be listed for ever.
+        match page.next {
+            None => break,
+            next if next == after => return Err(ClientError::Answer("/v1/skills".to_owned())),
+            next => after = next,
+        }
+    }
+    cloud.print(&json!({ "skills": found, "unknown": unknown }), containing)
+}
+
+/// The versions that were found, and how many it is not known of.
+fn containing(answer: &Value) -> String {
+    let row = |skill: &Value| {
+        let versions = skill["package"]["versions"].as_array().into_iter().flatten();
+        let versions: Vec<_> = versions.filter_map(Value::as_str).collect();
+        let state = if skill["revoked"] == json!(true) { "revoked" } else { "published" };
+        vec![
+            show::text(skill, "id"),
+            show::text(skill, "version"),
+            versions.join(", "),
+            state.to_owned(),
+            show::text(skill, "digest"),
+        ]
+    };
+    let rows: Vec<_> = items(answer, "skills").iter().map(row).collect();
+    let mut text = show::table(&["SKILL", "VERSION", "MADE WITH", "STATE", "BUNDLE"], &rows);
+    let unknown = items(answer, "unknown").len();
+    if unknown > 0 {
+        let _ = writeln!(
+            text,
+            "{unknown} more cannot be told of: no bill of materials that can be read (--json lists \
+             them)"
+        );
+    }
+    text
 }
 
 fn signature_of(file: &Path) -> PathBuf {

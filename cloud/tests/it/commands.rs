@@ -232,3 +232,46 @@ fn whoever_cannot_be_reached_or_read_is_said_with_what_to_do() {
     assert_eq!(code, Some(1));
     assert!(err.contains("cannot reach"), "{err}");
 }
+
+#[test]
+fn the_versions_that_were_made_with_a_package_are_found() {
+    use crate::registry::{PATROL, Skill, bundle_with};
+    let rig = Rig::new();
+    let publish = |version: &str, sbom: Option<&[u8]>| -> String {
+        let path = rig.dir.path().join(format!("{version}.skill"));
+        std::fs::write(&path, bundle_with(&Skill { version, ..PATROL }, sbom)).unwrap();
+        let signature = rig.dir.path().join(format!("{version}.skill.minisig"));
+        std::fs::write(signature, "untrusted comment: test\nRWQ\n").unwrap();
+        let told = ok(&rig, &["skill", "publish", path.to_str().unwrap()]);
+        let told: Value = serde_json::from_str(&told).unwrap();
+        told["bundle"].as_str().unwrap().to_owned()
+    };
+    let bill = |version: &str| {
+        let parts = json!([{ "type": "library", "name": "@acme/way", "version": version }]);
+        json!({ "bomFormat": "CycloneDX", "specVersion": "1.6", "components": parts }).to_string()
+    };
+    let (old, new) = (bill("1.0.0"), bill("1.1.0"));
+    let first = publish("1.0.0", Some(old.as_bytes()));
+    let second = publish("1.1.0", Some(new.as_bytes()));
+    let (silent, unfit) = (publish("1.2.0", None), publish("1.3.0", Some(b"{}")));
+    assert_eq!(ok(&rig, &["skill", "sbom", &first]), old);
+    let found = |package: &str| -> (Vec<String>, Vec<String>) {
+        let told = ok(&rig, &["skill", "contains", package, "--json"]);
+        let told: Value = serde_json::from_str(&told).unwrap();
+        let of = |key: &str| -> Vec<String> {
+            let all = told[key].as_array().unwrap().iter();
+            all.map(|skill| skill["digest"].as_str().unwrap().to_owned()).collect()
+        };
+        (of("skills"), of("unknown"))
+    };
+    let unknown = vec![silent.clone(), unfit];
+    assert_eq!(found("@acme/way"), (vec![first.clone(), second.clone()], unknown.clone()));
+    assert_eq!(found("@acme/way@1.1.0"), (vec![second.clone()], unknown.clone()));
+    assert_eq!(found("@acme/way@1.1"), (Vec::new(), unknown.clone()));
+    assert_eq!(found("way"), (Vec::new(), unknown));
+    let text = ok(&rig, &["skill", "contains", "@acme/way@1.1.0"]);
+    assert!(text.contains(&second) && !text.contains(&first), "{text}");
+    assert!(text.contains("2 more cannot be told of"), "{text}");
+    let (code, _, why) = run(&rig, &["skill", "sbom", &silent]);
+    assert!(code == Some(7) && why.contains("does not say what it is made of"), "{why}");
+}

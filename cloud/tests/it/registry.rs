@@ -41,19 +41,27 @@ pub(crate) const PATROL: Skill<'static> =
     Skill { developer: "acme", id: "patrol", tier: "dev", version: "1.0.0" };
 
 pub(crate) fn bundle(skill: &Skill<'_>) -> Vec<u8> {
+    bundle_with(skill, None)
+}
+
+/// The same, with a bill of materials.
+pub(crate) fn bundle_with(skill: &Skill<'_>, sbom: Option<&[u8]>) -> Vec<u8> {
     let component = format!("component of {} {}", skill.id, skill.version);
-    let manifest = json!({
+    let mut manifest = json!({
         "actions": ["patrol"], "capabilities": ["drive"],
         "component_sha256": Digest::of(component.as_bytes()).to_string(),
         "developer": skill.developer, "id": skill.id, "licence": "MIT", "memory_mib": 8,
         "name": "Patrol of halls", "period_ms": 100, "tier": skill.tier, "v": 1,
         "version": skill.version, "wit": nooterra_protocol::skill::WIT,
-    })
-    .to_string();
+    });
+    if let Some(sbom) = sbom {
+        manifest["sbom_sha256"] = Digest::of(sbom).to_string().into();
+    }
+    let manifest = manifest.to_string();
     let mut builder = tar::Builder::new(Vec::new());
     let members =
         [("manifest.json", manifest.as_bytes()), ("component.wasm", component.as_bytes())];
-    for (name, content) in members {
+    for (name, content) in members.into_iter().chain(sbom.map(|sbom| ("sbom.cdx.json", sbom))) {
         let mut header = tar::Header::new_ustar();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
@@ -348,5 +356,42 @@ fn the_registry_is_the_administrators() {
         let body = (method == "POST").then(|| bytes(&json!({})));
         let (status, _) = rig.ask(method, path, body, None, Some(&device));
         assert_eq!(status, 401, "{method} {path}");
+    }
+}
+
+#[test]
+fn a_bill_of_materials_is_answered_byte_for_byte_to_whoever_may_see_the_version() {
+    let rig = Rig::new();
+    let device = rig.enrol("amr-1");
+    // With spaces and an order that no writer of JSON would give it.
+    let bill = br#"{ "specVersion": "1.6",  "bomFormat": "CycloneDX", "components": [] }"#;
+    let minisig = "untrusted comment: test\nRWQ\n";
+    let (status, answer) = send(&rig, &bundle_with(&PATROL, Some(bill)), minisig, None);
+    assert_eq!(status, 201, "{answer}");
+    let path = format!("/v1/skills/{}/sbom", answer["digest"].as_str().unwrap());
+    let (status, body) = rig.raw("GET", &path, None, Some(&rig.token), None);
+    assert_eq!((status, body), (200, bill.to_vec()));
+    let tag = format!("\"{}\"", Digest::of(bill));
+    let (_, head, _) = rig.call_with("GET", &path, &[], None);
+    assert!(head.contains("content-type: application/vnd.cyclonedx+json\r\n"), "{head}");
+    assert!(head.contains(&format!("etag: {tag}\r\n")), "{head}");
+    assert_eq!(rig.call_with("GET", &path, &[("If-None-Match", &tag)], None).0, 304);
+    let other = format!("\"{}\"", Digest::of(b"another"));
+    assert_eq!(rig.call_with("GET", &path, &[("If-None-Match", &other)], None).0, 200);
+    // Without one; of nothing; for a robot, which has no use for it; for another tenant.
+    let silent = publish(&rig, &Skill { version: "1.1.0", ..PATROL });
+    let silent = format!("/v1/skills/{silent}/sbom");
+    let no_sbom = (404, "no_sbom".to_owned());
+    assert_eq!(refused(rig.call("GET", &silent, None)), no_sbom);
+    let nowhere = format!("/v1/skills/{}/sbom", "0".repeat(64));
+    let (status, nothing) = rig.call("GET", &nowhere, None);
+    assert_eq!((status, &nothing["code"]), (404, &json!("no_such_skill")));
+    assert_eq!(rig.raw("GET", &path, None, None, Some(&device)).0, 401);
+    let south = json!({ "families": ["skills"], "principal": "south", "role": "admin",
+        "tenant": "south" });
+    let south = rig.post("/v1/tokens", south)["token"].as_str().unwrap().to_owned();
+    for path in [&path, &silent, &nowhere] {
+        let (status, body) = rig.ask("GET", path, None, Some(&south), None);
+        assert_eq!((status, &body["code"]), (404, &json!("no_such_skill")), "{body}");
     }
 }
