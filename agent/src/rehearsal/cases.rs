@@ -1,11 +1,10 @@
-//! `tests/cases.json`: what a skill must do in the simulator, from where and in spite of what.
+//! `tests/cases.json`: what a skill must do in the simulator, from where and in spite of what. Here
+//! it is read; what came of a case is judged in `verdict`.
 
-use super::{Ending, Fault, Rehearsed, Script, What};
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::{Point, Pose};
 use nooterra_protocol::plan::Param;
-use nooterra_skill_host::GOES_ON;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The most cases of a file.
@@ -70,6 +69,35 @@ pub struct Case {
     /// Where the robot begins; otherwise as its world says.
     #[serde(default)]
     pub start: Option<Pose>,
+}
+
+/// What happens to the robot from outside.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// When it begins, seconds.
+    pub at_s: f64,
+    /// How long it lasts, seconds; a restart takes no time.
+    #[serde(default)]
+    pub for_s: f64,
+    /// What.
+    pub fault: FaultKind,
+}
+
+/// Which.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// The button on the robot is pressed, then released and acknowledged.
+    EmergencyStop,
+    /// The camera is off, as in a privacy zone.
+    NoCamera,
+    /// The range sensor is not granted, as in a privacy zone.
+    NoScan,
+    /// The agent starts anew: the instance is gone, its last state is not.
+    Restart,
+    /// Somebody's veto holds the robot, then is lifted and acknowledged.
+    Veto,
 }
 
 /// What must come of a case. What is left out may be anything.
@@ -164,103 +192,6 @@ impl Case {
         }
         Ok(())
     }
-
-    /// The case as it is run.
-    #[must_use]
-    pub fn script(&self) -> Script {
-        Script {
-            action: self.action.clone(),
-            battery: self.battery,
-            faults: self.faults.clone(),
-            limit_s: self.limit_s,
-            obstacles: self.obstacles.clone(),
-            params: self.params.clone(),
-            seed: self.seed,
-            start: self.start,
-        }
-    }
-
-    /// What came otherwise than it must, a sentence each.
-    #[must_use]
-    pub fn misses(&self, ran: &Rehearsed) -> Vec<String> {
-        let Expect {
-            at,
-            checkpoints,
-            evidence,
-            graph,
-            outcome,
-            reason,
-            rules,
-            rules_not,
-            within_s,
-        } = &self.expect;
-        let mut misses = Vec::new();
-        if ran.ending.name() != outcome {
-            misses.push(format!("it must end `{outcome}`, and {}", in_words(&ran.ending)));
-        }
-        if let Some(part) = reason {
-            let said = ran.ending.reason().unwrap_or("nothing");
-            if !said.contains(part.as_str()) {
-                misses.push(format!("its reason must hold `{part}`, and is: {said}"));
-            }
-        }
-        if let Some(within_s) = within_s.filter(|within_s| ran.ended_s > *within_s) {
-            misses.push(format!("it must end within {within_s} s, and took {:.1} s", ran.ended_s));
-        }
-        if let (Some(place), Some(frame)) = (at, ran.frames.last()) {
-            let off = frame.pose.point().distance(Point::new(place.x, place.y));
-            if off > place.within_m {
-                misses.push(format!(
-                    "it must stand within {} m of ({}, {}), and is {off:.2} m away",
-                    place.within_m, place.x, place.y
-                ));
-            }
-        }
-        let mut reached = Vec::new();
-        let mut attached = Vec::new();
-        let mut went: Vec<String> = Vec::new();
-        for told in &ran.told {
-            match &told.what {
-                What::Checkpoint { name } => reached.push(name.clone()),
-                What::Evidence { name, .. } => attached.push(name.clone()),
-                What::Moved { live: Some(live), why } if why != GOES_ON => {
-                    went.push(live.clone());
-                }
-                _ => {}
-            }
-        }
-        if let Some(wanted) = checkpoints.as_ref().filter(|wanted| **wanted != reached) {
-            misses.push(format!("its checkpoints must be {wanted:?}, and are {reached:?}"));
-        }
-        if let Some(wanted) = graph.as_ref().filter(|wanted| **wanted != went) {
-            misses.push(format!("its graph must run {wanted:?}, and ran {went:?}"));
-        }
-        for name in evidence.iter().filter(|name| !attached.contains(name)) {
-            misses.push(format!("it must attach `{name}`, and attached {attached:?}"));
-        }
-        let acted = |rule: &Rule| {
-            ran.frames.iter().any(|frame| frame.rules.iter().any(|(acted, ..)| acted == rule))
-        };
-        for rule in rules.iter().filter(|rule| !acted(rule)) {
-            misses.push(format!("`{}` must act, and did not", rule.name()));
-        }
-        for rule in rules_not.iter().filter(|rule| acted(rule)) {
-            misses.push(format!("`{}` must not act, and did", rule.name()));
-        }
-        misses
-    }
-}
-
-/// For people.
-#[must_use]
-pub fn in_words(ending: &Ending) -> String {
-    match ending {
-        Ending::Crashed(reason) => format!("crashed: {reason}"),
-        Ending::Done => "is done".to_owned(),
-        Ending::Failed(reason) => format!("failed: {reason}"),
-        Ending::Interrupted => "was interrupted".to_owned(),
-        Ending::TimedOut => "was still running when its time was over".to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -277,8 +208,7 @@ mod tests {
     #[test]
     fn a_case_says_all_that_a_run_needs() {
         let cases = parse(GOOD).unwrap();
-        let script = cases[0].script();
-        assert_eq!((script.limit_s, script.seed, script.faults.len()), (60.0, 1, 2));
+        assert_eq!((cases[0].limit_s, cases[0].seed, cases[0].faults.len()), (60.0, 1, 2));
     }
 
     #[test]

@@ -14,9 +14,12 @@ pub mod gate;
 pub mod report;
 mod stage;
 mod told;
+mod verdict;
 
+pub use cases::{Fault, FaultKind};
 pub use stage::{Stage, StageError};
 pub use told::{Told, What};
+pub use verdict::ended_in_words;
 
 use crate::control::Lease;
 use crate::jobs::{Epochs, in_words, lease};
@@ -76,35 +79,6 @@ pub enum RehearsalError {
     /// The start is outside the room.
     #[error("the world: {0}")]
     World(#[from] ConfigError),
-}
-
-/// What happens to the robot from outside.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fault {
-    /// When it begins, seconds.
-    pub at_s: f64,
-    /// How long it lasts, seconds; a restart takes no time.
-    #[serde(default)]
-    pub for_s: f64,
-    /// What.
-    pub fault: FaultKind,
-}
-
-/// Which.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultKind {
-    /// The button on the robot is pressed, then released and acknowledged.
-    EmergencyStop,
-    /// The camera is off, as in a privacy zone.
-    NoCamera,
-    /// The range sensor is not granted, as in a privacy zone.
-    NoScan,
-    /// The agent starts anew: the instance is gone, its last state is not.
-    Restart,
-    /// Somebody's veto holds the robot, then is lifted and acknowledged.
-    Veto,
 }
 
 /// What is run.

@@ -1,7 +1,7 @@
 //! A rehearsal as a page: one file, complete without scripts; it loads nothing. Drawn as a
 //! backtest is, with what the gate did in place of what it would have done.
 
-use super::cases::in_words;
+use super::ended_in_words;
 use super::{Ending, Frame, Rehearsed, What};
 use crate::backtest::judge::Worst;
 use crate::backtest::recording::{Quaternion, Sample, Velocity};
@@ -80,7 +80,7 @@ pub fn render(
     };
     let verdict = match &ran.ending {
         Ending::Done => format!("Done after {:.1} s", ran.ended_s),
-        other => format!("After {:.1} s it {}", ran.ended_s, in_words(other)),
+        other => format!("After {:.1} s it {}", ran.ended_s, ended_in_words(other)),
     };
     format!(
         r#"<!DOCTYPE html>

@@ -3,6 +3,7 @@
 use crate::bundle::parse_manifest;
 use crate::graph::{Child, Decision, parse};
 use crate::seeds;
+use nooterra_protocol::codec;
 use nooterra_protocol::geometry::{Pose, Twist};
 use nooterra_protocol::observation::{Observation, Timed};
 use nooterra_protocol::skill_graph::GraphPosition;
@@ -36,6 +37,9 @@ pub(crate) fn read(bytes: &[u8]) {
             let ticked = tree.tick(&position, span, &seen, &params, &child);
             position = ticked.position;
             assert!(tree.has(&position), "a tree leaves its own positions");
+            // As the journal and the state of a suspended skill keep it.
+            let kept = codec::to_vec(&position).expect("a position can be written");
+            assert_eq!(codec::from_slice(&kept).ok().as_ref(), Some(&position));
             if matches!(ticked.decision, Decision::Done | Decision::Failed(_)) {
                 break;
             }

@@ -18,6 +18,8 @@ mod backtest;
 mod block;
 #[path = "../../../skill-host/src/bundle.rs"]
 mod bundle;
+#[path = "../../../agent/src/rehearsal/cases.rs"]
+mod cases;
 #[path = "../../../policy/tests/common/mod.rs"]
 mod common;
 #[path = "../../../agent/src/config.rs"]

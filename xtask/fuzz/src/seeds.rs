@@ -243,6 +243,17 @@ pub(crate) fn bundles() -> Vec<Vec<u8>> {
 }
 
 /// With both ways in which a licence is stated.
+pub(crate) fn cases() -> Vec<Vec<u8>> {
+    let one = r#"{ "v": 1, "cases": [ { "name": "a", "action": "go", "seed": 7, "limit_s": 20,
+        "params": { "to": [{ "x": 1, "y": 2 }], "fast": true }, "battery": 0.5,
+        "start": { "x": 1, "y": 1, "yaw": 0 }, "obstacles": [[{ "x": 0, "y": 0 }, { "x": 1, "y": 0 }]],
+        "faults": [ { "at_s": 1, "for_s": 2, "fault": "veto" }, { "at_s": 3, "fault": "restart" } ],
+        "expect": { "outcome": "done", "rules": ["speed.linear"], "checkpoints": ["c"],
+            "at": { "x": 1, "y": 2, "within_m": 0.5 }, "within_s": 9 } },
+        { "name": "b", "action": "go", "expect": { "outcome": "failed", "reason": "no" } } ] }"#;
+    vec![one.into()]
+}
+
 pub(crate) fn sboms() -> Vec<Vec<u8>> {
     let text = r#"{"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": [
         {"type": "library", "name": "a", "licenses": [{"expression": "MIT OR Apache-2.0"}]},

@@ -9,7 +9,7 @@ use crate::materials::{Licences, bill_of_materials};
 use crate::minisig::TrustedKeys;
 use crate::openings::{Cipher, Frames, Header};
 use crate::trust::{Back, Now, Origin, Trust};
-use crate::{common, config, graphs, log, openings, policy_file, scan, seeds, wire};
+use crate::{cases, common, config, graphs, log, openings, policy_file, scan, seeds, wire};
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::Event;
 use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait as _, Packet, Qos, v5_0};
@@ -27,12 +27,13 @@ use nooterra_protocol::grid::Grid;
 use nooterra_protocol::keys::Signer as _;
 use nooterra_protocol::plan::Plan;
 use nooterra_protocol::policy::PolicyDocument;
-use nooterra_protocol::sbom::Document;
+use nooterra_protocol::sbom::{Document, MAX_COMPONENTS, Summary};
 use nooterra_protocol::time::WallMillis;
 use nooterra_protocol::topic::Topic;
 use nooterra_protocol::trust::{Carried, Marks, TrustDocument};
 use nooterra_protocol::uplink::{Ack, Batch, State};
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -71,6 +72,7 @@ pub(crate) const TARGETS: &[Target] = &[
         seeds: seeds::graphs,
     },
     Target { name: "manifest", reads: "skill manifests", run: manifest, seeds: seeds::manifests },
+    Target { name: "cases", reads: "a skill's own cases", run: own_cases, seeds: seeds::cases },
     Target { name: "sbom", reads: "bills of materials", run: sbom, seeds: seeds::sboms },
     Target { name: "lock", reads: "Cargo.lock of a skill", run: lock, seeds: seeds::locks },
     Target { name: "minisig", reads: "keys, signatures", run: minisig, seeds: seeds::minisigs },
@@ -279,11 +281,39 @@ fn manifest(bytes: &[u8]) {
     drop(parse_manifest(bytes));
 }
 
+/// Whatever is accepted can be run: a script of bounded length, told by its name.
+fn own_cases(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(read) = cases::parse(text) else { return };
+    assert!((1..=cases::MAX_CASES).contains(&read.len()));
+    let names: BTreeSet<_> = read.iter().map(|case| case.name.as_str()).collect();
+    assert_eq!(names.len(), read.len(), "a name is there twice");
+    for case in &read {
+        let spans = case.faults.iter().flat_map(|fault| [fault.at_s, fault.for_s]);
+        assert!(spans.chain([case.limit_s]).all(|span| (0.0..=86_400.0).contains(&span)));
+        assert!(case.battery.is_none_or(|battery| (0.0..=1.0).contains(&battery)));
+        let corners = case.obstacles.iter().flatten().flat_map(|corner| [corner.x, corner.y]);
+        assert!(corners.into_iter().all(f64::is_finite));
+    }
+    // However it is laid out, it says the same.
+    let value: serde_json::Value = serde_json::from_str(text).expect("it is JSON");
+    let again = cases::parse(&value.to_string()).expect("what was read is read again");
+    let expected = |cases: &[cases::Case]| -> Vec<_> {
+        cases.iter().map(|case| (case.name.clone(), format!("{:?}", case.expect.rules))).collect()
+    };
+    assert_eq!(expected(&again), expected(&read));
+}
+
+/// What is told of a stranger's document is bounded, and is read as it is written.
 fn sbom(bytes: &[u8]) {
     let document = serde_json::from_slice::<Document>(bytes).ok();
     if let Some(summary) = document.and_then(|it| it.summary().ok()) {
         let stated: usize = summary.licences.values().sum();
         assert_eq!(stated + summary.unknown, summary.components);
+        assert!(summary.components <= MAX_COMPONENTS);
+        assert!(summary.licences.keys().all(|name| name.len() <= 128 && name.is_ascii()));
+        let json = serde_json::to_vec(&summary).expect("it is JSON");
+        assert_eq!(serde_json::from_slice::<Summary>(&json).ok(), Some(summary));
     }
 }
 
@@ -293,7 +323,10 @@ fn lock(bytes: &[u8]) {
     let again = bill_of_materials(&text, "own", Digest::ZERO, &Licences::new());
     assert!(again.is_ok_and(|again| again == made), "it is not the same twice");
     let document: Document = serde_json::from_slice(&made).expect("it is JSON");
-    drop(document.summary());
+    // Of a crate that has no name it says so; otherwise people are told all of it.
+    if let Ok(summary) = document.summary() {
+        assert_eq!(summary.unknown, summary.components, "nobody stated a licence");
+    }
 }
 
 fn minisig(bytes: &[u8]) {

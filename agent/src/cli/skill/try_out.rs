@@ -5,7 +5,7 @@ use super::super::exit::Code;
 use super::live::Live;
 use super::project::{Project, Wanted, stage};
 use crate::files;
-use crate::rehearsal::cases::in_words;
+use crate::rehearsal::ended_in_words;
 use crate::rehearsal::{self, Cost, Rehearsed, What, report};
 use anyhow::Context as _;
 use clap::Args;
@@ -102,7 +102,7 @@ impl Run {
 
 /// A run for people.
 fn summary(ran: &Rehearsed) -> String {
-    let mut text = format!("after {:.1} s it {}", ran.ended_s, in_words(&ran.ending));
+    let mut text = format!("after {:.1} s it {}", ran.ended_s, ended_in_words(&ran.ending));
     for told in &ran.told {
         let said = match &told.what {
             What::Assist { reason } => format!("asks for help: {reason}"),
@@ -205,7 +205,11 @@ impl Bench {
         let compiling = compiling.elapsed();
         let timed = rehearsal::run(&plain, &bundle, &stage, &script, watch)?;
         let counted = rehearsal::run(&rehearsal::host(true)?, &bundle, &stage, &script, watch)?;
-        anyhow::ensure!(!timed.costs.is_empty(), "it made no step: {}", in_words(&timed.ending));
+        anyhow::ensure!(
+            !timed.costs.is_empty(),
+            "it made no step: {}",
+            ended_in_words(&timed.ending)
+        );
         let of = |ran: &Rehearsed, value: fn(&Cost) -> f64| figures(ran.costs.iter().map(value));
         #[allow(clippy::cast_precision_loss)] // Far below what a float holds.
         let rows = [
