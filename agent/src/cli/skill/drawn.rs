@@ -5,9 +5,11 @@
 use crate::backtest::report::esc;
 use nooterra_skill_host::{Graph, NodeKind, Tree};
 use std::fmt::Write as _;
+use unicode_width::UnicodeWidthChar as _;
 
-/// Characters in a line of a box; what is longer is broken.
-const LINE_CHARS: usize = 30;
+/// Cells in a line of a box, as a terminal counts them: a wide character, such as of Chinese, takes
+/// two. What is longer is broken.
+const LINE_CELLS: usize = 30;
 
 /// Lines in a box; what is longer is cut, and whole in the box's title.
 const MOST_LINES: usize = 6;
@@ -23,8 +25,9 @@ const APART: usize = 12;
 const HEAD: usize = 34;
 const EDGE: usize = 20;
 
-// A character of the font below is 0.6 of its 12 pixels wide.
-const _: () = assert!(LINE_CHARS * 72 <= (WIDTH - 2 * PAD) * 10, "a line fits into a box");
+// A cell of the font below is 0.6 of its 12 pixels wide. A wide character comes from a font of its
+// own, and is as wide as it is high: less than two cells.
+const _: () = assert!(LINE_CELLS * 72 <= (WIDTH - 2 * PAD) * 10, "a line fits into a box");
 
 /// Colours of a page on paper and of one in the dark.
 const STYLE: &str = "
@@ -183,18 +186,18 @@ const fn shown(kind: NodeKind) -> (&'static str, &'static str) {
 /// not fit alone.
 fn lines(text: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let mut word: Vec<char> = word.chars().collect();
+    for mut word in text.split(' ') {
         while let Some(line) = lines.last_mut() {
-            let used = line.chars().count();
+            let used = cells(line);
             let space = usize::from(used > 0);
-            if used + space + word.len() <= LINE_CHARS {
-                line.extend(std::iter::repeat_n(' ', space).chain(word));
+            if used + space + cells(word) <= LINE_CELLS {
+                line.extend(std::iter::repeat_n(' ', space));
+                line.push_str(word);
                 break;
             }
             if used == 0 {
-                let rest = word.split_off(LINE_CHARS);
-                line.extend(word);
+                let (fits, rest) = broken(word, LINE_CELLS);
+                line.push_str(fits);
                 word = rest;
             }
             lines.push(String::new());
@@ -203,11 +206,30 @@ fn lines(text: &str) -> Vec<String> {
     if lines.len() > MOST_LINES {
         lines.truncate(MOST_LINES);
         if let Some(last) = lines.last_mut() {
-            let kept: String = last.chars().take(LINE_CHARS - 1).collect();
-            *last = kept + "…";
+            *last = broken(last, LINE_CELLS - 1).0.to_owned() + "…";
         }
     }
     lines
+}
+
+/// How wide a text is. Each character counts by itself, and one that is laid over the one before it,
+/// or that a terminal does not show, as one cell: too wide is never too narrow.
+fn cells(text: &str) -> usize {
+    text.chars().map(width).sum()
+}
+
+fn width(c: char) -> usize {
+    c.width().unwrap_or_default().max(1)
+}
+
+/// A text before and after so many cells.
+fn broken(text: &str, most: usize) -> (&str, &str) {
+    let mut used = 0;
+    let first_beyond = text.char_indices().find(|(_, c)| {
+        used += width(*c);
+        used > most
+    });
+    text.split_at(first_beyond.map_or(text.len(), |(at, _)| at))
 }
 
 #[cfg(test)]
@@ -255,6 +277,22 @@ mod tests {
             .collect()
     }
 
+    #[test]
+    fn wide_characters_take_two_cells_and_stay_in_their_box() {
+        let halves = ["倉庫の通路を巡回して異常を記録", "する"];
+        assert_eq!(lines(&halves.concat()), halves);
+        // One does not fit behind 29 narrow ones.
+        let narrow = "x".repeat(29);
+        assert_eq!(lines(&format!("{narrow}倉")), [narrow.as_str(), "倉"]);
+        assert_eq!(lines(&"é".repeat(31))[0].chars().count(), 30);
+        // Marks upon marks make no line that is longer than it seems.
+        let marks = format!("e{}", "\u{301}".repeat(40));
+        assert_eq!(lines(&marks).len(), 2);
+        let cut = lines(&"倉".repeat(200));
+        assert_eq!(cut.len(), MOST_LINES);
+        assert_eq!(cut[MOST_LINES - 1], format!("{}…", "倉".repeat(14)));
+    }
+
     proptest! {
         #[test]
         fn no_box_covers_another_or_leaves_the_picture(root in tree()) {
@@ -278,10 +316,13 @@ mod tests {
 
         #[test]
         fn a_text_is_broken_into_lines_that_fit_and_is_whole_unless_it_is_cut(
-            text in "[a-z]{0,40}( [a-zé]{1,70}){0,3}",
+            text in "[a-z]{0,40}( [a-zé]{1,70}| [a-z検査した🤖]{1,40}){0,3}",
         ) {
             let lines = lines(&text);
-            prop_assert!(lines.iter().all(|line| line.chars().count() <= LINE_CHARS), "{lines:?}");
+            let cells = |line: &str| -> usize {
+                line.chars().map(|c| if c.is_ascii() || "é…".contains(c) { 1 } else { 2 }).sum()
+            };
+            prop_assert!(lines.iter().all(|line| cells(line) <= LINE_CELLS), "{lines:?}");
             prop_assert!(lines.len() <= MOST_LINES);
             if !lines.last().unwrap().ends_with('…') {
                 let without = |text: &str| text.replace(' ', "");
