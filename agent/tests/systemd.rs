@@ -5,150 +5,45 @@
 #![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
 mod common;
+#[path = "common/machine.rs"]
+mod machine;
 
 use common::Site;
 use common::rig::{AGENT, CloudRig, dispatch, publish_patrol, step, wait_for};
 use common::skip::{self, skipped};
+use machine::Machine;
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde_json::json;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 /// The checkout.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// The system below is this machine's own, so nothing that it writes may stay: /etc, /var and
-/// what is installed are overlays in memory, /run and /tmp are empty and its own, and of all
-/// that would start only the log and the bus are left.
-const BOOT: &str = r#"
-set -e
-site=$1 agent=$2 shipped=$3
-mount --make-rprivate /
-cp "$agent" "$site/nooterra-agent"
-cp -r "$shipped" "$site/systemd"
-mount -t tmpfs tmpfs /run
-mkdir /run/site /run/over
-mount --bind "$site" /run/site
-mount -t tmpfs tmpfs /tmp
-mount -t tmpfs tmpfs /run/over
-for dir in etc var usr/bin usr/lib; do
-    mkdir -p "/run/over/$dir/upper" "/run/over/$dir/work"
-    mount -t overlay overlay \
-        -o "lowerdir=/$dir,upperdir=/run/over/$dir/upper,workdir=/run/over/$dir/work" "/$dir"
-done
-: > /etc/fstab
-system=/usr/lib/systemd/system
-rm -rf "$system"/*.wants /etc/systemd/system/*.wants /usr/lib/systemd/system-generators
-mkdir "$system/sysinit.target.wants" "$system/sockets.target.wants"
-ln -s ../systemd-journald.service "$system/sysinit.target.wants/"
-for socket in systemd-journald.socket systemd-journald-dev-log.socket dbus.socket; do
-    ln -s "../$socket" "$system/sockets.target.wants/"
-done
-exec /lib/systemd/systemd --system --unit=basic.target
-"#;
-
-/// What of it a machine may refuse.
-const PROBE: &str = r#"
-mount --make-rprivate /
-mount -t tmpfs tmpfs /run
-mkdir /run/upper /run/work
-mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/upper,workdir=/run/work /etc
-for groups in /sys/fs/cgroup/systemd /sys/fs/cgroup; do
-    if mkdir "$groups/nooterra-probe" 2> /dev/null; then
-        rmdir "$groups/nooterra-probe"
-        exit
-    fi
-done
-echo "no control groups can be made" >&2
-exit 1
-"#;
-
-/// Namespaces of the machine below.
-const NAMESPACES: [&str; 7] =
-    ["--pid", "--mount", "--fork", "--mount-proc", "--cgroup", "--uts", "--ipc"];
-
-/// For systemd to boot. Nothing else of this test waits so long: a boot that does not come is
-/// the machine's fault and no claim of ours.
-const BOOT_PATIENCE: Duration = Duration::from_secs(180);
+const UNIT: &str = "nooterra-agent";
 
 /// Of the shipped unit.
 const WATCHDOG: Duration = Duration::from_secs(3);
 
 /// What is missing here, if anything is.
 fn refusal() -> Result<(), String> {
-    if !nix::unistd::geteuid().is_root() {
-        return Err("booting systemd in a namespace needs root".to_owned());
-    }
-    for file in ["/lib/systemd/systemd", "/usr/bin/dbus-daemon"] {
-        if !Path::new(file).exists() {
-            return Err(format!("{file} is missing; install systemd and dbus"));
-        }
-    }
-    let probe = [&NAMESPACES[..], &["sh", "-ec", PROBE]].concat();
-    skip::allows("booting systemd in a namespace", "unshare", &probe)?;
+    machine::refusal()?;
     skip::allows_tracing()
 }
 
-/// A systemd with its own processes, mounts and control groups.
-struct Machine {
-    unshare: Child,
-}
+/// The machine that the agent's unit is on.
+struct Robot(Machine);
 
-impl Machine {
-    /// `None` where systemd does not come up.
-    fn boot(site: &Site) -> Option<Self> {
-        let unshare = Command::new("unshare")
-            .args(NAMESPACES)
-            .args(["--kill-child", "sh", "-c", BOOT, "sh"])
-            .arg(site.dir.path())
-            .arg(AGENT)
-            .arg(Path::new(ROOT).join("systemd"))
-            .env("container", "nooterra-test")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(site.path("boot.log")).unwrap())
-            .spawn()
-            .unwrap();
-        let (machine, give_up) = (Self { unshare }, Instant::now() + BOOT_PATIENCE);
-        while Instant::now() < give_up {
-            let output = machine.run(&["systemctl", "is-system-running"]);
-            let state = output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
-            if state.is_some_and(|state| ["running", "degraded"].contains(&&*state)) {
-                return Some(machine);
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        None
-    }
-
-    /// The machine's first process, seen from here.
-    fn init(&self) -> Option<u32> {
-        let id = self.unshare.id();
-        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
-        children.split_whitespace().next()?.parse().ok()
-    }
-
-    fn run(&self, command: &[&str]) -> Option<Output> {
-        Command::new("nsenter")
-            .args(["--target", &self.init()?.to_string()])
-            .args(["--pid", "--mount", "--uts", "--ipc", "--cgroup", "--"])
-            .args(command)
-            .output()
-            .ok()
-    }
-
+impl Robot {
     fn succeed(&self, command: &[&str]) -> String {
-        let output = self.run(command).unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command:?}: {errors}\n{}", self.log());
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        self.0.succeed(command, UNIT)
     }
 
     fn show(&self, property: &str) -> String {
-        self.succeed(&["systemctl", "show", "--value", "-p", property, "nooterra-agent"])
+        self.0.show(UNIT, property)
     }
 
     /// How long the agent has been ready.
@@ -160,9 +55,7 @@ impl Machine {
     }
 
     fn log(&self) -> String {
-        let command = ["journalctl", "--no-pager", "-n", "1000", "-u", "nooterra-agent"];
-        let output = self.run(&command);
-        output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default()
+        self.0.log(UNIT)
     }
 
     /// The agent's control thread, seen from here.
@@ -185,13 +78,6 @@ impl Machine {
             }
         }
         panic!("the agent has no control thread");
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = self.unshare.kill();
-        let _ = self.unshare.wait();
     }
 }
 
@@ -231,10 +117,9 @@ fn the_shipped_unit_runs_a_skill_and_its_watchdog_ends_a_frozen_control_loop() {
     site.edit("agent.toml", "dir = \"state\"", "dir = \"/var/lib/nooterra\"");
     let cloud = CloudRig::start(&site, |_| {});
     let skill = publish_patrol(&cloud, Some(&site));
-    let Some(machine) = Machine::boot(&site) else {
-        let log = std::fs::read_to_string(site.path("boot.log")).unwrap();
-        let last = log.lines().last().unwrap_or("it says nothing");
-        return skipped(&format!("systemd does not boot in a namespace here: {last}"));
+    let machine = match Machine::boot(site.dir.path(), &[Path::new(AGENT)]) {
+        Ok(machine) => Robot(machine),
+        Err(why) => return skipped(&why),
     };
     let code = cloud.post("/v1/claim-codes", json!({ "robot": "amr-1" }))["code"].clone();
     // Starting a Type=notify unit returns when the agent has said that it is ready.
