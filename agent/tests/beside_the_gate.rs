@@ -374,6 +374,23 @@ fn a_looser_candidate_says_that_it_would_have_allowed_and_the_robot_stays_stoppe
 }
 
 #[test]
+fn after_a_stop_past_both_gates_the_candidate_too_begins_at_what_is_measured() {
+    let site = Site::new();
+    // What they disagree about can only be what they remember.
+    candidate(&site, |_| {});
+    let (mut rig, written) = shadowed(&site);
+    rig.run(1_000, AHEAD, |_| {});
+    assert!(rig.speed() > 0.3, "{} m/s", rig.speed());
+    for _ in 0..100 {
+        rig.control.stop(MonoNanos(rig.now), "on purpose");
+        rig.run(20, AHEAD, |_| {});
+    }
+    assert!(rig.speed() < 0.1, "{} m/s", rig.speed());
+    let shadows = rig.shadows(&written);
+    assert!(shadows.is_empty(), "{shadows:?}");
+}
+
+#[test]
 fn a_shadow_allocates_nothing_on_the_tick() {
     let site = Site::new();
     candidate(&site, |document| document.limits.max_linear_mps = 0.4);

@@ -63,6 +63,11 @@ impl Shadow {
         Opinion { allowed, verdicts: outcome.verdicts }
     }
 
+    /// The robot was stopped past both gates: as [`Gate::interrupted`].
+    pub const fn interrupted(&mut self) {
+        self.gate.interrupted();
+    }
+
     /// The name of a zone of the candidate that a verdict gives by number.
     #[must_use]
     pub fn zone_id(&self, zone: u16) -> Option<&ZoneId> {

@@ -82,6 +82,8 @@ pub struct ControlLoop {
     /// The stop input holds the robot in this tick.
     input_stops: bool,
     intent: Intent,
+    /// The robot was stopped past the gate, and the gate does not know it yet.
+    interrupted: bool,
     /// The policy, or its shadow, has a rule about what stands around the robot.
     keeps_distance: bool,
     /// What was last recorded of the sensors.
@@ -127,6 +129,7 @@ impl ControlLoop {
             gate: Gate::new(policy),
             input_stops: false,
             intent,
+            interrupted: false,
             keeps_distance: policy.document().proximity.is_some(),
             privacy: Privacy::OPEN,
             queue,
@@ -206,7 +209,7 @@ impl ControlLoop {
 
     /// Stops the robot for a reason outside the gate and records it.
     pub fn stop(&mut self, now: MonoNanos, reason: &'static str) {
-        self.gate.interrupted();
+        self.interrupted = true;
         if let Err(error) = self.robot.stop(now, self.stop) {
             // Nothing is left to do here but to fall silent: the driver's own watchdog stops.
             error!(%error, "the robot does not take the stop");
@@ -241,6 +244,13 @@ impl ControlLoop {
             wishes: self.wishes(now, &seen),
             ..Inputs::new(self.tick, now, seen.pose, twist)
         };
+        // Here and not where it is stopped: then the shadow has yet to judge that tick.
+        if std::mem::take(&mut self.interrupted) {
+            self.gate.interrupted();
+            if let Some(shadow) = &mut self.shadow {
+                shadow.interrupted();
+            }
+        }
         let outcome = self.gate.tick(&inputs);
         let recorded = self.record_verdicts(now, seen.pose.value, &outcome);
         self.record_sample(now, &seen, &outcome);

@@ -77,14 +77,33 @@ struct Run {
     ticks: u64,
 }
 
+/// What judges beside the gate.
+trait Candidate: Send {
+    /// The robot was stopped past it.
+    fn interrupted(&mut self);
+
+    /// What it makes of a tick.
+    fn judge(&mut self, inputs: &Inputs) -> Opinion;
+}
+
+impl Candidate for Shadow {
+    fn interrupted(&mut self) {
+        Self::interrupted(self);
+    }
+
+    fn judge(&mut self, inputs: &Inputs) -> Opinion {
+        Self::judge(self, inputs)
+    }
+}
+
 /// The candidate's end on the control thread.
 pub struct ShadowWatch {
     /// The candidate has a rule about what stands around the robot.
     pub(super) keeps_distance: bool,
+    candidate: Box<dyn Candidate>,
     counted_at: Option<MonoNanos>,
     counts: ShadowCounts,
     failed: bool,
-    judge: Box<dyn FnMut(&Inputs) -> Opinion + Send>,
     notes: Arc<ArrayQueue<Note>>,
     run: Option<Run>,
 }
@@ -119,23 +138,31 @@ pub fn shadow(
     journal: JournalHandle,
     desk: Arc<Desk>,
 ) -> (ShadowWatch, ShadowJournal) {
-    let mut shadow = Shadow::new(&candidate, &in_force);
+    let shadow = Shadow::new(&candidate, &in_force);
     let keeps_distance = candidate.document().proximity.is_some();
-    let watch = ShadowWatch::new(keeps_distance, Box::new(move |inputs| shadow.judge(inputs)));
+    let watch = ShadowWatch::new(keeps_distance, Box::new(shadow));
     let notes = Arc::clone(&watch.notes);
     (watch, ShadowJournal { candidate, desk, in_force, journal, notes })
 }
 
 impl ShadowWatch {
-    fn new(keeps_distance: bool, judge: Box<dyn FnMut(&Inputs) -> Opinion + Send>) -> Self {
+    fn new(keeps_distance: bool, candidate: Box<dyn Candidate>) -> Self {
         Self {
+            candidate,
             counted_at: None,
             counts: ShadowCounts::default(),
             failed: false,
-            judge,
             keeps_distance,
             notes: Arc::new(ArrayQueue::new(WAITING)),
             run: None,
+        }
+    }
+
+    /// The robot was stopped past the gate: to the candidate too its last setpoint did not come
+    /// to pass.
+    pub fn interrupted(&mut self) {
+        if !self.failed {
+            self.candidate.interrupted();
         }
     }
 
@@ -144,9 +171,9 @@ impl ShadowWatch {
         if self.failed {
             return;
         }
-        let judge = &mut self.judge;
+        let candidate = &mut self.candidate;
         let judged = catch_unwind(AssertUnwindSafe(|| {
-            let opinion = judge(inputs);
+            let opinion = candidate.judge(inputs);
             let difference = opinion.differs(&real.allowed);
             difference.map(|difference| Finding {
                 allowed: real.allowed,
@@ -318,9 +345,20 @@ mod tests {
     use nooterra_protocol::geometry::Twist;
     use nooterra_protocol::observation::Timed;
 
+    /// A candidate that breaks at its first tick.
+    struct Broken;
+
+    impl Candidate for Broken {
+        fn interrupted(&mut self) {}
+
+        fn judge(&mut self, _: &Inputs) -> Opinion {
+            panic!("broken on purpose")
+        }
+    }
+
     #[test]
     fn a_candidate_that_panics_is_told_of_once_and_judges_no_more() {
-        let mut watch = ShadowWatch::new(false, Box::new(|_| panic!("broken on purpose")));
+        let mut watch = ShadowWatch::new(false, Box::new(Broken));
         let now = MonoNanos(1);
         let pose = Timed { at: now, value: Pose::default() };
         let twist = Timed { at: now, value: Planar::new(0.0, 0.0, 0.0) };
