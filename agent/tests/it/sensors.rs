@@ -1,10 +1,7 @@
 //! What the policy's privacy zones do to a robot's sensors: seen by whoever reads one, and
 //! recorded when it changes.
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-mod common;
-
-use common::{Site, robot};
+use crate::common::{Site, robot};
 use nooterra_agent::control::{ControlLoop, Desk, View};
 use nooterra_hal::sim::{SimBase, SimConfig};
 use nooterra_protocol::entry::{Class, Entry, SensorGated};

@@ -1,10 +1,7 @@
 //! A new policy on a running robot: on trial, kept, and given up, through the command line.
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-mod common;
-
-use common::Site;
-use common::rig::{AGENT, Agent, CloudRig, dispatch, enroll, publish, step, wait_for};
+use crate::common::Site;
+use crate::common::rig::{AGENT, Agent, CloudRig, dispatch, enroll, publish, step, wait_for};
 use nooterra_blackbox::{TailFrom, tail};
 use nooterra_protocol::entry::{Class, Entry};
 use nooterra_protocol::envelope::Signed;

@@ -3,13 +3,10 @@
 //!
 //! The recordings are made here. With `NOOTERRA_RECORDINGS` naming a folder that holds real
 //! ones, those are compared too.
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // The numbers are made here.
 #![allow(clippy::float_cmp)] // The same moments are summed up.
 
-mod common;
-
-use common::rig::AGENT;
+use crate::common::rig::AGENT;
 use mavlink::calculate_crc;
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -1,16 +1,12 @@
 //! A skill with a policy graph on a robot: its moves in the journal, and a crash in between.
-#![cfg(all(feature = "sim", feature = "tools"))]
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-mod common;
-
-use common::rig::{Agent, CloudRig, dispatch, enroll, step, wait_for};
-use common::{Site, bundles, guests};
+use crate::common::rig::{Agent, CloudRig, dispatch, enroll, step, wait_for};
+use crate::common::{Site, bundles, guests};
 use nooterra_protocol::entry::Class;
 use nooterra_skill_host::{Beside, GOES_ON, pack_with};
 use serde_json::{Value, json};
 
-const GRAPH: &str = include_str!("../../examples/skills/rounds/graph.json");
+const GRAPH: &str = include_str!("../../../examples/skills/rounds/graph.json");
 
 fn publish(cloud: &CloudRig, site: &Site) -> Value {
     let (template, component) = (guests::template("rounds"), guests::component("rounds"));

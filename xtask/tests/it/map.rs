@@ -1,5 +1,4 @@
 //! The demo on maps from outside: a small one that the test draws, and ones that are refused.
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

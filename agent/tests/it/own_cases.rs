@@ -1,15 +1,11 @@
 //! A bundle's own cases before its version may become active: from a file, by a plan, and with
 //! the process killed in between.
-#![cfg(all(feature = "sim", feature = "tools"))]
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-mod common;
-
-use common::bundles::{answer, command, file, keys, patrol, publish, skill, slots};
-use common::rig::{AGENT, Agent, CloudRig, dispatch, enroll, step, wait_for};
+use crate::common::bundles::{answer, command, file, keys, patrol, publish, skill, slots};
+use crate::common::rig::{AGENT, Agent, CloudRig, dispatch, enroll, step, wait_for};
 #[cfg(target_os = "linux")]
-use common::skip::{allows, skipped};
-use common::{Site, guests};
+use crate::common::skip::{allows, skipped};
+use crate::common::{Site, guests};
 use nooterra_agent::installed::MAX_STARTS;
 use nooterra_agent::rehearsal::anonymous;
 use nooterra_agent::rehearsal::gate::{Bounds, GateError, pass};

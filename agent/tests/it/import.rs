@@ -1,5 +1,4 @@
 //! Fences from drones become zones that a policy takes.
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,9 +1,6 @@
 //! What is refused at the robot's door, although it arrives on the robot's own channel.
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-mod common;
-
-use common::{Site, robot};
+use crate::common::{Site, robot};
 use nooterra_agent::authority::{Access, Authority, Now, Rules, Situation};
 use nooterra_agent::clock::{SystemClock, mono, wall};
 use nooterra_agent::config::Link;

@@ -1,12 +1,9 @@
 //! The daemon as a process, against an embedded cloud: real handshakes, real disks, real
 //! signals.
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-mod common;
-
-use common::Site;
-use common::rig::{AGENT, Agent, CloudRig, dispatch, enroll, publish_patrol, step, wait_for};
-use common::skip;
+use crate::common::Site;
+use crate::common::rig::{AGENT, Agent, CloudRig, dispatch, enroll, publish_patrol, step, wait_for};
+use crate::common::skip;
 use nooterra_blackbox::{TailFrom, tail, verify};
 use nooterra_protocol::entry::Class;
 use serde_json::{Value, json};

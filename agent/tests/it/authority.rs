@@ -1,10 +1,7 @@
 //! The owner's rules of who may ask for what, from a text to a refusal.
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-mod common;
-
-use common::rig::{Agent, CloudRig, dispatch, enroll, publish_patrol, step, wait_for};
-use common::{Site, robot};
+use crate::common::rig::{Agent, CloudRig, dispatch, enroll, publish_patrol, step, wait_for};
+use crate::common::{Site, robot};
 use nooterra_agent::authority::rules::DEFAULT;
 use nooterra_agent::authority::signed::{self, AuthorityError};
 use nooterra_agent::authority::{Authority, Rules, place};
@@ -261,7 +258,7 @@ fn a_veto_outlives_a_restart_however_much_is_remembered_of_jobs() {
 
 #[test]
 fn every_rule_in_the_documentation_is_in_order() {
-    let text = include_str!("../../docs/authority.md");
+    let text = include_str!("../../../docs/authority.md");
     let blocks: Vec<&str> =
         text.split("```cedar\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(blocks.len() >= 3, "{}", blocks.len());

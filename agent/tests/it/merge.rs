@@ -1,6 +1,4 @@
 //! `nooterra-agent policy merge`, as its user has it.
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
-#![cfg(feature = "tools")]
 
 use serde_json::Value;
 use std::path::Path;

@@ -2,15 +2,13 @@
 //!
 //! Needs root, systemd and dbus, and a machine that lets root make namespaces, which a
 //! container often does not. Without them there is nothing to test with, and the test says so.
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-mod common;
 #[path = "common/machine.rs"]
 mod machine;
 
-use common::Site;
-use common::rig::{AGENT, CloudRig, dispatch, publish_patrol, step, wait_for};
-use common::skip::{self, skipped};
+use crate::common::Site;
+use crate::common::rig::{AGENT, CloudRig, dispatch, publish_patrol, step, wait_for};
+use crate::common::skip::{self, skipped};
 use machine::Machine;
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};

@@ -1,11 +1,8 @@
 //! The trust in skills on a robot: by the command line, over a restart, and in the journal.
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
-
-mod common;
 
 use base64::Engine as _;
-use common::rig::{CloudRig, enroll};
-use common::{Site, guests};
+use crate::common::rig::{CloudRig, enroll};
+use crate::common::{Site, guests};
 use nooterra_agent::clock::SystemClock;
 use nooterra_agent::config::Config;
 use nooterra_agent::installed::Installed;
@@ -435,7 +432,7 @@ fn what_the_cloud_has_reaches_a_robot_and_is_judged_there() {
     let running = Running::start(&robot);
     let judge = Arc::new(Judge::of(&robot.config()));
     let dir = robot.config().state.identity_dir();
-    let mut news = News::new(dir, common::robot(), Arc::clone(&judge));
+    let mut news = News::new(dir, crate::common::robot(), Arc::clone(&judge));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut ask = || runtime.block_on(news.ask()).unwrap();
     let held = || judge.folder().load().unwrap();

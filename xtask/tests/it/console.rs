@@ -1,9 +1,6 @@
 //! The console in a real browser: `cargo xtask console` does what a person does, and fails when
 //! the page does not show what happens or the browser complains.
 
-#[path = "common/running.rs"]
-mod running;
-
 use std::path::Path;
 use std::process::Command;
 
@@ -32,5 +29,5 @@ fn a_person_signs_in_watches_a_robot_be_held_back_and_stops_it() {
     }
     // Neither the programs nor the browser outlive it.
     let folder = folder.to_string_lossy().into_owned();
-    running::none_has(&folder);
+    crate::running::none_has(&folder);
 }

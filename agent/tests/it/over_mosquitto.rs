@@ -1,12 +1,9 @@
 //! The agent and the cloud with a real broker between them: mosquitto from Debian, as
 //! `nooterra-cloud broker` configures it. The agent knows nothing of it but an address.
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-mod common;
-
-use common::Site;
-use common::rig::{Agent, CloudRig, dispatch, enroll, publish_patrol, step, wait_for};
-use common::{ports, skip};
+use crate::common::Site;
+use crate::common::rig::{Agent, CloudRig, dispatch, enroll, publish_patrol, step, wait_for};
+use crate::common::{ports, skip};
 use nooterra_protocol::entry::Class;
 use serde_json::json;
 use std::net::{SocketAddr, TcpStream};

@@ -1,6 +1,5 @@
 //! The guides in `docs/`: every command of the walk-through is run, and no record or rule is
 //! missing from the reference. `docs/install.md` is run under systemd by the agent's tests.
-#![allow(clippy::unwrap_used)]
 
 use nooterra_blackbox::{Clock, Journal, Options};
 use nooterra_protocol::codec::Digest;

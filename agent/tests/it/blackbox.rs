@@ -1,11 +1,7 @@
 //! `nooterra-agent blackbox` as an investigator meets it: a box, a copy of it, a damaged one, and
 //! nothing but a proof. The boxes are made here.
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-#[path = "common/skip.rs"]
-#[allow(dead_code)]
-mod skip;
-
+use crate::common::skip;
 use nooterra_blackbox::{Clock, Journal, Options, TailFrom, locate, tail};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::command::{Asked, Source, StopProfile};

@@ -1,9 +1,6 @@
 //! `blackbox erase` as an operator meets it.
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-mod common;
-
-use common::Site;
+use crate::common::Site;
 use nooterra_agent::clock::SystemClock;
 use nooterra_agent::identity::device_key;
 use nooterra_blackbox::{FramesAt, Journal, Options};

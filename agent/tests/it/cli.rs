@@ -1,10 +1,7 @@
 //! The command line as a script meets it: exit codes, one clear line, nothing on the wrong
 //! stream.
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-mod common;
-
-use common::Site;
+use crate::common::Site;
 use nooterra_protocol::keys::{Ed25519Key, Signer as _};
 use std::process::{Command, Output};
 
@@ -40,14 +37,14 @@ fn the_shipped_template_names_every_key_there_is() {
     let template = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/agent.toml");
     let text = std::fs::read_to_string(&template).unwrap();
     nooterra_agent::config::Config::parse(&text, &template).unwrap();
-    let source = include_str!("../src/config.rs");
+    let source = include_str!("../../src/config.rs");
     let keys = source
         .lines()
         .skip_while(|line| !line.contains("pub struct Robot {"))
         .take_while(|line| !line.contains("fn policy_file"))
         .filter_map(|line| line.strip_prefix("    pub ")?.split(':').next());
     let recording =
-        include_str!("../src/recording.rs").split("pub struct PerClass").next().unwrap();
+        include_str!("../../src/recording.rs").split("pub struct PerClass").next().unwrap();
     let recorded = recording.lines().skip_while(|line| !line.contains("pub struct Blackbox {"));
     let recorded = recorded.filter_map(|line| line.strip_prefix("    pub ")?.split(':').next());
     let keys: Vec<&str> = keys.chain(recorded).collect();

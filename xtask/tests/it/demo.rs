@@ -1,8 +1,5 @@
 //! The end-to-end test: the demo runs headless, and its summary is what was promised.
 
-#[path = "common/running.rs"]
-mod running;
-
 use serde_json::Value;
 use std::process::Command;
 
@@ -62,7 +59,7 @@ fn one_signed_job_runs_end_to_end_and_every_claim_holds() {
 
     // No process has the demo's directory on its command line.
     let out = out.to_string_lossy().into_owned();
-    running::none_has(&out);
+    crate::running::none_has(&out);
 }
 
 #[test]

@@ -1,10 +1,7 @@
 //! Incidents, through the real agent: what is one, what is none, and what is kept around it.
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-mod common;
-
-use common::rig::{Agent, CloudRig, dispatch, enroll, publish, step, wait_for};
-use common::{Site, robot};
+use crate::common::rig::{Agent, CloudRig, dispatch, enroll, publish, step, wait_for};
+use crate::common::{Site, robot};
 use nooterra_agent::authority::rules::DEFAULT;
 use nooterra_protocol::entry::Class;
 use nooterra_protocol::envelope::Signed;

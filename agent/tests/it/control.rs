@@ -1,9 +1,6 @@
 //! The control loop over a simulated robot and a real journal.
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-mod common;
-
-use common::{Site, robot};
+use crate::common::{Site, robot};
 use nooterra_agent::control::{ControlLoop, ControlThread, Desk, Exit, Goal, Lease, View};
 use nooterra_blackbox::{Journal, JournalHandle};
 use nooterra_hal::sim::{SimBase, SimConfig};

@@ -1,12 +1,8 @@
 //! Pictures on a whole robot in simulation: given and recorded, encrypted on the disk, never taken
 //! in a privacy zone, and there after a restart.
-#![cfg(all(feature = "sim", feature = "tools"))]
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-mod common;
-
-use common::Site;
-use common::rig::{AGENT, Agent, CloudRig, dispatch, enroll, publish, step, wait_for};
+use crate::common::Site;
+use crate::common::rig::{AGENT, Agent, CloudRig, dispatch, enroll, publish, step, wait_for};
 use nooterra_agent::authority::rules::DEFAULT;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::Class;
@@ -49,7 +45,7 @@ fn site() -> Site {
     site.sign_policy(&document, &owner);
     let rules = AuthorityDocument {
         id: PolicyId::new("ours").unwrap(),
-        robot: common::robot(),
+        robot: crate::common::robot(),
         rules: format!("{DEFAULT}{PICTURES}"),
         version: 1,
     };

@@ -1,12 +1,8 @@
 //! Versions of a skill on a robot: by a job, by hand, and back.
-#![cfg(all(feature = "sim", feature = "tools"))]
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-mod common;
-
-use common::bundles::{answer, file, keys, patrol, publish, skill, slots};
-use common::rig::{Agent, CloudRig, dispatch, enroll, step};
-use common::{Site, guests};
+use crate::common::bundles::{answer, file, keys, patrol, publish, skill, slots};
+use crate::common::rig::{Agent, CloudRig, dispatch, enroll, step};
+use crate::common::{Site, guests};
 use nooterra_protocol::entry::Class;
 use nooterra_skill_host::pack;
 use serde_json::{Value, json};

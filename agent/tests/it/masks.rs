@@ -1,11 +1,7 @@
 //! Masks as an owner and an installer meet them: signed from Nav2's files, installed beside the
 //! policy, and nothing in force without them.
-#![cfg(feature = "tools")]
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-mod common;
-
-use common::Site;
+use crate::common::Site;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 

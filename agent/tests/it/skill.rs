@@ -1,14 +1,7 @@
 //! The developer's commands: a skill that is begun, built, tried out and measured.
-#![cfg(feature = "tools")]
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-#[path = "../../skill-host/tests/common/guests.rs"]
-#[allow(dead_code)] // Only the components.
-mod guests;
-#[path = "common/skip.rs"]
-#[allow(dead_code)] // Only the saying of it.
-mod skip;
-
+use crate::common::guests;
+use crate::common::skip;
 use guests::{component, skills};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

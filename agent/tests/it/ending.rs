@@ -1,12 +1,9 @@
 //! Asked to end while it starts, wherever that is: the agent ends in order. Nothing here depends
 //! on how long anything takes.
-#![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
-mod common;
-
-use common::Site;
-use common::rig::{AGENT, Agent, CloudRig, enroll, wait_for};
-use common::skip;
+use crate::common::Site;
+use crate::common::rig::{AGENT, Agent, CloudRig, enroll, wait_for};
+use crate::common::skip;
 use nooterra_blackbox::{TailFrom, tail};
 use nooterra_protocol::entry::Entry;
 use std::collections::BTreeMap;
