@@ -16,10 +16,18 @@ pub(crate) fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_path_buf()
 }
 
-/// Cargo, as it started us, in the root of the repository.
+/// Cargo, as it started us, in the root of the repository. It does not hear which package we are:
+/// the build script of ring asks to run again whenever that changes, and all that stands on it
+/// would be built anew in turns, by this command and by whoever calls cargo by hand.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(cargo_program());
     command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        let of_package = ["CARGO_MANIFEST_", "CARGO_PKG_"];
+        if of_package.iter().any(|begin| name.as_encoded_bytes().starts_with(begin.as_bytes())) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

@@ -81,6 +81,8 @@ impl std::fmt::Debug for RunnerParts {
 /// One job at a time, on its own thread.
 pub struct Runner {
     pub(super) inbox: Inbox,
+    /// Why the file of the job under way cannot be read.
+    lost: Option<String>,
     memory: Memory,
     /// Bundles whose own cases came out as they must, since this start.
     pub(super) passed: BTreeSet<Digest>,

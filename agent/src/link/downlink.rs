@@ -210,9 +210,6 @@ impl Downlink {
         door
     }
 
-    /// Where the last stops are kept in the journal's state, by their ids.
-    const STOPS_KEY: &str = "downlink.stops";
-
     /// Until when commands may have been received that are not known any more, by the clock as it
     /// is now. Of a clock that is not to be trusted the latest that it ever said: it may stand.
     fn forgotten(&self) -> Option<WallMillis> {

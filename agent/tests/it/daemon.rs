@@ -2,7 +2,9 @@
 //! signals.
 
 use crate::common::Site;
-use crate::common::rig::{AGENT, Agent, CloudRig, dispatch, enroll, publish_patrol, step, wait_for};
+use crate::common::rig::{
+    AGENT, Agent, CloudRig, dispatch, enroll, publish_patrol, step, wait_for,
+};
 use crate::common::skip;
 use nooterra_blackbox::{TailFrom, tail, verify};
 use nooterra_protocol::entry::Class;

@@ -1,7 +1,9 @@
 //! What is on the disk after something happened: the flight recorder's ticks, what a skill saw,
 //! and what a start says of a run that ended without order.
 
-use crate::common::rig::{AGENT, Agent, CloudRig, dispatch, enroll, publish_patrol, step, wait_for};
+use crate::common::rig::{
+    AGENT, Agent, CloudRig, dispatch, enroll, publish_patrol, step, wait_for,
+};
 use crate::common::{Site, robot};
 use nooterra_agent::control::{ControlLoop, Desk, Goal, Lease, View};
 use nooterra_blackbox::flight::{FlightOptions, recorder};

@@ -3,7 +3,7 @@
 //! Needs root, systemd and dbus, and a machine that lets root make namespaces, which a
 //! container often does not. Without them there is nothing to test with, and the test says so.
 
-#[path = "common/machine.rs"]
+#[path = "../common/machine.rs"]
 mod machine;
 
 use crate::common::Site;

@@ -1,8 +1,8 @@
 //! The trust in skills on a robot: by the command line, over a restart, and in the journal.
 
-use base64::Engine as _;
 use crate::common::rig::{CloudRig, enroll};
 use crate::common::{Site, guests};
+use base64::Engine as _;
 use nooterra_agent::clock::SystemClock;
 use nooterra_agent::config::Config;
 use nooterra_agent::installed::Installed;

@@ -461,9 +461,9 @@ mod tests {
         options.frames = Some(at.clone());
         let opened = Journal::open(&dir, options.clone()).unwrap();
         let frames = opened.frames.unwrap().unwrap();
-        let at = |wall| Stamp { wall: WallMillis(wall), ..Still.stamp() };
-        let goes = frames.keep(b"goes", None, std::time::Duration::MAX, at(1)).unwrap();
-        let stays = frames.keep(b"stays", None, std::time::Duration::MAX, at(9)).unwrap();
+        let taken = |wall| Stamp { wall: WallMillis(wall), ..Still.stamp() };
+        let goes = frames.keep(b"goes", None, std::time::Duration::MAX, taken(1)).unwrap();
+        let stays = frames.keep(b"stays", None, std::time::Duration::MAX, taken(9)).unwrap();
         let (id, through) = (opened.journal.handle().journal_id().clone(), 0);
         opened.journal.close().unwrap();
         let store = OpeningStore::open(&dir, &id, 0, through).unwrap();

@@ -40,6 +40,12 @@ const COVERAGE: &str = "-Cpasses=sancov-module \
                         -Cllvm-args=-sanitizer-coverage-pc-table \
                         -Cllvm-args=-sanitizer-coverage-trace-compares";
 
+/// The profile of a run that is worth an optimised build.
+const FAST: &str = "release";
+
+/// The profile of a run of seconds, where building is what takes its time.
+const MOMENT: &str = "moment";
+
 /// What compiles libFuzzer.
 pub(crate) const COMPILER: &[Package] =
     &[Package { name: "g++", path: "/usr/bin/c++", why: "libFuzzer is C++" }];
@@ -67,7 +73,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if !has_compiler() {
         toolchain::require_packages(COMPILER, &mut |line| println!("{line}"))?;
     }
-    let fuzzer = Fuzzer::build()?;
+    let fuzzer = Fuzzer::build(FAST)?;
     if options.targets == ["list"] {
         for (name, reads) in &fuzzer.targets {
             println!("{name:<12}  {reads}");
@@ -100,7 +106,7 @@ pub(super) fn runs(
     seed: Option<u64>,
     say: &mut dyn FnMut(f64, &str),
 ) -> Result<Vec<Fuzzed>> {
-    let fuzzer = Fuzzer::build()?;
+    let fuzzer = Fuzzer::build(FAST)?;
     let seed = seed.map(u32::try_from).transpose().context("libFuzzer's seeds have 32 bits")?;
     let names: Vec<String> = targets.iter().map(|name| (*name).to_owned()).collect();
     fuzzer.runs(&fuzzer.named(&names)?, runs, seed, say)
@@ -131,9 +137,9 @@ impl std::fmt::Display for Fuzzed {
     }
 }
 
-/// Every target, for so long; false when something was found.
+/// Every target, for a moment; false when something was found.
 pub(crate) fn run_all(patience: Duration, seed: Option<u64>) -> Result<bool> {
-    let fuzzer = Fuzzer::build()?;
+    let fuzzer = Fuzzer::build(MOMENT)?;
     let seed = seed.map(u32::try_from).transpose().context("libFuzzer's seeds have 32 bits")?;
     fuzzer.go(&fuzzer.named(&[])?, patience, seed)
 }
@@ -152,12 +158,12 @@ struct Fuzzer {
 }
 
 impl Fuzzer {
-    fn build() -> Result<Self> {
+    fn build(profile: &str) -> Result<Self> {
         let said = process::succeed(Command::new("rustc").arg("-vV"))?;
         let host = said.lines().find_map(|line| line.strip_prefix("host: "));
         let host = host.context("rustc -vV names no host")?;
         let mut command = toolchain::cargo();
-        command.args(["build", "--release", "--manifest-path", "xtask/fuzz/Cargo.toml"]);
+        command.args(["build", "--profile", profile, "--manifest-path", "xtask/fuzz/Cargo.toml"]);
         // A folder of its own, and a target that is named: the flags are not for build scripts.
         command.args(["--target", host, "--target-dir"]);
         command.arg(toolchain::target_dir()?.join("fuzz"));

@@ -46,6 +46,11 @@ fn free_port() -> u16 {
 fn programs() -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
     build.current_dir(root()).args(["build", "--quiet", "-p", "nooterra-agent"]);
+    // As a person at a shell has it, so that nothing is built anew (see `toolchain::cargo`).
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_")) {
+        build.env_remove(name);
+    }
+    build.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_LINKS");
     assert!(build.args(["-p", "nooterra-cloud"]).status().unwrap().success());
     // This test's own program lies in target/PROFILE/deps.
     let me = std::env::current_exe().unwrap();
