@@ -196,7 +196,7 @@ pub(crate) fn tidy_asides(
 /// those below it the command line may be at work.
 pub(crate) fn sweep(config: &Config) {
     let dir = &config.state.dir;
-    let below = ["identity", "policy", "trust"].map(|name| dir.join(name));
+    let below = ["identity", "policy", "trust", "trust/notes"].map(|name| dir.join(name));
     // A link leads into a folder that is not ours.
     let below = below.iter().filter(|dir| dir.symlink_metadata().is_ok_and(|it| it.is_dir()));
     let folders = below.map(|dir| (dir, IN_HAND)).chain([(dir, Duration::ZERO)]);

@@ -432,14 +432,21 @@ impl State {
 }
 
 /// Writes zeros behind the block that ends at `end`; where they end. Without room for them, at
-/// `end`, or before what was made of them: they are nothing that is missed.
+/// `end`: they are nothing that is missed.
 fn reserve(file: &File, end: u64, most: u64) -> u64 {
     static ZEROS: [u8; RESERVE_BYTES] = [0; RESERVE_BYTES];
     let to = (end + ZEROS.len() as u64).min(most) / PAGE_BYTES * PAGE_BYTES;
     let zeros = usize::try_from(to.saturating_sub(end)).ok().and_then(|count| ZEROS.get(..count));
     match zeros.map(|zeros| file.write_all_at(zeros, end)) {
         Some(Ok(())) => to.max(end),
-        Some(Err(_)) | None => end,
+        None => end,
+        Some(Err(_)) => {
+            // What was made of them is taken back: nobody counts it.
+            if let Err(error) = file.set_len(end) {
+                tracing::warn!(%error, "zeros behind a block stay");
+            }
+            end
+        }
     }
 }
 

@@ -243,7 +243,15 @@ impl Scan {
 
     /// The blocks of a segment, by their frames; false, and nothing, where anything else is in it
     /// than its reserve, or the last write before that was torn.
+    /// An end that comes early is the reserve that its journal just took back.
     fn add_frames(&mut self, file: usize, segment: &File) -> io::Result<bool> {
+        match self.add_whole_frames(file, segment) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            added => added,
+        }
+    }
+
+    fn add_whole_frames(&mut self, file: usize, segment: &File) -> io::Result<bool> {
         let length = segment.metadata()?.len();
         let mut head = [0; log::HEAD_BYTES];
         if length < head.len() as u64 {

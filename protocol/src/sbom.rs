@@ -25,6 +25,12 @@ pub struct Document {
 
 #[derive(Clone, Debug, Deserialize)]
 struct Component {
+    /// Those that it has in itself.
+    #[serde(default)]
+    components: Vec<Self>,
+    /// What stands before its name, such as npm's scope.
+    #[serde(default)]
+    group: Option<String>,
     #[serde(default)]
     licenses: Vec<Choice>,
     name: String,
@@ -107,16 +113,35 @@ impl Document {
 }
 
 impl Document {
-    /// The versions in which it lists a component of this name; an empty one where it states none.
-    /// Only the one that is asked for, where one is.
+    /// The versions in which it lists a component of this name, or of this `group/name`, however
+    /// deep; an empty one where it states none. Only the one that is asked for, where one is.
     pub fn versions<'d>(
         &'d self,
-        name: &'d str,
+        name: &str,
         version: Option<&'d str>,
     ) -> impl Iterator<Item = &'d str> {
-        let of_name = self.components.iter().filter(move |component| component.name == name);
-        let found = of_name.map(|component| component.version.as_deref().unwrap_or_default());
-        found.filter(move |found| version.is_none_or(|version| version == *found))
+        let (mut found, mut open) = (Vec::new(), vec![self.components.iter()]);
+        while let Some(level) = open.last_mut() {
+            let Some(component) = level.next() else {
+                open.pop();
+                continue;
+            };
+            if component.is_called(name) {
+                found.push(component.version.as_deref().unwrap_or_default());
+            }
+            open.push(component.components.iter());
+        }
+        found.into_iter().filter(move |found| version.is_none_or(|version| version == *found))
+    }
+}
+
+impl Component {
+    fn is_called(&self, name: &str) -> bool {
+        let grouped = || {
+            let rest = name.strip_prefix(self.group.as_deref()?)?;
+            Some(rest.strip_prefix('/')? == self.name)
+        };
+        self.name == name || grouped() == Some(true)
     }
 }
 
@@ -163,13 +188,16 @@ mod tests {
         let document: Document = serde_json::from_str(
             r#"{"bomFormat": "CycloneDX", "specVersion": "1.5", "components": [
                 {"name": "serde", "version": "1.0.228"}, {"name": "serde", "version": "1.0.9"},
-                {"name": "serde_json", "version": "1.0.9"}, {"name": "bare"}]}"#,
+                {"name": "serde_json", "version": "1.0.9"}, {"name": "bare"},
+                {"name": "way", "group": "@acme", "version": "3", "components": [
+                    {"name": "deep", "version": "4"}]}]}"#,
         )
         .unwrap();
         let found = |name, version| document.versions(name, version).collect::<Vec<_>>();
         assert_eq!(found("serde", None), ["1.0.228", "1.0.9"]);
         assert_eq!(found("serde", Some("1.0.9")), ["1.0.9"]);
         assert_eq!(found("bare", None), [""]);
+        assert_eq!((found("@acme/way", None), found("deep", None)), (vec!["3"], vec!["4"]));
         assert!(found("serde", Some("1.0")).is_empty() && found("serd", None).is_empty());
     }
 

@@ -161,9 +161,7 @@ impl Runner {
     /// Serves until [`Jobs::leave`].
     pub fn run(mut self) {
         self.record_installed();
-        if let Some(why) = self.lost.take() {
-            self.give_up_lost(&why);
-        }
+        self.give_up_lost();
         if let Some(mut progress) = self.unfinished.take() {
             progress.resumes += 1;
             info!(job = %progress.job, step = progress.next_step, "taking up the job under way");
@@ -228,8 +226,11 @@ impl Runner {
         match over {
             Ok(()) => {
                 // Before its file is gone: a file that is there then has its name, or none.
-                self.note_job(None);
-                self.memory.clear();
+                // What is there is of the job before it where the end of that is not said.
+                if self.lost.is_none() {
+                    self.note_job(None);
+                    self.memory.clear();
+                }
                 self.parts.authority.forget_job(&job);
             }
             Err(error) => {
@@ -246,7 +247,9 @@ impl Runner {
 
     /// A job was under way, and its file cannot be read. It is over: an incident says so, and a fact
     /// where the journal still knows which job it was. The file is kept for inspection.
-    fn give_up_lost(&mut self, why: &str) {
+    /// Until that is said, no other job takes its place.
+    fn give_up_lost(&mut self) {
+        let Some(why) = self.lost.take() else { return };
         error!(why, "the file of the job under way cannot be read; the job is given up");
         let RunnerParts { facts, incidents, journal, pace, .. } = &mut self.parts;
         let known = journal.get_state(JOB_KEY).ok().flatten();
@@ -256,7 +259,8 @@ impl Runner {
             let reason = format!("what the robot remembered of it cannot be read: {why}");
             let aborted = Aborted { reason, step: None };
             if let Err(error) = facts.state(job, EventType::ExecutionAborted, &aborted) {
-                error!(%error, %job, "the end of the job is not recorded; the next start tries again");
+                error!(%error, %job, "the end of the job is not recorded; the next order tries again");
+                self.lost = Some(why);
                 return;
             }
             self.parts.authority.forget_job(job);
@@ -279,6 +283,10 @@ impl Runner {
                 "the agent started anew {} times within this step",
                 progress.resumes
             )));
+        }
+        self.give_up_lost();
+        if self.lost.is_some() {
+            return Err(Halt::abort("the end of the job before it cannot be recorded".to_owned()));
         }
         self.remember(progress)?;
         self.note_job(Some(&progress.job));

@@ -288,7 +288,7 @@ pub(crate) async fn bundle(
     get, operation_id = "download_sbom", path = "/v1/skills/{digest}/sbom", tag = "skills",
     params(("digest" = String, Path, description = "SHA-256 of the bundle")),
     responses(
-        (status = 200, description = "the bill of materials", content_type = "application/vnd.cyclonedx+json", body = Vec<u8>),
+        (status = 200, description = "the bill of materials", content_type = "application/vnd.cyclonedx+json", body = Object),
         (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json"),
     ),
 )]

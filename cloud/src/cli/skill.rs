@@ -1,6 +1,7 @@
 //! `nooterra-cloud skill`: published versions, whose they are, and who may have them.
 
 use super::pages::{Limit, List};
+use super::verify::plain;
 use super::{ClientError, Cloud, Outcome, items, sent, show};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -225,8 +226,15 @@ fn contains(cloud: &Cloud, package: &str) -> Result<Outcome, ClientError> {
             let document = if skill.manifest["sbom_sha256"].is_null() {
                 None
             } else {
-                let sbom = sbom(cloud, &skill.digest.to_string())?;
-                let document = serde_json::from_slice::<Document>(&sbom).ok();
+                // One bundle that is damaged there ends no search through the others.
+                let sbom = match sbom(cloud, &skill.digest.to_string()) {
+                    Err(
+                        ClientError::Answer(_)
+                        | ClientError::Api(nooterra_client::ClientError::Refused(_)),
+                    ) => None,
+                    answer => Some(answer?),
+                };
+                let document = sbom.and_then(|it| serde_json::from_slice::<Document>(&it).ok());
                 document.filter(|document| document.summary().is_ok())
             };
             let mut told = json!({
@@ -257,7 +265,7 @@ fn contains(cloud: &Cloud, package: &str) -> Result<Outcome, ClientError> {
 fn containing(answer: &Value) -> String {
     let row = |skill: &Value| {
         let versions = skill["package"]["versions"].as_array().into_iter().flatten();
-        let versions: Vec<_> = versions.filter_map(Value::as_str).collect();
+        let versions: Vec<_> = versions.filter_map(Value::as_str).map(plain).collect();
         let state = if skill["revoked"] == json!(true) { "revoked" } else { "published" };
         vec![
             show::text(skill, "id"),

@@ -142,7 +142,7 @@ fn read(path: &Path) -> Result<String, Refused> {
 }
 
 /// Whoever made the file chose the words: none of them moves a cursor or begins a line.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().map(|it| if it.is_control() { '\u{fffd}' } else { it }).collect()
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Slots {
 
 #[derive(Debug)]
 struct Busy {
+    /// It has a slot for trials, and not one that it lost by taking long.
+    on_trial: bool,
     slot: Slot,
     tenant: String,
 }
@@ -83,7 +85,8 @@ impl Slots {
                 continue;
             }
             let slot = Slot(Arc::new(AtomicBool::new(next.prompt)));
-            let busy = Busy { slot: slot.clone(), tenant: next.tenant.clone() };
+            let (on_trial, tenant) = (!next.prompt, next.tenant.clone());
+            let busy = Busy { on_trial, slot: slot.clone(), tenant };
             self.busy.insert(next.id.clone(), busy);
             taken.push((next, slot));
             self.turn += 1;
@@ -96,7 +99,7 @@ impl Slots {
     fn is_room_for(&self, due: &Due) -> bool {
         let count = |of: &dyn Fn(&Busy) -> bool| self.busy.values().filter(|busy| of(busy)).count();
         let own = |busy: &Busy| busy.tenant == due.tenant;
-        let kind = |busy: &Busy| busy.slot.is_prompt() == due.prompt;
+        let kind = |busy: &Busy| if due.prompt { busy.slot.is_prompt() } else { busy.on_trial };
         let of_kind = if due.prompt { PROMPT } else { TRIALS };
         let of_one = if due.prompt { OF_ONE } else { TRIALS_OF_ONE };
         self.busy.len() < ALL
@@ -132,6 +135,18 @@ mod tests {
 
     fn ids(taken: &[(Due, Slot)]) -> Vec<&str> {
         taken.iter().map(|(due, _)| due.id.as_str()).collect()
+    }
+
+    #[test]
+    fn who_was_prompt_and_falls_silent_takes_no_slot_of_the_newcomers() {
+        let mut slots = Slots::default();
+        for tenant in ["a", "b", "c", "d"] {
+            let all = (0..OF_ONE).map(|n| due(tenant, n, true)).collect();
+            let taken = slots.take(all);
+            assert_eq!(taken.len(), OF_ONE);
+            taken.iter().for_each(|(_, slot)| slot.is_slow());
+        }
+        assert_eq!(ids(&slots.take(vec![due("new", 0, false)])), ["new0"]);
     }
 
     #[test]

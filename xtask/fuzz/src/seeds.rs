@@ -242,7 +242,7 @@ pub(crate) fn bundles() -> Vec<Vec<u8>> {
     vec![archive.into_inner().expect("it goes into memory")]
 }
 
-/// With both ways in which a licence is stated.
+/// A case of everything, and the least one.
 pub(crate) fn cases() -> Vec<Vec<u8>> {
     let one = r#"{ "v": 1, "cases": [ { "name": "a", "action": "go", "seed": 7, "limit_s": 20,
         "params": { "to": [{ "x": 1, "y": 2 }], "fast": true }, "battery": 0.5,
@@ -254,6 +254,7 @@ pub(crate) fn cases() -> Vec<Vec<u8>> {
     vec![one.into()]
 }
 
+/// With both ways in which a licence is stated.
 pub(crate) fn sboms() -> Vec<Vec<u8>> {
     let text = r#"{"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": [
         {"type": "library", "name": "a", "licenses": [{"expression": "MIT OR Apache-2.0"}]},

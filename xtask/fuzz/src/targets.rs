@@ -292,8 +292,8 @@ fn own_cases(bytes: &[u8]) {
         let spans = case.faults.iter().flat_map(|fault| [fault.at_s, fault.for_s]);
         assert!(spans.chain([case.limit_s]).all(|span| (0.0..=86_400.0).contains(&span)));
         assert!(case.battery.is_none_or(|battery| (0.0..=1.0).contains(&battery)));
-        let corners = case.obstacles.iter().flatten().flat_map(|corner| [corner.x, corner.y]);
-        assert!(corners.into_iter().all(f64::is_finite));
+        let mut corners = case.obstacles.iter().flatten().flat_map(|corner| [corner.x, corner.y]);
+        assert!(corners.all(f64::is_finite));
     }
     // However it is laid out, it says the same.
     let value: serde_json::Value = serde_json::from_str(text).expect("it is JSON");

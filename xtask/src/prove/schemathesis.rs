@@ -13,7 +13,7 @@ use std::time::Duration;
 /// The release that the test was written against.
 const RELEASE: &str = "schemathesis==4.32.5";
 
-/// Of the cloud's integration tests, the only ones of the name `it`.
+/// Of the cloud's integration tests; no other program of the name `it` has such a module.
 const TEST: &str = "schemathesis::";
 
 /// Of `cargo xtask prove api`.
