@@ -1,6 +1,7 @@
 //! What robots send up: batches of journal records, kept as they are, and what follows.
 
 use crate::jobs::{JobError, Server, take_from_robot};
+use crate::skill_registry::reported;
 use crate::store::live::{self, Grown};
 use crate::store::records::{self, Added, NewRecord};
 use crate::store::{Connection, StoreError, commands};
@@ -178,6 +179,7 @@ fn follow(
         Entry::SkillChecked(SkillChecked { accepted: false, bundle, reason, .. }) => {
             moved(server.bundle_refused(tx, robot, &bundle, &reason), robot)
         }
+        Entry::SkillInstall(_) => reported::catch_up(tx, robot),
         Entry::Verdict(verdict) => match &verdict.command {
             Some(id) => records::about(tx, cursor, id),
             None => Ok(()),
@@ -199,7 +201,6 @@ fn follow(
         | Entry::SkillFrame(_)
         | Entry::SkillGraph(_)
         | Entry::SkillInput(_)
-        | Entry::SkillInstall(_)
         | Entry::SkillSensor(_)
         | Entry::SkillStep(_)
         | Entry::SkillTrust(_)

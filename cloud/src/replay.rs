@@ -5,8 +5,9 @@
 //! unless it is told to make the projections anew.
 
 use crate::fold::{self, FoldError};
+use crate::skill_registry::reported;
 use crate::store::jobs::{self, FactRow, Feed, JobRow};
-use crate::store::{Address, Connection, StoreError, robots, watched};
+use crate::store::{Address, Connection, StoreError, robot_skills, robots, watched};
 use nooterra_evidence::cose::danger_unverified;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::envelope::Signed;
@@ -199,6 +200,8 @@ fn rebuild(tx: &Connection, server: Option<&VerifyingKey>) -> Result<Replay, Sto
     for (_, job) in &folded {
         jobs::add(tx, job)?;
     }
+    robot_skills::forget(tx)?;
+    reported::complete(tx)?;
     replay.rebuilt = Some(folded.len() as u64);
     Ok(replay)
 }
@@ -223,7 +226,7 @@ pub(crate) fn complete(tx: &Connection) -> Result<(), StoreError> {
             jobs::keep(tx, &job)?;
         }
     }
-    Ok(())
+    reported::complete(tx)
 }
 
 /// Reads all, and compares; the jobs as folded, each with the position of its first fact.

@@ -156,6 +156,7 @@ fn every_query_has_the_parameters_of_its_operation() {
         ("list_rollout_events", StreamQuery::FIELDS),
         ("list_rollout_jobs", list),
         ("list_rollouts", RolloutQuery::FIELDS),
+        ("list_skill_robots", NamedQuery::FIELDS),
         ("list_skills", SkillQuery::FIELDS),
         ("list_tokens", list),
         ("list_verdicts", RecordQuery::FIELDS),

@@ -13,9 +13,9 @@ use crate::types::{
     QuoteRequest, Ready, ReasonRequest, RecordList, RecordQuery, Redelivery, RedeliveryRequest,
     RenewalRequest, ReportedPolicy, RescheduleRequest, RevokeApprovalRequest, RevokeRequest, Rings,
     Robot, RobotList, RobotSkills, Rollout, RolloutList, RolloutQuery, RolloutRequest, Selection,
-    Skill, SkillKey, SkillKeyList, SkillList, SkillQuery, SkillRequest, SkillRule, StandingRequest,
-    StreamQuery, Token, TokenList, TokenRequest, TrustRequest, Webhook, WebhookList,
-    WebhookRequest,
+    Skill, SkillKey, SkillKeyList, SkillList, SkillQuery, SkillRequest, SkillRobotList, SkillRule,
+    StandingRequest, StreamQuery, Token, TokenList, TokenRequest, TrustRequest, Webhook,
+    WebhookList, WebhookRequest,
 };
 use serde_json::Value;
 use std::fmt::Display;
@@ -219,6 +219,9 @@ operations! {
     Always GET "/v1/skills/{digest}/bundle" download_bundle(digest) => Vec<u8>;
     /// Takes a version back for good.
     Always POST "/v1/skills/{digest}/revoke" revoke_skill(digest) => Skill, body RevokeRequest;
+    /// The robots that have it, and those that get it, by id.
+    Always GET "/v1/skills/{digest}/robots" list_skill_robots(digest) => SkillRobotList,
+        query NamedQuery;
     /// What its component was made of: a CycloneDX document, byte for byte.
     Always GET "/v1/skills/{digest}/sbom" download_sbom(digest) => Vec<u8>;
     /// The text of its `.minisig` file.

@@ -145,6 +145,7 @@ pub(crate) static ROUTES: &[Route] = {
         row("GET",  "/v1/skills/{digest}",                SKILLS,              Skill("digest")),
         row("GET",  "/v1/skills/{digest}/bundle",         SKILLS,              Skill("digest")),
         row("POST", "/v1/skills/{digest}/revoke",         manage(F::Skills),   Whole),
+        row("GET",  "/v1/skills/{digest}/robots",         read(F::Skills),     Skill("digest")),
         row("GET",  "/v1/skills/{digest}/sbom",           read(F::Skills),     Skill("digest")),
         row("GET",  "/v1/skills/{digest}/signature",      SKILLS,              Skill("digest")),
         row("GET",  "/v1/tokens",                         read(F::Tokens),     Held),

@@ -124,6 +124,10 @@
 //! POST /v1/skills/{digest}/revoke     admin  {"reason","running":"cancel"|"finish"?}
 //!                                        -> 200 Skill      no robot is given it again
 //! GET  /v1/skills/{digest}/bundle     admin|robot  -> 200 application/octet-stream
+//! GET  /v1/skills/{digest}/robots     admin  ?after=ID&limit=N(<=1000, 200)
+//!                                        -> 200 {"robots":[{"id","jobs","reported_at"|null,
+//!                                                "ring"|null,"state":"active"|"before"|"on_trial"
+//!                                                |null}],"next":ID|null}      by id
 //! GET  /v1/skills/{digest}/sbom       admin  -> 200 application/vnd.cyclonedx+json
 //! GET  /v1/skills/{digest}/signature  admin|robot  -> 200 text/plain
 //!
@@ -248,6 +252,7 @@ mod robots;
 mod rollouts;
 mod serve;
 mod skill_list;
+mod skill_robots;
 mod skill_trust;
 mod skills;
 mod standing;
@@ -380,6 +385,7 @@ fn routes() -> OpenApiRouter<Arc<Core>> {
         .routes(routes!(skills::show))
         .routes(routes!(skills::revoke))
         .routes(routes!(skills::bundle))
+        .routes(routes!(skill_robots::list))
         .routes(routes!(skills::sbom))
         .routes(routes!(skills::signature))
         .routes(routes!(jobs::show))

@@ -354,7 +354,8 @@ impl FromRequestParts<Arc<Core>> for Asking {
     }
 }
 
-fn missing(digest: &str) -> ApiError {
+/// No skill of that bundle is there for the caller.
+pub(super) fn missing(digest: &str) -> ApiError {
     let message = format!("no skill with bundle {digest} is published");
     ApiError::missing("no_such_skill", message, "GET /v1/skills lists the skills")
 }

@@ -6,8 +6,8 @@ use super::{ClientError, Cloud, Outcome, items, sent, show};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nooterra_client::types::{
-    CertificationRequest, KeyRequest, ReasonRequest, RevokeRequest, Selection, SkillQuery,
-    SkillRequest, TrustRequest,
+    CertificationRequest, KeyRequest, NamedQuery, ReasonRequest, RevokeRequest, Selection,
+    SkillQuery, SkillRequest, SkillRobot, TrustRequest,
 };
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::sbom::Document;
@@ -46,7 +46,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ROBOT")]
         robot: Vec<String>,
     },
-    /// Find the published versions that were made with a package.
+    /// Find the published versions that were made with a package, and the robots that have one or
+    /// get it.
     Contains {
         /// As bills of materials name it: `NAME`, or `NAME@VERSION`.
         package: String,
@@ -209,8 +210,27 @@ fn sbom(cloud: &Cloud, bundle: &str) -> Result<Vec<u8>, ClientError> {
     Ok(answer.body)
 }
 
-/// Looks into the bill of materials of every version. Those that have none, or one that cannot be
-/// read, are told too: nothing is known of them.
+/// The robots that have a version or get it, from every page of them.
+fn robots(cloud: &Cloud, bundle: &str) -> Result<Vec<SkillRobot>, ClientError> {
+    let (mut robots, mut after) = (Vec::new(), None);
+    loop {
+        let query = NamedQuery { after: after.clone(), ..NamedQuery::default() };
+        let page = cloud.client.list_skill_robots(bundle, &query).send()?.body;
+        robots.extend(page.robots);
+        // A cloud that goes in circles would be listed for ever.
+        match page.next {
+            None => return Ok(robots),
+            next if next == after => {
+                return Err(ClientError::Answer(format!("the robots of {bundle}")));
+            }
+            next => after = next,
+        }
+    }
+}
+
+/// Looks into the bill of materials of every version, and tells which robots have one that has the
+/// package. Those that have none, or one that cannot be read, are told too: nothing is known of
+/// them.
 fn contains(cloud: &Cloud, package: &str) -> Result<Outcome, ClientError> {
     let (name, version) = match package.rsplit_once('@') {
         // Some registries' names begin with it.
@@ -248,6 +268,7 @@ fn contains(cloud: &Cloud, package: &str) -> Result<Outcome, ClientError> {
             let versions: Vec<_> = document.versions(name, version).collect();
             if !versions.is_empty() {
                 told["package"] = json!({ "name": name, "versions": versions });
+                told["robots"] = json!(robots(cloud, &skill.digest.to_string())?);
                 found.push(told);
             }
         }
@@ -261,7 +282,7 @@ fn contains(cloud: &Cloud, package: &str) -> Result<Outcome, ClientError> {
     cloud.print(&json!({ "skills": found, "unknown": unknown }), containing)
 }
 
-/// The versions that were found, and how many it is not known of.
+/// The versions that were found and the robots of each, and how many it is not known of.
 fn containing(answer: &Value) -> String {
     let row = |skill: &Value| {
         let versions = skill["package"]["versions"].as_array().into_iter().flatten();
@@ -277,6 +298,13 @@ fn containing(answer: &Value) -> String {
     };
     let rows: Vec<_> = items(answer, "skills").iter().map(row).collect();
     let mut text = show::table(&["SKILL", "VERSION", "MADE WITH", "STATE", "BUNDLE"], &rows);
+    let robots: Vec<_> = items(answer, "skills").iter().flat_map(robots_of).collect();
+    if !robots.is_empty() {
+        let head = ["ROBOT", "HAS IT", "SAID", "GETS IT BY", "SKILL", "VERSION"];
+        let _ = write!(text, "\n{}", show::table(&head, &robots));
+    } else if !rows.is_empty() {
+        text.push_str("\nno robot says that it has one of them, and none gets one\n");
+    }
     let unknown = items(answer, "unknown").len();
     if unknown > 0 {
         let _ = writeln!(
@@ -286,6 +314,27 @@ fn containing(answer: &Value) -> String {
         );
     }
     text
+}
+
+/// A row for each robot that has a version or gets it.
+fn robots_of(skill: &Value) -> impl Iterator<Item = Vec<String>> {
+    items(skill, "robots").iter().map(move |robot| {
+        let ring = robot["ring"].as_str().map(|ring| format!("ring {ring}"));
+        let jobs = match robot["jobs"].as_u64() {
+            None | Some(0) => None,
+            Some(1) => Some("a job".to_owned()),
+            Some(count) => Some(format!("{count} jobs")),
+        };
+        let by: Vec<_> = ring.into_iter().chain(jobs).collect();
+        vec![
+            show::text(robot, "id"),
+            show::text(robot, "state"),
+            show::time(&robot["reported_at"]),
+            if by.is_empty() { "-".to_owned() } else { by.join(", ") },
+            show::text(skill, "id"),
+            show::text(skill, "version"),
+        ]
+    })
 }
 
 fn signature_of(file: &Path) -> PathBuf {

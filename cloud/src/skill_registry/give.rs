@@ -4,7 +4,8 @@
 //! it to the ring ([`OF_RING`]) gets the version of the skill that the robot's ring has at
 //! dispatch. Either way the reason is kept in the job's `MATCHED`.
 
-use super::{OF_RING, Ring, Version, tier_name};
+use super::rollout::Rollout;
+use super::{OF_RING, Ring, Selection, Version, tier_name};
 use crate::access::Tenant;
 use crate::jobs::{JobError, Server};
 use crate::store::rollouts::GivenRow;
@@ -74,6 +75,91 @@ pub(crate) fn ring_of(tx: &Connection, robot: &RobotId) -> Result<Option<Ring>, 
         .find(|ring| ring.of.takes(robot, &labels)))
 }
 
+/// What a tenant's rings have of one skill, and which robots may have it at all.
+struct Offering {
+    /// Of the last completed roll-out.
+    current: Option<Digest>,
+    rings: Vec<Ring>,
+    rule: Option<Selection>,
+    under_way: Option<Rollout>,
+}
+
+/// What a ring has: a version, the roll-out that brings it, and why it is this one.
+type Brought = (Digest, Option<String>, String);
+
+impl Offering {
+    fn of(tx: &Connection, tenant: &Tenant, skill: &SkillId) -> Result<Self, StoreError> {
+        Ok(Self {
+            current: registry::current(tx, tenant, skill)?,
+            rings: registry::rings(tx, tenant)?,
+            rule: registry::rule(tx, tenant, skill)?,
+            under_way: rollouts::unfinished(tx, tenant, skill)?,
+        })
+    }
+
+    fn ring(&self, robot: &RobotId, labels: &BTreeSet<String>) -> Option<&Ring> {
+        self.rings.iter().find(|ring| ring.of.takes(robot, labels))
+    }
+
+    /// What this ring has, or why it has none.
+    fn brings(&self, ring: &Ring) -> Result<Brought, String> {
+        let name = &ring.name;
+        match &self.under_way {
+            Some(it) if it.has_opened(name) => {
+                let why = format!("roll-out {} has opened ring `{name}`", it.id);
+                Ok((it.target, Some(it.id.clone()), why))
+            }
+            under_way => {
+                let closed = under_way
+                    .as_ref()
+                    .map(|it| format!("roll-out {} has not opened ring `{name}`", it.id));
+                match (self.current, closed) {
+                    (Some(bundle), Some(closed)) => {
+                        Ok((bundle, None, format!("{closed}: the version before it")))
+                    }
+                    (Some(bundle), None) => Ok((bundle, None, "all rings have it".to_owned())),
+                    (None, Some(closed)) => Err(format!("{closed}, and there was none before")),
+                    (None, None) => Err("none was rolled out".to_owned()),
+                }
+            }
+        }
+    }
+}
+
+/// Which robots of a tenant get one version when their ring chooses: what [`choose`] answers,
+/// read once for many robots.
+pub(crate) struct ByRing {
+    bundle: Digest,
+    now: WallMillis,
+    offering: Offering,
+    version: Version,
+}
+
+impl ByRing {
+    /// None where no ring of the tenant has the version.
+    pub(crate) fn of(
+        tx: &Connection,
+        tenant: &Tenant,
+        bundle: &Digest,
+        now: WallMillis,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(version) = Version::find(tx, Some(tenant), bundle)? else { return Ok(None) };
+        let offering = Offering::of(tx, tenant, &version.manifest.id)?;
+        let brought = offering.under_way.as_ref().map(|it| it.target);
+        let is_it = [brought, offering.current].contains(&Some(*bundle));
+        Ok(is_it.then_some(Self { bundle: *bundle, now, offering, version }))
+    }
+
+    /// The ring by which the robot with these labels gets it; none where it does not.
+    pub(crate) fn ring(&self, robot: &RobotId, labels: &BTreeSet<String>) -> Option<&str> {
+        let Self { bundle, now, offering, version } = self;
+        let ring = offering.ring(robot, labels)?;
+        let (brought, ..) = offering.brings(ring).ok()?;
+        let may = withheld((robot, labels), Some(ring), offering.rule.as_ref(), version, *now);
+        (brought == *bundle && may.is_none()).then_some(ring.name.as_str())
+    }
+}
+
 /// The version of `skill` that the robot's ring has.
 pub(crate) fn choose(
     tx: &Connection,
@@ -84,73 +170,49 @@ pub(crate) fn choose(
     let none = |why: String| {
         JobError::from(Withheld::NoVersion { robot: robot.clone(), skill: skill.clone(), why })
     };
-    let ring = ring_of(tx, robot)?.ok_or_else(|| none("it is in no ring".to_owned()))?;
-    let name = &ring.name;
     let tenant = tenant_of(tx, robot)?;
-    let under_way = rollouts::unfinished(tx, &tenant, skill)?;
-    let (bundle, rollout, why) = match under_way {
-        Some(it) if it.has_opened(name) => {
-            let why = format!("roll-out {} has opened ring `{name}`", it.id);
-            (it.target, Some(it.id), why)
-        }
-        under_way => {
-            let current = registry::current(tx, &tenant, skill)?;
-            let closed =
-                under_way.map(|it| format!("roll-out {} has not opened ring `{name}`", it.id));
-            match (current, closed) {
-                (Some(bundle), Some(closed)) => {
-                    (bundle, None, format!("{closed}: the version before it"))
-                }
-                (Some(bundle), None) => (bundle, None, "all rings have it".to_owned()),
-                (None, Some(closed)) => {
-                    return Err(none(format!("{closed}, and there was none before")));
-                }
-                (None, None) => return Err(none("none was rolled out".to_owned())),
-            }
-        }
-    };
+    let (labels, offering) = (registry::labels(tx, robot)?, Offering::of(tx, &tenant, skill)?);
+    let ring = offering.ring(robot, &labels).ok_or_else(|| none("it is in no ring".to_owned()))?;
+    let (bundle, rollout, why) = offering.brings(ring).map_err(none)?;
     let version = Version::find(tx, Some(&tenant), &bundle)?
         .ok_or_else(|| StoreError::damaged("a roll-out", "its bundle is not published"))?;
-    permit(tx, robot, Some(&ring), &version, now)?;
+    let rule = offering.rule.as_ref();
+    if let Some(why) = withheld((robot, &labels), Some(ring), rule, &version, now) {
+        return Err(JobError::from(why));
+    }
     let skill = SkillRef { bundle, id: skill.clone(), version: version.manifest.version };
-    Ok(Choice { ring: ring.name, rollout, skill, why })
+    Ok(Choice { ring: ring.name.clone(), rollout, skill, why })
 }
 
-/// Refuses what the robot may not have, whoever chose it.
-fn permit(
-    tx: &Connection,
-    robot: &RobotId,
+/// Why the robot with these labels may not have a version, whoever chose it.
+fn withheld(
+    (robot, labels): (&RobotId, &BTreeSet<String>),
     ring: Option<&Ring>,
+    rule: Option<&Selection>,
     version: &Version,
     now: WallMillis,
-) -> Result<(), JobError> {
+) -> Option<Withheld> {
     let (skill, number) = (&version.manifest.id, &version.manifest.version);
     if let Some(revoked) = &version.revoked {
-        return Err(JobError::from(Withheld::Revoked {
+        return Some(Withheld::Revoked {
             reason: revoked.reason.clone(),
             skill: skill.clone(),
             version: number.clone(),
-        }));
+        });
     }
-    if let Some(rule) = registry::rule(tx, &tenant_of(tx, robot)?, skill)?
-        && !rule.takes(robot, &registry::labels(tx, robot)?)
-    {
-        let (robot, skill) = (robot.clone(), skill.clone());
-        return Err(JobError::from(Withheld::NotFor { robot, skill }));
+    if rule.is_some_and(|rule| !rule.takes(robot, labels)) {
+        return Some(Withheld::NotFor { robot: robot.clone(), skill: skill.clone() });
     }
     let least = ring.map_or(Tier::Dev, |ring| ring.tier);
     let found = version.tier(now);
-    if found < least {
-        return Err(JobError::from(Withheld::Tier {
-            found: tier_name(found),
-            least: tier_name(least),
-            ring: ring.map(|ring| ring.name.clone()).unwrap_or_default(),
-            robot: robot.clone(),
-            skill: skill.clone(),
-            version: number.clone(),
-        }));
-    }
-    Ok(())
+    (found < least).then(|| Withheld::Tier {
+        found: tier_name(found),
+        least: tier_name(least),
+        ring: ring.map(|ring| ring.name.clone()).unwrap_or_default(),
+        robot: robot.clone(),
+        skill: skill.clone(),
+        version: number.clone(),
+    })
 }
 
 /// Whether the robot may have this bundle; what is not published is not spoken of.
@@ -162,7 +224,12 @@ pub(crate) fn may_have(
 ) -> Result<(), JobError> {
     let tenant = tenant_of(tx, robot)?;
     let Some(version) = Version::find(tx, Some(&tenant), bundle)? else { return Ok(()) };
-    permit(tx, robot, ring_of(tx, robot)?.as_ref(), &version, now)
+    let (labels, ring) = (registry::labels(tx, robot)?, ring_of(tx, robot)?);
+    let rule = registry::rule(tx, &tenant, &version.manifest.id)?;
+    match withheld((robot, &labels), ring.as_ref(), rule.as_ref(), &version, now) {
+        None => Ok(()),
+        Some(why) => Err(JobError::from(why)),
+    }
 }
 
 /// Whether the robot may download this bundle: also a revoked one that it was left to finish, and

@@ -4,7 +4,8 @@
 //! A *version* is a published bundle; it never changes. A *ring* is a part of the fleet; rings
 //! are in an order, and a robot is in the first that takes it. A *roll-out* brings a version
 //! from ring to ring ([`rollout`]). A step of a plan names a bundle, or says [`OF_RING`]: then
-//! the version is chosen when the job is dispatched ([`give`]).
+//! the version is chosen when the job is dispatched ([`give`]). What robots then have of it is what
+//! they say ([`reported`]).
 //!
 //! # What it never does
 //! It makes no certification, it checks records of those who do ([`publish`]). It never gives a
@@ -13,6 +14,7 @@
 
 pub(crate) mod give;
 pub(crate) mod publish;
+pub(crate) mod reported;
 pub(crate) mod revoke;
 pub(crate) mod rollout;
 pub(crate) mod steer;

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::ingest;
 use crate::jobs::{JobError, Server};
 use crate::skill_registry::give::{Withheld, choose};
+use crate::skill_registry::reported;
 use crate::store::{Store, jobs, registry, robots, rollouts, skills};
 use nooterra_evidence::Record;
 use nooterra_evidence::cose::danger_unverified;
@@ -573,6 +574,23 @@ impl World {
                 let chosen = choose(tx, &robot(of), &skill(), now).ok();
                 let chosen = chosen.map(|choice| choice.skill.bundle);
                 assert_eq!(chosen, model.gets(of).map(|(version, _)| bundle(version)));
+            }
+            // And they are named to whoever asks for a version, beside those that carry it out.
+            for version in 0..VERSIONS {
+                let of = bundle(version);
+                let (has, _) = reported::robots_of(tx, None, &of, ("", ROBOTS), now).unwrap();
+                let given = has.iter().filter_map(|it| Some((it.id.clone(), it.ring.clone()?)));
+                let given: Vec<_> = given.collect();
+                let gets = (0..ROBOTS)
+                    .filter(|of| model.gets(*of).is_some_and(|(brought, _)| brought == version));
+                let gets = gets.map(|of| (robot(of), RINGS[model.ring(of).unwrap()].to_owned()));
+                assert_eq!(given, gets.collect::<Vec<_>>());
+                let runs = model.jobs.iter().filter(|job| {
+                    let under_way = matches!(job.state, JobState::Reserved | JobState::Executing);
+                    under_way && job.version == version
+                });
+                let jobs: u32 = has.iter().map(|it| it.jobs).sum();
+                assert_eq!(usize::try_from(jobs).unwrap(), runs.count());
             }
             // Every job stands as the model says, with what it was given.
             for job in &model.jobs {

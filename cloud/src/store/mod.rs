@@ -15,6 +15,7 @@ pub(crate) mod live;
 pub(crate) mod readers;
 pub(crate) mod records;
 pub(crate) mod registry;
+pub(crate) mod robot_skills;
 pub(crate) mod robots;
 pub(crate) mod rollouts;
 pub(crate) mod skill_trust;

@@ -7,9 +7,15 @@ mod server;
 
 use super::sql::Value;
 use super::webhooks::{Due, LetterRow};
-use super::{Address, Connection, StoreError, copy, live, postgres, robots, sqlite, webhooks};
-use nooterra_protocol::ids::{JournalId, RobotId};
-use nooterra_protocol::time::WallMillis;
+use super::{
+    Address, Connection, StoreError, copy, live, postgres, robot_skills, robots, sqlite, webhooks,
+};
+use nooterra_evidence::Record;
+use nooterra_protocol::codec::Digest;
+use nooterra_protocol::entry::{Class, Entry};
+use nooterra_protocol::ids::{JournalId, RobotId, SkillId};
+use nooterra_protocol::skill_install::{SkillInstall, SkillInstallStep as Step};
+use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 use std::path::Path;
 
 /// The place in the list of the first migration that this module is about.
@@ -66,7 +72,45 @@ fn fill(tx: &Connection) -> Result<(), StoreError> {
             (journal, i64::from(seq), [digest].as_slice().to_vec()),
         )?;
     }
+    for (seq, step, version) in
+        [(6, Step::Installed, 1), (7, Step::Activated, 1), (8, Step::Installed, 2)]
+    {
+        say(tx, seq, step, version)?;
+    }
     Ok(())
+}
+
+/// A version of a skill.
+fn bundle(version: u8) -> Digest {
+    Digest::of(&[version])
+}
+
+/// What the first robot said of a version, kept as the release before kept it.
+fn say(tx: &Connection, seq: i64, step: Step, version: u8) -> Result<(), StoreError> {
+    let entry = Entry::SkillInstall(SkillInstall {
+        bundle: Some(bundle(version)),
+        reason: "by hand".to_owned(),
+        skill: Some(SkillId::new("patrol").unwrap()),
+        step,
+        version: Some(format!("1.{version}.0")),
+    });
+    let stamp = Stamp { mono: MonoNanos(1), trust: ClockTrust::Network, wall: WallMillis(1) };
+    let place = u64::try_from(seq).unwrap();
+    let record = Record::of_entry(&entry, Class::Critical, place, 1, stamp).unwrap();
+    let bytes = record.encode().unwrap();
+    tx.execute(
+        "INSERT INTO records (robot, journal, seq, digest, class, kind, mono, wall, bytes,
+             received_at)
+         VALUES ('amr-1', 'a', ?1, ?2, 'critical', 'skill_install', 1, 1, ?3, ?4)",
+        (seq, Digest::of(&bytes).as_bytes(), &bytes, 100 + seq),
+    )?;
+    Ok(())
+}
+
+/// How this version stands on the first robot, and since when that is known.
+fn on_robot(tx: &Connection, version: u8) -> Result<Option<(&'static str, i64)>, StoreError> {
+    let page = robot_skills::page(tx, None, &bundle(version), "", 1)?;
+    Ok(page[0].held.map(|(held, at)| (held.name(), at.0)))
 }
 
 /// Databases to try it on, each as the release before left it: a file, and a server where there
@@ -150,6 +194,16 @@ fn what_the_release_before_kept_reads_the_same_and_what_is_new_is_made_of_it() {
                 // And so it is where nobody counted, as when a process of that release took them.
                 tx.execute("DELETE FROM held_journals", [])?;
                 assert_eq!(held(tx)?, b);
+                // Which versions a robot has is read at the next start, from what was kept.
+                assert_eq!((on_robot(tx, 1)?, on_robot(tx, 2)?), (None, None));
+                crate::replay::complete(tx)?;
+                let trial = (Some(("active", 107)), Some(("on_trial", 108)));
+                assert_eq!((on_robot(tx, 1)?, on_robot(tx, 2)?), trial);
+                // What a process of that release keeps meanwhile is read at the start after it.
+                say(tx, 9, Step::Activated, 2)?;
+                crate::replay::complete(tx)?;
+                let proven = (Some(("before", 107)), Some(("active", 109)));
+                assert_eq!((on_robot(tx, 1)?, on_robot(tx, 2)?), proven);
                 Ok::<_, StoreError>(())
             })
             .unwrap();

@@ -222,7 +222,7 @@ fn every_operation_of_the_document_has_its_own_name_and_says_what_it_answers() {
             }
         }
     }
-    assert_eq!(names.len(), 76);
+    assert_eq!(names.len(), 77);
 }
 
 #[test]

@@ -235,7 +235,8 @@ fn whoever_cannot_be_reached_or_read_is_said_with_what_to_do() {
 
 #[test]
 fn the_versions_that_were_made_with_a_package_are_found() {
-    use crate::registry::{PATROL, Skill, bundle_with};
+    use super::registry::{PATROL, Robot, Skill, bundle_with, quick, set_rings, start};
+    use nooterra_protocol::skill_install::SkillInstallStep as Step;
     let rig = Rig::new();
     let publish = |version: &str, sbom: Option<&[u8]>| -> String {
         let path = rig.dir.path().join(format!("{version}.skill"));
@@ -272,6 +273,29 @@ fn the_versions_that_were_made_with_a_package_are_found() {
     let text = ok(&rig, &["skill", "contains", "@acme/way@1.1.0"]);
     assert!(text.contains(&second) && !text.contains(&first), "{text}");
     assert!(text.contains("2 more cannot be told of"), "{text}");
+    assert!(text.contains("no robot says that it has one of them"), "{text}");
+    // And the robots that have what was found, or get it.
+    let device = rig.enrol("amr-1");
+    rig.enrol("amr-2");
+    let mut robot = Robot::new(&rig, device);
+    robot.says(&[(Step::Installed, &second), (Step::Activated, &second)]);
+    robot.says(&[(Step::Installed, &silent)]);
+    rig.post("/v1/robots/amr-2/labels", json!({ "labels": ["canary"] }));
+    set_rings(&rig);
+    start(&rig, &second, quick());
+    let told = ok(&rig, &["skill", "contains", "@acme/way", "--json"]);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["skills"][0]["robots"], json!([]));
+    let robots = told["skills"][1]["robots"].as_array().unwrap();
+    let robots: Vec<_> = robots.iter().map(|it| [&it["id"], &it["state"], &it["ring"]]).collect();
+    let expected = [["amr-1", "active", ""], ["amr-2", "", "canary"]];
+    let expected =
+        expected.map(|row| row.map(|it| if it.is_empty() { json!(null) } else { json!(it) }));
+    assert_eq!(robots, expected.each_ref().map(|row| row.each_ref()));
+    let text = ok(&rig, &["skill", "contains", "@acme/way"]);
+    let rows: Vec<_> = text.lines().filter(|line| line.starts_with("amr-")).collect();
+    assert!(rows[0].contains("active") && rows[0].ends_with("1.1.0"), "{text}");
+    assert!(rows[1].contains("ring canary") && rows.len() == 2, "{text}");
     let (code, _, why) = run(&rig, &["skill", "sbom", &silent]);
     assert!(code == Some(7) && why.contains("does not say what it is made of"), "{why}");
 }

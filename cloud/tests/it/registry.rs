@@ -1,12 +1,15 @@
 //! The skill registry over HTTP: whose a version is, what proves its tier and to whom, how it is
 //! found. Which robot is given it is in `rollouts`.
 
-use super::rig::{Rig, bytes};
+use super::rig::{Device, Mqtt, Rig, bytes, csr, plan, up};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minisign::KeyPair;
 use nooterra_cloud::Clock;
 use nooterra_protocol::codec::Digest;
+use nooterra_protocol::entry::{Class, Entry};
+use nooterra_protocol::ids::SkillId;
+use nooterra_protocol::skill_install::{SkillInstall, SkillInstallStep as Step};
 use nooterra_protocol::time::{MonoNanos, WallMillis};
 use serde_json::{Value, json};
 use std::io::Cursor;
@@ -394,4 +397,124 @@ fn a_bill_of_materials_is_answered_byte_for_byte_to_whoever_may_see_the_version(
         let (status, body) = rig.ask("GET", path, None, Some(&south), None);
         assert_eq!((status, &body["code"]), (404, &json!("no_such_skill")), "{body}");
     }
+}
+
+/// A robot that says what becomes of versions.
+pub(super) struct Robot {
+    device: Device,
+    link: Mqtt,
+}
+
+impl Robot {
+    pub(super) fn new(rig: &Rig, device: Device) -> Self {
+        Self { link: Mqtt::connect(rig, &device), device }
+    }
+
+    pub(super) fn says(&mut self, steps: &[(Step, &str)]) {
+        let records = steps.iter().map(|(step, bundle)| {
+            self.device.record(&Entry::SkillInstall(SkillInstall {
+                bundle: Digest::from_hex(bundle),
+                reason: "by hand".to_owned(),
+                skill: (!bundle.is_empty()).then(|| SkillId::new("patrol").unwrap()),
+                step: *step,
+                version: None,
+            }))
+        });
+        let records = records.collect();
+        let topic = self.device.topic(&up(Class::Critical));
+        self.link.publish(&topic, &self.device.batch(records)).unwrap();
+        self.link.ack();
+    }
+}
+
+/// Each robot that has a version or gets it: its id, how it has it, its ring, its jobs.
+fn told(page: &Value) -> Vec<String> {
+    let robots = page["robots"].as_array().unwrap().iter();
+    let told = robots.map(|robot| {
+        assert_eq!(robot["reported_at"].is_i64(), robot["state"].is_string(), "{robot}");
+        let text = |name: &str| robot[name].as_str().unwrap_or("-").to_owned();
+        format!("{} {} {} {}", text("id"), text("state"), text("ring"), robot["jobs"])
+    });
+    told.collect()
+}
+
+#[test]
+fn the_robots_that_have_a_version_and_those_that_get_it_are_named_to_their_tenant() {
+    let rig = Rig::new();
+    let one = publish(&rig, &PATROL);
+    let two = publish(&rig, &Skill { version: "1.1.0", ..PATROL });
+    let at = |bundle: &str| format!("/v1/skills/{bundle}/robots");
+    let named = |bundle: &str| told(&rig.get(&at(bundle)));
+    let mut first = Robot::new(&rig, rig.enrol("amr-1"));
+    let second = rig.enrol("amr-2");
+    rig.enrol("amr-3");
+    assert_eq!((named(&one).len(), named(&two).len()), (0, 0));
+    // As a robot goes from one version to the next.
+    first.says(&[(Step::Installed, &one), (Step::Activated, &one), (Step::Installed, &two)]);
+    assert_eq!(named(&one), ["amr-1 active - 0"]);
+    assert_eq!(named(&two), ["amr-1 on_trial - 0"]);
+    first.says(&[(Step::Activated, &two)]);
+    assert_eq!(
+        (named(&one), named(&two)),
+        (vec!["amr-1 before - 0".to_owned()], vec!["amr-1 active - 0".to_owned()])
+    );
+    // Those that get it: by a ring that is open, and by a job.
+    rig.post("/v1/robots/amr-2/labels", json!({ "labels": ["canary"] }));
+    set_rings(&rig);
+    start(&rig, &one, quick());
+    assert_eq!(named(&one), ["amr-1 before - 0", "amr-2 - canary 0"]);
+    let step = json!({ "bundle": two, "id": "patrol", "version": "1.1.0" });
+    let job = rig.post("/v1/jobs", json!({ "plan": plan(&step), "robot": "amr-3" }));
+    let job = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
+    for call in ["quote", "book"] {
+        rig.post(&format!("{job}/{call}"), json!({}));
+    }
+    assert_eq!(named(&two), ["amr-1 active - 0"], "nothing was sent");
+    rig.post(&format!("{job}/dispatch"), json!({}));
+    assert_eq!(named(&two), ["amr-1 active - 0", "amr-3 - - 1"]);
+    // In pages, each once.
+    let (mut found, mut after) = (Vec::new(), String::new());
+    for _ in 0..3 {
+        let page = rig.get(&format!("{}?limit=1{after}", at(&two)));
+        assert!(told(&page).len() <= 1, "{page}");
+        found.extend(told(&page));
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert_eq!(found, named(&two));
+    // Of another tenant nothing, though it published the same; and whoever sees all, sees all.
+    let south = json!({ "families": ["robots", "skills"], "principal": "south",
+        "role": "admin", "tenant": "south" });
+    let south = rig.post("/v1/tokens", south)["token"].as_str().unwrap().to_owned();
+    let theirs = |path: &str| rig.ask("GET", path, None, Some(&south), None);
+    assert_eq!(theirs(&at(&one)).1["code"], "no_such_skill");
+    let body = json!({ "bundle_base64": STANDARD.encode(bundle(&PATROL)),
+        "signature": "untrusted comment: test\nRWQ\n" });
+    let (status, answer) = rig.ask("POST", "/v1/skills", Some(bytes(&body)), Some(&south), None);
+    assert_eq!(status, 201, "{answer}");
+    assert_eq!(theirs(&at(&one)).1, json!({ "next": null, "robots": [] }));
+    let claim = Some(bytes(&json!({ "robot": "south-1" })));
+    let (_, claim) = rig.ask("POST", "/v1/claim-codes", claim, Some(&south), None);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let body = json!({ "code": claim["code"], "csr_pem": csr(&key) });
+    let (status, answer) = rig.ask("POST", "/v1/enrolments", Some(bytes(&body)), None, None);
+    assert_eq!(status, 201, "{answer}");
+    let mut other = Robot::new(&rig, Device::new("south-1", key, &answer));
+    other.says(&[(Step::Installed, &one)]);
+    assert_eq!(told(&theirs(&at(&one)).1), ["south-1 on_trial - 0"]);
+    assert_eq!(named(&one), ["amr-1 before - 0", "amr-2 - canary 0", "south-1 on_trial - 0"]);
+    // What is given up, or lost, or revoked, is there no longer.
+    first.says(&[(Step::RolledBack, &two), (Step::Activated, &one)]);
+    assert_eq!(named(&two), ["amr-3 - - 1"]);
+    assert_eq!(named(&one)[0], "amr-1 active - 0");
+    rig.post(&format!("/v1/skills/{one}/revoke"), why("bad"));
+    assert_eq!(named(&one), ["amr-1 active - 0", "south-1 on_trial - 0"]);
+    first.says(&[(Step::Lost, "")]);
+    assert_eq!(named(&one), ["south-1 on_trial - 0"]);
+    // And nothing of it for a robot, for what is not published, and for a query that is none.
+    assert_eq!(rig.ask("GET", &at(&one), None, None, Some(&second)).0, 401);
+    let nowhere = refused(rig.call("GET", &at(&"0".repeat(64)), None));
+    assert_eq!(nowhere, (404, "no_such_skill".to_owned()));
+    let bad = refused(rig.call("GET", &format!("{}?limit=x", at(&one)), None));
+    assert_eq!(bad, (400, "bad_query".to_owned()));
 }

@@ -332,6 +332,30 @@ wire! {
         pub running: String,
     }
 
+    /// A robot that has a version, or gets it.
+    pub struct SkillRobot {
+        /// The robot.
+        pub id: RobotId,
+        /// How many of the jobs that it was given, and that are not over, name the version.
+        pub jobs: u32,
+        /// When the record in which it says so came to the cloud, milliseconds since 1970.
+        pub reported_at: Option<WallMillis>,
+        /// The ring by which its next job gets the version, where the plan leaves the choice to
+        /// the ring.
+        pub ring: Option<String>,
+        /// As its journal said last: `active`, `before` or `on_trial`; null where it has not said
+        /// that it has it.
+        pub state: Option<String>,
+    }
+
+    /// Robots, by id.
+    pub struct SkillRobotList {
+        /// What `after` takes to go on; null after the last.
+        pub next: Option<String>,
+        /// What was asked for, in its order.
+        pub robots: Vec<SkillRobot>,
+    }
+
     /// Which robots may have a skill.
     pub struct SkillRule {
         /// The skill.
