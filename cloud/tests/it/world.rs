@@ -3,15 +3,16 @@
 //! roll-out, approvals, commands; and the words by which all of that is called.
 
 use crate::course::{BEGUN, report};
-use crate::registry;
-use crate::rig::{Device, Kind, Mqtt, RigOn, bytes, csr, plan, skill_bundle};
+use crate::registry::{self, PATROL, Skill};
+use crate::rig::{Device, Kind, Mqtt, Rig, RigOn, bytes, csr, plan, skill_bundle};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nooterra_protocol::codec::{Blob, Digest};
 use nooterra_protocol::entry::{Class, Entry, Link};
 use nooterra_protocol::event::{EventType as E, UnderPolicy};
 use nooterra_protocol::geometry::Pose;
-use nooterra_protocol::ids::JobId;
+use nooterra_protocol::ids::{JobId, SkillId};
+use nooterra_protocol::skill_install::{SkillInstall, SkillInstallStep};
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -129,10 +130,16 @@ fn settle(rig: &RigOn<impl Kind>, name: &str) -> Tenant {
     let mut client = Mqtt::connect(rig, &device);
     post(&format!("/v1/robots/{robot}/labels"), json!({ "labels": [secret] }));
 
-    let (bundle, signature) = skill_bundle(name.as_bytes());
+    // What it was made of is this tenant's to know, too.
+    let part = json!({ "type": "library", "name": secret, "version": "1.0.0" });
+    let bill =
+        json!({ "bomFormat": "CycloneDX", "specVersion": "1.6", "components": [part] }).to_string();
+    let skill = Skill { developer: name, ..PATROL };
+    let bundle = registry::bundle_with(&skill, Some(bill.as_bytes()));
+    let signature = "untrusted comment: test\nRWQ\n";
     let body = json!({ "bundle_base64": STANDARD.encode(&bundle), "signature": signature });
     let answer = post("/v1/skills", body);
-    let skill =
+    let step =
         json!({ "bundle": answer["digest"], "id": answer["id"], "version": answer["version"] });
     let own = json!({ "name": secret, "of": { "labels": [secret] } });
     let all = json!({ "name": "all", "of": { "everyone": true } });
@@ -150,8 +157,16 @@ fn settle(rig: &RigOn<impl Kind>, name: &str) -> Tenant {
     let first =
         vec![device.record(&Entry::Link(Link { reason: None, up: true })), device.checkpoint()];
     send(&mut client, &device, Class::Normal, first);
+    let installed = device.record(&Entry::SkillInstall(SkillInstall {
+        bundle: Some(Digest::of(&bundle)),
+        reason: secret.clone(),
+        skill: Some(SkillId::new(skill.id).unwrap()),
+        step: SkillInstallStep::Installed,
+        version: Some(skill.version.to_owned()),
+    }));
+    send(&mut client, &device, Class::Critical, vec![installed]);
     let job = |device: &mut Device, client: &mut Mqtt| {
-        let made = post("/v1/jobs", json!({ "plan": plan(&skill), "robot": robot }));
+        let made = post("/v1/jobs", json!({ "plan": plan(&step), "robot": robot }));
         let id = JobId::new(made["id"].as_str().unwrap()).unwrap();
         let at = format!("/v1/jobs/{id}");
         post(&format!("{at}/approvals"), json!({ "plan": made["plan_hash"] }));
@@ -184,7 +199,7 @@ fn settle(rig: &RigOn<impl Kind>, name: &str) -> Tenant {
     send(&mut client, &device, Class::Normal, last);
     let under_way = job(&mut device, &mut client);
     report(&mut client, &mut device, &under_way, &[E::Heartbeat]);
-    post("/v1/jobs", json!({ "plan": plan(&skill), "robot": robot }));
+    post("/v1/jobs", json!({ "plan": plan(&step), "robot": robot }));
     Tenant { device, known: Words::new(), secret, token, token_id }
 }
 
@@ -229,4 +244,22 @@ fn words() -> Words {
         ("valid_to", vec![json!(now + 600_000)]),
     ];
     all.into_iter().map(|(name, words)| (name.to_owned(), words)).collect()
+}
+
+#[test]
+fn each_tenant_of_the_world_may_read_what_its_skill_was_made_of_and_who_has_it_and_no_other_may() {
+    let rig = Rig::new();
+    let World { tenants, .. } = World::new(&rig);
+    for (at, tenant) in tenants.iter().enumerate() {
+        let other = &tenants[1 - at];
+        let digest = tenant.known["digest"][0].as_str().unwrap();
+        for what in ["sbom", "robots"] {
+            let path = format!("/v1/skills/{digest}/{what}");
+            let (status, said) = rig.raw("GET", &path, None, Some(&tenant.token), None);
+            let said = String::from_utf8(said).unwrap();
+            assert!(status == 200 && said.contains(&tenant.secret), "{path}: {status} {said}");
+            let (status, said) = rig.raw("GET", &path, None, Some(&other.token), None);
+            assert_eq!(status, 404, "{path}: {}", String::from_utf8_lossy(&said));
+        }
+    }
 }
