@@ -104,7 +104,7 @@ pub(crate) async fn keep(
                 heard = news.recv() => match heard {
                     Ok(News::Enrolled(..) | News::Missed | News::Revoked(..))
                     | Err(RecvError::Lagged(_)) => break,
-                    Ok(News::Commands(_) | News::Connected(..)) => {}
+                    Ok(News::Commands(_) | News::Connected(..) | News::Events) => {}
                     Err(RecvError::Closed) => return,
                 },
             }

@@ -461,6 +461,7 @@ async fn hear(
             Ok(News::Enrolled(robot, number)) => {
                 core.registry.end_older(&robot, number, End::Reenrolled);
             }
+            Ok(News::Events) => {}
             Ok(News::Revoked(robot, number)) => {
                 core.registry.end_older(&robot, number, End::Revoked);
             }

@@ -65,6 +65,8 @@ pub(crate) struct Figures {
     registry: Registry,
     requests: Family<Ended, Counter>,
     robots: Gauge,
+    /// How often it was looked for subscribers that have something to be told.
+    pub(crate) webhook_looks: Counter,
 }
 
 impl Figures {
@@ -82,6 +84,9 @@ impl Figures {
         registry.register("store_commits", said, commits.clone());
         registry.register("facts", "Facts in all streams", facts.clone());
         registry.register("robots_online", "Robots with a live connection", robots.clone());
+        let webhook_looks = Counter::default();
+        let said = "Looks for subscribers that there is something to tell";
+        registry.register("webhook_looks", said, webhook_looks.clone());
         if let Some(TraceFigures { dropped, failed, sent }) = traces {
             let said = "Spans that the queue to the collector could not hold";
             registry.register("trace_spans_dropped", said, dropped.clone());
@@ -89,7 +94,7 @@ impl Figures {
             registry.register("trace_spans_failed", said, failed.clone());
             registry.register("trace_spans_sent", "Spans that the collector took", sent.clone());
         }
-        Self { commits, durations, facts, registry, requests, robots }
+        Self { commits, durations, facts, registry, requests, robots, webhook_looks }
     }
 }
 

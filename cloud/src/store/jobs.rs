@@ -1,6 +1,6 @@
 //! Jobs as projected from their streams, and the streams themselves.
 
-use super::{Connection, OptionalExtension as _, Row, StoreError, digest, tenants, typed};
+use super::{Connection, News, OptionalExtension as _, Row, StoreError, digest, tenants, typed};
 use crate::access::Tenant;
 use crate::care::Care;
 use crate::guard::Guard;
@@ -254,6 +254,7 @@ pub(crate) fn append(
         now.0,
         fact.record,
     ))?;
+    tx.tell(News::Events);
     Ok(Some(place))
 }
 

@@ -81,7 +81,8 @@ fn tell(notice: &str, server: &Server, public: &Public) {
     let mut lines = notice.lines();
     // Our own were told when they were committed.
     if lines.next() != Some(&*server.process) {
-        // What cannot be read, a later release wrote.
-        public.tell(lines.map(|line| line.parse().unwrap_or(News::Missed)));
+        // What cannot be read, a later release wrote. Whether there are events is not said.
+        let said = lines.map(|line| line.parse().unwrap_or(News::Missed));
+        public.tell(said.chain([News::Events]));
     }
 }

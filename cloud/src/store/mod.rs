@@ -255,6 +255,12 @@ impl Store {
         self.public.commits.subscribe()
     }
 
+    /// Changes with every commit that may hold events, or somebody more to tell them: of this
+    /// process where it does, of others with each.
+    pub(crate) fn events(&self) -> watch::Receiver<u64> {
+        self.public.events.subscribe()
+    }
+
     /// What [`Connection::tell`] was told, once it is committed, in this process and in others.
     pub(crate) fn news(&self) -> broadcast::Receiver<News> {
         self.public.news.subscribe()

@@ -14,6 +14,9 @@ pub(crate) enum News {
     Connected(RobotId, i64),
     /// The robot enrolled again, with another key: connections with a lower number are over.
     Enrolled(RobotId, i64),
+    /// There are events to be told, or somebody more to tell them. It is for this process only, and
+    /// without a form between processes: an earlier release would take it for what it missed.
+    Events,
     /// Something may have been missed.
     Missed,
     /// The robot's key was revoked: connections with a lower number are over.
@@ -26,6 +29,7 @@ impl fmt::Display for News {
             Self::Commands(robot) => write!(f, "commands {robot}"),
             Self::Connected(robot, number) => write!(f, "connected {robot} {number}"),
             Self::Enrolled(robot, number) => write!(f, "enrolled {robot} {number}"),
+            Self::Events => write!(f, "events"),
             Self::Missed => write!(f, "missed"),
             Self::Revoked(robot, number) => write!(f, "revoked {robot} {number}"),
         }
@@ -66,7 +70,9 @@ mod tests {
         ] {
             assert_eq!(news.to_string().parse::<News>().unwrap(), news);
         }
-        for bad in ["", "commands", "commands amr-1 2", "connected amr-1 x", "a later release"] {
+        for bad in
+            ["", "events", "commands", "commands amr-1 2", "connected amr-1 x", "a later release"]
+        {
             assert!(bad.parse::<News>().is_err(), "{bad}");
         }
     }

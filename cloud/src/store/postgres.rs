@@ -271,7 +271,8 @@ impl Postgres {
     /// Tells the others, and learns the transaction's number.
     fn announce(&self, news: &[News]) -> Result<(), StoreError> {
         let mut notices = vec![self.server.process.to_string()];
-        for line in news.iter().map(ToString::to_string) {
+        let others = news.iter().filter(|news| **news != News::Events);
+        for line in others.map(ToString::to_string) {
             let room = notices.last().is_some_and(|text| text.len() + line.len() < MAX_NOTICE);
             if !room {
                 notices.push(self.server.process.to_string());

@@ -129,7 +129,11 @@ impl Connection {
 
     /// Tells every process, this one too, once the transaction is committed.
     pub(crate) fn tell(&self, news: News) {
-        self.told.borrow_mut().push(news);
+        let mut told = self.told.borrow_mut();
+        // Once is enough of what names nothing.
+        if news != News::Events || !told.contains(&news) {
+            told.push(news);
+        }
     }
 }
 

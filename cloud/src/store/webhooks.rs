@@ -1,6 +1,6 @@
 //! Subscribers, how far each was told, and what it could not be told.
 
-use super::{Connection, OptionalExtension as _, Row, StoreError};
+use super::{Connection, News, OptionalExtension as _, Row, StoreError};
 use crate::access::Tenant;
 use crate::store::jobs::{self, FactRow, Feed};
 use crate::webhooks::{TRIES, wait};
@@ -94,6 +94,7 @@ pub(crate) fn add(
         &row.made_by,
         position.map_or(last, |position| position.clamp(0, last)),
     ))?;
+    tx.tell(News::Events);
     Ok(())
 }
 
@@ -168,6 +169,7 @@ pub(crate) fn redeliver(
     if changed > 0 {
         tx.prepare_cached("UPDATE webhooks SET attempts = 0, next_at = 0 WHERE id = ?1")?
             .execute([id])?;
+        tx.tell(News::Events);
     }
     Ok(changed)
 }

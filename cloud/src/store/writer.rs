@@ -39,20 +39,28 @@ pub(super) struct Done {
 #[derive(Clone, Debug)]
 pub(super) struct Public {
     pub(super) commits: Arc<watch::Sender<u64>>,
+    /// Changes with every commit that may hold events.
+    pub(super) events: Arc<watch::Sender<u64>>,
     pub(super) news: broadcast::Sender<News>,
 }
 
 impl Public {
     pub(super) fn new() -> Self {
-        Self { commits: Arc::new(watch::Sender::new(0)), news: broadcast::Sender::new(NEWS) }
+        let (commits, events) = (Arc::default(), Arc::default());
+        Self { commits, events, news: broadcast::Sender::new(NEWS) }
     }
 
     /// Something was committed.
     pub(super) fn tell(&self, news: impl IntoIterator<Item = News>) {
         self.commits.send_modify(|count| *count += 1);
         for news in news {
-            // Nobody may be listening.
-            let _ = self.news.send(news);
+            if matches!(news, News::Events | News::Missed) {
+                self.events.send_modify(|count| *count += 1);
+            }
+            if news != News::Events {
+                // Nobody may be listening.
+                let _ = self.news.send(news);
+            }
         }
     }
 }

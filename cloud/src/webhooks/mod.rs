@@ -26,11 +26,12 @@ use crate::store::webhooks::{self, Due, Failed, Told};
 use crate::store::{Connection, StoreError, jobs};
 use nooterra_protocol::time::WallMillis;
 use slots::{OF_ONE, Slot, Slots};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use ureq::unversioned::transport::DefaultConnector;
 
 /// Tries of one event before it is a dead letter.
@@ -54,7 +55,8 @@ const IN_ONE_GO: usize = 32;
 /// many that are being called.
 const LOOKED_AT: usize = 2 * OF_ONE;
 
-/// How often it is looked for what has become due.
+/// How often it is looked for what has become due by time alone, or by another process. Events of
+/// this process are looked at when they are committed, and no other commit is.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// How long what is committed gathers before it is looked at.
@@ -133,12 +135,13 @@ impl Caller {
 
 /// Tells subscribers until the cloud stops.
 pub(crate) async fn deliver(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
-    let mut commits = core.store.commits();
-    let mut under_way: JoinSet<String> = JoinSet::new();
+    let mut events = core.store.events();
+    let mut under_way = UnderWay::default();
     let mut slots = Slots::default();
     loop {
         // First, so that what is committed from here on is noticed.
-        commits.borrow_and_update();
+        events.borrow_and_update();
+        core.figures.webhook_looks.inc();
         let now = core.clock.wall();
         let me = core.process.clone();
         let look = move |tx: &Connection| {
@@ -146,23 +149,17 @@ pub(crate) async fn deliver(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
         };
         let (any, due) = core.store.read(look).await.unwrap_or_default();
         for (due, slot) in slots.take(due) {
-            let core = core.clone();
-            under_way.spawn(async move {
-                let id = due.id.clone();
+            let (core, id) = (core.clone(), due.id.clone());
+            under_way.begin(id.clone(), async move {
                 if let Err(error) = tell(&core, due, &slot).await {
                     tracing::warn!(%error, webhook = id, "a webhook waits for the store");
                 }
-                id
             });
         }
         tokio::select! {
             () = crate::tls::stopping(&mut stop) => return,
-            Some(done) = under_way.join_next(), if !under_way.is_empty() => match done {
-                Ok(id) => slots.free(&id),
-                // A defect: which one it was is not known.
-                Err(_) => slots.free_all(),
-            },
-            changed = commits.changed(), if any && slots.waits_for_none() => {
+            Some(id) = under_way.over() => slots.free(&id),
+            changed = events.changed(), if any && slots.waits_for_none() => {
                 if changed.is_err() {
                     return;
                 }
@@ -171,6 +168,28 @@ pub(crate) async fn deliver(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
             }
             () = tokio::time::sleep(LOOK) => {}
         }
+    }
+}
+
+/// The calls that are under way: a task each, and whom it calls.
+#[derive(Default)]
+struct UnderWay {
+    of: HashMap<task::Id, String>,
+    tasks: JoinSet<()>,
+}
+
+impl UnderWay {
+    fn begin(&mut self, id: String, call: impl Future<Output = ()> + Send + 'static) {
+        let task = self.tasks.spawn(call).id();
+        self.of.insert(task, id);
+    }
+
+    /// Who is called no longer: the next call that is over, in order or by a defect, which ends no
+    /// other. None where none is under way.
+    async fn over(&mut self) -> Option<String> {
+        let done = self.tasks.join_next_with_id().await?;
+        let task = done.map_or_else(|error| error.id(), |(task, ())| task);
+        self.of.remove(&task)
     }
 }
 
@@ -236,6 +255,22 @@ async fn one(core: &Arc<Core>, due: &Due, fact: jobs::FactRow, slot: &Slot) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_panics_is_over_and_no_other_is() {
+        let mut under_way = UnderWay::default();
+        assert_eq!(under_way.over().await, None);
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        under_way.begin("silent".to_owned(), async { drop(ended.await) });
+        under_way.begin("defect".to_owned(), async { panic!("on purpose") });
+        assert_eq!(under_way.over().await.as_deref(), Some("defect"));
+        let other = under_way.over();
+        tokio::pin!(other);
+        let now = std::future::poll_fn(|cx| std::task::Poll::Ready(other.as_mut().poll(cx)));
+        assert!(now.await.is_pending());
+        end.send(()).unwrap();
+        assert_eq!(other.await.as_deref(), Some("silent"));
+    }
 
     #[test]
     fn each_wait_is_four_times_the_one_before_up_to_an_hour() {

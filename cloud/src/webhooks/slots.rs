@@ -113,11 +113,6 @@ impl Slots {
         self.busy.remove(id);
     }
 
-    /// All calls are over.
-    pub(super) fn free_all(&mut self) {
-        self.busy.clear();
-    }
-
     /// No call is under way that is soon over.
     pub(super) fn waits_for_none(&self) -> bool {
         !self.busy.values().any(|busy| busy.slot.is_prompt())
@@ -192,7 +187,8 @@ mod tests {
             assert!(slots.waits_for_none());
         }
         assert_eq!(slots.busy.len(), ALL);
-        slots.free_all();
+        let all: Vec<_> = slots.busy.keys().cloned().collect();
+        all.iter().for_each(|id| slots.free(id));
         assert_eq!(ids(&slots.take(vec![due("good", 0, true)])), ["good0"]);
         assert!(!slots.waits_for_none());
     }

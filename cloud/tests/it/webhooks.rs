@@ -1,9 +1,10 @@
 //! Webhooks from outside: what happened is told, signed, at least once, in order, and nowhere
 //! that was not allowed.
 
-use super::rig::{Kind, Rig, RigOn, bytes, csr};
+use super::rig::{Kind, Mqtt, Rig, RigOn, bytes, csr, up};
 use nooterra_cloud::{Clock, Config, WebhookPatience};
 use nooterra_protocol::codec::Digest;
+use nooterra_protocol::entry::{Class, Entry, Link};
 use nooterra_protocol::time::{MonoNanos, WallMillis};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -466,4 +467,45 @@ fn whenever_the_cloud_is_killed_every_event_is_told_at_least_once() {
     let firsts: Vec<_> = firsts.filter(|(new, _)| *new).map(|(_, it)| it.position).collect();
     assert!(firsts.is_sorted(), "{firsts:?}");
     assert_eq!(webhook(&rig, &id)["dead_letters"], 0);
+}
+
+/// How often the cloud looked for somebody to tell, so far.
+fn looks(rig: &RigOn<impl Kind>) -> u64 {
+    let (_, text) = rig.raw("GET", "/metrics", None, Some(&rig.token), None);
+    let text = String::from_utf8(text).unwrap();
+    let found = text.lines().find_map(|line| line.strip_prefix("nooterra_webhook_looks_total "));
+    found.unwrap_or_else(|| panic!("no looks in {text}")).parse().unwrap()
+}
+
+#[test]
+fn what_brings_no_event_is_not_looked_at_while_a_subscriber_is_silent_and_an_event_is() {
+    // A newcomer, for whom no look waits.
+    let rig = Rig::with(never_given_up);
+    let tenant = Tenant::new(&rig, "silent");
+    let silent = Silent::after(0);
+    tenant.subscribe(silent.address);
+    tenant.something_happens();
+    wait(|| (silent.open() == 1).then_some(()));
+    let mut device = rig.enrol("amr-1");
+    let mut link = Mqtt::connect(&rig, &device);
+    let (before, began) = (looks(&rig), Instant::now());
+    for _ in 0..100 {
+        let record = device.record(&Entry::Link(Link { reason: None, up: true }));
+        let batch = device.batch(vec![record]);
+        link.publish(&device.topic(&up(Class::Normal)), &batch).unwrap();
+        link.ack();
+    }
+    // Twice a second, whatever comes; the second look of the two may be about what was before.
+    let looked = looks(&rig) - before;
+    let most = began.elapsed().as_millis() / 500 + 3;
+    assert!(u128::from(looked) <= most, "{looked} looks, at most {most}");
+    // And somebody who answers is told at once of what happens meanwhile.
+    let subscriber = Subscriber::new(|_| 200);
+    let good = Tenant::new(&rig, "good");
+    good.subscribe(subscriber.address);
+    for told in [2, 4, 6] {
+        good.something_happens();
+        subscriber.wait(|it| it.len() == told);
+    }
+    assert_eq!(silent.open(), 1);
 }

@@ -71,7 +71,7 @@ pub(crate) async fn keep(
             heard = news.recv() => match heard {
                 Ok(News::Enrolled(robot, _) | News::Revoked(robot, _)) => evictions.begin(robot),
                 Ok(News::Missed) | Err(RecvError::Lagged(_)) => all = Some(Instant::now()),
-                Ok(News::Commands(_) | News::Connected(..)) => {}
+                Ok(News::Commands(_) | News::Connected(..) | News::Events) => {}
                 Err(RecvError::Closed) => return,
             },
         }
