@@ -7,9 +7,7 @@ mod server;
 
 use super::sql::Value;
 use super::webhooks::{Due, LetterRow};
-use super::{
-    Address, Connection, StoreError, copy, live, postgres, robot_skills, robots, sqlite, webhooks,
-};
+use super::{Address, Connection, StoreError, copy, live, robot_skills, robots, sqlite, webhooks};
 use nooterra_evidence::Record;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::{Class, Entry};
@@ -228,43 +226,89 @@ fn a_migration_that_fails_half_way_leaves_nothing_and_is_run_again_as_a_whole() 
     }
 }
 
-#[test]
-fn a_migration_that_was_killed_is_run_again_as_a_whole() {
-    for (address, database, dir) in before() {
-        let then = rows(&address);
-        let all = &sqlite::MIGRATIONS[first()..];
-        let killed = match (&address, database) {
-            (Address::Postgres(server), Some(database)) => {
-                let mut client = server.client().unwrap();
-                let mut tx = client.transaction().unwrap();
-                all.iter().for_each(|sql| tx.batch_execute(&postgres::dialect(sql)).unwrap());
-                database.cut();
-                assert!(tx.batch_execute("SELECT 1").is_err());
-                drop(tx);
-                address.migrate().unwrap();
-                assert_eq!(rows(&address), then);
-                continue;
-            }
-            (Address::Sqlite(path), _) => cut_short(path, all, dir.path()),
-            (Address::Postgres(_), None) => unreachable!(),
-        };
-        assert_eq!(rows(&killed), then);
-        killed.migrate().unwrap();
-        assert_eq!(rows(&killed), then);
-        killed.connect().unwrap().reading(held).unwrap();
-    }
+/// The migrations up to and with the one at this place, which does not come to its end.
+fn hanging(last: usize, hang: &str) -> Vec<String> {
+    let before = sqlite::MIGRATIONS[..last].iter().map(|sql| (*sql).to_owned());
+    before.chain([format!("{}\n{hang}", sqlite::MIGRATIONS[last])]).collect()
 }
 
-/// What is on the disk when a process dies that has written all of `migrations` and committed none.
-fn cut_short(path: &Path, migrations: &[&str], dir: &Path) -> Address {
-    let connection = rusqlite::Connection::open(path).unwrap();
-    // So that what it changes does not stay in memory.
-    connection.execute_batch("PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN").unwrap();
-    migrations.iter().for_each(|sql| connection.execute_batch(sql).unwrap());
-    let copy = dir.join("killed.sqlite");
-    let wal = |path: &Path| format!("{}-wal", path.display());
-    assert!(std::fs::metadata(wal(path)).unwrap().len() > 0);
-    std::fs::copy(path, &copy).unwrap();
-    std::fs::copy(wal(path), wal(&copy)).unwrap();
-    Address::Sqlite(copy)
+/// Which file the process that is to be killed migrates, and up to which place.
+const KILLED: &str = "NOOTERRA_TEST_KILLED";
+
+/// Not a test of its own: does nothing in the process of the others.
+#[test]
+fn child_that_migrates_until_it_is_killed() {
+    let Ok(which) = std::env::var(KILLED) else { return };
+    let (last, path) = which.split_once(' ').unwrap();
+    let hang = "PRAGMA cache_size = 1; PRAGMA cache_spill = 1;
+        INSERT INTO settings (name, value) SELECT 'hangs', count(*) FROM (
+            WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT n FROM n);";
+    let all = hanging(last.parse().unwrap(), hang);
+    let all: Vec<_> = all.iter().map(String::as_str).collect();
+    let ended = Address::Sqlite(path.into()).migrate_by(&all);
+    unreachable!("{ended:?}");
+}
+
+/// Migrates in a process of its own, which is killed once it has written what it was to write, or
+/// would have.
+fn kill(path: &Path, last: usize) {
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "store::upgrade::child_that_migrates_until_it_is_killed", "--nocapture"])
+        .env(KILLED, format!("{last} {}", path.display()))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // It writes for as long as it takes; a transaction of a few pages may stay in memory.
+    let written = || {
+        ["", "-wal"].map(|end| {
+            let file = std::fs::metadata(format!("{}{end}", path.display()));
+            file.map_or(0, |file| file.len())
+        })
+    };
+    let (mut seen, mut same) = (written(), 0);
+    while same < 20 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let now = written();
+        same = if now == seen { same + 1 } else { 0 };
+        seen = now;
+    }
+    assert!(child.try_wait().unwrap().is_none(), "it is to hang");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Migrates over a connection that is cut off in the midst of it.
+fn cut(address: &Address, database: &server::Database, last: usize) {
+    let Address::Postgres(server) = address else { unreachable!() };
+    let (of, all) = (address.clone(), hanging(last, "SELECT pg_sleep(3600);"));
+    let migrating = std::thread::spawn(move || {
+        of.migrate_by(&all.iter().map(String::as_str).collect::<Vec<_>>())
+    });
+    let sleeps = "SELECT 1 FROM pg_stat_activity
+        WHERE wait_event = 'PgSleep' AND datname = current_database()";
+    let mut client = server.client().unwrap();
+    while client.query(sleeps, &[]).unwrap().is_empty() {
+        assert!(!migrating.is_finished(), "{:?}", migrating.join());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    database.cut();
+    assert!(migrating.join().unwrap().is_err());
+}
+
+#[test]
+fn a_migration_that_was_killed_is_run_again_as_a_whole() {
+    for (address, database, _dir) in before() {
+        let then = rows(&address);
+        for last in first()..sqlite::MIGRATIONS.len() {
+            match (&address, &database) {
+                (Address::Postgres(_), Some(database)) => cut(&address, database, last),
+                (Address::Sqlite(path), _) => kill(path, last),
+                (Address::Postgres(_), None) => unreachable!(),
+            }
+            assert_eq!(rows(&address), then, "{last}");
+        }
+        address.migrate().unwrap();
+        assert_eq!(rows(&address), then);
+        address.connect().unwrap().reading(held).unwrap();
+    }
 }

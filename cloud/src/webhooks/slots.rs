@@ -145,6 +145,16 @@ mod tests {
     }
 
     #[test]
+    fn who_is_being_called_is_not_called_beside_that() {
+        let mut slots = Slots::default();
+        let all = || vec![due("a", 0, false), due("a", 1, true)];
+        assert_eq!(ids(&slots.take(all())), ["a0", "a1"]);
+        assert_eq!(ids(&slots.take(all())), [""; 0]);
+        slots.free("a1");
+        assert_eq!(ids(&slots.take(all())), ["a1"]);
+    }
+
+    #[test]
     fn seven_tenants_that_never_answer_leave_room_for_a_newcomer_and_any_number_for_the_prompt() {
         let mut slots = Slots::default();
         let of = |tenants: std::ops::Range<u32>| -> Vec<Due> {
