@@ -238,11 +238,27 @@ impl Block {
         })
     }
 
-    /// How long the block that begins at `bytes[0]` says that it is, or may be at most where that is
-    /// nothing that a block has.
+    /// How long the block that begins at `bytes[0]` is: as its table says, where the header holds
+    /// with that; as it says itself, where it is something that a block has; or as it may be at most.
     pub(crate) fn claimed_length(bytes: &[u8]) -> usize {
         let length = if bytes.len() < HEAD_BYTES { 0 } else { usize_at(bytes, 76) };
+        let length = Self::tabled_length(bytes).unwrap_or(length);
         if (HEAD_BYTES..=MAX_BYTES).contains(&length) { length } else { MAX_BYTES }
+    }
+
+    /// What the table adds up to, where the header and the table are as they were written with
+    /// that in the place of the length. A write that was torn leaves no such header: what it did not
+    /// write is a whole sector, and this is four bytes between others.
+    fn tabled_length(bytes: &[u8]) -> Option<usize> {
+        let count = usize_at(bytes.get(..HEAD_BYTES)?, 72);
+        let table_end = count.checked_mul(ROW_BYTES)?.checked_add(HEAD_BYTES)?;
+        let mut head = bytes.get(..table_end.min(MAX_BYTES))?.to_vec();
+        let mut length = table_end;
+        for row in head.get(HEAD_BYTES..)?.chunks_exact(ROW_BYTES) {
+            length = length.checked_add(usize_at(row, 0))?;
+        }
+        head[76..80].copy_from_slice(&u32_of(length));
+        (head_crc(&head) == u32_at(bytes, 84)).then_some(length)
     }
 
     /// Reads a whole block: exactly `bytes`, with its records as they were written.
@@ -376,6 +392,26 @@ mod tests {
         }
         assert!(Block::read(&record(Held::Leaf, b"short")).is_err());
         assert!(Block::read(&record(Held::Nothing, b"long")).is_err());
+    }
+
+    #[test]
+    fn a_block_whose_length_was_altered_is_as_long_as_its_table_says() {
+        let bytes = sample(5);
+        let room = [&bytes[..], &[0; 3000]].concat();
+        assert_eq!(Block::claimed_length(&room), bytes.len());
+        for bit in 0..32 {
+            let mut altered = room.clone();
+            altered[76 + bit / 8] ^= 1 << (bit % 8);
+            assert!(Block::read_head(&altered).is_err());
+            assert_eq!(Block::claimed_length(&altered), bytes.len(), "bit {bit}");
+            // Where something else is wrong, too, nothing says how long it was.
+            altered[30] ^= 1;
+            assert_ne!(Block::claimed_length(&altered), bytes.len(), "bit {bit}");
+        }
+        // Of so many records no table is as long.
+        let mut altered = room;
+        altered[72..76].fill(0xff);
+        assert_eq!(Block::claimed_length(&altered), bytes.len());
     }
 
     proptest! {

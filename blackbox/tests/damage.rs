@@ -205,11 +205,12 @@ fn a_flipped_bit_in_the_last_write_before_the_room_ahead_is_damage_and_no_end() 
     }
     // In its frame, which says what is where; but for its magic and its number, without which it
     // is none.
-    for at in (start + 16..start + 125).filter(|at| !(start + 76..start + 80).contains(at)) {
-        flip(&path, at as u64, 3);
+    let length = (start + 76..start + 80).flat_map(|at| (0..8).map(move |bit| (at, bit)));
+    for (at, bit) in (start + 16..start + 125).map(|at| (at, 3)).chain(length) {
+        flip(&path, at as u64, bit);
         let found = check(&bench, &copy);
-        assert!(!found.is_intact(), "byte {at} of the block at {start}: {found}");
-        flip(&path, at as u64, 3);
+        assert!(!found.is_intact(), "bit {bit} of byte {at} of the block at {start}: {found}");
+        flip(&path, at as u64, bit);
     }
     // In the room itself: nothing is altered that anybody wrote.
     flip(&path, end as u64 + 700, 3);
