@@ -13,10 +13,13 @@
 
 use crate::block::{Block, Encoded, HEAD_BYTES, Held, MAX_BYTES, Running};
 use crate::image::{Image, Piece};
-use crate::verify::{TailRecord, VerifyError, push_block};
-use nooterra_evidence::{Record, Verification, Verifier, leaf_hash};
+use crate::prune::leaf_of;
+use crate::verify::{VerifyError, push_block};
+use nooterra_evidence::absence::Statement as _;
+use nooterra_evidence::{Head, Prune, Record, Verification, Verifier, link};
 use nooterra_protocol::codec::{self, Digest};
 use nooterra_protocol::keys::VerifyingKey;
+use nooterra_protocol::time::Stamp;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -26,6 +29,12 @@ const MAGIC: [u8; 8] = *b"NOOTEXC\x01";
 
 /// The largest beginning: 64 roots and some.
 const MOST_BEGINNING: usize = 16 * 1024;
+
+/// So many spans of lost records are told apart; of any further ones the records are counted.
+const MOST_LOST: usize = 4096;
+
+/// Why the end of a journal is missing.
+const PROMISED: &str = "the journal was once opened or closed with it, and it is missing";
 
 /// What stood before the first block.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -56,26 +65,47 @@ pub enum ExcerptError {
 }
 
 /// What was written.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Taken {
+    /// What should be in the journal and cannot be read, in order: it is damaged, missing, or was
+    /// lost before. Not what was pruned, where a signed record says so.
+    pub lost: Vec<Lost>,
+    /// Records of further such spans, where there are more than are told apart.
+    pub more_lost: u64,
     /// Records that are in it whole.
     pub records: u64,
     /// Records that stand as leaf hashes because they were not wanted.
     pub withheld: u64,
 }
 
-/// Writes an excerpt of the journal in `dir`, from a copy, and hands every record that is in
-/// it to `wanted` on the way, which says whether it stays. What cannot be read is handed on, too.
+/// Records in a row that cannot be read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lost {
+    /// Of the next record that can be read.
+    pub after: Option<Stamp>,
+    /// Of the last record before that can be read.
+    pub before: Option<Stamp>,
+    /// Sequence number of the first.
+    pub first: u64,
+    /// Sequence number of the last.
+    pub last: u64,
+    /// Why.
+    pub why: String,
+}
+
+/// Writes an excerpt of the journal in `dir`, from a copy, and hands every record that can be
+/// read, as it was written, to `wanted` on the way, which says whether it stays.
 ///
 /// # Errors
-/// [`ExcerptError`].
+/// [`ExcerptError`]. What cannot be read is no error: [`Taken::lost`] names it.
 pub fn excerpt(
     dir: &Path,
     out: &mut dyn Write,
-    wanted: &mut dyn FnMut(&TailRecord) -> bool,
+    wanted: &mut dyn FnMut(&Record) -> bool,
 ) -> Result<Taken, ExcerptError> {
     let mut image = Image::take(dir)?;
-    let mut taken = Taken::default();
+    let prune = newest_prune(&mut image);
+    let mut taker = Taker { before: None, last: 0, prune, taken: Taken::default(), wanted };
     let mut beginning = Beginning { promised: image.promised(), ..Beginning::default() };
     let mut begun = false;
     while let Some(piece) = image.next() {
@@ -85,64 +115,154 @@ pub fn excerpt(
         }
         if !begun {
             begun = true;
-            let bytes = codec::to_vec(&beginning).map_err(|_| ExcerptError::Damaged("no form"))?;
-            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            out.write_all(&MAGIC)?;
-            out.write_all(&length.to_be_bytes())?;
-            out.write_all(&bytes)?;
+            begin(out, &beginning)?;
         }
         match piece {
-            Piece::Block(block, bytes) => {
-                out.write_all(&thinned(&block, &bytes, wanted, &mut taken))?;
-            }
-            Piece::Lost { through, why, .. } => {
-                wanted(&TailRecord { record: Err(why.to_owned()), seq: through });
-            }
+            Piece::Block(block, bytes) => out.write_all(&taker.thinned(&block, &bytes))?,
+            Piece::Lost { through, why, .. } => taker.lose_through(through, why),
             Piece::Pruned { through, .. } => {
-                let record = Err("it was pruned, and all before it".to_owned());
-                wanted(&TailRecord { record, seq: through });
+                taker.lose_through(through, "it was pruned, and no signed record says so");
             }
         }
     }
     if !begun {
-        out.write_all(&MAGIC)?;
-        let bytes = codec::to_vec(&beginning).map_err(|_| ExcerptError::Damaged("no form"))?;
-        out.write_all(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes())?;
-        out.write_all(&bytes)?;
+        begin(out, &beginning)?;
     }
-    Ok(taken)
+    taker.lose_through(beginning.promised, PROMISED);
+    Ok(taker.taken)
 }
 
-/// The block without the records that are not wanted.
-fn thinned(
-    block: &Block,
-    bytes: &[u8],
-    wanted: &mut dyn FnMut(&TailRecord) -> bool,
-    taken: &mut Taken,
-) -> Vec<u8> {
-    let records = block.records(bytes).map(|(seq, row, record)| {
-        let (class, link) = (row.class, row.link);
-        let mut held = row.held;
-        let mut kept = record.to_vec();
-        if held == Held::Whole {
-            let read = Record::decode(record).map_err(|error| error.to_string());
-            let speaks = read.as_ref().is_ok_and(|record| {
-                matches!(record.kind.as_str(), "checkpoint" | "loss" | "prune")
-            });
-            let is_wanted = wanted(&TailRecord { record: read, seq });
-            if is_wanted || speaks {
-                taken.records += 1;
-            } else {
-                taken.withheld += 1;
-                held = Held::Leaf;
-                kept = leaf_hash(record).as_bytes().to_vec();
+/// Every excerpt holds a record of this kind, whether it was wanted or not: without what the
+/// journal says of itself nothing can be verified.
+#[must_use]
+pub fn is_always_taken(record: &Record) -> bool {
+    matches!(record.kind.as_str(), "checkpoint" | "loss" | "prune")
+}
+
+/// Writes what stands before the blocks.
+fn begin(out: &mut dyn Write, beginning: &Beginning) -> Result<(), ExcerptError> {
+    let bytes = codec::to_vec(beginning).map_err(|_| ExcerptError::Damaged("no form"))?;
+    out.write_all(&MAGIC)?;
+    out.write_all(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes())?;
+    Ok(out.write_all(&bytes)?)
+}
+
+/// What the journal says last, signed, of what was pruned from it. That the signature holds is
+/// for who verifies the excerpt: that record is always in it.
+fn newest_prune(image: &mut Image) -> Option<Prune> {
+    let mut newest = None;
+    while let Some(piece) = image.next() {
+        let Piece::Block(block, bytes) = piece else {
+            continue;
+        };
+        for (_, row, record) in block.records(&bytes) {
+            let is_one = row.held == Held::Whole
+                && Head::read(record).is_ok_and(|head| head.kind == Prune::KIND);
+            if is_one && let Ok(record) = Record::decode(record) {
+                newest = Prune::read(&record.body, None).ok().or(newest);
             }
         }
-        Encoded { bytes: kept, class, held, link }
-    });
-    let Block { boot, actor_seq, checkpoint_seq, .. } = *block;
-    let running = Running { boot, actor_seq, checkpoint_seq };
-    Block::encode(block.first_seq, &block.previous, running, &records.collect::<Vec<_>>())
+    }
+    image.seek(1);
+    newest
+}
+
+/// An excerpt while it is made.
+struct Taker<'a> {
+    /// Of the last record that could be read.
+    before: Option<Stamp>,
+    /// The last record so far, whatever there is of it.
+    last: u64,
+    /// What the journal says of what was pruned.
+    prune: Option<Prune>,
+    taken: Taken,
+    wanted: &'a mut dyn FnMut(&Record) -> bool,
+}
+
+impl Taker<'_> {
+    /// The block without the records that are not wanted.
+    fn thinned(&mut self, block: &Block, bytes: &[u8]) -> Vec<u8> {
+        let horizons = self.prune.as_ref().map(|prune| prune.horizons).unwrap_or_default();
+        let mut before = block.previous;
+        let mut records = Vec::with_capacity(block.rows.len());
+        for (seq, row, record) in block.records(bytes) {
+            let leaf = leaf_of(row.held, record);
+            let follows = leaf.is_some_and(|leaf| link(&before, &leaf) == row.link);
+            before = row.link;
+            let (class, mut held, link) = (row.class, row.held, row.link);
+            let mut kept = record.to_vec();
+            match (held, leaf) {
+                (Held::Whole, Some(leaf)) => {
+                    if !self.keeps(seq, record, follows) {
+                        held = Held::Leaf;
+                        kept = leaf.as_bytes().to_vec();
+                    }
+                }
+                (Held::Leaf, _) if seq > horizons.of(class) => {
+                    let why = "only its leaf hash is there, and no signed record says that it was \
+                               pruned";
+                    self.lose(seq, seq, why);
+                }
+                (Held::Leaf, _) => {}
+                (Held::Nothing | Held::Whole, _) => self.lose(seq, seq, "it was lost"),
+            }
+            self.last = seq;
+            records.push(Encoded { bytes: kept, class, held, link });
+        }
+        let Block { boot, actor_seq, checkpoint_seq, .. } = *block;
+        let running = Running { boot, actor_seq, checkpoint_seq };
+        Block::encode(block.first_seq, &block.previous, running, &records)
+    }
+
+    /// Whether a record stays. One that is not as it was written is no more shown than one that
+    /// is not there; its leaf hash tells who verifies the excerpt that it is wrong.
+    fn keeps(&mut self, seq: u64, record: &[u8], follows: bool) -> bool {
+        let read = match Record::decode(record) {
+            Ok(_) if !follows => Err("its bytes do not lead to its link in the chain".to_owned()),
+            read => read.map_err(|error| error.to_string()),
+        };
+        let record = match read {
+            Ok(record) => record,
+            Err(why) => {
+                self.lose(seq, seq, &why);
+                return false;
+            }
+        };
+        self.before = Some(record.stamp);
+        let waiting = self.taken.lost.iter_mut().rev().take_while(|lost| lost.after.is_none());
+        waiting.for_each(|lost| lost.after = Some(record.stamp));
+        let stays = (self.wanted)(&record) || is_always_taken(&record);
+        let count = if stays { &mut self.taken.records } else { &mut self.taken.withheld };
+        *count += 1;
+        stays
+    }
+
+    /// From the next record to this one there is nothing; where that was pruned, and is said to
+    /// be, it is not lost.
+    fn lose_through(&mut self, through: u64, why: &str) {
+        if self.prune.as_ref().is_none_or(|prune| through > prune.through) {
+            self.lose(self.last + 1, through, why);
+        }
+        self.last = self.last.max(through);
+    }
+
+    fn lose(&mut self, first: u64, last: u64, why: &str) {
+        if last < first {
+            return;
+        }
+        let is_full = self.taken.lost.len() == MOST_LOST;
+        match self.taken.lost.last_mut() {
+            Some(span) if span.last + 1 == first && span.why == why => span.last = last,
+            _ if is_full => self.taken.more_lost += last - first + 1,
+            _ => self.taken.lost.push(Lost {
+                after: None,
+                before: self.before,
+                first,
+                last,
+                why: why.to_owned(),
+            }),
+        }
+    }
 }
 
 /// Verifies an excerpt: every record in it, and that the leaf hashes of the others are those of
@@ -154,6 +274,21 @@ fn thinned(
 pub fn verify_excerpt(
     input: &mut dyn Read,
     key: Option<&VerifyingKey>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Verification, ExcerptError> {
+    verify_each(input, key, &mut |_| {}, progress)
+}
+
+/// The same, and hands on every record that is in it whole, chained and in its place, in order:
+/// one at a time, so that whoever takes them needs no room for all. Whether a checkpoint covers
+/// it shows at the end.
+///
+/// # Errors
+/// As [`verify_excerpt`].
+pub fn verify_each(
+    input: &mut dyn Read,
+    key: Option<&VerifyingKey>,
+    each: &mut dyn FnMut(&Record),
     progress: &mut dyn FnMut(u64),
 ) -> Result<Verification, ExcerptError> {
     let mut head = [0; 12];
@@ -183,11 +318,14 @@ pub fn verify_excerpt(
         if block.previous != verifier.head() {
             verifier.note_bad(block.first_seq, "its block does not follow the one before");
         }
-        push_block(&mut verifier, &block, &buffer, None);
+        push_block(&mut verifier, &block, &buffer, None, &mut |bytes| {
+            if let Ok(record) = Record::decode(bytes) {
+                each(&record);
+            }
+        });
         progress(verifier.next_seq() - 1);
     }
-    let why = "the journal was once opened or closed with it, and it is missing";
-    verifier.push_unreadable(beginning.promised, None, why);
+    verifier.push_unreadable(beginning.promised, None, PROMISED);
     Ok(verifier.finish())
 }
 

@@ -64,18 +64,30 @@ fn records(path: &Path) -> Vec<Vec<u8>> {
 
 /// Puts other records in the place of all, in one block, linked anew.
 fn rewrite(path: &Path, records: &[Vec<u8>]) {
+    rewrite_held(path, records, |_| Held::Whole);
+}
+
+/// The same, of each record by its number as much as is said.
+fn rewrite_held(path: &Path, records: &[Vec<u8>], held: impl Fn(u64) -> Held) {
     let store = Store::open(&path.join(STORE_DIR)).unwrap();
     let mut gone = Vec::new();
     while let Some((key, _)) = store.block_from(gone.last().map_or(1, |last| last + 1)).unwrap() {
         gone.push(key);
     }
     let mut head = nooterra_evidence::GENESIS;
-    let encoded: Vec<Encoded> = records
-        .iter()
-        .map(|bytes| {
-            head = link(&head, &leaf_hash(bytes));
-            let class = Record::decode(bytes).map_or(Class::Normal, |record| record.class);
-            Encoded { bytes: bytes.clone(), class, held: Held::Whole, link: head }
+    let encoded: Vec<Encoded> = (1..)
+        .zip(records)
+        .map(|(seq, record)| {
+            let leaf = leaf_hash(record);
+            head = link(&head, &leaf);
+            let class = Record::decode(record).map_or(Class::Normal, |record| record.class);
+            let held = held(seq);
+            let bytes = match held {
+                Held::Leaf => leaf.as_bytes().to_vec(),
+                Held::Nothing => Vec::new(),
+                Held::Whole => record.clone(),
+            };
+            Encoded { bytes, class, held, link: head }
         })
         .collect();
     let running = Running { boot: 1, actor_seq: 0, checkpoint_seq: 0 };
@@ -111,6 +123,32 @@ fn rewritten_as_it_was_it_verifies() {
     let key = key(1).verifying_key();
     let found = verify(&path, Some(&key), &mut |_| {}).unwrap();
     assert!(found.is_whole() && found.verified_through == Some(12), "{found}");
+}
+
+#[test]
+fn an_excerpt_takes_for_lost_what_no_signed_record_calls_pruned() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = boxed(dir.path(), 1);
+    let records = records(&path);
+    let held = |seq| match seq {
+        2 | 3 => Held::Leaf,
+        6 => Held::Nothing,
+        _ => Held::Whole,
+    };
+    rewrite_held(&path, &records, held);
+    let mut seen = Vec::new();
+    let mut see = |record: &Record| {
+        seen.push(record.seq);
+        true
+    };
+    let taken = excerpt(&path, &mut Vec::new(), &mut see).unwrap();
+    assert_eq!(seen, [1, 4, 5, 7, 8, 9, 10, 11, 12]);
+    let lost: Vec<_> = taken.lost.iter().map(|lost| (lost.first, lost.last, &*lost.why)).collect();
+    let leaves = "only its leaf hash is there, and no signed record says that it was pruned";
+    assert_eq!(lost, [(2, 3, leaves), (6, 6, "it was lost")]);
+    // What stands beside them tells when they were.
+    assert!(taken.lost.iter().all(|lost| lost.before.is_some() && lost.after.is_some()));
+    assert_eq!((taken.records, taken.withheld, taken.more_lost), (9, 0, 0));
 }
 
 #[test]

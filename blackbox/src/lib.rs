@@ -74,7 +74,9 @@ pub use control::{
     CONTEXTS_KEPT, Context, ContextId, ControlQueue, ControlRecord, SampleRecord, SensorsRecord,
     StopRecord, VerdictRecord,
 };
-pub use excerpt::{ExcerptError, Taken, excerpt, verify_excerpt};
+pub use excerpt::{
+    ExcerptError, Lost, Taken, excerpt, is_always_taken, verify_each, verify_excerpt,
+};
 pub use follow::Follow;
 pub use frames::{Frames, FramesAt, FramesError, read_picture};
 pub use handle::{AppendError, JournalHandle, MAX_STATE_BYTES, ReadError, StateError};

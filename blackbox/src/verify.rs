@@ -270,7 +270,7 @@ fn push(image: &mut Image, verifier: &mut Verifier, dealt: Dealt) -> Option<Vec<
                 if block.previous != verifier.head() {
                     verifier.note_bad(block.first_seq, "its block does not follow the one before");
                 }
-                push_block(verifier, &block, &bytes, Some(&examined));
+                push_block(verifier, &block, &bytes, Some(&examined), &mut |_| {});
                 return Some(bytes);
             }
             None => image.cut_short(first_seq, candidate.last_seq),
@@ -290,11 +290,13 @@ fn push(image: &mut Image, verifier: &mut Verifier, dealt: Dealt) -> Option<Vec<
     Some(bytes)
 }
 
+/// Chains the records of a block, and hands on the bytes of each that is chained and in its place.
 pub(crate) fn push_block(
     verifier: &mut Verifier,
     block: &Block,
     bytes: &[u8],
     examined: Option<&[Option<Examined>]>,
+    each: &mut dyn FnMut(&[u8]),
 ) {
     for (nth, (seq, row, record)) in block.records(bytes).enumerate() {
         let class = match (row.held, record.try_into()) {
@@ -311,6 +313,9 @@ pub(crate) fn push_block(
                 None => verifier.push_examined(record, &Examined::of(record), Some(&row.link)),
             },
         };
+        if class.is_some() {
+            each(record);
+        }
         if class.is_some_and(|class| class != row.class) {
             verifier.note_bad(seq, "its block gives it another class than it has");
         }

@@ -7,7 +7,7 @@ mod common;
 use common::{Bench, copy_dir, eventually, fact, log, sample};
 use nooterra_blackbox::{
     ExcerptError, Follow, Journal, ProveError, SalvageError, TailFrom, excerpt, locate, prove,
-    prove_consistency, salvage, tail, verify, verify_excerpt,
+    prove_consistency, salvage, tail, verify, verify_each, verify_excerpt,
 };
 use nooterra_evidence::proof::{Proof, Shown};
 use nooterra_evidence::{Record, Verification};
@@ -128,10 +128,7 @@ fn an_excerpt_shows_what_was_chosen_and_proves_it() {
     let (mut whole, mut some) = (Vec::new(), Vec::new());
     let taken = excerpt(&bench.path(), &mut whole, &mut |_| true).unwrap();
     assert_eq!((taken.records, taken.withheld), (records, 0));
-    let facts = |record: &nooterra_blackbox::TailRecord| {
-        record.record.as_ref().is_ok_and(|record| record.kind == "fact")
-    };
-    let taken = excerpt(&bench.path(), &mut some, &mut |record| facts(record)).unwrap();
+    let taken = excerpt(&bench.path(), &mut some, &mut |record| record.kind == "fact").unwrap();
     assert!(taken.withheld > 500 && taken.records + taken.withheld == records);
     assert!(some.len() < whole.len() / 2);
     let key = bench.key.verifying_key();
@@ -157,6 +154,46 @@ fn an_excerpt_shows_what_was_chosen_and_proves_it() {
         let cut = verify_excerpt(&mut &some[..at], Some(&key), &mut |_| {});
         assert!(cut.is_err() || cut.is_ok_and(|found| !found.is_intact()), "cut at {at}");
     }
+}
+
+#[test]
+fn an_excerpt_of_a_damaged_journal_names_what_it_could_not_read_and_hands_on_the_rest() {
+    let mut bench = Bench::new();
+    let records = boxed(&mut bench, 60);
+    for seq in [43, 44, 50] {
+        let place = locate(&bench.path(), seq).unwrap();
+        let file = fs::File::options().read(true).write(true).open(&place.path).unwrap();
+        // In the middle of its words: it reads as a record all the same, and not as this one.
+        let (at, mut byte) = (place.offset + place.len as u64 / 2, [0]);
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    }
+    let (mut seen, mut bytes) = (Vec::new(), Vec::new());
+    let mut see = |record: &Record| {
+        seen.push(record.seq);
+        true
+    };
+    let taken = excerpt(&bench.path(), &mut bytes, &mut see).unwrap();
+    let lost: Vec<_> = taken.lost.iter().map(|lost| (lost.first, lost.last)).collect();
+    assert_eq!(lost, [(43, 44), (50, 50)], "{:?}", taken.lost);
+    assert!(seen.iter().copied().eq((1..=records).filter(|seq| ![43, 44, 50].contains(seq))));
+    let at = |seq| {
+        let record = tail(&bench.path(), TailFrom::Seq(seq)).unwrap().next().unwrap();
+        Some(record.record.unwrap().stamp)
+    };
+    assert_eq!((taken.lost[0].before, taken.lost[0].after), (at(42), at(45)));
+    // Who verifies it is handed the same, and told of the first that is wrong.
+    let (mut again, key) = (Vec::new(), bench.key.verifying_key());
+    let mut each = |record: &Record| again.push(record.seq);
+    let found = verify_each(&mut bytes.as_slice(), Some(&key), &mut each, &mut |_| {}).unwrap();
+    assert_eq!(again, seen);
+    assert_eq!(found.first_bad.unwrap().seq, 43);
+    // The end of the newest file goes: the journal knows that there was more.
+    let segment = bench.path().join("store").join(FIRST);
+    let length = fs::metadata(&segment).unwrap().len();
+    fs::File::options().write(true).open(&segment).unwrap().set_len(length / 2).unwrap();
+    let taken = excerpt(&bench.path(), &mut std::io::sink(), &mut |_| true).unwrap();
+    assert_eq!(taken.lost.last().map(|lost| (lost.last, lost.after)), Some((records, None)));
 }
 
 #[test]

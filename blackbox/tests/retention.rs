@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Bench, eventually, fact, log, sample};
-use nooterra_blackbox::{JournalHandle, Quota, TailFrom, tail, verify};
+use nooterra_blackbox::{JournalHandle, Quota, TailFrom, excerpt, tail, verify};
 use nooterra_evidence::absence::Statement as _;
 use nooterra_evidence::{Prune, Record, Tree, Verification, leaf_hash};
 use nooterra_protocol::entry::Class;
@@ -86,6 +86,10 @@ fn each_class_keeps_within_its_quota_and_the_newest_records_stay() {
     assert!(found.is_whole() && found.pruned > 1000, "{found} {:?}", found.notes);
     assert!(found.to_string().contains("pruned"), "{found}");
     let records = readable(&bench);
+    // To an excerpt nothing of that is lost: a signed record says that it was pruned.
+    let taken = excerpt(&bench.path(), &mut std::io::sink(), &mut |_| true).unwrap();
+    assert_eq!((taken.lost, taken.more_lost), (Vec::new(), 0));
+    assert_eq!(taken.records, records.len() as u64);
     assert!(records.contains_key(records.keys().next_back().unwrap()));
     let facts = count(&records, Class::Critical, "fact");
     assert!((20..600).contains(&facts), "{facts}");

@@ -28,7 +28,7 @@ pub enum Code {
     Cloud = 6,
     /// Taken by another.
     Taken = 7,
-    /// In order, and yet records are missing, as the journal itself says.
+    /// In order, and yet records are missing: the journal itself says so, or they cannot be read.
     Loss = 8,
     /// Not to be read at all.
     Unreadable = 9,

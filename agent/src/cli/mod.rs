@@ -47,7 +47,7 @@ Exit codes:
   5  verification failed: altered, unsigned, or signed by a stranger
   6  the cloud refused, or could not be reached
   7  something that the agent needs is taken: journal locked by another agent
-  8  a black box is verified, and says that records are missing
+  8  records of a black box are missing, and are named; all others are verified, or written
   9  a black box cannot be read
  10  a black box is self-consistent, but nothing proves whose it is";
 

@@ -5,6 +5,12 @@
 //! Foxglove only. What ROS has a name for is called so, and is drawn without being told how;
 //! the rest is `nooterra_msgs`, defined in the file itself.
 
+/// How all definitions are written.
+pub(super) const ENCODING: &str = "ros2msg";
+
+/// How all messages are.
+pub(super) const MESSAGE_ENCODING: &str = "cdr";
+
 /// A topic.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) enum Topic {
@@ -24,6 +30,20 @@ pub(super) enum Topic {
 }
 
 impl Topic {
+    pub(super) const ALL: [Self; 11] = [
+        Self::Allowed,
+        Self::Asked,
+        Self::Facts,
+        Self::Incidents,
+        Self::Log,
+        Self::Odometry,
+        Self::Records,
+        Self::Samples,
+        Self::Stops,
+        Self::Transforms,
+        Self::Verdicts,
+    ];
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Allowed => "/cmd_vel",

@@ -350,7 +350,9 @@ fn an_export_is_an_indexed_mcap_with_everything_in_it_and_verifies_again() {
 
     let said = boxed.says("verify OUT/all.mcap KEY", 0);
     assert!(said.contains("verified through the signed checkpoint"), "{said}");
-    assert!(said.contains("nobody signed those"), "of the messages it says nothing: {said}");
+    let all = topics.values().map(|(_, count)| count).sum::<usize>();
+    assert!(said.contains(&format!("{all}, as they are made of the records")), "{said}");
+    assert!(said.contains("note: the metadata, every other attachment"), "{said}");
     boxed.says("verify OUT/all.mcap", 10);
     // One bit of the attachment.
     let index = &summary.attachment_indexes[0];
@@ -373,9 +375,192 @@ fn an_export_of_some_records_holds_no_others_and_proves_its_own() {
     assert!(!topics(&boxed.path("some.mcap")).contains_key("/odom"));
     let answer = boxed.answers("verify OUT/some.mcap KEY", 0);
     assert_eq!((&answer["withheld"], &answer["whole"]), (&122.into(), &true.into()));
+    // Of the checkpoints, which are always attached, there are no messages.
+    let messages = &answer["messages"];
+    assert_eq!((&messages["same"], &messages["wrong"]), (&10.into(), &0.into()), "{messages}");
+    assert!(messages["silent"].as_u64().unwrap() > 0, "{messages}");
     let line = "export JOURNAL --mcap OUT/job.mcap --job job_1 --until 2026-11-18T18:40:01Z";
     let answer = boxed.answers(line, 0);
     assert!(answer["records"].as_u64().unwrap() < boxed.last());
+}
+
+/// Writes an export again, as anybody can who has it: with other messages, and all else as it was.
+fn rewritten(from: &Path, to: &Path, change: impl FnOnce(&mut Vec<mcap::Message<'static>>)) {
+    let bytes = std::fs::read(from).unwrap();
+    let messages = mcap::MessageStream::new(&bytes).unwrap();
+    let mut messages: Vec<_> = messages.map(Result::unwrap).collect();
+    change(&mut messages);
+    let summary = mcap::Summary::read(&bytes).unwrap().unwrap();
+    let file = std::fs::File::create(to).unwrap();
+    let mut writer = mcap::WriteOptions::new().profile("ros2").create(file).unwrap();
+    for message in &messages {
+        writer.write(message).unwrap();
+    }
+    for index in &summary.attachment_indexes {
+        writer.attach(&mcap::read::attachment(&bytes, index).unwrap()).unwrap();
+    }
+    for index in &summary.metadata_indexes {
+        writer.write_metadata(&mcap::read::metadata(&bytes, index).unwrap()).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+#[test]
+fn a_message_of_an_export_that_its_record_does_not_make_is_named() {
+    let boxed = Boxed::new();
+    boxed.says("export JOURNAL --mcap OUT/all.mcap KEY", 0);
+    let bytes = std::fs::read(boxed.path("all.mcap")).unwrap();
+    let messages = mcap::MessageStream::new(&bytes).unwrap().map(Result::unwrap);
+    let messages: Vec<mcap::Message<'static>> = messages.collect();
+    let all = messages.len();
+    // Some message in the middle: nothing of its like is near.
+    let mut odometry = (0..all).filter(|at| messages[*at].channel.topic == "/odom");
+    let at = odometry.nth(60).unwrap();
+    let seq = u64::from(messages[at].sequence);
+    let verdict = messages.iter().position(|one| one.channel.topic == "/blackbox/verdicts");
+    let verdict = verdict.unwrap();
+    let checked = |change: &dyn Fn(&mut Vec<mcap::Message<'static>>), code| {
+        rewritten(&boxed.path("all.mcap"), &boxed.path("other.mcap"), change);
+        let answer = boxed.answers("verify OUT/other.mcap KEY", code);
+        assert_eq!(answer["intact"], code == 0);
+        // Of the records themselves there is nothing to be said.
+        assert_eq!(answer["first_bad"], Value::Null);
+        let wrong = answer["messages"]["wrong_messages"].as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let wrong = wrong
+            .map(|one| (one["seq"].as_u64().unwrap(), text(&one["topic"]), text(&one["what"])));
+        (answer["messages"].clone(), wrong.collect::<Vec<_>>())
+    };
+    let named = |seq, topic: &str, what: &str| vec![(seq, topic.to_owned(), what.to_owned())];
+
+    // Other chunks, another program: the messages are the same.
+    let (found, wrong) = checked(&|_| {}, 0);
+    assert_eq!((&found["same"], wrong.len()), (&all.into(), 0), "{found}");
+
+    let altered: [&dyn Fn(&mut mcap::Message<'static>); 4] = [
+        &|message| *message.data.to_mut().last_mut().unwrap() ^= 1,
+        &|message| message.data.to_mut().push(0),
+        &|message| message.log_time += 1,
+        &|message| message.publish_time -= 1,
+    ];
+    for change in altered {
+        let (found, wrong) = checked(&|messages| change(&mut messages[at]), 5);
+        assert_eq!(wrong, named(seq, "/odom", "altered"));
+        assert_eq!(found["same"], all - 1);
+    }
+    let said = boxed.says("verify OUT/other.mcap KEY", 5);
+    assert!(said.contains(&format!("message of record {seq}, /odom: altered")), "{said}");
+    assert!(said.contains("verified through the signed checkpoint"), "{said}");
+
+    // What the gate did is not shown.
+    let (_, wrong) = checked(&|messages| drop(messages.remove(verdict)), 5);
+    let in_verdict = u64::from(messages[verdict].sequence);
+    assert_eq!(wrong, named(in_verdict, "/blackbox/verdicts", "missing"));
+    // The first of all, and the last but for the checkpoint.
+    let end = messages.iter().rposition(|one| one.channel.topic == "/rosout").unwrap();
+    for at in [0, end] {
+        let (_, wrong) = checked(&|messages| drop(messages.remove(at)), 5);
+        let one = &messages[at];
+        assert_eq!(wrong, named(u64::from(one.sequence), &one.channel.topic, "missing"));
+    }
+    // A message twice, or one of no record.
+    for place in [0, at + 1, all] {
+        let (found, wrong) = checked(&|new| new.insert(place, messages[at].clone()), 5);
+        assert_eq!((&found["same"], wrong.len()), (&all.into(), 1), "{place}: {wrong:?}");
+        assert!(wrong[0].2 == "added" && wrong[0].0 == seq, "{place}: {wrong:?}");
+    }
+    let strange = |new: &mut Vec<mcap::Message<'static>>| {
+        new[at].sequence = 77_777;
+    };
+    let (_, wrong) = checked(&strange, 5);
+    let odd = [named(77_777, "/odom", "added"), named(seq, "/odom", "missing")].concat();
+    assert_eq!(wrong, odd);
+    // Earlier or later than it was.
+    for place in [at - 7, at + 7] {
+        let moved = |new: &mut Vec<mcap::Message<'static>>| {
+            let one = new.remove(at);
+            new.insert(place, one);
+        };
+        let (found, wrong) = checked(&moved, 5);
+        assert_eq!(wrong, named(seq, "/odom", "moved"), "{place}");
+        assert_eq!(found["same"], all - 1);
+    }
+    // Another schema: the same bytes are drawn otherwise.
+    let redefined = |new: &mut Vec<mcap::Message<'static>>| {
+        let mut channel = (*new[at].channel).clone();
+        let mut schema = (**channel.schema.as_ref().unwrap()).clone();
+        schema.data.to_mut().push(b'\n');
+        channel.schema = Some(Arc::new(schema));
+        let channel = Arc::new(channel);
+        for one in new.iter_mut().filter(|one| one.channel.topic == "/odom") {
+            one.channel = Arc::clone(&channel);
+        }
+    };
+    let (found, wrong) = checked(&redefined, 5);
+    assert_eq!((&found["wrong"], &found["same"]), (&120.into(), &(all - 120).into()));
+    assert!(wrong.iter().all(|(_, topic, what)| topic == "/odom" && what == "altered"));
+    // Nothing is drawn at all.
+    let (found, _) = checked(&|messages| messages.clear(), 5);
+    assert_eq!(found["same"], 0);
+    assert!(found["wrong"].as_u64().unwrap() + found["silent"].as_u64().unwrap() == all as u64);
+
+    // A chunk that does not unpack any more: what is behind it cannot be compared.
+    let summary = mcap::Summary::read(&bytes).unwrap().unwrap();
+    let chunk = &summary.chunk_indexes[0];
+    let mut torn = bytes.clone();
+    let middle = usize::try_from(chunk.chunk_start_offset + chunk.chunk_length / 2).unwrap();
+    torn[middle..middle + 64].fill(0xff);
+    std::fs::write(boxed.path("torn.mcap"), torn).unwrap();
+    let answer = boxed.answers("verify OUT/torn.mcap KEY", 5);
+    assert_ne!(answer["messages"]["wrong"], 0, "{answer}");
+    assert_eq!(answer["first_bad"], Value::Null);
+}
+
+#[test]
+fn an_export_says_which_records_it_could_not_read_and_ends_with_the_code_for_loss() {
+    let boxed = Boxed::new();
+    let last = boxed.last();
+    boxed.damage(60);
+    boxed.damage(61);
+    let answer = boxed.answers("export JOURNAL --mcap OUT/some.mcap KEY", 8);
+    assert_eq!((&answer["unreadable"], &answer["exit_code"]), (&2.into(), &8.into()));
+    let spans = answer["unreadable_spans"].as_array().unwrap();
+    let numbers = spans.iter().flat_map(|span| [&span["first"], &span["last"]]);
+    let numbers: Vec<u64> = numbers.map(|number| number.as_u64().unwrap()).collect();
+    assert!(numbers == [60, 61] || numbers == [60, 60, 61, 61], "{spans:?}");
+    assert!(spans.iter().all(|span| !span["why"].as_str().unwrap().is_empty()));
+    // All others are there.
+    assert_eq!(answer["records"], last - 2);
+    assert_eq!(topics(&boxed.path("some.mcap"))["/odom"].1, 118);
+    let output = boxed.run("export JOURNAL --mcap OUT/again.mcap KEY");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(8), "{errors}");
+    assert!(errors.contains("record 60") || errors.contains("records 60 to 61"), "{errors}");
+    assert!(errors.contains("2 records that may have been asked for"), "{errors}");
+    // What the attachment holds are the others, and who checks it is told the same.
+    let answer = boxed.answers("verify OUT/some.mcap KEY", 5);
+    assert_eq!(
+        (&answer["first_bad"]["seq"], &answer["messages"]["wrong"]),
+        (&60.into(), &0.into())
+    );
+
+    // Of what kind they were nobody knows; when they were the records beside them tell.
+    boxed.says("export JOURNAL --mcap OUT/kind.mcap --kind stop KEY", 8);
+    boxed.says("export JOURNAL --mcap OUT/job.mcap --job job_1 KEY", 8);
+    let line = "export JOURNAL --mcap OUT/early.mcap --until 2026-11-18T18:40:01Z KEY";
+    let answer = boxed.answers(line, 0);
+    assert_eq!((&answer["unreadable"], &answer["unreadable_elsewhere"]), (&0.into(), &2.into()));
+
+    // The agent has opened it again, and says in a signed record what is lost.
+    let place = locate(&boxed.journal(), last).unwrap();
+    let file = std::fs::File::options().write(true).open(&place.path).unwrap();
+    file.write_all_at(&[0xff; 4], place.offset + 20).unwrap();
+    let opened = Journal::open(&boxed.journal(), boxed.options()).unwrap();
+    assert!(opened.rebuilt);
+    opened.journal.close().unwrap();
+    let answer = boxed.answers("export JOURNAL --mcap OUT/rebuilt.mcap KEY", 8);
+    assert_eq!(answer["unreadable_spans"][0]["first"], 60, "{answer}");
+    boxed.says("verify OUT/rebuilt.mcap KEY", 8);
 }
 
 #[test]

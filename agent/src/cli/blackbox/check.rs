@@ -47,29 +47,71 @@ impl Progress {
 pub(super) fn check(path: &Path, key: Option<&VerifyingKey>) -> anyhow::Result<Answer> {
     let mut progress = Progress::new("checked");
     let unreadable = |error: anyhow::Error| coded(Code::Unreadable, error);
-    let found = if path.is_file() {
+    let (found, drawn) = if path.is_file() {
         check_file(path, key, &mut |seen| progress.at(seen)).map_err(unreadable)?
     } else {
-        verify(path, key, &mut |seen| progress.at(seen)).map_err(|e| unreadable(e.into()))?
+        let found = verify(path, key, &mut |seen| progress.at(seen));
+        (found.map_err(|error| unreadable(error.into()))?, None)
     };
     progress.end();
-    let code = code(&found);
+    let is_drawn_so = drawn.as_ref().is_none_or(|drawn| drawn.is_intact);
+    let code = if is_drawn_so { code(&found) } else { Code::NotVerified };
     let mut json = serde_json::to_value(&found)?;
-    json["intact"] = Value::Bool(found.is_intact());
-    json["whole"] = Value::Bool(found.is_whole());
+    json["intact"] = Value::Bool(found.is_intact() && is_drawn_so);
+    json["whole"] = Value::Bool(found.is_whole() && is_drawn_so);
     // Without a key that its user trusts, the most that can be said is that it fits itself.
     json["identity_proven"] = Value::Bool(matches!(code, Code::Done | Code::Loss));
     json["exit_code"] = json!(code as u8);
-    Ok(Answer { code, json, text: in_words(&found) })
+    let mut text = in_words(&found);
+    if let Some(drawn) = drawn {
+        json["messages"] = drawn.json;
+        text.push_str(&drawn.text);
+    }
+    Ok(Answer { code, json, text })
 }
+
+/// How the messages of an export stand to its records.
+#[cfg_attr(not(feature = "tools"), allow(dead_code))] // Without them there are no exports.
+struct Drawn {
+    is_intact: bool,
+    json: Value,
+    /// In lines, each after another.
+    text: String,
+}
+
+/// So many messages that are wrong are named in words.
+#[cfg(feature = "tools")]
+const MOST_SAID: usize = 100;
 
 #[cfg(feature = "tools")]
 fn check_file(
     path: &Path,
     key: Option<&VerifyingKey>,
     progress: &mut dyn FnMut(u64),
-) -> anyhow::Result<Verification> {
-    Ok(crate::export::verify_export(path, key, progress)?)
+) -> anyhow::Result<(Verification, Option<Drawn>)> {
+    let (found, messages) = crate::export::verify_export(path, key, progress)?;
+    let drawn = messages.map(|messages| drawn(&messages)).transpose()?;
+    Ok((found, drawn))
+}
+
+#[cfg(feature = "tools")]
+fn drawn(messages: &crate::export::Messages) -> anyhow::Result<Drawn> {
+    let crate::export::Messages { notes, same, wrong, wrong_messages, .. } = messages;
+    let mut text = match wrong {
+        0 => format!("\nmessages:                 {same}, as they are made of the records"),
+        _ => format!("\nmessages:                 {same} are as they are made, {wrong} are not"),
+    };
+    for message in wrong_messages.iter().take(MOST_SAID) {
+        let crate::export::WrongMessage { seq, topic, what, why } = message;
+        let what = serde_json::to_value(what)?;
+        let what = what.as_str().unwrap_or_default();
+        text.push_str(&format!("\nmessage of record {seq}, {topic}: {what}: {why}"));
+    }
+    for note in notes {
+        text.push_str("\nnote: ");
+        text.push_str(note);
+    }
+    Ok(Drawn { is_intact: messages.is_intact(), json: serde_json::to_value(messages)?, text })
 }
 
 #[cfg(not(feature = "tools"))]
@@ -77,9 +119,9 @@ fn check_file(
     path: &Path,
     key: Option<&VerifyingKey>,
     progress: &mut dyn FnMut(u64),
-) -> anyhow::Result<Verification> {
+) -> anyhow::Result<(Verification, Option<Drawn>)> {
     let file = File::open(path).with_context(|| path.display().to_string())?;
-    Ok(verify_excerpt(&mut std::io::BufReader::new(file), key, progress)?)
+    Ok((verify_excerpt(&mut std::io::BufReader::new(file), key, progress)?, None))
 }
 
 /// Damage is said before loss, loss before what is not proved.

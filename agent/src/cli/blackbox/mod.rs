@@ -9,8 +9,12 @@ mod words;
 use super::Answer;
 use super::exit::{Code, coded};
 use crate::config::Config;
+#[cfg(feature = "tools")]
+use crate::export::{self, Asked, Unreadable};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+#[cfg(feature = "tools")]
+use nooterra_blackbox::Record;
 use nooterra_blackbox::{
     Follow, SalvageError, TailFrom, TailRecord, locate, read_openings, salvage, tail,
 };
@@ -28,10 +32,24 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(250);
 const VERIFY_CODES: &str = "\
 Exit codes:
    0  verified: every record that should be there is, through a checkpoint signed by the key
-   5  damaged: a record is not as it was written, or was taken away
+   5  damaged: a record is not as it was written, or was taken away; or a message of an export is
+      not the one that its record makes
    8  verified, but records are missing, and the journal says so in a signed statement
    9  cannot be read at all
   10  self-consistent, identity unproven: no key was given, or no checkpoint is there yet";
+
+#[cfg(feature = "tools")]
+const EXPORT_CODES: &str = "\
+Exit codes:
+   0  all that was asked for is written
+   5  nothing is missing, and what is written does not verify: a record, or who signed it, is forged
+   8  records that may have been asked for are damaged or missing, and are named on standard error;
+      all others are written
+What was pruned, as a signed record of the black box says, is not missing.";
+
+/// So many spans of records that cannot be read are named on standard error.
+#[cfg(feature = "tools")]
+const MOST_SAID: usize = 100;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -48,6 +66,7 @@ pub(super) enum Command {
     Erase(super::erase::Arguments),
     /// Write records to a file that Foxglove and Rerun open, and that verifies again
     #[cfg(feature = "tools")]
+    #[command(after_help = EXPORT_CODES)]
     Export {
         /// The journal, or a copy of it; by default the configured one.
         dir: Option<PathBuf>,
@@ -224,7 +243,7 @@ pub(super) fn answer(
         #[cfg(feature = "tools")]
         Command::Export { dir, mcap, wanted, key } => {
             let key = key.read(|| own_key(&dir))?;
-            export(&journal(&dir)?, &mcap, wanted, key.as_ref())
+            write_export(&journal(&dir)?, &mcap, wanted, key.as_ref())
         }
         Command::Locate { dir, seq } => {
             let place = locate(&journal(&dir)?, seq)?;
@@ -263,7 +282,7 @@ pub(super) fn answer(
 }
 
 #[cfg(feature = "tools")]
-fn export(
+fn write_export(
     dir: &Path,
     out: &Path,
     wanted: Wanted,
@@ -272,23 +291,48 @@ fn export(
     let filter = wanted.describe();
     let choice = wanted.choose(dir)?;
     let mut progress = check::Progress::new("read");
-    let exported =
-        crate::export::export(dir, out, key, &mut |record| choice.takes(record), &mut |seen| {
-            progress.at(seen)
-        })?;
+    let mut takes = |record: &Record| choice.takes(record);
+    let asked = Asked { may_take: &|lost| choice.may_take(lost), takes: &mut takes };
+    let exported = export::export(dir, out, key, asked, &mut |seen| progress.at(seen))?;
     progress.end();
     let mut text = format!("{}: {} records", out.display(), exported.records);
     for (topic, count) in &exported.messages {
         text.push_str(&format!("\n  {topic:<24}{count} messages"));
     }
-    if exported.unreadable > 0 {
-        text.push_str(&format!("\n{} records cannot be read", exported.unreadable));
+    let (unreadable, elsewhere) = (exported.unreadable, exported.unreadable_elsewhere);
+    let what = "records that may have been asked for";
+    for (what, count) in [(what, unreadable), ("other records", elsewhere)] {
+        if count > 0 {
+            text.push_str(&format!("\n{count} {what} cannot be read"));
+        }
+    }
+    // On standard output stands what is in the file; this is not.
+    for Unreadable { first, last, why } in exported.unreadable_spans.iter().take(MOST_SAID) {
+        if first == last {
+            eprintln!("nooterra-agent: record {first} cannot be read: {why}");
+        } else {
+            eprintln!("nooterra-agent: records {first} to {last} cannot be read: {why}");
+        }
+    }
+    if unreadable > 0 {
+        eprintln!(
+            "nooterra-agent: {unreadable} records that may have been asked for cannot be read; \
+             all others are written"
+        );
     }
     text.push_str(&format!("\nattached: {}", exported.verification));
+    let code = if unreadable > 0 {
+        Code::Loss
+    } else if !exported.verification.is_intact() && elsewhere == 0 {
+        Code::NotVerified
+    } else {
+        Code::Done
+    };
     let mut json = serde_json::to_value(&exported)?;
     json["file"] = json!(out);
     json["filter"] = filter;
-    Ok(Answer::done(text, json))
+    json["exit_code"] = json!(code as u8);
+    Ok(Answer { code, json, text })
 }
 
 fn make_whole(dir: &Path, out: &Path, key: Option<&VerifyingKey>) -> anyhow::Result<Answer> {

@@ -2,6 +2,8 @@
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+#[cfg(feature = "tools")]
+use nooterra_blackbox::Lost;
 use nooterra_blackbox::{Record, TailFrom, tail};
 use nooterra_evidence::cose::danger_unverified;
 use nooterra_protocol::entry::Entry;
@@ -79,6 +81,32 @@ impl Choice {
     }
 }
 
+#[cfg(feature = "tools")]
+impl Choice {
+    /// Whether records that cannot be read may be among those that it takes. Of what kind they
+    /// were nobody knows, nor of which job; of when they were the records beside them tell.
+    pub(super) fn may_take(&self, lost: &Lost) -> bool {
+        let Wanted { since, until, .. } = self.wanted;
+        let beside = [lost.before, lost.after].map(|stamp| stamp.map(|stamp| stamp.wall));
+        let is_early = |wall| since.is_some_and(|since| wall < since);
+        let is_late = |wall| until.is_some_and(|until| wall >= until);
+        // At the ends of the journal nothing stands on one side; time goes on beyond them.
+        let outside = match beside {
+            [Some(before), Some(after)] => {
+                is_early(before) && is_early(after) || is_late(before) && is_late(after)
+            }
+            [None, Some(after)] => is_early(after),
+            [Some(before), None] => is_late(before),
+            [None, None] => false,
+        };
+        // Those just before the first that names the job, or after the last, may have named it.
+        let of_job = self.span.is_none_or(|(first, last)| {
+            lost.first <= last.saturating_add(1) && lost.last.saturating_add(1) >= first
+        });
+        !outside && of_job
+    }
+}
+
 /// The job that a record names.
 fn job_of(record: &Record) -> Option<JobId> {
     if !matches!(record.kind.as_str(), "fact" | "skill_step" | "verdict") {
@@ -150,6 +178,51 @@ mod tests {
         }
         for wrong in ["", "now", "2026", "2026-13-01", "2026-02-29", "2026-01-01T25:00", "-1-1-1"] {
             assert!(moment(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[cfg(feature = "tools")]
+    #[test]
+    fn what_cannot_be_read_counts_unless_it_was_certainly_not_asked_for() {
+        use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp};
+        let stamp = |wall| {
+            let (mono, trust) = (MonoNanos(0), ClockTrust::Network);
+            Stamp { mono, trust, wall: WallMillis(wall) }
+        };
+        let lost = |before: Option<i64>, after: Option<i64>| Lost {
+            after: after.map(stamp),
+            before: before.map(stamp),
+            first: 10,
+            last: 12,
+            why: String::new(),
+        };
+        let wanted = Wanted {
+            since: Some(WallMillis(1000)),
+            until: Some(WallMillis(2000)),
+            ..Wanted::default()
+        };
+        let choice = Choice { span: None, wanted };
+        for (before, after, counts) in [
+            (Some(500), Some(1000), true),
+            (Some(500), Some(999), false),
+            (Some(500), Some(2500), true),
+            (Some(1999), Some(2500), true),
+            (Some(2000), Some(2500), false),
+            // The clock was set back between.
+            (Some(2000), Some(1500), true),
+            (None, Some(999), false),
+            (None, Some(1500), true),
+            (Some(2000), None, false),
+            (Some(500), None, true),
+            (None, None, true),
+        ] {
+            assert_eq!(choice.may_take(&lost(before, after)), counts, "{before:?} to {after:?}");
+        }
+        // Records 10 to 12, and those that name the job.
+        for (first, last, counts) in [(1, 8, false), (1, 9, true), (13, 20, true), (14, 20, false)]
+        {
+            let choice = Choice { span: Some((first, last)), wanted: Wanted::default() };
+            assert_eq!(choice.may_take(&lost(None, None)), counts, "{first} to {last}");
         }
     }
 
