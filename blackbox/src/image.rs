@@ -16,7 +16,14 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
+
+/// How often a journal in use is looked through again when its last write is not whole.
+const LOOKS_AGAIN: u32 = 2;
+
+/// Between two looks. A write takes less, unless its process has to wait for a processor.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// The blocks of a journal, in order, and its states: from sled where that answers, from its raw
 /// file where it does not.
@@ -78,12 +85,19 @@ impl Image {
     /// The same for who reads a few blocks, or all of them: nobody has read them before, and notes
     /// about them are made by [`Self::look_at_copies`].
     pub(crate) fn take_unread(dir: &Path) -> Result<Self, VerifyError> {
-        Self::of(dir, dir, scan::survey)
+        Self::of(dir, dir, scan::survey, place::is_locked)
+    }
+
+    /// Of a journal that its caller has locked, so that nobody writes to it.
+    pub(crate) fn take_own(dir: &Path) -> Result<Self, VerifyError> {
+        let mut image = Self::of(dir, dir, scan::scan, |_| false)?;
+        image.look_at_copies();
+        Ok(image)
     }
 
     /// The same, with the copy beside another directory.
     pub(crate) fn elsewhere(dir: &Path, beside: &Path) -> Result<Self, VerifyError> {
-        let mut image = Self::of(dir, beside, scan::scan)?;
+        let mut image = Self::of(dir, beside, scan::scan, place::is_locked)?;
         image.look_at_copies();
         Ok(image)
     }
@@ -91,15 +105,37 @@ impl Image {
     fn of(
         dir: &Path,
         beside: &Path,
-        scan: fn(&Path) -> io::Result<(Scan, Files)>,
+        look: fn(&Path) -> io::Result<(Scan, Files)>,
+        is_in_use: fn(&Path) -> bool,
     ) -> Result<Self, VerifyError> {
         let store_dir = store_dir(dir)?;
+        let mut in_use = is_in_use(dir);
         // First the blocks: what is pruned of them meanwhile can still be read, and the states
         // say of it at most that it is gone.
-        let (scan, files) = scan(&store_dir).map_err(failed(&store_dir))?;
+        let (mut scan, mut files) = look(&store_dir).map_err(failed(&store_dir))?;
+        for _ in 0..LOOKS_AGAIN {
+            if scan.is_settled() {
+                break;
+            }
+            // An agent may have started meanwhile.
+            in_use |= is_in_use(dir);
+            if !in_use {
+                break;
+            }
+            std::thread::sleep(LOOK_EVERY);
+            (scan, files) = look(&store_dir).map_err(failed(&store_dir))?;
+        }
+        // Of a write that another process has not ended a reader may see any part. It was
+        // acknowledged to nobody, and is told apart from damage when it is ended.
+        let is_unfinished = in_use && scan.leave_unfinished();
         let copy = temp_dir(beside).map_err(failed(beside))?;
         copy_states(&store_dir, copy.path())?;
         let mut notes = Vec::new();
+        if is_unfinished {
+            let what = "the last write is not whole: it is being written, or is damaged; stop the \
+                        agent for a definite answer";
+            notes.push(what.to_owned());
+        }
         let store = match copy.path().join(DB_FILE).exists() {
             true => match Store::open_copy(copy.path()) {
                 Ok(store) => Some(store),
@@ -151,6 +187,8 @@ impl Image {
     /// The highest sequence number that is there.
     pub(crate) fn last_seq(&self) -> u64 {
         let blocks = self.scan.blocks.values().filter_map(|copies| chosen(copies));
+        // One that a crash tore is beyond the end.
+        let blocks = blocks.filter(|copy| !copy.cut);
         blocks.map(|copy| copy.last_seq).max().unwrap_or(0)
     }
 

@@ -106,7 +106,7 @@ pub(crate) fn rebuild(
     key: &VerifyingKey,
 ) -> Result<Rebuilt, OpenError> {
     let aside = place::free_name(dir);
-    let image = match Image::take(dir) {
+    let image = match Image::take_own(dir) {
         Ok(image) => Some(image),
         Err(VerifyError::Io { path, source }) => return Err(OpenError::Io { path, source }),
         Err(_) => None,

@@ -362,6 +362,42 @@ impl Scan {
         }
     }
 
+    /// The write that stands last, and the block with the highest number, are whole, and so is the
+    /// block before, which that one follows.
+    pub(crate) fn is_settled(&self) -> bool {
+        let mut next = None;
+        let mut blocks = self.blocks.iter().rev().take(2);
+        let follow = blocks.all(|(first_seq, copies)| {
+            let whole = copies.iter().find(|copy| copy.intact);
+            let before = next.replace(*first_seq);
+            whole.is_some_and(|copy| before.is_none_or(|next| copy.last_seq + 1 == next))
+        });
+        follow && self.last_write().is_none_or(|(_, copy)| copy.intact)
+    }
+
+    /// Takes no notice of the write that stands last where it is not whole; whether it was not.
+    pub(crate) fn leave_unfinished(&mut self) -> bool {
+        let last = self.last_write().filter(|(_, copy)| !copy.intact);
+        let Some((first_seq, last)) = last.map(|(first_seq, copy)| (first_seq, *copy)) else {
+            return false;
+        };
+        if let Some(copies) = self.blocks.get_mut(&first_seq) {
+            copies.retain(|copy| *copy != last);
+            if copies.is_empty() {
+                self.blocks.remove(&first_seq);
+            }
+        }
+        true
+    }
+
+    /// What looks like a block furthest behind in the newest segment, and the number that it says:
+    /// where it is not whole, that is not to be believed.
+    fn last_write(&self) -> Option<(u64, &Candidate)> {
+        let copies = self.blocks.iter();
+        let copies = copies.flat_map(|(first_seq, all)| all.iter().map(|copy| (*first_seq, copy)));
+        copies.max_by_key(|(_, copy)| copy.lsn)
+    }
+
     /// Also what another scan found, of the same files where it found blocks.
     pub(crate) fn merge(&mut self, other: Self) {
         self.mark = self.mark.max(other.mark);

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Bench, Dice, copy_dir, fact, log, sample, seed};
-use nooterra_blackbox::{Journal, TailFrom, VerifyError, locate, tail, verify};
+use nooterra_blackbox::{Follow, Journal, TailFrom, VerifyError, excerpt, locate, tail, verify};
 use nooterra_evidence::{Record, Verification};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::keys::Signer as _;
@@ -215,6 +215,64 @@ fn a_flipped_bit_in_the_last_write_before_the_room_ahead_is_damage_and_no_end() 
     // In the room itself: nothing is altered that anybody wrote.
     flip(&path, end as u64 + 700, 3);
     assert!(check(&bench, &copy).is_intact());
+}
+
+#[test]
+fn a_block_that_is_just_being_written_is_beyond_the_end_to_every_reader() {
+    let bench = Bench::new();
+    let opened = bench.open();
+    let handle = opened.journal.handle();
+    for i in 0..5 {
+        handle.append_durable(log(&format!("{i}"), 2000)).unwrap();
+    }
+    let last = handle.append_durable(log("last", 1500)).unwrap();
+    let dir = bench.path();
+    let path = dir.join("store").join("log-0000000000000001");
+    let whole = fs::read(&path).unwrap();
+    let start = memchr::memmem::rfind(&whole, b"NOOTBLK\x01").unwrap();
+    let end = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let length = end - start;
+    assert!(whole.len() > end + 10_000, "it is written where zeros stand");
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    let put = |bytes: &[u8]| file.write_all_at(&bytes[start..end], start as u64).unwrap();
+    // What another process may see of it: its beginning, up to any byte; or where it reads the
+    // first part before and the second after it was written, its end; or both without a middle.
+    let beginnings = [4, 8, 12, 16, 60, 79, 88, 100, 125, 126, 400, length - 9, length - 1];
+    let halves = beginnings.into_iter().map(|at| at..length);
+    let halves = halves.chain([0..40, 0..length / 2, 128..160, 90..100, 700..900]);
+    for gone in halves {
+        let mut half = whole.clone();
+        half[start + gone.start..start + gone.end].fill(0);
+        put(&half);
+        let found = check(&bench, &dir);
+        assert!(found.is_intact(), "{gone:?}: {found} {:?}", found.notes);
+        assert_eq!(found.records, last - 1, "{gone:?}");
+        // As far as it can be seen that there is a block.
+        let told = found.notes.iter().any(|note| note.contains("it is being written"));
+        assert_eq!(told, gone.start >= 8, "{gone:?}: {:?}", found.notes);
+        for (from, first) in [(TailFrom::Seq(1), 1), (TailFrom::Last(1), last - 1)] {
+            let records = tail(&dir, from).unwrap().map(|record| record.record.unwrap().seq);
+            assert!(records.eq(first..last), "{gone:?} from {from:?}");
+        }
+        let taken = excerpt(&dir, &mut std::io::sink(), &mut |_| true).unwrap();
+        assert_eq!((taken.records, taken.lost), (last - 1, Vec::new()), "{gone:?}");
+        let mut follow = Follow::new(&dir, last - 1).unwrap();
+        let seen: Vec<u64> = follow.poll().unwrap().iter().map(|record| record.seq).collect();
+        assert_eq!(seen, [last - 1], "{gone:?}");
+        put(&whole);
+        let seen: Vec<u64> = follow.poll().unwrap().iter().map(|record| record.seq).collect();
+        assert_eq!(seen, [last], "{gone:?}");
+    }
+    let found = check(&bench, &dir);
+    assert!(found.is_intact() && found.records == last && found.notes.is_empty(), "{found}");
+    // The same where nobody writes is damage: no sector of it is missing.
+    let copy = bench.dir.path().join("copy");
+    copy_dir(&dir, &copy);
+    let half = copy.join("store").join("log-0000000000000001");
+    let zeros = fs::File::options().write(true).open(half).unwrap();
+    zeros.write_all_at(&[0; 32], start as u64 + 128).unwrap();
+    assert_eq!(check(&bench, &copy).first_bad.unwrap().seq, last);
+    opened.journal.close().unwrap();
 }
 
 #[test]
