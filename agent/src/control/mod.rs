@@ -68,6 +68,9 @@ pub(crate) const STANDING: f64 = 0.02;
 /// Why a robot is stopped that gives no observation.
 const UNREADABLE: &str = "the robot cannot be read";
 
+/// What is recorded where a stop did not reach the robot.
+const UNSTOPPED: &str = "the robot does not take the stop";
+
 /// What was seen and decided in a tick.
 type Judged<'a> = (&'a Observation, &'a Outcome);
 
@@ -89,6 +92,8 @@ pub struct ControlLoop {
     /// What was last recorded of the sensors.
     privacy: Privacy,
     queue: ControlQueue,
+    /// The robot did not take the last stop, and that is recorded.
+    refuses_stop: bool,
     robot: Box<dyn Robot>,
     runs: Runs,
     /// How long what a tick says of privacy holds.
@@ -133,6 +138,7 @@ impl ControlLoop {
             keeps_distance: policy.document().proximity.is_some(),
             privacy: Privacy::OPEN,
             queue,
+            refuses_stop: false,
             robot,
             runs: Runs::default(),
             said_holds: PERIOD * 2 + SAID_HOLDS,
@@ -210,20 +216,48 @@ impl ControlLoop {
     /// Stops the robot for a reason outside the gate and records it.
     pub fn stop(&mut self, now: MonoNanos, reason: &'static str) {
         self.interrupted = true;
-        if let Err(error) = self.robot.stop(now, self.stop) {
-            // Nothing is left to do here but to fall silent: the driver's own watchdog stops.
-            error!(%error, "the robot does not take the stop");
-        }
+        let answer = self.robot.stop(now, self.stop);
         if self.stopped_for != Some(reason) {
             self.stopped_for = Some(reason);
             if let Some(flight) = self.flight.as_ref().filter(|_| reason != thread::ORDERLY) {
                 flight.pull(Trigger::Stop, now);
             }
-            let record = StopRecord { at: now, profile: self.stop, reason };
-            if !self.queue.push(ControlRecord::Stop(record)) {
-                error!(reason, "a stop is not in the journal: its queue is full");
-            }
+            self.record_stop(StopRecord { at: now, profile: self.stop, reason });
         }
+        self.note_answer(now, self.stop, answer);
+    }
+
+    /// Records once for each time that the robot did not take a stop; false where it did not.
+    fn note_answer(
+        &mut self,
+        now: MonoNanos,
+        profile: StopProfile,
+        answer: Result<(), HalError>,
+    ) -> bool {
+        let Err(error) = answer else {
+            self.refuses_stop = false;
+            return true;
+        };
+        // Nothing is left to do here but to go on telling it: the driver's own watchdog stops.
+        if !self.refuses_stop {
+            error!(%error, UNSTOPPED);
+            if let Some(flight) = &self.flight {
+                flight.pull(Trigger::Stop, now);
+            }
+            self.refuses_stop =
+                self.record_stop(StopRecord { at: now, profile, reason: UNSTOPPED });
+        }
+        false
+    }
+
+    /// False where it did not fit.
+    fn record_stop(&mut self, record: StopRecord) -> bool {
+        let reason = record.reason;
+        let fits = self.queue.push(ControlRecord::Stop(record));
+        if !fits {
+            error!(reason, "a stop is not in the journal: its queue is full");
+        }
+        fits
     }
 
     fn judge(&mut self, now: MonoNanos, seen: Observation) {
@@ -261,16 +295,17 @@ impl ControlLoop {
         match action {
             Action::Write(_) if !recorded => self.stop(now, "the journal's queue is full"),
             Action::Write(command) => match self.robot.write(now, self.tick, command) {
-                Ok(()) => self.stopped_for = None,
+                Ok(()) => (self.stopped_for, self.refuses_stop) = (None, false),
                 Err(error) => self.halt(now, "the robot does not take commands", &error),
             },
             // The gate's verdicts say why.
-            Action::Stop(profile) => match self.robot.stop(now, profile) {
+            Action::Stop(profile) => {
+                let answer = self.robot.stop(now, profile);
                 // It answers, and what the gate said found its place: what was is over.
-                Ok(()) if recorded => self.stopped_for = None,
-                Ok(()) => {}
-                Err(error) => error!(%error, "the robot does not take the stop"),
-            },
+                if self.note_answer(now, profile, answer) && recorded {
+                    self.stopped_for = None;
+                }
+            }
         }
         if let Some(shadow) = &mut self.shadow {
             shadow.observe(&inputs, &Real { allowed, asked, source, verdicts: &verdicts });
@@ -286,10 +321,7 @@ impl ControlLoop {
         self.input_stops = stops;
         // The gate's verdict says that it stood still; this says who stopped it.
         if let Some(reason) = news {
-            let record = StopRecord { at: now, profile: self.stop, reason };
-            if !self.queue.push(ControlRecord::Stop(record)) {
-                error!(reason, "a stop is not in the journal: its queue is full");
-            }
+            self.record_stop(StopRecord { at: now, profile: self.stop, reason });
         }
     }
 

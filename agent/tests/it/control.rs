@@ -397,6 +397,51 @@ fn each_outage_has_its_record_also_where_only_the_gate_stopped_the_robot_between
     assert_eq!(reasons[3..], ["the robot does not take commands"; 2]);
 }
 
+/// A mock: a robot that takes no stop for a while, around the simulated one.
+struct Unstoppable {
+    base: SimBase,
+    refuses: Arc<AtomicBool>,
+}
+
+impl Robot for Unstoppable {
+    fn capabilities(&self) -> Capabilities {
+        self.base.capabilities()
+    }
+    fn read(&mut self, now: MonoNanos) -> Result<Observation, HalError> {
+        self.base.read(now)
+    }
+    fn write(&mut self, now: MonoNanos, tick: u64, c: Gated<Command>) -> Result<(), HalError> {
+        self.base.write(now, tick, c)
+    }
+    fn stop(&mut self, now: MonoNanos, profile: StopProfile) -> Result<(), HalError> {
+        if self.refuses.load(Ordering::Relaxed) {
+            return Err(HalError::Device("no answer".into()));
+        }
+        self.base.stop(now, profile)
+    }
+}
+
+#[test]
+fn a_stop_that_the_robot_does_not_take_is_recorded_once_for_each_time() {
+    let site = Site::new();
+    let refuses = Arc::new(AtomicBool::new(false));
+    let robot = Unstoppable { base: base(&site), refuses: Arc::clone(&refuses) };
+    let mut rig = Rig::with(&site, Box::new(robot), Arc::default());
+    rig.run(40, |_, _| {});
+    rig.desk.press_emergency_stop();
+    for _ in 0..3 {
+        refuses.store(true, Ordering::Relaxed);
+        rig.run(100, |_, _| {});
+        refuses.store(false, Ordering::Relaxed);
+        rig.run(100, |_, _| {});
+    }
+    assert_eq!(stop_reasons(&rig.handle), ["the robot does not take the stop"; 3]);
+    // Stopped past the gate, the record of why comes first.
+    refuses.store(true, Ordering::Relaxed);
+    rig.control.stop(MonoNanos(rig.now), "a reason");
+    assert_eq!(stop_reasons(&rig.handle)[3..], ["a reason", "the robot does not take the stop"]);
+}
+
 /// A mock: a robot that stands, whose charge was measured once.
 struct OldCharge {
     base: SimBase,
