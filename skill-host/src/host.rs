@@ -7,7 +7,7 @@ use crate::course::Session;
 use crate::engine;
 use crate::imports::{self, Import};
 use crate::ports::{NoPorts, Ports};
-use crate::reference;
+use crate::reference::{self, Start};
 use crate::run::Running;
 use crate::session::{self, Guest, Opening, SkillError, capability_name};
 use crate::world::SkillPre;
@@ -326,7 +326,7 @@ impl Host {
         };
         let component = match component() {
             Err(source) if reference::is_refusal(&source) => {
-                if !reference::has_room(engine, memory_mib) {
+                if !reference::has_room(engine, &Start::one(memory_mib)) {
                     return Err(StartError::Machine { skill: skill(), source });
                 }
                 // Once more: the shortage may have passed, and was then none of its doing.

@@ -11,7 +11,7 @@ const MAX_TABLE_ENTRIES: usize = 20_000;
 /// The most core instances, memories and tables of one component. What `wasm-component-ld`
 /// links has one memory, one or two tables and up to four instances.
 const MAX_INSTANCES: usize = 16;
-const MAX_MEMORIES: usize = 4;
+pub(crate) const MAX_MEMORIES: usize = 4;
 const MAX_TABLES: usize = 8;
 
 /// Why the host ended a skill.

@@ -8,7 +8,7 @@ use crate::graph::Tree;
 use crate::limits::{Call, Halt, Limits};
 use crate::pictures::Pictures;
 use crate::ports::{MAX_CALLS_PER_STEP, MAX_EVIDENCE_BYTES, Ports};
-use crate::reference;
+use crate::reference::{self, Start};
 use crate::world::{self, Request, Skill, Status};
 use nooterra_protocol::observation::Observation;
 use nooterra_protocol::plan::Param;
@@ -347,14 +347,18 @@ pub(crate) fn instance(
         }
         // What it held is given back first: it is not to be what the machine lacks.
         guest = store.into_data();
-        if !reference::has_room(pre.engine(), *memory_mib) {
+        let start = Start::of(pre.instance_pre().component(), *memory_mib);
+        if let Some(why) = start.beyond() {
+            return Err(SkillError::Exhausted(why));
+        }
+        if !reference::has_room(pre.engine(), &start) {
             return Err(SkillError::Machine(world::cut(format!("{error:#}"), 512)));
         }
         // Once more: the shortage may have passed, and was then none of its doing.
         if std::mem::replace(&mut is_again, true) {
             return Err(SkillError::Exhausted(format!(
-                "it wanted more of this machine than one memory of {memory_mib} MiB, which is all \
-                 that a skill is promised, and for which there is room"
+                "it wanted more of this machine than {start}, which is all that a skill is \
+                 promised, and for which there is room"
             )));
         }
         guest.limits = Limits::new(*memory_mib);

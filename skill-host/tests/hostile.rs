@@ -692,47 +692,94 @@ fn room(mib: Option<u64>) {
     setrlimit(Resource::RLIMIT_AS, most, hard).unwrap();
 }
 
+/// How large files may be that this process writes, bytes; those in memory too.
+fn largest_file(bytes: Option<u64>) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let hard = getrlimit(Resource::RLIMIT_FSIZE).unwrap().1;
+    setrlimit(Resource::RLIMIT_FSIZE, bytes.unwrap_or(hard), hard).unwrap();
+}
+
+/// The component with so many more core instances, each with a small memory of its own.
+fn with_memories(mut component: Vec<u8>, count: u8) -> Vec<u8> {
+    // Behind the header come sections: a byte that says what of, and a length in groups of seven.
+    let (mut at, mut modules) = (8, 0);
+    while at < component.len() {
+        modules += u8::from(component[at] == 1);
+        let (mut length, mut shift) = (0, 0);
+        loop {
+            at += 1;
+            length |= usize::from(component[at] & 0x7f) << shift;
+            shift += 7;
+            if component[at] & 0x80 == 0 {
+                break;
+            }
+        }
+        at += 1 + length;
+    }
+    let module = wat::parse_str("(module (memory 1))").unwrap();
+    component.extend([1, u8::try_from(module.len()).unwrap()]);
+    component.extend(module);
+    // Instances: of the last module, without arguments.
+    component.extend([2, 1 + 3 * count, count]);
+    (0..count).for_each(|_| component.extend([0, modules, 0]));
+    component
+}
+
 /// Not a test of its own: does nothing in the process of the others.
 #[test]
-fn child_that_is_short_of_address_space() {
+fn child_that_is_short_of_what_an_instance_takes() {
     if std::env::var_os(SHORT).is_none() {
         return;
     }
     let host = host();
     // Each memory is small, as its manifest says: what it takes is address space.
+    let honest = Forged::default();
+    let greedy = signed(&with_memories(honest.component().unwrap(), 6));
     let more = "(memory 1) (memory 1) (memory 1)";
-    let greedy = Forged { more, ..Forged::default() }.bundle();
-    let honest = Forged::default().bundle();
+    let four = Forged { more, ..Forged::default() }.bundle();
+    // And what this one takes is its first content, which is a file in memory: three pages of it.
+    let full = r#"(data (i32.const 65536) "x") (data (i32.const 196608) "x")"#;
+    let full = Forged { more: full, memory: "4", ..Forged::default() }.bundle();
+    let honest = honest.bundle();
     let tried = |bundle| match host.try_out(bundle, &everything()) {
         Ok(Ok(())) => "started".to_owned(),
         Ok(Err(SkillError::Machine(_))) => "the machine".to_owned(),
         Ok(Err(SkillError::Exhausted(why))) => format!("the skill: {why}"),
         other => format!("{other:?}"),
     };
+    let tell = || println!("TOLD {} | {} | {}", tried(&honest), tried(&four), tried(&greedy));
     // With room enough, and compiled: what the others lack is not heap.
-    println!("TOLD {} | {}", tried(&honest), tried(&greedy));
+    tell();
     // For two memories and not for four, and then not for one.
     for mib in [Some(150), Some(40), None] {
         room(mib);
-        let told = (tried(&honest), tried(&greedy));
+        tell();
         room(None);
-        println!("TOLD {} | {}", told.0, told.1);
     }
     // In a run, where it decides whether the start counts.
-    room(Some(150));
     let granted = everything();
-    let running =
-        host.start(&greedy, &granted, "spin", &BTreeMap::new(), Box::new(NoPorts), &[]).unwrap();
-    until(&running, None, || matches!(running.state(), RunState::Ended(_)));
-    let state = running.state();
+    let ended = |bundle| {
+        let (ports, params) = (Box::new(NoPorts), BTreeMap::new());
+        let running = host.start(bundle, &granted, "spin", &params, ports, &[]).unwrap();
+        until(&running, None, || matches!(running.state(), RunState::Ended(_)));
+        running.state()
+    };
+    room(Some(150));
+    let told = (ended(&four), ended(&greedy));
     room(None);
-    println!("TOLD {state:?}");
+    println!("TOLD {:?} | {:?}", told.0, told.1);
+    // Whoever writes too large a file is told by a signal, and dies of it.
+    nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGXFSZ).thread_block().unwrap();
+    largest_file(Some(100_000));
+    let short = (tried(&honest), tried(&full));
+    largest_file(None);
+    println!("TOLD {} | {} | {}", short.0, short.1, tried(&full));
 }
 
 #[test]
-fn no_guest_passes_its_own_greed_off_as_a_fault_of_the_machine() {
+fn no_guest_passes_its_own_greed_off_as_a_fault_of_the_machine_nor_is_blamed_for_one() {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_that_is_short_of_address_space"])
+        .args(["--exact", "child_that_is_short_of_what_an_instance_takes"])
         .args(["--nocapture", "--test-threads=1"])
         .env(SHORT, "1")
         .stderr(std::process::Stdio::inherit())
@@ -740,11 +787,18 @@ fn no_guest_passes_its_own_greed_off_as_a_fault_of_the_machine() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let told: Vec<_> = said.lines().filter_map(|line| Some(line.split_once("TOLD ")?.1)).collect();
-    let [enough, for_two, for_none, again, run] = told[..] else { panic!("{said}") };
-    assert_eq!(enough, "started | started");
-    let greed = "it wanted more of this machine than one memory of 4 MiB";
-    assert!(for_two.starts_with(&format!("started | the skill: {greed}")), "{for_two}");
-    assert_eq!(for_none, "the machine | the machine");
+    let [enough, for_two, for_none, again, run, full] = told[..] else { panic!("{said}") };
+    assert!(enough.starts_with("started | started | Ok(Err(Trapped("), "{enough}");
+    assert!(enough.contains("memory count too high"), "{enough}");
+    // It may have four, and the machine has no room for them; nobody may have seven.
+    let greed = "it wanted 7 memories, and a skill has 4";
+    assert_eq!(for_two, format!("started | the machine | the skill: {greed}"));
+    assert_eq!(for_none, format!("the machine | the machine | the skill: {greed}"));
     assert_eq!(again, enough);
-    assert!(run.contains("Crashed") && run.contains(greed), "{run}");
+    let (four, greedy) = run.split_once(" | ").unwrap();
+    assert!(four.contains("this machine has no room"), "{run}");
+    assert!(greedy.contains("Crashed") && greedy.contains(greed), "{run}");
+    let more = "it wanted more of this machine than one memory of 4 MiB";
+    assert!(full.starts_with(&format!("started | the skill: {more}")), "{full}");
+    assert!(full.ends_with(" | started"), "{full}");
 }
