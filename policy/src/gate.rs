@@ -402,7 +402,8 @@ impl Gate {
             let limit = self.zones.clearance_m(edge.rule, edge.zone, here, &unsure);
             let by = Breach { limit, rule: edge.rule, zone: Some(edge.zone) };
             target = slowed(law, target, CRAWL_MPS, by, verdicts);
-            if tick.is_fast(&brake) {
+            if tick.is_fast(&brake) && target.0[2].abs() > 0.0 {
+                verdicts.note(by.rule, by.limit, by.zone);
                 target.0[2] = 0.0;
             }
         }

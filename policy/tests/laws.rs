@@ -11,8 +11,9 @@ use harness::LAWS;
 use harness::draw::Draw;
 use harness::vehicles::{START, command, gate, policies, policy, standing};
 use nooterra_policy::Action;
-use nooterra_protocol::command::PerJoint;
+use nooterra_protocol::command::{Command, PerJoint};
 use nooterra_protocol::entry::Rule;
+use nooterra_protocol::geometry::Planar;
 use proptest::prelude::{any, prop};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
@@ -104,4 +105,26 @@ fn a_command_for_another_kind_of_vehicle_is_a_stop() {
             assert_eq!(kind, index != other);
         }
     }
+}
+
+#[test]
+fn what_drifts_fast_beyond_an_edge_keeps_its_height_and_is_told_why() {
+    const FLYING: usize = 3;
+    let document = policy(FLYING).0;
+    let outside = (2.0, -3.0);
+    let sink = command(document, [0.0, 0.0, -0.5, 0.0]);
+    let after_rest = |moving: Planar| {
+        let mut gate = gate(FLYING);
+        let rest = command(document, [0.0; 4]);
+        gate.tick(&standing(0, START, outside, Some(rest)));
+        let mut inputs = standing(1, START.plus(STEP), outside, Some(sink));
+        inputs.twist.value = moving;
+        gate.tick(&inputs)
+    };
+    let drifting = after_rest(Planar::new(-2.0, -2.0, 0.0));
+    assert_eq!(drifting.allowed, command(document, [0.0; 4]));
+    assert!(!drifting.verdicts.is_empty(), "{drifting:?}");
+    // Where it stands it may sink.
+    let still = after_rest(Planar::ZERO).allowed;
+    assert!(matches!(still, Command::Fly(fly) if fly.z < 0.0), "{still:?}");
 }
