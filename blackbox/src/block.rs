@@ -252,7 +252,7 @@ impl Block {
     fn tabled_length(bytes: &[u8]) -> Option<usize> {
         let count = usize_at(bytes.get(..HEAD_BYTES)?, 72);
         let table_end = count.checked_mul(ROW_BYTES)?.checked_add(HEAD_BYTES)?;
-        let mut head = bytes.get(..table_end.min(MAX_BYTES))?.to_vec();
+        let mut head = bytes.get(..table_end).filter(|head| head.len() <= MAX_BYTES)?.to_vec();
         let mut length = table_end;
         for row in head.get(HEAD_BYTES..)?.chunks_exact(ROW_BYTES) {
             length = length.checked_add(usize_at(row, 0))?;

@@ -240,9 +240,8 @@ impl Taker<'_> {
     /// From the next record to this one there is nothing; where that was pruned, and is said to
     /// be, it is not lost.
     fn lose_through(&mut self, through: u64, why: &str) {
-        if self.prune.as_ref().is_none_or(|prune| through > prune.through) {
-            self.lose(self.last + 1, through, why);
-        }
+        let pruned = self.prune.as_ref().map_or(0, |prune| prune.through);
+        self.lose(self.last.max(pruned).saturating_add(1), through, why);
         self.last = self.last.max(through);
     }
 

@@ -174,7 +174,7 @@ pub enum Entry {
     Sample(Sample),
     /// What a candidate policy would have done.
     Shadow(Shadow),
-    /// The robot was stopped, outside the gate's own verdicts.
+    /// The robot was stopped outside the gate's own verdicts, or did not take a stop.
     Stop(Stop),
     /// An intervention of the gate.
     Verdict(Verdict),
@@ -577,7 +577,7 @@ pub struct SkillSensor {
     pub step: StepId,
 }
 
-/// The robot was stopped.
+/// The robot was told to stop. Whether it took that is in its reason.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stop {

@@ -92,7 +92,9 @@ pub struct ControlLoop {
     /// What was last recorded of the sensors.
     privacy: Privacy,
     queue: ControlQueue,
-    /// The robot did not take the last stop, and that is recorded.
+    /// That the robot did not take a stop is recorded, for the reason for which it is stopped.
+    refusal_told: bool,
+    /// The robot did not take the last stop.
     refuses_stop: bool,
     robot: Box<dyn Robot>,
     runs: Runs,
@@ -138,6 +140,7 @@ impl ControlLoop {
             keeps_distance: policy.document().proximity.is_some(),
             privacy: Privacy::OPEN,
             queue,
+            refusal_told: false,
             refuses_stop: false,
             robot,
             runs: Runs::default(),
@@ -219,6 +222,8 @@ impl ControlLoop {
         let answer = self.robot.stop(now, self.stop);
         if self.stopped_for != Some(reason) {
             self.stopped_for = Some(reason);
+            // Whether it takes this one is said anew.
+            self.refusal_told = false;
             if let Some(flight) = self.flight.as_ref().filter(|_| reason != thread::ORDERLY) {
                 flight.pull(Trigger::Stop, now);
             }
@@ -227,7 +232,8 @@ impl ControlLoop {
         self.note_answer(now, self.stop, answer);
     }
 
-    /// Records once for each time that the robot did not take a stop; false where it did not.
+    /// Records once for each time and each reason that the robot did not take a stop; false where
+    /// it did not.
     fn note_answer(
         &mut self,
         now: MonoNanos,
@@ -240,11 +246,14 @@ impl ControlLoop {
         };
         // Nothing is left to do here but to go on telling it: the driver's own watchdog stops.
         if !self.refuses_stop {
+            (self.refuses_stop, self.refusal_told) = (true, false);
             error!(%error, UNSTOPPED);
             if let Some(flight) = &self.flight {
                 flight.pull(Trigger::Stop, now);
             }
-            self.refuses_stop =
+        }
+        if !self.refusal_told {
+            self.refusal_told =
                 self.record_stop(StopRecord { at: now, profile, reason: UNSTOPPED });
         }
         false

@@ -109,6 +109,10 @@ pub struct Exported {
     pub unreadable_spans: Vec<Unreadable>,
     /// What verifying the attachment found.
     pub verification: Verification,
+    /// What is wrong first in the attachment is nothing that cannot be read: it is forged, or of
+    /// another robot.
+    #[serde(skip)]
+    pub(crate) is_forged: bool,
     /// Records of which only the leaf hash is in the attachment.
     pub withheld: u64,
 }
@@ -185,7 +189,11 @@ fn write(
     let messages = log.end(&verification)?;
     file.as_file().sync_all().map_err(at(out))?;
     let Taken { lost, more_lost, withheld, .. } = taken;
+    let unread = |seq| lost.iter().any(|one| (one.first..=one.last).contains(&seq));
+    let wrong = verification.first_bad.as_ref().map(|bad| bad.seq);
     let mut exported = Exported {
+        // Of further spans it is not known where they are.
+        is_forged: more_lost == 0 && wrong.is_some_and(|seq| !unread(seq)),
         messages,
         records: chosen,
         unreadable: more_lost,

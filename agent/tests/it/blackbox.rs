@@ -551,6 +551,12 @@ fn an_export_says_which_records_it_could_not_read_and_ends_with_the_code_for_los
     let answer = boxed.answers(line, 0);
     assert_eq!((&answer["unreadable"], &answer["unreadable_elsewhere"]), (&0.into(), &2.into()));
 
+    // A box of another robot is one also where something in it cannot be read.
+    let theirs = Es256Key::from_seed([8; 32]).unwrap().verifying_key().to_string();
+    std::fs::write(boxed.path("device.pub"), theirs).unwrap();
+    boxed.says("export JOURNAL --mcap OUT/theirs.mcap KEY", 5);
+    std::fs::write(boxed.path("device.pub"), boxed.key.verifying_key().to_string()).unwrap();
+
     // The agent has opened it again, and says in a signed record what is lost.
     let place = locate(&boxed.journal(), last).unwrap();
     let file = std::fs::File::options().write(true).open(&place.path).unwrap();

@@ -440,6 +440,10 @@ fn a_stop_that_the_robot_does_not_take_is_recorded_once_for_each_time() {
     refuses.store(true, Ordering::Relaxed);
     rig.control.stop(MonoNanos(rig.now), "a reason");
     assert_eq!(stop_reasons(&rig.handle)[3..], ["a reason", "the robot does not take the stop"]);
+    // And again behind each other reason, so that none of them reads as if it had been taken.
+    rig.control.stop(MonoNanos(rig.now), "a reason");
+    rig.control.stop(MonoNanos(rig.now), "another");
+    assert_eq!(stop_reasons(&rig.handle)[5..], ["another", "the robot does not take the stop"]);
 }
 
 /// A mock: a robot that stands, whose charge was measured once.

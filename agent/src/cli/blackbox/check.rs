@@ -55,12 +55,14 @@ pub(super) fn check(path: &Path, key: Option<&VerifyingKey>) -> anyhow::Result<A
     };
     progress.end();
     let is_drawn_so = drawn.as_ref().is_none_or(|drawn| drawn.is_intact);
-    let code = if is_drawn_so { code(&found) } else { Code::NotVerified };
+    // What the records prove, whatever became of the messages.
+    let proven = code(&found);
+    let code = if is_drawn_so { proven } else { Code::NotVerified };
     let mut json = serde_json::to_value(&found)?;
     json["intact"] = Value::Bool(found.is_intact() && is_drawn_so);
     json["whole"] = Value::Bool(found.is_whole() && is_drawn_so);
     // Without a key that its user trusts, the most that can be said is that it fits itself.
-    json["identity_proven"] = Value::Bool(matches!(code, Code::Done | Code::Loss));
+    json["identity_proven"] = Value::Bool(matches!(proven, Code::Done | Code::Loss));
     json["exit_code"] = json!(code as u8);
     let mut text = in_words(&found);
     if let Some(drawn) = drawn {

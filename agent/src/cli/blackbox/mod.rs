@@ -42,7 +42,7 @@ Exit codes:
 const EXPORT_CODES: &str = "\
 Exit codes:
    0  all that was asked for is written
-   5  nothing is missing, and what is written does not verify: a record, or who signed it, is forged
+   5  what is written does not verify: a record is forged, or of another robot than the key
    8  records that may have been asked for are damaged or missing, and are named on standard error;
       all others are written
 What was pruned, as a signed record of the black box says, is not missing.";
@@ -321,10 +321,10 @@ fn write_export(
         );
     }
     text.push_str(&format!("\nattached: {}", exported.verification));
-    let code = if unreadable > 0 {
-        Code::Loss
-    } else if !exported.verification.is_intact() && elsewhere == 0 {
+    let code = if exported.is_forged {
         Code::NotVerified
+    } else if unreadable > 0 {
+        Code::Loss
     } else {
         Code::Done
     };
