@@ -240,7 +240,7 @@ pub(crate) fn may_fetch(
     bundle: &Digest,
     now: WallMillis,
 ) -> Result<(), JobError> {
-    let needs = jobs::under_way_with(tx, bundle)?.iter().any(|job| job.robot == *robot);
+    let needs = jobs::under_way_with(tx, None, bundle)?.iter().any(|job| job.robot == *robot);
     if needs { Ok(()) } else { may_have(tx, robot, bundle, now) }
 }
 

@@ -114,7 +114,7 @@ fn robots_among(
     now: WallMillis,
 ) -> Result<(Vec<Has>, Option<String>), StoreError> {
     let mut jobs: HashMap<RobotId, u32> = HashMap::new();
-    for job in jobs::under_way_with(tx, bundle)? {
+    for job in jobs::under_way_with(tx, tenant, bundle)? {
         *jobs.entry(job.robot).or_default() += 1;
     }
     // Each tenant's rings are read once; none where no ring of it has the version.

@@ -83,7 +83,7 @@ impl Server {
         for it in rollouts::all_unfinished(tx)?.into_iter().filter(|it| it.target == *bundle) {
             self.step_rollout(tx, it, Step::RollBack, &why)?;
         }
-        for job in jobs::under_way_with(tx, bundle)? {
+        for job in jobs::under_way_with(tx, None, bundle)? {
             self.take_back(tx, &job, running == Running::Cancel, &why)?;
         }
         Ok(true)

@@ -120,16 +120,27 @@ pub(crate) fn names(tx: &Connection) -> Result<Vec<String>, StoreError> {
     statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()
 }
 
-/// The jobs that a robot has been given, and has not ended, whose plan runs the bundle.
-pub(crate) fn under_way_with(tx: &Connection, bundle: &Digest) -> Result<Vec<JobRow>, StoreError> {
-    let sql = format!(
+/// The states are those of the index `jobs_under_way`, word for word.
+fn under_way() -> String {
+    format!(
         "SELECT {COLUMNS} FROM {TABLES} WHERE state IN
              ('RESERVED', 'EN_ROUTE', 'ACCESS_GRANTED', 'EXECUTING', 'ASSISTED', 'STALLED')
-             AND plan LIKE ?1 ORDER BY n"
-    );
+             AND plan LIKE ?1 AND (?2 = '' OR robot IN (SELECT id FROM robots WHERE tenant = ?2))
+         ORDER BY n"
+    )
+}
+
+/// The jobs that a robot has been given, and has not ended, whose plan runs the bundle; of one
+/// tenant where it is given.
+pub(crate) fn under_way_with(
+    tx: &Connection,
+    tenant: Option<&Tenant>,
+    bundle: &Digest,
+) -> Result<Vec<JobRow>, StoreError> {
+    let sql = under_way();
     let mut statement = tx.prepare_cached(&sql)?;
-    let like = format!("%{bundle}%");
-    let found: Vec<JobRow> = statement.query_map([&like], job)?.collect::<Result<_, _>>()?;
+    let of = (format!("%{bundle}%"), tenants::name(tenant));
+    let found: Vec<JobRow> = statement.query_map(of, job)?.collect::<Result<_, _>>()?;
     // A parameter of the plan may say the same digits.
     let runs = |job: &JobRow| job.plan.steps.iter().any(|step| step.skill.bundle == *bundle);
     Ok(found.into_iter().filter(runs).collect())
@@ -362,4 +373,20 @@ fn job(row: &Row<'_>) -> Result<JobRow, StoreError> {
         events: u64::try_from(row.get::<i64>(10)?).unwrap_or_default(),
         head: digest(row, 11)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_that_are_over_are_not_read_to_find_those_that_are_under_way() {
+        let tx = crate::store::in_memory().unwrap();
+        let plan = format!("EXPLAIN QUERY PLAN {}", under_way());
+        let mut statement = tx.prepare_cached(&plan).unwrap();
+        let rows = statement.query_map(("%", ""), |row| row.get::<String>(3)).unwrap();
+        let steps: Vec<_> = rows.map(Result::unwrap).collect();
+        let by_index = |it: &String| it.contains("jobs USING INDEX jobs_under_way");
+        assert!(steps.iter().any(by_index), "{steps:?}");
+    }
 }

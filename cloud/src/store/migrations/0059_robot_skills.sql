@@ -10,3 +10,7 @@ CREATE TABLE robot_skills (
     reported_at BIGINT NOT NULL,
     PRIMARY KEY (robot, digest)
 );
+
+-- Who gets a version by a job is asked for each page: the jobs that are over are not read for it.
+CREATE INDEX jobs_under_way ON jobs (state)
+    WHERE state IN ('RESERVED', 'EN_ROUTE', 'ACCESS_GRANTED', 'EXECUTING', 'ASSISTED', 'STALLED');
