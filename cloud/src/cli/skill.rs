@@ -210,8 +210,19 @@ fn sbom(cloud: &Cloud, bundle: &str) -> Result<Vec<u8>, ClientError> {
     Ok(answer.body)
 }
 
-/// The robots that have a version or get it, from every page of them.
-fn robots(cloud: &Cloud, bundle: &str) -> Result<Vec<SkillRobot>, ClientError> {
+/// The robots that have a version or get it; none where the cloud does not say, as one of the
+/// release before does not.
+fn robots(cloud: &Cloud, bundle: &str) -> Result<Option<Vec<SkillRobot>>, ClientError> {
+    match every_robot(cloud, bundle) {
+        Err(
+            ClientError::Answer(_) | ClientError::Api(nooterra_client::ClientError::Refused(_)),
+        ) => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
+/// From every page of them.
+fn every_robot(cloud: &Cloud, bundle: &str) -> Result<Vec<SkillRobot>, ClientError> {
     let (mut robots, mut after) = (Vec::new(), None);
     loop {
         let query = NamedQuery { after: after.clone(), ..NamedQuery::default() };
@@ -316,9 +327,14 @@ fn containing(answer: &Value) -> String {
     text
 }
 
-/// A row for each robot that has a version or gets it.
-fn robots_of(skill: &Value) -> impl Iterator<Item = Vec<String>> {
-    items(skill, "robots").iter().map(move |robot| {
+/// A row for each robot that has a version or gets it; one where it is not known which do.
+fn robots_of(skill: &Value) -> Vec<Vec<String>> {
+    let of = ["id", "version"].map(|name| show::text(skill, name));
+    if skill["robots"].is_null() {
+        let row = ["not known", "-", "-", "-"].map(str::to_owned);
+        return vec![[row.as_slice(), of.as_slice()].concat()];
+    }
+    let row = |robot: &Value| {
         let ring = robot["ring"].as_str().map(|ring| format!("ring {ring}"));
         let jobs = match robot["jobs"].as_u64() {
             None | Some(0) => None,
@@ -331,10 +347,10 @@ fn robots_of(skill: &Value) -> impl Iterator<Item = Vec<String>> {
             show::text(robot, "state"),
             show::time(&robot["reported_at"]),
             if by.is_empty() { "-".to_owned() } else { by.join(", ") },
-            show::text(skill, "id"),
-            show::text(skill, "version"),
         ]
-    })
+    };
+    let rows = items(skill, "robots").iter().map(row);
+    rows.map(|row| [row.as_slice(), of.as_slice()].concat()).collect()
 }
 
 fn signature_of(file: &Path) -> PathBuf {
@@ -402,6 +418,26 @@ fn one(skill: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cloud_that_does_not_say_which_robots_have_a_version_is_not_taken_to_say_that_none_has() {
+        let skill = |robots: Value| {
+            json!({
+                "digest": "ab", "id": "patrol", "package": { "name": "way", "versions": ["1"] },
+                "revoked": false, "robots": robots, "version": "1.0.0",
+            })
+        };
+        let text = |skills: &[Value]| containing(&json!({ "skills": skills, "unknown": [] }));
+        let (none, silent) = (text(&[skill(json!([]))]), text(&[skill(json!(null))]));
+        assert!(none.contains("no robot says") && !none.contains("not known"), "{none}");
+        assert!(silent.contains("not known") && !silent.contains("no robot says"), "{silent}");
+        let robot = json!({
+            "id": "amr-1", "jobs": 1, "reported_at": 0, "ring": null, "state": "active",
+        });
+        let both = text(&[skill(json!([robot])), skill(json!(null))]);
+        let rows: Vec<_> = both.lines().filter(|line| line.ends_with("patrol  1.0.0")).collect();
+        assert!(rows[0].starts_with("amr-1") && rows[1].starts_with("not known"), "{both}");
+    }
 
     #[test]
     fn a_revoked_version_is_shown_as_one_with_its_reason() {
