@@ -72,7 +72,8 @@ impl Start {
         std::iter::once(each + left).chain(others).collect()
     }
 
-    /// `(module (memory PAGES)… (func) (data (i32.const 0) "x"))`
+    /// `(module (memory PAGES)… (func) (data (memory AT) (i32.const 0) "x")…)`: each memory that has
+    /// a page has a first content, as each of a skill may have, which takes an image of its own.
     fn module(&self) -> Vec<u8> {
         let memories = self.memories();
         let count = memories.len().to_le_bytes()[0];
@@ -80,13 +81,20 @@ impl Start {
         module.extend([1, 4, 1, 0x60, 0, 0]); // Types: one of no parameter and no result.
         module.extend([3, 2, 1, 0]); // Functions: one of the first type.
         module.extend([5, 1 + 3 * count, count]); // Memories: each without a maximum.
-        for pages in memories {
+        for pages in &memories {
             // Two groups of seven bits have room for 16383.
             let [high, low] = [pages >> 7, pages & 0x7f].map(|bits| bits.to_le_bytes()[0]);
             module.extend([0, low | 0x80, high]);
         }
         module.extend([10, 4, 1, 2, 0, 0x0b]); // Code: no locals, `end`.
-        module.extend([11, 7, 1, 0, 0x41, 0, 0x0b, 1, b'x']); // Data: at `i32.const 0`, one byte.
+        // Data: of a memory that is named, at `i32.const 0`, one byte.
+        let filled = (0_u8..).zip(&memories).filter(|(_, pages)| **pages > 0).map(|(at, _)| at);
+        let filled: Vec<u8> = filled.collect();
+        let count = filled.len().to_le_bytes()[0];
+        module.extend([11, 1 + 7 * count, count]);
+        for memory in filled {
+            module.extend([2, memory, 0x41, 0, 0x0b, 1, b'x']);
+        }
         module
     }
 }
@@ -159,7 +167,15 @@ mod tests {
                 let memories = start.memories();
                 let text: String =
                     memories.iter().map(|pages| format!("(memory {pages}) ")).collect();
-                let text = format!("(module {text} (func) (data (i32.const 0) \"x\"))");
+                let data: Vec<_> = memories.iter().enumerate().filter(|it| *it.1 > 0).collect();
+                let filled = data.iter().filter(|(at, _)| {
+                    let at = at.to_le_bytes()[0];
+                    start.module().windows(7).any(|it| it == [2, at, 0x41, 0, 0x0b, 1, b'x'])
+                });
+                assert_eq!(filled.count(), data.len(), "each has a first content");
+                let data =
+                    data.iter().map(|(at, _)| format!("(data (memory {at}) (i32.const 0) \"x\")"));
+                let text = format!("(module {text} (func) {})", data.collect::<String>());
                 let made = Module::new(engine, start.module()).unwrap();
                 let by_hand = Module::new(engine, wat::parse_str(text).unwrap()).unwrap();
                 let required = |module: &Module| {
