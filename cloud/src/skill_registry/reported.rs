@@ -17,7 +17,7 @@ use nooterra_protocol::entry::Entry;
 use nooterra_protocol::ids::RobotId;
 use nooterra_protocol::skill_install::{SkillInstall, SkillInstallStep};
 use nooterra_protocol::time::WallMillis;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 /// Records that are read at once.
 const RECORDS: u32 = 256;
@@ -25,7 +25,7 @@ const RECORDS: u32 = 256;
 /// Versions of one robot that are kept. An agent keeps three of each of 32 skills.
 const VERSIONS: u32 = 128;
 
-/// Robots that are read at once.
+/// Robots that are read at once, at the most.
 const ROBOTS: u32 = 1000;
 
 /// Robots that are looked at for one page, whether they have the version or not.
@@ -120,29 +120,28 @@ fn robots_among(
     // Each tenant's rings are read once; none where no ring of it has the version.
     let mut rings: HashMap<Tenant, Option<ByRing>> = HashMap::new();
     let (mut found, mut last, mut looked_at) = (Vec::new(), after.to_owned(), 0);
+    // As many as are asked for and one more, by which it is known that there are more; then more at
+    // once, as of those few had it.
+    let mut at_once = u32::try_from(limit).unwrap_or(ROBOTS).saturating_add(1).min(ROBOTS);
     loop {
-        let page = robot_skills::page(tx, tenant, bundle, &last, ROBOTS)?;
-        let ended = page.len() < usize::try_from(ROBOTS).unwrap_or(usize::MAX);
+        let page = robot_skills::page(tx, tenant, bundle, &last, at_once)?;
+        let ended = page.len() < usize::try_from(at_once).unwrap_or(usize::MAX);
+        at_once = at_once.saturating_mul(4).min(ROBOTS);
         for RobotRow { tenant, .. } in &page {
             if !rings.contains_key(tenant) {
                 rings.insert(tenant.clone(), ByRing::of(tx, tenant, bundle, now)?);
             }
         }
-        let labels = match page.last() {
-            Some(end) if rings.values().any(Option::is_some) => {
-                registry::labels_between(tx, &last, &end.id)?
-            }
-            _ => HashMap::new(),
-        };
         for RobotRow { held, id, tenant } in page {
             if found.len() == limit || looked_at == most {
                 return Ok((found, Some(last)));
             }
             looked_at += 1;
             id.as_str().clone_into(&mut last);
-            let ring = rings.get(&tenant).and_then(Option::as_ref);
-            let none = BTreeSet::new();
-            let ring = ring.and_then(|it| it.ring(&id, labels.get(&id).unwrap_or(&none)));
+            let ring = match rings.get(&tenant) {
+                Some(Some(by_ring)) => by_ring.ring(&id, &registry::labels(tx, &id)?),
+                _ => None,
+            };
             let ring = ring.map(str::to_owned);
             let jobs = jobs.get(&id).copied().unwrap_or_default();
             if held.is_some() || ring.is_some() || jobs > 0 {

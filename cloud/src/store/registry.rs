@@ -12,7 +12,7 @@ use nooterra_protocol::skill::Tier;
 use nooterra_protocol::time::WallMillis;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 /// A key whose signatures count here.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -185,22 +185,6 @@ pub(crate) fn set_rule(
 pub(crate) fn labels(tx: &Connection, robot: &RobotId) -> Result<BTreeSet<String>, StoreError> {
     let mut find = tx.prepare_cached("SELECT label FROM robot_labels WHERE robot = ?1")?;
     find.query_map([robot.as_str()], |row| row.get(0))?.collect()
-}
-
-/// The labels of the robots after `after`, up to and with `last`; of those that have some.
-pub(crate) fn labels_between(
-    tx: &Connection,
-    after: &str,
-    last: &RobotId,
-) -> Result<HashMap<RobotId, BTreeSet<String>>, StoreError> {
-    let mut find = tx
-        .prepare_cached("SELECT robot, label FROM robot_labels WHERE robot > ?1 AND robot <= ?2")?;
-    let mut labels: HashMap<_, BTreeSet<_>> = HashMap::new();
-    for row in find.query_map([after, last.as_str()], |row| Ok((typed(row, 0)?, row.get(1)?)))? {
-        let (robot, label) = row?;
-        labels.entry(robot).or_default().insert(label);
-    }
-    Ok(labels)
 }
 
 /// Sets the labels of a robot.

@@ -1,7 +1,7 @@
 //! Which versions of skills robots have, as they said last: rows that are made of the records in
 //! which robots say so, by [`crate::skill_registry::reported`].
 
-use super::{Connection, OptionalExtension as _, StoreError, tenants, typed};
+use super::{Connection, OptionalExtension as _, Row, StoreError, typed};
 use crate::access::Tenant;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::{RobotId, SkillId};
@@ -172,14 +172,7 @@ pub(crate) fn page(
     after: &str,
     limit: u32,
 ) -> Result<Vec<RobotRow>, StoreError> {
-    let mut find = tx.prepare_cached(
-        "SELECT robots.id, robots.tenant, held.state, held.reported_at FROM robots
-         LEFT JOIN robot_skills AS held ON held.robot = robots.id AND held.digest = ?1
-         WHERE robots.id > ?2 AND (?3 = '' OR robots.tenant = ?3)
-         ORDER BY robots.id LIMIT ?4",
-    )?;
-    let of = (bundle.as_bytes(), after, tenants::name(tenant), limit);
-    let rows = find.query_map(of, |row| {
+    let read = |row: &Row<'_>| {
         let (state, at): (Option<String>, Option<i64>) = (row.get(2)?, row.get(3)?);
         let held = state.zip(at).map(|(state, at)| {
             let held = Held::ALL.into_iter().find(|held| held.name() == state);
@@ -187,6 +180,44 @@ pub(crate) fn page(
             Ok::<_, StoreError>((held, WallMillis(at)))
         });
         Ok(RobotRow { held: held.transpose()?, id: typed(row, 0)?, tenant: typed(row, 1)? })
-    })?;
-    rows.collect()
+    };
+    match tenant {
+        Some(tenant) => {
+            let of = (bundle.as_bytes(), after, limit, tenant.as_str());
+            tx.prepare_cached(PAGE_OF_TENANT)?.query_map(of, read)?.collect()
+        }
+        None => tx
+            .prepare_cached(
+                "SELECT robots.id, robots.tenant, held.state, held.reported_at FROM robots
+                 LEFT JOIN robot_skills AS held ON held.robot = robots.id AND held.digest = ?1
+                 WHERE robots.id > ?2 ORDER BY robots.id LIMIT ?3",
+            )?
+            .query_map((bundle.as_bytes(), after, limit), read)?
+            .collect(),
+    }
+}
+
+/// A statement of its own: only so are the robots of others not read.
+const PAGE_OF_TENANT: &str =
+    "SELECT robots.id, robots.tenant, held.state, held.reported_at FROM robots
+     LEFT JOIN robot_skills AS held ON held.robot = robots.id AND held.digest = ?1
+     WHERE robots.tenant = ?4 AND robots.id > ?2 ORDER BY robots.id LIMIT ?3";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_one_tenant_no_robot_of_another_is_read() {
+        let tx = crate::store::in_memory().unwrap();
+        let plan = format!("EXPLAIN QUERY PLAN {PAGE_OF_TENANT}");
+        let mut statement = tx.prepare_cached(&plan).unwrap();
+        let of = ([0_u8; 32].as_slice(), "", 1_u32, "acme");
+        let rows = statement.query_map(of, |row| row.get::<String>(3)).unwrap();
+        let steps: Vec<_> = rows.map(Result::unwrap).collect();
+        let by_index =
+            |it: &String| it.contains("robots USING") && it.contains("(tenant=? AND id>?)");
+        assert!(steps.iter().any(by_index), "{steps:?}");
+        assert!(!steps.iter().any(|it| it.contains("TEMP B-TREE")), "{steps:?}");
+    }
 }
