@@ -206,9 +206,18 @@ fn rebuild(tx: &Connection, server: Option<&VerifyingKey>) -> Result<Replay, Sto
     Ok(replay)
 }
 
-/// Makes the projections whole that an older release left: it kept less of each job than this
-/// one does.
-pub(crate) fn complete(tx: &Connection) -> Result<(), StoreError> {
+/// Makes the projections whole that an older release left: the jobs', and what each robot has, one
+/// robot after the other, so that other processes write between them.
+pub(crate) fn complete(connection: &mut Connection) -> Result<(), StoreError> {
+    connection.writing(complete_jobs)?;
+    for robot in connection.reading(robot_skills::unread)? {
+        connection.writing(|tx| reported::catch_up(tx, &robot))?;
+    }
+    Ok(())
+}
+
+/// An older release kept less of each job than this one does.
+fn complete_jobs(tx: &Connection) -> Result<(), StoreError> {
     for id in watched::incomplete(tx)? {
         let mut job = None;
         for row in jobs::facts(tx, &jobs::stream_of(&id)?, 0, u32::MAX)? {
@@ -226,7 +235,7 @@ pub(crate) fn complete(tx: &Connection) -> Result<(), StoreError> {
             jobs::keep(tx, &job)?;
         }
     }
-    reported::complete(tx)
+    Ok(())
 }
 
 /// Reads all, and compares; the jobs as folded, each with the position of its first fact.

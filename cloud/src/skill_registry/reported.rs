@@ -4,8 +4,9 @@
 //! A robot says each step of a version in a record ([`SkillInstall`]). The rows of
 //! [`robot_skills`] are a fold of those records in the order in which they came, each robot's as
 //! far as its `skills_through`: so what another release kept and did not read is read with the
-//! robot's next record, or at the next start, and what comes twice changes nothing. They can be
-//! thrown away and are made anew.
+//! robot's next such record, or at the next start, and what comes twice changes nothing. They can
+//! be thrown away and are made anew by `replay --rebuild`; a record that this release cannot read
+//! is passed over, and counts only when a release that can makes them anew so.
 
 use super::give::ByRing;
 use crate::access::Tenant;
@@ -63,7 +64,7 @@ pub(crate) fn catch_up(tx: &Connection, robot: &RobotId) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Reads what any robot said and a process of another release did not read.
+/// Reads what any robot said and was not read yet, all in the one transaction.
 pub(crate) fn complete(tx: &Connection) -> Result<(), StoreError> {
     robot_skills::unread(tx)?.iter().try_for_each(|robot| catch_up(tx, robot))
 }
@@ -159,7 +160,7 @@ mod tests {
     use super::*;
     use crate::skill_registry::{Ring, Selection};
     use crate::store::records::{self, NewRecord};
-    use crate::store::{in_memory, robots, skills, tenants};
+    use crate::store::{Store, in_memory, robots, skills, tenants};
     use nooterra_protocol::entry::Class;
     use nooterra_protocol::ids::{JournalId, SkillId};
     use nooterra_protocol::keys::{Es256Key, Signer as _};
@@ -325,6 +326,33 @@ mod tests {
         say(&tx, &of, 3, &Entry::SkillInstall(installed));
         complete(&tx).unwrap();
         assert_eq!(held(&tx, &of).len(), 1);
+    }
+
+    #[test]
+    fn a_start_reads_each_robot_in_a_transaction_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cloud.sqlite");
+        let store = Store::open(&path).unwrap();
+        store.with(|tx| {
+            for name in ["amr-1", "amr-2"] {
+                enrol(tx, name, "default");
+                let installed = step(SkillInstallStep::Installed, 1);
+                say(tx, &robot(name), 1, &Entry::SkillInstall(installed));
+            }
+            tx.execute(
+                "CREATE TRIGGER second BEFORE INSERT ON robot_skills WHEN NEW.robot = 'amr-2'
+                 BEGIN SELECT RAISE(ABORT, 'not this one'); END",
+                [],
+            )
+            .unwrap();
+        });
+        // What was read before it stays, so others could write in between.
+        assert!(Store::open(&path).is_err());
+        let kept = |name: &str| store.with(|tx| held(tx, &robot(name)).len());
+        assert_eq!((kept("amr-1"), kept("amr-2")), (1, 0));
+        store.with(|tx| tx.execute("DROP TRIGGER second", []).unwrap());
+        drop(Store::open(&path).unwrap());
+        assert_eq!((kept("amr-1"), kept("amr-2")), (1, 1));
     }
 
     /// Publishes a version of `patrol` in a tenant, whose rings have it from now on.

@@ -233,7 +233,7 @@ impl Store {
     /// Opens or makes the database and brings it to this release's version. It may block.
     pub(crate) fn at(address: Address) -> Result<Self, StoreError> {
         address.migrate()?;
-        address.connect()?.writing(crate::replay::complete)?;
+        crate::replay::complete(&mut address.connect()?)?;
         let public = Public::new();
         let listener = match &address {
             Address::Postgres(server) => Some(Listener::start(server, public.clone())?),

@@ -8,6 +8,7 @@ mod server;
 use super::sql::Value;
 use super::webhooks::{Due, LetterRow};
 use super::{Address, Connection, StoreError, copy, live, robot_skills, robots, sqlite, webhooks};
+use crate::skill_registry::reported;
 use nooterra_evidence::Record;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::{Class, Entry};
@@ -194,12 +195,12 @@ fn what_the_release_before_kept_reads_the_same_and_what_is_new_is_made_of_it() {
                 assert_eq!(held(tx)?, b);
                 // Which versions a robot has is read at the next start, from what was kept.
                 assert_eq!((on_robot(tx, 1)?, on_robot(tx, 2)?), (None, None));
-                crate::replay::complete(tx)?;
+                reported::complete(tx)?;
                 let trial = (Some(("active", 107)), Some(("on_trial", 108)));
                 assert_eq!((on_robot(tx, 1)?, on_robot(tx, 2)?), trial);
                 // What a process of that release keeps meanwhile is read at the start after it.
                 say(tx, 9, Step::Activated, 2)?;
-                crate::replay::complete(tx)?;
+                reported::complete(tx)?;
                 let proven = (Some(("before", 107)), Some(("active", 109)));
                 assert_eq!((on_robot(tx, 1)?, on_robot(tx, 2)?), proven);
                 Ok::<_, StoreError>(())
