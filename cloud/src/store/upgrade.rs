@@ -259,6 +259,19 @@ fn kill(path: &Path, last: usize) {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
+    let probe = rusqlite::Connection::open(path).unwrap();
+    probe.busy_timeout(std::time::Duration::ZERO).unwrap();
+    let is_writing = || match probe.execute_batch("BEGIN IMMEDIATE; ROLLBACK;") {
+        Ok(()) => false,
+        Err(error) => {
+            assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy));
+            true
+        }
+    };
+    while !is_writing() {
+        assert!(child.try_wait().unwrap().is_none(), "it is to hang");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
     // It writes for as long as it takes; a transaction of a few pages may stay in memory.
     let written = || {
         ["", "-wal"].map(|end| {
@@ -273,6 +286,9 @@ fn kill(path: &Path, last: usize) {
         same = if now == seen { same + 1 } else { 0 };
         seen = now;
     }
+    assert!(is_writing(), "it is killed within a migration");
+    // Whoever comes next is the first, and finds what was left.
+    drop(probe);
     assert!(child.try_wait().unwrap().is_none(), "it is to hang");
     child.kill().unwrap();
     child.wait().unwrap();
