@@ -30,7 +30,8 @@ pub(crate) struct SkillRobotJson {
     id: RobotId,
     /// How many of the jobs that it was given, and that are not over, name the version.
     jobs: u32,
-    /// When the record in which it says so came here, milliseconds since 1970.
+    /// When the record in which it says so came here, milliseconds since 1970; for `before`, the
+    /// one in which it said last that the version is active.
     #[schema(value_type = Option<i64>)]
     reported_at: Option<WallMillis>,
     /// The ring by which its next job gets the version, where the plan leaves the choice to the

@@ -126,8 +126,8 @@ impl Offering {
     }
 }
 
-/// Which robots of a tenant get one version when their ring chooses: what [`choose`] answers,
-/// read once for many robots.
+/// Which robots of a tenant get one version when their ring chooses: those for which [`choose`]
+/// answers it. What is the tenant's is read once for many robots, and no labels are.
 pub(crate) struct ByRing {
     bundle: Digest,
     now: WallMillis,

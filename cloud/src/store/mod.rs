@@ -261,7 +261,8 @@ impl Store {
         self.public.events.subscribe()
     }
 
-    /// What [`Connection::tell`] was told, once it is committed, in this process and in others.
+    /// What [`Connection::tell`] was told, once it is committed, in this process and in others;
+    /// but for [`News::Events`], by which [`Self::events`] changes and nothing else.
     pub(crate) fn news(&self) -> broadcast::Receiver<News> {
         self.public.news.subscribe()
     }

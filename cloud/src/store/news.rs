@@ -14,8 +14,9 @@ pub(crate) enum News {
     Connected(RobotId, i64),
     /// The robot enrolled again, with another key: connections with a lower number are over.
     Enrolled(RobotId, i64),
-    /// There are events to be told, or somebody more to tell them. It is for this process only, and
-    /// without a form between processes: an earlier release would take it for what it missed.
+    /// There are events to be told, or somebody more to tell them. It is for this process only and
+    /// never sent to others, of which an earlier release would take it for what it missed: the form
+    /// is for logs only, and is not read.
     Events,
     /// Something may have been missed.
     Missed,

@@ -127,7 +127,8 @@ impl Connection {
         Statement { connection: self, sql }.query_row(params, read)
     }
 
-    /// Tells every process, this one too, once the transaction is committed.
+    /// Tells every process, this one too, once the transaction is committed. [`News::Events`] is
+    /// told to this one only: the others take every commit that they hear of for it.
     pub(crate) fn tell(&self, news: News) {
         let mut told = self.told.borrow_mut();
         // Once is enough of what names nothing.

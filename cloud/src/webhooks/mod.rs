@@ -55,8 +55,9 @@ const IN_ONE_GO: usize = 32;
 /// many that are being called.
 const LOOKED_AT: usize = 2 * OF_ONE;
 
-/// How often it is looked for what has become due by time alone, or by another process. Events of
-/// this process are looked at when they are committed, and no other commit is.
+/// How often it is looked for what has become due by time alone, or was not heard of. Events of
+/// this process are looked at when they are committed, and of its other commits none is; of another
+/// process every commit that is heard of is looked at, for it does not say whether it has events.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// How long what is committed gathers before it is looked at.
