@@ -4,12 +4,13 @@
 //! belongs together is found again behind what was taken out, put in or moved.
 
 use super::LIBRARY;
-use super::messages::{self, Message};
-use super::schema::{self, Topic};
-use mcap::McapError;
+use super::messages;
+use super::read::{Digest, Found, digest};
+use super::schema::Topic;
 use nooterra_blackbox::{Record, is_always_taken};
 use serde::Serialize;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::io;
 
 /// So many messages of each side are looked at together.
 const WINDOW: usize = 64;
@@ -18,8 +19,9 @@ const WINDOW: usize = 64;
 const MOST_NAMED: usize = 1000;
 
 /// What the comparison says nothing about, in a file that any program may have written.
-const NOT_COMPARED: &str = "the metadata, every other attachment and the indexes of the file are \
-                            compared with nothing, and signed by nobody";
+const NOT_COMPARED: &str = "the metadata, every other attachment and the indexes of messages, \
+                            attachments and metadata are compared with nothing, and signed by \
+                            nobody: a program that reads by those may be led elsewhere";
 
 /// What is wrong with a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -76,32 +78,26 @@ impl Messages {
 
 /// A message that a record makes.
 struct Due {
+    data: Digest,
     is_optional: bool,
-    message: Message,
-}
-
-/// A message as it is in the file.
-struct Found {
-    message: mcap::Message<'static>,
-    /// Where its channel is one of ours.
-    topic: Option<Topic>,
+    /// The record.
+    seq: u64,
+    time_ns: u64,
+    topic: Topic,
 }
 
 impl Found {
     /// It is what the record makes.
     fn is(&self, due: &Due) -> bool {
-        let Due { message, .. } = due;
-        let found = &self.message;
         self.is_for(due)
-            && self.topic == Some(message.topic)
-            && [found.log_time, found.publish_time] == [message.time_ns; 2]
-            && *found.data == *message.data
+            && self.channel.topic == Some(due.topic)
+            && self.times_ns == [due.time_ns; 2]
+            && self.data == due.data
     }
 
     /// It says that it is about the same record, on the same topic.
     fn is_for(&self, due: &Due) -> bool {
-        self.message.sequence == messages::sequence(due.message.seq)
-            && self.message.channel.topic == due.message.topic.name()
+        self.sequence == messages::sequence(due.seq) && self.channel.named == Some(due.topic)
     }
 }
 
@@ -115,8 +111,6 @@ enum Odd {
 pub(super) struct Comparison<I> {
     /// Why no more messages can be read, until that is said.
     broken: Option<String>,
-    /// By channel; `None` for one that is not ours.
-    channels: BTreeMap<u16, Option<Topic>>,
     due: VecDeque<Due>,
     found: VecDeque<Found>,
     /// The file could not be read to its end.
@@ -131,12 +125,11 @@ pub(super) struct Comparison<I> {
     seq: u64,
 }
 
-impl<I: Iterator<Item = Result<mcap::Message<'static>, McapError>>> Comparison<I> {
+impl<I: Iterator<Item = io::Result<Found>>> Comparison<I> {
     /// Of the messages of a file that this program says to have written.
     pub(super) fn new(messages: I, library: String) -> Self {
         Self {
             broken: None,
-            channels: BTreeMap::new(),
             due: VecDeque::with_capacity(WINDOW),
             found: VecDeque::with_capacity(WINDOW),
             is_cut: false,
@@ -153,7 +146,10 @@ impl<I: Iterator<Item = Result<mcap::Message<'static>, McapError>>> Comparison<I
         self.seq = record.seq;
         let is_optional = is_always_taken(record);
         let due = messages::of(record).into_iter();
-        self.due.extend(due.map(|message| Due { is_optional, message }));
+        self.due.extend(due.map(|message| {
+            let messages::Message { data, seq, time_ns, topic } = message;
+            Due { data: digest(&data), is_optional, seq, time_ns, topic }
+        }));
         while self.due.len() >= WINDOW {
             self.step();
         }
@@ -197,11 +193,7 @@ impl<I: Iterator<Item = Result<mcap::Message<'static>, McapError>>> Comparison<I
             && let Some(messages) = &mut self.messages
         {
             match messages.next() {
-                Some(Ok(message)) => {
-                    let known = self.channels.entry(message.channel.id);
-                    let topic = *known.or_insert_with(|| topic_of(&message.channel));
-                    self.found.push_back(Found { message, topic });
-                }
+                Some(Ok(found)) => self.found.push_back(found),
                 Some(Err(error)) => {
                     self.is_cut = true;
                     self.broken = Some(error.to_string());
@@ -221,7 +213,7 @@ impl<I: Iterator<Item = Result<mcap::Message<'static>, McapError>>> Comparison<I
         let Some(found) = self.found.pop_front() else {
             // What stands where nothing can be read nobody knows.
             return match self.is_cut {
-                true => self.cut(due.message.seq, due.message.topic.name()),
+                true => self.cut(due.seq, due.topic.name()),
                 false => self.missing(due),
             };
         };
@@ -270,15 +262,14 @@ impl<I: Iterator<Item = Result<mcap::Message<'static>, McapError>>> Comparison<I
     }
 
     fn altered(&mut self, due: &Due, found: &Found) {
-        let Due { message, .. } = due;
-        let why = if found.topic.is_none() {
+        let why = if found.channel.topic.is_none() {
             "its channel or its schema is not the one of this topic"
-        } else if *found.message.data != *message.data {
+        } else if found.data != due.data {
             "it says otherwise than its record"
         } else {
             "its time is not that of its record"
         };
-        self.name(message.seq, message.topic.name(), Wrong::Altered, why.to_owned());
+        self.name(due.seq, due.topic.name(), Wrong::Altered, why.to_owned());
     }
 
     fn missing(&mut self, due: Due) {
@@ -290,9 +281,8 @@ impl<I: Iterator<Item = Result<mcap::Message<'static>, McapError>>> Comparison<I
             self.said.silent += 1;
             return;
         }
-        let Message { seq, topic, .. } = due.message;
         let why = "its record makes it, and it is not there".to_owned();
-        let named = self.name(seq, topic.name(), Wrong::Missing, why);
+        let named = self.name(due.seq, due.topic.name(), Wrong::Missing, why);
         self.remember(Odd::Missing(due), named);
     }
 
@@ -302,9 +292,9 @@ impl<I: Iterator<Item = Result<mcap::Message<'static>, McapError>>> Comparison<I
             return self.moved(at);
         }
         // What it says is 32 bits of the number; the others are those of where it stands.
-        let seq = (self.seq & !0xffff_ffff) | u64::from(found.message.sequence);
+        let seq = (self.seq & !0xffff_ffff) | u64::from(found.sequence);
         let why = "no record makes it".to_owned();
-        let named = self.name(seq, &found.message.channel.topic, Wrong::Added, why);
+        let named = self.name(seq, &found.channel.name, Wrong::Added, why);
         self.remember(Odd::Added(found), named);
     }
 
@@ -334,16 +324,4 @@ impl<I: Iterator<Item = Result<mcap::Message<'static>, McapError>>> Comparison<I
             named
         })
     }
-}
-
-/// The topic that a channel is, where all of it is as it is exported.
-fn topic_of(channel: &mcap::Channel<'_>) -> Option<Topic> {
-    let topic = Topic::ALL.into_iter().find(|topic| topic.name() == channel.topic)?;
-    let schema = channel.schema.as_ref()?;
-    let is_ours = channel.message_encoding == schema::MESSAGE_ENCODING
-        && channel.metadata.is_empty()
-        && schema.name == topic.schema()
-        && schema.encoding == schema::ENCODING
-        && *schema.data == *topic.definition().as_bytes();
-    is_ours.then_some(topic)
 }

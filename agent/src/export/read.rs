@@ -1,20 +1,47 @@
 //! An export as it lies on the disk: its attachment, and its messages one by one. Nothing is read
 //! whole that grows with the journal.
 //!
-//! The outer records are walked through from the first to the last, and no index is believed: it
-//! could lead past what another reader shows.
+//! The file is a stranger's. Its records are walked through from the first to the last, and no
+//! index is believed: it could lead past what another reader shows. Only schemas, channels and
+//! messages are parsed, by hand: what is not parsed cannot be wrong, and no length is believed
+//! before it is seen to lie within its record. A file of which readers would show different
+//! things, each after its manner of reading, is refused.
 
 use super::EXCERPT;
-use mcap::McapError;
-use mcap::io::MessageReader;
+use super::schema::{self, Topic};
 use mcap::records::op;
-use mcap::sans_io::LinearReaderOptions;
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
+use std::sync::Arc;
 
 /// The largest message that is read; ours are some times as large as a record, which is 48 KiB or
 /// little more.
 const MOST_RECORD: usize = 1 << 22;
+
+/// The largest chunk, packed and not; ours are a megabyte.
+const MOST_CHUNK: usize = 1 << 24;
+
+/// The largest schema or channel; ours are some kilobytes.
+const MOST_DEFINITION: usize = 1 << 16;
+
+/// The largest index of a chunk: of all channels that there can be.
+const MOST_INDEX: usize = 1 << 20;
+
+/// What the name of a compression may take.
+const MOST_PACKING: u64 = 32;
+
+/// So much of a topic's name is kept to be shown.
+const MOST_SHOWN: usize = 100;
+
+/// The fields of a chunk, but for the name of its compression and its records.
+const CHUNK_HEAD_BYTES: u64 = 40;
+
+/// The fields of a footer.
+const FOOTER_BYTES: usize = 20;
 
 /// What stands before a record: what it is, and its length.
 const HEAD_BYTES: usize = 9;
@@ -55,11 +82,10 @@ pub(super) struct Attached {
 pub(super) fn excerpts(file: &mut BufReader<File>) -> io::Result<Vec<Attached>> {
     let mut found = Vec::new();
     let mut at = mcap::MAGIC.len() as u64;
+    file.seek(SeekFrom::Start(at))?;
     loop {
-        file.seek(SeekFrom::Start(at))?;
         let (kind, length) = head(file)?;
-        let begins = at + HEAD_BYTES as u64;
-        at = begins.checked_add(length).ok_or_else(|| damaged("a record is too long"))?;
+        at = end(at, length)?;
         match kind {
             op::FOOTER => return Ok(found),
             op::ATTACHMENT if found.len() < 2 => {
@@ -76,78 +102,460 @@ pub(super) fn excerpts(file: &mut BufReader<File>) -> io::Result<Vec<Attached>> 
                 if name == EXCERPT {
                     found.push(Attached { length, offset });
                 }
+                // And the CRC.
+                skip(file, length + 4)?;
             }
-            _ => {}
+            _ => skip(file, length)?,
         }
     }
 }
 
-/// All messages, in the order of the file.
-pub(super) fn messages(
-    file: BufReader<File>,
-) -> impl Iterator<Item = Result<mcap::Message<'static>, McapError>> {
-    // No checksum is looked at: what a message should be is known.
-    let options = LinearReaderOptions::default().with_record_length_limit(MOST_RECORD);
-    MessageReader::new_with_options(Lean::new(file), options)
-}
-
-/// The file without its attachments and metadata, which a reader of messages would keep whole.
-struct Lean {
-    /// The head of the record that comes next, and how much of it was given.
-    ahead: ([u8; HEAD_BYTES], usize, usize),
-    file: BufReader<File>,
-    /// What is left of the record.
-    left: u64,
-}
-
-impl Lean {
-    fn new(file: BufReader<File>) -> Self {
-        Self { ahead: ([0; HEAD_BYTES], 0, 0), file, left: mcap::MAGIC.len() as u64 }
+/// All messages, in the order of the file; an error is the last that comes.
+pub(super) fn messages(file: BufReader<File>) -> Messages {
+    Messages {
+        at: 0,
+        chunk: Chunk::default(),
+        chunks: 0,
+        data_end: None,
+        file,
+        first_offset: None,
+        has_index: false,
+        indexes: 0,
+        is_loose: false,
+        is_over: false,
+        keys: [RandomState::new(), RandomState::new()],
+        known: Known::default(),
     }
+}
 
-    /// Goes on to the next record that is given.
-    fn advance(&mut self) -> io::Result<()> {
+/// Of data only what is needed to know it again.
+pub(super) type Digest = [u8; 32];
+
+pub(super) fn digest(data: &[u8]) -> Digest {
+    Sha256::digest(data).into()
+}
+
+/// A message.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) channel: Arc<Channel>,
+    pub(super) data: Digest,
+    pub(super) sequence: u32,
+    /// When it was logged, and published.
+    pub(super) times_ns: [u64; 2],
+}
+
+/// What is kept of a channel.
+#[derive(Debug)]
+pub(super) struct Channel {
+    defined: Digest,
+    /// What its topic is called, in so far as it is shown.
+    pub(super) name: String,
+    /// Our topic of that name.
+    pub(super) named: Option<Topic>,
+    /// The topic that it is, where all of it is as it is exported.
+    pub(super) topic: Option<Topic>,
+}
+
+/// What is kept of a schema.
+#[derive(Debug)]
+struct Schema {
+    defined: Digest,
+    /// The topics that are exported with it.
+    topics: Vec<Topic>,
+}
+
+/// The messages of a file, while it is walked through.
+#[derive(Debug)]
+pub(super) struct Messages {
+    /// Where the next record begins.
+    at: u64,
+    chunk: Chunk,
+    /// The sum of what the indexes of all chunks must be.
+    chunks: u128,
+    /// Where the data ends, and the summary begins.
+    data_end: Option<u64>,
+    file: BufReader<File>,
+    /// Where the offsets of the summary begin.
+    first_offset: Option<u64>,
+    has_index: bool,
+    /// The sum of what they are. Whoever made the file does not know the keys, and so cannot make
+    /// others of the same sum.
+    indexes: u128,
+    /// There are messages outside of chunks.
+    is_loose: bool,
+    is_over: bool,
+    keys: [RandomState; 2],
+    known: Known,
+}
+
+impl Iterator for Messages {
+    type Item = io::Result<Found>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let next = self.advance().transpose();
+        self.is_over = !matches!(next, Some(Ok(_)));
+        next
+    }
+}
+
+impl Messages {
+    fn advance(&mut self) -> io::Result<Option<Found>> {
         loop {
-            let mut head = Vec::with_capacity(HEAD_BYTES);
-            (&mut self.file).take(HEAD_BYTES as u64).read_to_end(&mut head)?;
-            let mut ahead = [0; HEAD_BYTES];
-            ahead.iter_mut().zip(&head).for_each(|(to, byte)| *to = *byte);
-            let [kind, length @ ..] = ahead;
-            let length = u64::from_le_bytes(length);
-            if head.len() == HEAD_BYTES && matches!(kind, op::ATTACHMENT | op::METADATA) {
-                let length = i64::try_from(length);
-                let length = length.map_err(|_| damaged("a record is too long"))?;
-                self.file.seek_relative(length)?;
+            if let Some((kind, body)) = self.chunk.next()? {
+                if !matches!(kind, op::SCHEMA | op::CHANNEL | op::MESSAGE) {
+                    let what = format!("a chunk holds a record of kind {kind:#04x}");
+                    return Err(damaged(&what));
+                }
+                let found = self.known.record(kind, body)?;
+                if let Some(found) = &found
+                    && !(self.chunk.first..=self.chunk.last).contains(&found.times_ns[0])
+                {
+                    return Err(damaged("a message is of a time that its chunk is not of"));
+                }
+                if found.is_some() {
+                    return Ok(found);
+                }
                 continue;
             }
-            // Behind the footer there are no records; an end in the middle of a head is one, too.
-            let is_last = head.len() < HEAD_BYTES || kind == op::FOOTER;
-            self.left = if is_last { u64::MAX } else { length };
-            self.ahead = (ahead, 0, head.len());
-            return Ok(());
+            if self.at == 0 {
+                let _magic: [u8; mcap::MAGIC.len()] = bytes(&mut self.file)?;
+                self.at = mcap::MAGIC.len() as u64;
+            }
+            let begins = self.at;
+            let (kind, length) = head(&mut self.file).map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => damaged("it ends before its footer"),
+                _ => error,
+            })?;
+            self.at = end(begins, length)?;
+            let is_data = matches!(
+                kind,
+                op::MESSAGE | op::CHUNK | op::MESSAGE_INDEX | op::ATTACHMENT | op::METADATA
+            );
+            if self.data_end.is_some() && (is_data || kind == op::DATA_END) {
+                return Err(damaged("data stands behind the end of the data"));
+            }
+            match kind {
+                op::SCHEMA | op::CHANNEL | op::MESSAGE => {
+                    let body = self.body(kind, length)?;
+                    self.is_loose |= kind == op::MESSAGE;
+                    if let Some(found) = self.known.record(kind, &body)? {
+                        return Ok(Some(found));
+                    }
+                }
+                op::CHUNK => self.open(begins, length)?,
+                op::CHUNK_INDEX => {
+                    let body = self.body(kind, length)?;
+                    self.index(Body(&body))?;
+                }
+                op::FOOTER => {
+                    let body = self.body(kind, length)?;
+                    return self.footer(begins, Body(&body)).map(|()| None);
+                }
+                _ => {
+                    match kind {
+                        op::DATA_END => self.data_end = Some(self.at),
+                        op::SUMMARY_OFFSET if self.first_offset.is_none() => {
+                            self.first_offset = Some(begins);
+                        }
+                        _ => {}
+                    }
+                    skip(&mut self.file, length)?;
+                }
+            }
+        }
+    }
+
+    /// A whole record, where it is not longer than one of its kind may be.
+    fn body(&mut self, kind: u8, length: u64) -> io::Result<Vec<u8>> {
+        let most = match kind {
+            op::SCHEMA | op::CHANNEL => MOST_DEFINITION,
+            op::CHUNK_INDEX => MOST_INDEX,
+            op::FOOTER => FOOTER_BYTES,
+            _ => MOST_RECORD,
+        };
+        if length > most as u64 {
+            return Err(too_long(kind, length, most));
+        }
+        let mut body = Vec::new();
+        (&mut self.file).take(length).read_to_end(&mut body)?;
+        match body.len() as u64 == length {
+            true => Ok(body),
+            false => Err(damaged("it ends in the middle of a record")),
+        }
+    }
+
+    /// Unpacks a chunk.
+    fn open(&mut self, begins: u64, length: u64) -> io::Result<()> {
+        let file = &mut self.file;
+        let [first, last, size] =
+            [bytes(file)?, bytes(file)?, bytes(file)?].map(u64::from_le_bytes);
+        let checksum = u32::from_le_bytes(bytes(file)?);
+        let name_length = u64::from(u32::from_le_bytes(bytes(file)?));
+        if name_length > MOST_PACKING {
+            return Err(damaged("a chunk is packed with something of too long a name"));
+        }
+        let mut name = Vec::new();
+        file.take(name_length).read_to_end(&mut name)?;
+        let packed = u64::from_le_bytes(bytes(file)?);
+        if (CHUNK_HEAD_BYTES + name_length).checked_add(packed) != Some(length) {
+            return Err(damaged("a chunk is not as long as it says"));
+        }
+        if size.max(packed) > MOST_CHUNK as u64 {
+            let most = MOST_CHUNK >> 20;
+            return Err(damaged(&format!("a chunk has more than {most} MiB")));
+        }
+        let fails =
+            |error: &dyn std::fmt::Display| damaged(&format!("a chunk does not unpack: {error}"));
+        let mut source = file.take(packed);
+        let mut records = std::mem::take(&mut self.chunk.records);
+        records.clear();
+        match name.as_slice() {
+            b"" => drop(source.read_to_end(&mut records)?),
+            b"zstd" => {
+                let mut decoder = FrameDecoder::new();
+                decoder.set_max_window_size(MOST_CHUNK as u64);
+                let stream = StreamingDecoder::new_with_decoder(&mut source, decoder);
+                let mut stream = stream.map_err(|error| fails(&error))?.take(size + 1);
+                stream.read_to_end(&mut records).map_err(|error| fails(&error))?;
+            }
+            name => {
+                let name = String::from_utf8_lossy(name);
+                return Err(damaged(&format!("a chunk is packed with {name:?}; zstd is read")));
+            }
+        }
+        if source.limit() > 0 || records.len() as u64 != size {
+            return Err(damaged("a chunk does not unpack to as much as it says"));
+        }
+        // Zero: its writer made none.
+        if checksum != 0 && checksum != crc32fast::hash(&records) {
+            return Err(damaged("a chunk does not match its checksum"));
+        }
+        let index = Index {
+            begins,
+            first,
+            last,
+            length: HEAD_BYTES as u64 + length,
+            name: &name,
+            packed,
+            size,
+        };
+        self.chunks = self.chunks.wrapping_add(index.keyed(&self.keys));
+        self.chunk = Chunk { at: 0, first, last, records };
+        Ok(())
+    }
+
+    /// Notes which chunk an index is of.
+    fn index(&mut self, mut body: Body<'_>) -> io::Result<()> {
+        let [first, last, begins, length] = [body.u64()?, body.u64()?, body.u64()?, body.u64()?];
+        let (_of_messages, _length) = (body.part()?, body.u64()?);
+        let (name, packed, size) = (body.part()?, body.u64()?, body.u64()?);
+        body.end()?;
+        let index = Index { begins, first, last, length, name, packed, size };
+        self.has_index = true;
+        self.indexes = self.indexes.wrapping_add(index.keyed(&self.keys));
+        Ok(())
+    }
+
+    /// Looks whether those who begin at the end read the same: where the footer leads, and what
+    /// is behind it.
+    fn footer(&mut self, begins: u64, mut body: Body<'_>) -> io::Result<()> {
+        let (summary, offsets, _checksum) = (body.u64()?, body.u64()?, body.bytes::<4>()?);
+        if summary != 0 && Some(summary) != self.data_end
+            || offsets != 0 && offsets != self.first_offset.unwrap_or(begins)
+        {
+            return Err(damaged("its footer leads elsewhere than to its summary"));
+        }
+        if self.has_index && (self.is_loose || self.chunks != self.indexes) {
+            return Err(damaged("the indexes of its chunks are not those of its chunks"));
+        }
+        let mut rest = Vec::new();
+        (&mut self.file).take(mcap::MAGIC.len() as u64 + 1).read_to_end(&mut rest)?;
+        match rest.strip_prefix(mcap::MAGIC) {
+            Some([]) => Ok(()),
+            Some(_) => Err(damaged("something stands behind its end")),
+            None => Err(damaged("it ends behind its footer")),
         }
     }
 }
 
-impl Read for Lean {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if into.is_empty() {
-            return Ok(0);
-        }
-        if self.ahead.1 == self.ahead.2 && self.left == 0 {
-            self.advance()?;
-        }
-        let (ahead, given, held) = &mut self.ahead;
-        if given < held {
-            let count = (&ahead[*given..*held]).read(into)?;
-            *given += count;
-            return Ok(count);
-        }
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(into.len());
-        let count = self.file.read(&mut into[..most])?;
-        self.left -= count as u64;
-        Ok(count)
+/// What the index of a chunk says of it, but for where its messages are.
+#[derive(Hash)]
+struct Index<'a> {
+    begins: u64,
+    first: u64,
+    last: u64,
+    length: u64,
+    name: &'a [u8],
+    packed: u64,
+    size: u64,
+}
+
+impl Index<'_> {
+    fn keyed(&self, [high, low]: &[RandomState; 2]) -> u128 {
+        u128::from(high.hash_one(self)) << 64 | u128::from(low.hash_one(self))
     }
+}
+
+/// The records of a chunk.
+#[derive(Debug, Default)]
+struct Chunk {
+    /// Where the next begins.
+    at: usize,
+    /// When the first of its messages was logged.
+    first: u64,
+    last: u64,
+    records: Vec<u8>,
+}
+
+impl Chunk {
+    fn next(&mut self) -> io::Result<Option<(u8, &[u8])>> {
+        let mut rest = self.records.get(self.at..).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let cut = || damaged("a chunk ends in the middle of a record");
+        let (kind, length) = head(&mut rest).map_err(|_| cut())?;
+        let length = usize::try_from(length).ok().filter(|length| *length <= rest.len());
+        let length = length.ok_or_else(cut)?;
+        self.at = self.records.len() - rest.len() + length;
+        Ok(Some((kind, &rest[..length])))
+    }
+}
+
+/// The schemas and channels so far.
+#[derive(Debug, Default)]
+struct Known {
+    channels: BTreeMap<u16, Arc<Channel>>,
+    schemas: BTreeMap<u16, Schema>,
+}
+
+impl Known {
+    /// Reads a schema, a channel or a message.
+    fn record(&mut self, kind: u8, record: &[u8]) -> io::Result<Option<Found>> {
+        let most = if kind == op::MESSAGE { MOST_RECORD } else { MOST_DEFINITION };
+        if record.len() > most {
+            return Err(too_long(kind, record.len() as u64, most));
+        }
+        let mut body = Body(record);
+        let id = u16::from_le_bytes(body.bytes()?);
+        match kind {
+            op::SCHEMA => self.schema(id, record, body)?,
+            op::CHANNEL => self.channel(id, record, body)?,
+            _ => {
+                let channel = self.channels.get(&id);
+                let channel = channel.ok_or_else(|| {
+                    damaged(&format!("a message is of channel {id}, which is not there yet"))
+                })?;
+                let sequence = u32::from_le_bytes(body.bytes()?);
+                let times_ns = [body.u64()?, body.u64()?];
+                let (channel, data) = (Arc::clone(channel), digest(body.0));
+                return Ok(Some(Found { channel, data, sequence, times_ns }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn schema(&mut self, id: u16, record: &[u8], mut body: Body<'_>) -> io::Result<()> {
+        let (name, encoding, data) = (body.part()?, body.part()?, body.part()?);
+        body.end()?;
+        let defined = digest(record);
+        if let Some(known) = self.schemas.get(&id) {
+            return once("schema", id, known.defined == defined);
+        }
+        let is_ours = |topic: &Topic| {
+            name == topic.schema().as_bytes()
+                && encoding == schema::ENCODING.as_bytes()
+                && data == topic.definition().as_bytes()
+        };
+        let topics = Topic::ALL.into_iter().filter(is_ours).collect();
+        self.schemas.insert(id, Schema { defined, topics });
+        Ok(())
+    }
+
+    fn channel(&mut self, id: u16, record: &[u8], mut body: Body<'_>) -> io::Result<()> {
+        let schema = u16::from_le_bytes(body.bytes()?);
+        let (name, encoding, metadata) = (body.part()?, body.part()?, body.part()?);
+        body.end()?;
+        let defined = digest(record);
+        if let Some(known) = self.channels.get(&id) {
+            return once("channel", id, known.defined == defined);
+        }
+        let named = Topic::ALL.into_iter().find(|topic| topic.name().as_bytes() == name);
+        let topics = match schema {
+            // None.
+            0 => &[],
+            _ => self.schemas.get(&schema).map(|schema| schema.topics.as_slice()).ok_or_else(
+                || damaged(&format!("channel {id} is of schema {schema}, which is not there yet")),
+            )?,
+        };
+        let topic = named.filter(|topic| {
+            topics.contains(topic)
+                && encoding == schema::MESSAGE_ENCODING.as_bytes()
+                && metadata.is_empty()
+        });
+        let name = String::from_utf8_lossy(name).chars().take(MOST_SHOWN).collect();
+        self.channels.insert(id, Arc::new(Channel { defined, name, named, topic }));
+        Ok(())
+    }
+}
+
+/// Nothing is defined in two ways: each reader would take another one.
+fn once(what: &str, id: u16, is_same: bool) -> io::Result<()> {
+    match is_same {
+        true => Ok(()),
+        false => Err(damaged(&format!("{what} {id} is defined twice, and not in the same way"))),
+    }
+}
+
+/// What was not read yet of a record.
+struct Body<'a>(&'a [u8]);
+
+impl<'a> Body<'a> {
+    fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        let parts = self.0.split_first_chunk();
+        let (bytes, rest) = parts.ok_or_else(|| damaged("a record ends before its last field"))?;
+        self.0 = rest;
+        Ok(*bytes)
+    }
+
+    fn u64(&mut self) -> io::Result<u64> {
+        self.bytes().map(u64::from_le_bytes)
+    }
+
+    /// A part that is preceded by its length.
+    fn part(&mut self) -> io::Result<&'a [u8]> {
+        let length = usize::try_from(u32::from_le_bytes(self.bytes()?));
+        let parts = length.ok().and_then(|length| self.0.split_at_checked(length));
+        let (part, rest) = parts.ok_or_else(|| damaged("a field is longer than its record"))?;
+        self.0 = rest;
+        Ok(part)
+    }
+
+    fn end(&self) -> io::Result<()> {
+        match self.0 {
+            [] => Ok(()),
+            _ => Err(damaged("a record goes on behind its last field")),
+        }
+    }
+}
+
+/// Where a record ends.
+fn end(begins: u64, length: u64) -> io::Result<u64> {
+    let end = begins.checked_add(HEAD_BYTES as u64).and_then(|begins| begins.checked_add(length));
+    end.ok_or_else(|| damaged("a record is too long"))
+}
+
+fn skip(file: &mut BufReader<File>, length: u64) -> io::Result<()> {
+    let length = i64::try_from(length).map_err(|_| damaged("a record is too long"))?;
+    file.seek_relative(length)
+}
+
+fn too_long(kind: u8, length: u64, most: usize) -> io::Error {
+    damaged(&format!("a record of kind {kind:#04x} has {length} bytes; at most {most} are read"))
 }
 
 fn head(file: &mut impl Read) -> io::Result<(u8, u64)> {
@@ -246,6 +654,229 @@ mod tests {
             assert!(found.is_err() || length > whole.len() - 40, "{length}: {found:?}");
             let _ = (is_mcap(&mut open()).unwrap(), library(&mut open()));
             assert!(messages(open()).all(|message| message.is_err()), "{length}");
+        }
+    }
+
+    fn record(kind: u8, body: &[u8]) -> Vec<u8> {
+        [&[kind], body.len().to_le_bytes().as_slice(), body].concat()
+    }
+
+    fn part(text: &[u8]) -> Vec<u8> {
+        [&u32::try_from(text.len()).unwrap().to_le_bytes(), text].concat()
+    }
+
+    fn schema_record(name: &str) -> Vec<u8> {
+        let parts = [part(name.as_bytes()), part(b"ros2msg"), part(b"uint8 x")];
+        record(op::SCHEMA, &[&[1, 0], parts.concat().as_slice()].concat())
+    }
+
+    fn channel_record(topic: &str) -> Vec<u8> {
+        let parts = [part(topic.as_bytes()), part(b"cdr"), part(b"")].concat();
+        record(op::CHANNEL, &[&[1, 0, 1, 0], parts.as_slice()].concat())
+    }
+
+    fn message_record() -> Vec<u8> {
+        let times = [7_u64.to_le_bytes(), 7_u64.to_le_bytes()].concat();
+        record(op::MESSAGE, &[&[1, 0, 9, 0, 0, 0], times.as_slice(), b"data"].concat())
+    }
+
+    /// All that makes a message.
+    fn drawn() -> Vec<u8> {
+        [schema_record("a/B"), channel_record("/odom"), message_record()].concat()
+    }
+
+    fn chunk_record(packing: &str, packed: &[u8], size: usize) -> Vec<u8> {
+        let mut body = [7_u64, 7, size as u64].map(u64::to_le_bytes).concat();
+        body.extend([0; 4]);
+        body.extend(part(packing.as_bytes()));
+        body.extend((packed.len() as u64).to_le_bytes());
+        body.extend(packed);
+        record(op::CHUNK, &body)
+    }
+
+    fn index_record(begins: usize, chunk: &[u8], packed: usize, size: usize) -> Vec<u8> {
+        let mut body = [7, 7, begins as u64, chunk.len() as u64].map(u64::to_le_bytes).concat();
+        body.extend([part(b""), 0_u64.to_le_bytes().to_vec(), part(b"")].concat());
+        body.extend([packed as u64, size as u64].map(u64::to_le_bytes).concat());
+        record(op::CHUNK_INDEX, &body)
+    }
+
+    /// What stands before the first record but the header.
+    fn begun() -> Vec<u8> {
+        [mcap::MAGIC, &record(op::HEADER, &[0; 8])].concat()
+    }
+
+    fn whole(data: &[u8], summary: &[u8]) -> Vec<u8> {
+        let mut file = [begun(), data.to_vec(), record(op::DATA_END, &[0; 4])].concat();
+        let begins = if summary.is_empty() { 0 } else { file.len() as u64 };
+        file.extend(summary);
+        let footer = [&begins.to_le_bytes(), [0; 12].as_slice()].concat();
+        file.extend([record(op::FOOTER, &footer), mcap::MAGIC.to_vec()].concat());
+        file
+    }
+
+    fn read(file: &[u8]) -> Vec<io::Result<Found>> {
+        let on_disk = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(on_disk.path(), file).unwrap();
+        messages(BufReader::new(on_disk.reopen().unwrap())).collect()
+    }
+
+    #[track_caller]
+    fn refused(file: &[u8], why: &str) {
+        let mut read = read(file);
+        let error = read.pop().unwrap().unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+        assert!(read.iter().all(Result::is_ok), "{read:?}");
+    }
+
+    #[track_caller]
+    fn reads(file: &[u8]) {
+        let read = read(file);
+        assert!(read.len() == 1, "{read:?}");
+        let found = read[0].as_ref().unwrap();
+        assert_eq!((found.channel.named, found.channel.topic), (Some(Topic::Odometry), None));
+        assert_eq!((found.sequence, found.data), (9, digest(b"data")));
+    }
+
+    #[test]
+    fn a_chunk_holds_what_belongs_in_one_and_not_more_than_it_holds() {
+        let records = drawn();
+        reads(&whole(&chunk_record("", &records, records.len()), b""));
+        let strange = [records.clone(), record(op::ATTACHMENT, &[0; 32])].concat();
+        let strange = chunk_record("", &strange, strange.len());
+        refused(&whole(&strange, b""), "a chunk holds a record of kind 0x09");
+        let nested = chunk_record("", &records, records.len());
+        let nested = chunk_record("", &nested, nested.len());
+        refused(&whole(&nested, b""), "a chunk holds a record of kind 0x06");
+        for less in 1..=5 {
+            let cut = &records[..records.len() - less];
+            let cut = whole(&chunk_record("", cut, cut.len()), b"");
+            refused(&cut, "a chunk ends in the middle of a record");
+        }
+        let unlike = whole(&chunk_record("", &records, records.len() + 1), b"");
+        refused(&unlike, "a chunk does not unpack to as much as it says");
+        let odd = whole(&chunk_record("lz4", &records, records.len()), b"");
+        refused(&odd, "packed with \"lz4\"");
+        let mut early = chunk_record("", &records, records.len());
+        early[HEAD_BYTES] = 8;
+        refused(&whole(&early, b""), "a message is of a time that its chunk is not of");
+        let mut longer = chunk_record("", &records, records.len());
+        longer.push(0);
+        let length = (longer.len() - HEAD_BYTES) as u64;
+        longer[1..HEAD_BYTES].copy_from_slice(&length.to_le_bytes());
+        refused(&whole(&longer, b""), "a chunk is not as long as it says");
+    }
+
+    #[test]
+    fn a_packed_chunk_is_one_frame_of_the_length_that_it_says() {
+        let records = drawn();
+        let level = ruzstd::encoding::CompressionLevel::Fastest;
+        let packed = ruzstd::encoding::compress_to_vec(records.as_slice(), level);
+        reads(&whole(&chunk_record("zstd", &packed, records.len()), b""));
+        let why = "a chunk does not unpack to as much as it says";
+        refused(&whole(&chunk_record("zstd", &packed, records.len() - 35), b""), why);
+        let twice = packed.repeat(2);
+        refused(&whole(&chunk_record("zstd", &twice, records.len()), b""), why);
+        let bomb = vec![0; MOST_CHUNK + 1];
+        let bomb = ruzstd::encoding::compress_to_vec(bomb.as_slice(), level);
+        refused(&whole(&chunk_record("zstd", &bomb, MOST_CHUNK), b""), why);
+        refused(&whole(&chunk_record("zstd", &bomb, MOST_CHUNK + 1), b""), "more than 16 MiB");
+    }
+
+    #[test]
+    fn no_length_is_believed() {
+        // Of the name of a schema, of a topic, and of a compression.
+        for (at, file) in [
+            (HEAD_BYTES + 2, schema_record("a/B")),
+            (HEAD_BYTES + 4, [schema_record("a/B"), channel_record("/odom")].concat()),
+        ] {
+            let at = at + if file.len() > 60 { schema_record("a/B").len() } else { 0 };
+            for is_in_chunk in [false, true] {
+                let mut wrong = file.clone();
+                wrong[at..at + 4].fill(0xff);
+                if is_in_chunk {
+                    wrong = chunk_record("", &wrong, wrong.len());
+                }
+                refused(&whole(&wrong, b""), "a field is longer than its record");
+            }
+        }
+        let mut chunk = chunk_record("", &drawn(), drawn().len());
+        chunk[HEAD_BYTES + 28..HEAD_BYTES + 32].fill(0xff);
+        refused(&whole(&chunk, b""), "too long a name");
+        // Of whole records.
+        for kind in [op::SCHEMA, op::CHANNEL, op::MESSAGE, op::CHUNK_INDEX, op::FOOTER] {
+            let endless = [&[kind], [0xff; 7].as_slice(), &[0]].concat();
+            refused(&[begun(), endless].concat(), "bytes; at most");
+        }
+        let long = "x".repeat(MOST_DEFINITION);
+        refused(&whole(&schema_record(&long), b""), "at most 65536 are read");
+        let long = schema_record(&long);
+        refused(&whole(&chunk_record("", &long, long.len()), b""), "at most 65536 are read");
+    }
+
+    #[test]
+    fn nothing_is_defined_twice_in_two_ways() {
+        let (schema, channel) = (schema_record("a/B"), channel_record("/odom"));
+        reads(&whole(&drawn(), &[schema.clone(), channel.clone()].concat()));
+        reads(&whole(&[schema, channel, drawn()].concat(), b""));
+        refused(&whole(&drawn(), &channel_record("/tf")), "channel 1 is defined twice");
+        refused(&whole(&drawn(), &schema_record("a/C")), "schema 1 is defined twice");
+        let other = channel_record("/tf");
+        let inside = [drawn(), chunk_record("", &other, other.len())].concat();
+        refused(&whole(&inside, b""), "channel 1 is defined twice");
+        refused(&whole(&message_record(), b""), "channel 1, which is not there yet");
+        refused(&whole(&channel_record("/odom"), b""), "schema 1, which is not there yet");
+    }
+
+    #[test]
+    fn who_begins_at_the_end_reads_what_is_walked_through() {
+        let file = whole(&drawn(), &schema_record("a/B"));
+        reads(&file);
+        let behind = "something stands behind its end";
+        refused(&[file.clone(), whole(b"", b"")].concat(), behind);
+        refused(&[file.clone(), vec![0]].concat(), behind);
+        refused(&file[..file.len() - 1], "it ends behind its footer");
+        refused(&file[..file.len() - 40], "it ends");
+        refused(&whole(&drawn(), &message_record()), "data stands behind the end of the data");
+        let end = file.len() - mcap::MAGIC.len() - FOOTER_BYTES;
+        for at in [end, end + 8] {
+            let mut elsewhere = file.clone();
+            elsewhere[at] ^= 1;
+            refused(&elsewhere, "its footer leads elsewhere");
+        }
+
+        let records = drawn();
+        let (begins, size) = (begun().len(), records.len());
+        let chunk = chunk_record("", &records, size);
+        let index = index_record(begins, &chunk, size, size);
+        reads(&whole(&chunk, &index));
+        let why = "the indexes of its chunks are not those of its chunks";
+        refused(&whole(&chunk, &index_record(begins + 1, &chunk, size, size)), why);
+        refused(&whole(&chunk, &index.repeat(2)), why);
+        refused(&whole(b"", &index), why);
+        refused(&whole(&[chunk.clone(), chunk.clone()].concat(), &index), why);
+        refused(&whole(&[chunk.clone(), message_record()].concat(), &index), why);
+        // When its messages were: who looks for those of a time would not look here.
+        let mut never = index;
+        never[HEAD_BYTES] = 0;
+        refused(&whole(&chunk, &never), why);
+    }
+
+    #[test]
+    fn no_altered_byte_brings_the_reader_down() {
+        let records = drawn();
+        let level = ruzstd::encoding::CompressionLevel::Fastest;
+        let packed = ruzstd::encoding::compress_to_vec(records.as_slice(), level);
+        let chunk = chunk_record("zstd", &packed, records.len());
+        let plain = chunk_record("", &message_record(), message_record().len());
+        let file = whole(&[chunk, plain, message_record()].concat(), &schema_record("a/B"));
+        assert_eq!(read(&file).into_iter().filter(Result::is_ok).count(), 3);
+        for at in 0..file.len() {
+            for flip in [1, 0x80, 0xff] {
+                let mut altered = file.clone();
+                altered[at] ^= flip;
+                assert!(read(&altered).len() <= 4);
+            }
         }
     }
 }

@@ -514,6 +514,15 @@ fn a_message_of_an_export_that_its_record_does_not_make_is_named() {
     let answer = boxed.answers("verify OUT/torn.mcap KEY", 5);
     assert_ne!(answer["messages"]["wrong"], 0, "{answer}");
     assert_eq!(answer["first_bad"], Value::Null);
+
+    // A second file behind the end: who begins there reads that one.
+    std::fs::write(boxed.path("twice.mcap"), bytes.repeat(2)).unwrap();
+    let answer = boxed.answers("verify OUT/twice.mcap KEY", 5);
+    let messages = &answer["messages"];
+    assert_eq!((&messages["same"], &messages["wrong"]), (&all.into(), &1.into()), "{answer}");
+    let wrong = &messages["wrong_messages"][0];
+    assert_eq!(wrong["what"], "unreadable");
+    assert!(wrong["why"].as_str().unwrap().contains("something stands behind its end"));
 }
 
 #[test]
