@@ -212,11 +212,12 @@ pub(crate) async fn list(
     responses((status = 200, description = "the version", body = SkillJson), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn show(
-    _: AdminOrRobot,
+    asking: Asking,
     Within(tenant): Within,
     State(core): State<Arc<Core>>,
     Path(digest): Path<String>,
 ) -> Result<Json<SkillJson>, ApiError> {
+    asking.finds(&core, &digest).await?;
     shown(&core, tenant, &digest).await.map(Json)
 }
 
@@ -273,6 +274,7 @@ pub(crate) async fn bundle(
     Path(digest): Path<String>,
 ) -> Result<impl IntoResponse, ApiError> {
     let wanted = bundle_digest(&digest)?;
+    asking.finds(&core, &digest).await?;
     if let Asking(Some(robot)) = asking {
         let now = core.clock.wall();
         core.store.read(move |tx| give::may_fetch(tx, &robot, &wanted, now)).await?;
@@ -327,12 +329,13 @@ pub(crate) async fn sbom(
     responses((status = 200, description = "the text of the .minisig file", body = String), (status = "4XX", description = "refused, with the reason", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn signature(
-    _: AdminOrRobot,
+    asking: Asking,
     Within(tenant): Within,
     State(core): State<Arc<Core>>,
     Path(digest): Path<String>,
 ) -> Result<String, ApiError> {
     let wanted = bundle_digest(&digest)?;
+    asking.finds(&core, &digest).await?;
     let signature = move |tx: &Connection| {
         let own = tenant.map(|tenant| tenants::signature(tx, &tenant, &wanted)).transpose()?;
         own.flatten().map_or_else(|| skills::signature(tx, &wanted), |own| Ok(Some(own)))
@@ -343,6 +346,17 @@ pub(crate) async fn signature(
 
 /// Who asks for a bundle: a robot, or the holder of a token.
 pub(crate) struct Asking(Option<RobotId>);
+
+impl Asking {
+    /// The bundle is there for who asks; of the holders of tokens that was looked at before.
+    async fn finds(&self, core: &Core, digest: &str) -> Result<(), ApiError> {
+        let Self(Some(robot)) = self else { return Ok(()) };
+        let (wanted, robot) = (bundle_digest(digest)?, robot.clone());
+        let there = move |tx: &Connection| give::is_there_for(tx, &robot, &wanted);
+        let there = core.store.read::<_, StoreError, _>(there).await?;
+        if there { Ok(()) } else { Err(missing(digest)) }
+    }
+}
 
 impl FromRequestParts<Arc<Core>> for Asking {
     type Rejection = ApiError;

@@ -232,6 +232,23 @@ pub(crate) fn may_have(
     }
 }
 
+/// A bundle is there for a robot where a job names it that the robot was given, or where its
+/// tenant published it. Of any other the robot learns nothing, whoever told it the digest.
+pub(crate) fn is_there_for(
+    tx: &Connection,
+    robot: &RobotId,
+    bundle: &Digest,
+) -> Result<bool, StoreError> {
+    let own = tenants::has_skill(tx, &tenant_of(tx, robot)?, bundle)?;
+    Ok(own || needs(tx, robot, bundle)?)
+}
+
+/// A job that the robot was given, and that is not over, names the bundle.
+fn needs(tx: &Connection, robot: &RobotId, bundle: &Digest) -> Result<bool, StoreError> {
+    let jobs = jobs::under_way_with(tx, None, bundle)?;
+    Ok(jobs.iter().any(|job| job.robot == *robot))
+}
+
 /// Whether the robot may download this bundle: also a revoked one that it was left to finish, and
 /// one that its ring would not take any more.
 pub(crate) fn may_fetch(
@@ -240,8 +257,7 @@ pub(crate) fn may_fetch(
     bundle: &Digest,
     now: WallMillis,
 ) -> Result<(), JobError> {
-    let needs = jobs::under_way_with(tx, None, bundle)?.iter().any(|job| job.robot == *robot);
-    if needs { Ok(()) } else { may_have(tx, robot, bundle, now) }
+    if needs(tx, robot, bundle)? { Ok(()) } else { may_have(tx, robot, bundle, now) }
 }
 
 /// A skill, with what a robot's ring has of it, or why it has none.

@@ -261,5 +261,13 @@ fn each_tenant_of_the_world_may_read_what_its_skill_was_made_of_and_who_has_it_a
             let (status, said) = rig.raw("GET", &path, None, Some(&other.token), None);
             assert_eq!(status, 404, "{path}: {}", String::from_utf8_lossy(&said));
         }
+        // A robot finds no more of another tenant's than its owner does.
+        for what in ["", "/bundle", "/signature"] {
+            let path = format!("/v1/skills/{digest}{what}");
+            let (status, said) = rig.raw("GET", &path, None, None, Some(&tenant.device));
+            assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&said));
+            let (status, said) = rig.raw("GET", &path, None, None, Some(&other.device));
+            assert_eq!(status, 404, "{path}: {}", String::from_utf8_lossy(&said));
+        }
     }
 }
