@@ -83,6 +83,8 @@ fn goal(request: &Request) -> Option<Goal> {
         Request::Stop => Goal::Stand,
         Request::Drive(twist) => Goal::Drive(twist),
         Request::GoTo { speed_mps, to, yaw } => Goal::GoTo { speed_mps, to, yaw },
+        Request::Gripper { opening_m, speed } => Goal::Gripper { opening_m, speed },
+        Request::Joints { positions, speed } => Goal::Joints { positions, speed },
     })
 }
 

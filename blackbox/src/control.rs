@@ -38,6 +38,8 @@ pub struct Context {
 pub struct ContextId(pub(crate) u64);
 
 /// A record of the control thread.
+// In a box a sample would be an allocation on that thread.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ControlRecord {
     /// A sample of the robot's state.

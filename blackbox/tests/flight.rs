@@ -134,6 +134,7 @@ fn tick(nth: u64, at: MonoNanos) -> FlightTick {
         battery: Some(0.75),
         docked: false,
         emergency_stop: false,
+        joints: None,
         journal_ms: 3,
         limit_mps: 0.8,
         pose: Some((at, Pose { x: along, y: along.cos(), yaw: along.sin() })),

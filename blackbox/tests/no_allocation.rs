@@ -50,6 +50,7 @@ fn tick(nth: u64) -> FlightTick {
         battery: Some(0.5),
         docked: false,
         emergency_stop: false,
+        joints: None,
         journal_ms: 0,
         limit_mps: 0.8,
         pose: None,

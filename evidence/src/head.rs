@@ -351,6 +351,7 @@ mod tests {
                 allowed: Twist::new(f64::from_bits(mono), 0.1).into(),
                 asked: Asked::from(Twist::new(0.6, f64::from_bits(seq))),
                 battery: None,
+                joints: None,
                 limit_mps: 0.8,
                 pose,
                 source: Source::Skill,

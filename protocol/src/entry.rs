@@ -10,6 +10,7 @@ use crate::geometry::{Pose, Twist};
 use crate::grant;
 use crate::ids::{EnvelopeId, JobId, JournalId, PolicyId, SkillId, StepId, ZoneId};
 use crate::input::SkillInput;
+use crate::observation::JointStates;
 use crate::policy::Sensor;
 use crate::policy_part::PolicyPart;
 use crate::private::{Opening, Private, PrivateError, Salts, Sealer};
@@ -108,6 +109,9 @@ pub struct Sample {
     pub asked: Asked,
     /// State of charge, 0 to 1.
     pub battery: Option<f64>,
+    /// What the joints measured, where it is an arm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joints: Option<JointStates>,
     /// The tightest speed limit that held, m/s: the envelope at this place.
     pub limit_mps: f64,
     /// Where.

@@ -2,8 +2,8 @@
 //! something happened.
 //!
 //! A [`FlightTick`] is fixed in size, so that the control thread hands it over without an
-//! allocation. A [`FlightBlock`] holds some hundred of them, in a row of [`TICK_BYTES`] each,
-//! told by what changed ([`crate::delta`]). A [`FlightNote`] says when a dump began and why, how
+//! allocation. A [`FlightBlock`] holds some hundred of them, in a row of [`TICK_BYTES`] each
+//! (an arm's are longer), told by what changed ([`crate::delta`]). A [`FlightNote`] says when a dump began and why, how
 //! it ended, and what was suppressed.
 
 use crate::codec::{Blob, Digest};
@@ -13,6 +13,7 @@ use crate::command::{
 use crate::delta::{self, DeltaError};
 use crate::entry::Rule;
 use crate::geometry::{Planar, Pose, Twist};
+use crate::observation::{JointStates, Timed};
 use crate::time::MonoNanos;
 use serde::{Deserialize, Serialize};
 
@@ -22,9 +23,12 @@ pub const VERDICTS: usize = 8;
 /// The range sensor is kept as the nearest range in each of so many directions.
 pub const SECTORS: usize = 72;
 
-/// A tick as a row of bytes.
+/// A tick of a robot without joints as a row of bytes.
 pub const TICK_BYTES: usize =
     8 + 8 + 2 + 32 + 16 + 8 + 8 + 2 * 66 + 2 + VERDICTS * 11 + 4 + 8 + 2 * SECTORS;
+
+/// The longest row: what an arm with the most joints adds to that.
+pub const MAX_TICK_BYTES: usize = TICK_BYTES + 8 + 3 * (1 + 8 * MAX_JOINTS);
 
 /// Ticks in one block, at the most; bounds what its reader allocates.
 pub const MAX_TICKS: u32 = 4096;
@@ -44,6 +48,8 @@ pub struct FlightTick {
     pub docked: bool,
     /// An emergency stop is in force, wherever it was pressed.
     pub emergency_stop: bool,
+    /// What its joints measured, where it is an arm.
+    pub joints: Option<Timed<JointStates>>,
     /// How long the journal's oldest record waited, milliseconds.
     pub journal_ms: u32,
     /// The tightest speed limit, m/s.
@@ -145,7 +151,7 @@ pub struct FlightBlock {
     pub last: bool,
     /// SHA-256 of `rows` of the block before, zero in the first: blocks cannot be exchanged.
     pub previous: Digest,
-    /// The ticks, as [`crate::delta`] rows of [`TICK_BYTES`]; the first one's row before is empty.
+    /// The ticks, as [`crate::delta`] rows; the first one's row before is empty.
     pub rows: Blob,
     /// The rules that the rows name by index.
     pub rules: Vec<Rule>,
@@ -309,7 +315,7 @@ impl FlightBlock {
         }
         let (mut at, mut row, mut ticks) = (0, Vec::new(), Vec::new());
         for nth in 0..self.count {
-            delta::decode(&self.rows.0, &mut at, TICK_BYTES, &mut row)
+            delta::decode(&self.rows.0, &mut at, MAX_TICK_BYTES, &mut row)
                 .map_err(|source| FlightError::Delta { nth, source })?;
             let mut reader = Reader { row: &row, rules: &self.rules };
             let tick = reader.tick().filter(|_| reader.row.is_empty());
@@ -332,6 +338,7 @@ const STOPPED: u8 = 4;
 const BATTERY: u8 = 8;
 const SCAN: u8 = 16;
 const EMERGENCY_STOP: u8 = 32;
+const JOINTS: u8 = 64;
 
 impl Writer<'_> {
     fn tick(&mut self, tick: &FlightTick) {
@@ -344,7 +351,8 @@ impl Writer<'_> {
                 | flag(tick.stopped, STOPPED)
                 | flag(tick.battery.is_some(), BATTERY)
                 | flag(tick.scan.is_some(), SCAN)
-                | flag(tick.emergency_stop, EMERGENCY_STOP),
+                | flag(tick.emergency_stop, EMERGENCY_STOP)
+                | flag(tick.joints.is_some(), JOINTS),
         );
         self.row.push(source_code(tick.source));
         let (seen_at, pose) = tick.pose.unwrap_or_default();
@@ -370,6 +378,16 @@ impl Writer<'_> {
         self.u64(tick.scan.map_or(0, |scan| scan.at.0));
         for nearest in tick.scan.map_or([0; SECTORS], |scan| scan.nearest_mm) {
             self.row.extend(nearest.to_le_bytes());
+        }
+        if let Some(Timed { at, value: JointStates { effort, position, velocity } }) = &tick.joints
+        {
+            self.u64(at.0);
+            for of_each in [effort, position, velocity] {
+                let of_each = of_each.as_slice();
+                // At most eight.
+                self.row.push(u8::try_from(of_each.len()).unwrap_or(u8::MAX));
+                self.floats(of_each);
+            }
         }
     }
 
@@ -447,6 +465,7 @@ impl Reader<'_> {
         for nearest in &mut nearest_mm {
             *nearest = u16::from_le_bytes(self.take()?);
         }
+        let joints = if flag(JOINTS) { Some(self.joints()?) } else { None };
         Some(FlightTick {
             allowed,
             asked,
@@ -454,6 +473,7 @@ impl Reader<'_> {
             battery: flag(BATTERY).then_some(battery),
             docked: flag(DOCKED),
             emergency_stop: flag(EMERGENCY_STOP),
+            joints,
             journal_ms,
             limit_mps,
             pose: flag(SEEN).then_some((seen_at, pose)),
@@ -464,6 +484,22 @@ impl Reader<'_> {
             twist,
             verdicts,
         })
+    }
+
+    fn joints(&mut self) -> Option<Timed<JointStates>> {
+        let at = MonoNanos(self.u64()?);
+        let (effort, position, velocity) = (self.each()?, self.each()?, self.each()?);
+        Some(Timed { at, value: JointStates { effort, position, velocity } })
+    }
+
+    fn each(&mut self) -> Option<PerJoint<f64>> {
+        let [count] = self.take()?;
+        let mut values = [0.0; MAX_JOINTS];
+        let values = values.get_mut(..usize::from(count))?;
+        for value in &mut *values {
+            *value = self.f64()?;
+        }
+        PerJoint::new(values).ok()
     }
 
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {

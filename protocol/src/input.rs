@@ -5,10 +5,11 @@
 //! one that is pruned takes no other with it.
 
 use crate::codec::{Blob, Digest};
+use crate::command::{MAX_JOINTS, PerJoint};
 use crate::delta::{self, DeltaError};
 use crate::geometry::{Pose, Twist};
 use crate::ids::{JobId, SkillId, StepId};
-use crate::observation::{Battery, Observation, Scan, Timed};
+use crate::observation::{Battery, JointStates, Observation, Scan, Timed};
 use crate::time::MonoNanos;
 use serde::{Deserialize, Serialize};
 
@@ -143,11 +144,13 @@ const EMERGENCY_STOP: u8 = 2;
 const BATTERY: u8 = 4;
 const CHARGING: u8 = 8;
 const SCAN: u8 = 16;
+const JOINTS: u8 = 32;
+const GRIPPER: u8 = 64;
 
 /// Everything of an observation, without exception: a field that is added does not compile
 /// until it has its place here.
 fn write(row: &mut Vec<u8>, at: MonoNanos, seen: &Observation) {
-    let Observation { battery, docked, emergency_stop, pose, scan, twist } = seen;
+    let Observation { battery, docked, emergency_stop, gripper, joints, pose, scan, twist } = seen;
     let flag = |holds: bool, bit: u8| if holds { bit } else { 0 };
     let none =
         Timed { at: MonoNanos(0), value: Battery { charging: false, fraction: 0.0, volts: 0.0 } };
@@ -157,7 +160,9 @@ fn write(row: &mut Vec<u8>, at: MonoNanos, seen: &Observation) {
             | flag(*emergency_stop, EMERGENCY_STOP)
             | flag(battery.is_some(), BATTERY)
             | flag(charge.value.charging, CHARGING)
-            | flag(scan.is_some(), SCAN),
+            | flag(scan.is_some(), SCAN)
+            | flag(joints.is_some(), JOINTS)
+            | flag(*gripper, GRIPPER),
     );
     let mut u64 = |number: u64| row.extend_from_slice(&number.to_le_bytes());
     let Timed { at: pose_at, value: Pose { x, y, yaw } } = pose;
@@ -167,6 +172,15 @@ fn write(row: &mut Vec<u8>, at: MonoNanos, seen: &Observation) {
     }
     for number in [x, y, yaw, linear, angular, &charge.value.fraction, &charge.value.volts] {
         u64(number.to_bits());
+    }
+    if let Some(Timed { at, value: JointStates { effort, position, velocity } }) = joints {
+        u64(at.0);
+        for of_each in [effort, position, velocity] {
+            u64(of_each.as_slice().len() as u64);
+            for number in of_each.as_slice() {
+                u64(number.to_bits());
+            }
+        }
     }
     if let Some(Timed { at, value: Scan { angle_min, angle_step, range_max, ranges } }) = scan {
         u64(at.0);
@@ -198,6 +212,21 @@ fn read(row: &[u8]) -> Option<Input> {
         *number = f64::from_bits(take()?);
     }
     let flag = |bit: u8| flags & bit != 0;
+    let joints = if flag(JOINTS) {
+        let at = MonoNanos(take()?);
+        let mut of_each = || {
+            let count = usize::try_from(take()?).ok().filter(|count| *count <= MAX_JOINTS)?;
+            let mut values = [0.0; MAX_JOINTS];
+            for value in values.get_mut(..count)? {
+                *value = f64::from_bits(take()?);
+            }
+            PerJoint::new(values.get(..count)?).ok()
+        };
+        let (effort, position, velocity) = (of_each()?, of_each()?, of_each()?);
+        Some(Timed { at, value: JointStates { effort, position, velocity } })
+    } else {
+        None
+    };
     let scan = if flag(SCAN) {
         let at = MonoNanos(take()?);
         let mut geometry = [0.0; 3];
@@ -224,6 +253,8 @@ fn read(row: &[u8]) -> Option<Input> {
         battery: flag(BATTERY).then_some(battery),
         docked: flag(DOCKED),
         emergency_stop: flag(EMERGENCY_STOP),
+        gripper: flag(GRIPPER),
+        joints,
         pose: Timed { at: pose_at, value: Pose { x, y, yaw } },
         scan,
         twist: Timed { at: twist_at, value: Twist { linear, angular } },

@@ -78,6 +78,10 @@ pub struct Observation {
     pub docked: bool,
     /// A hardware emergency stop is pressed.
     pub emergency_stop: bool,
+    /// The last of the joints is a gripper: its position is how far its jaws are open, metres.
+    pub gripper: bool,
+    /// The joints, where it is an arm.
+    pub joints: Option<Timed<JointStates>>,
     /// Pose of `base_link` in the `map` frame.
     pub pose: Timed<Pose>,
     /// Range sensor, where there is one.
@@ -90,7 +94,7 @@ pub struct Observation {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Capabilities {
-    /// Such as `drive`, `scan`, `dock`; what skill manifests require.
+    /// Such as `drive`, `joints`, `gripper`, `scan`, `dock`; what skill manifests require.
     pub names: Vec<String>,
     /// Fastest forward speed of the hardware, m/s.
     pub max_linear_mps: f64,

@@ -5,10 +5,10 @@ use crate::ids::SkillId;
 use serde::{Deserialize, Serialize};
 
 /// The WIT package that a bundle is written against, in this release.
-pub const WIT: &str = "nooterra:skill@0.2.1";
+pub const WIT: &str = "nooterra:skill@0.2.2";
 
 /// All that this release runs, oldest first. Each has all that the one before it has.
-pub const WITS: [&str; 2] = ["nooterra:skill@0.2.0", WIT];
+pub const WITS: [&str; 3] = ["nooterra:skill@0.2.0", "nooterra:skill@0.2.1", WIT];
 
 /// The file in a bundle that holds the manifest, as JSON.
 pub const MANIFEST_FILE: &str = "manifest.json";
@@ -50,10 +50,12 @@ pub enum Capability {
     Camera,
     /// State that a checkpoint of the job was reached.
     Checkpoint,
-    /// Ask for motion.
+    /// Ask for motion of a base.
     Drive,
     /// Attach evidence to the job.
     Evidence,
+    /// Be a skill for an arm: see its joints, and ask for motion of them and of its gripper.
+    Joints,
     /// Write lines to the robot's log.
     Log,
     /// See the range sensor.
@@ -154,9 +156,24 @@ impl SkillManifest {
             );
             return refuse("wit", why);
         }
-        if self.wit != WIT && self.capabilities.contains(&Capability::Camera) {
-            let why = format!("has `camera`, which came with `{WIT}`; set `wit` to that");
-            return refuse("capabilities", why);
+        let has = |capability| self.capabilities.contains(&capability);
+        for (capability, name, came_with) in
+            [(Capability::Camera, "camera", WITS[1]), (Capability::Joints, "joints", WITS[2])]
+        {
+            // The names are in their order.
+            if has(capability) && WITS.iter().any(|wit| wit == &self.wit && *wit < came_with) {
+                let why = format!("has `{name}`, which came with `{came_with}`; set `wit` to that");
+                return refuse("capabilities", why);
+            }
+        }
+        for (capability, name) in [(Capability::Drive, "drive"), (Capability::Scan, "scan")] {
+            if has(Capability::Joints) && has(capability) {
+                let why = format!(
+                    "has `joints` and `{name}`, and a skill is for an arm or for a base; leave \
+                     one of them out"
+                );
+                return refuse("capabilities", why);
+            }
         }
         if !(10..=10_000).contains(&self.period_ms) {
             return refuse("period_ms", format!("is {}, must be 10 to 10000", self.period_ms));

@@ -147,6 +147,7 @@ fn a_verdict_and_a_sample() {
         allowed: verdict.allowed,
         asked: verdict.asked,
         battery: Some(0.75),
+        joints: None,
         limit_mps: 1.2,
         pose: verdict.pose,
         source: Source::Skill,

@@ -3,16 +3,16 @@
 #![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
 use nooterra_protocol::codec::{self, Blob, Digest};
-use nooterra_protocol::command::{Asked, Command, JointVelocities, PerJoint, Source};
+use nooterra_protocol::command::{Asked, Command, JointVelocities, MAX_JOINTS, PerJoint, Source};
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::flight::{
-    BlockDraft, FlightBlock, FlightScan, FlightTick, FlightVerdict, FlightVerdicts, MAX_TICKS,
-    SECTORS, TICK_BYTES, VERDICTS,
+    BlockDraft, FlightBlock, FlightScan, FlightTick, FlightVerdict, FlightVerdicts, MAX_TICK_BYTES,
+    MAX_TICKS, SECTORS, TICK_BYTES, VERDICTS,
 };
 use nooterra_protocol::geometry::{Pose, Twist};
 use nooterra_protocol::ids::{JobId, SkillId, StepId};
 use nooterra_protocol::input::{InputDraft, MAX_STEPS, SkillInput};
-use nooterra_protocol::observation::{Battery, Observation, Scan, Timed};
+use nooterra_protocol::observation::{Battery, JointStates, Observation, Scan, Timed};
 use nooterra_protocol::time::MonoNanos;
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
@@ -50,8 +50,9 @@ fn ticks() -> impl Strategy<Value = FlightTick> {
     let scan = proptest::option::of((any::<u64>(), any::<[u16; 8]>()));
     let flags = any::<[bool; 3]>();
     let battery = proptest::option::of(number());
-    (numbers, places, scan, flags, battery, commands(), commands(), verdicts()).prop_map(
-        |(numbers, place, scan, flags, battery, asked, allowed, verdicts)| {
+    let joints = proptest::option::of((any::<u64>(), arms()));
+    (numbers, places, scan, flags, battery, commands(), commands(), verdicts(), joints).prop_map(
+        |(numbers, place, scan, flags, battery, asked, allowed, verdicts, joints)| {
             let (tick, at, journal_ms, limit_mps, [linear, angular]) = numbers;
             let [docked, emergency_stop, stopped] = flags;
             FlightTick {
@@ -61,6 +62,7 @@ fn ticks() -> impl Strategy<Value = FlightTick> {
                 battery,
                 docked,
                 emergency_stop,
+                joints: joints.map(|(at, value)| Timed { at: MonoNanos(at), value }),
                 journal_ms,
                 limit_mps,
                 pose: place.map(|(at, [x, y, yaw])| (MonoNanos(at), Pose { x, y, yaw })),
@@ -78,12 +80,23 @@ fn ticks() -> impl Strategy<Value = FlightTick> {
     )
 }
 
+fn arms() -> impl Strategy<Value = JointStates> {
+    let each = || vec(number(), 0..=MAX_JOINTS).prop_map(|all| PerJoint::new(&all).unwrap());
+    (each(), each(), each()).prop_map(|(effort, position, velocity)| JointStates {
+        effort,
+        position,
+        velocity,
+    })
+}
+
 fn observations() -> impl Strategy<Value = Observation> {
     let battery = proptest::option::of((any::<u64>(), any::<bool>(), number(), number()));
     let ranges = vec(any::<f32>().prop_filter("a number", |range| !range.is_nan()), 0..40);
     let scan = proptest::option::of((any::<u64>(), number(), ranges));
     let places = (any::<[u64; 2]>(), [number(), number(), number(), number(), number()]);
-    (battery, any::<[bool; 2]>(), places, scan).prop_map(|(battery, flags, places, scan)| {
+    let joints = proptest::option::of((any::<u64>(), arms()));
+    let parts = (battery, any::<[bool; 3]>(), places, scan, joints);
+    parts.prop_map(|(battery, flags, places, scan, joints)| {
         let ([pose_at, twist_at], [x, y, yaw, linear, angular]) = places;
         Observation {
             battery: battery.map(|(at, charging, fraction, volts)| Timed {
@@ -92,6 +105,8 @@ fn observations() -> impl Strategy<Value = Observation> {
             }),
             docked: flags[0],
             emergency_stop: flags[1],
+            gripper: flags[2],
+            joints: joints.map(|(at, value)| Timed { at: MonoNanos(at), value }),
             pose: Timed { at: MonoNanos(pose_at), value: Pose { x, y, yaw } },
             scan: scan.map(|(at, angle_min, ranges)| Timed {
                 at: MonoNanos(at),
@@ -100,6 +115,12 @@ fn observations() -> impl Strategy<Value = Observation> {
             twist: Timed { at: MonoNanos(twist_at), value: Twist { linear, angular } },
         }
     })
+}
+
+/// Of the most joints.
+fn joints(value: f64) -> JointStates {
+    let of_each = |value: f64| PerJoint::new(&[value; MAX_JOINTS]).unwrap();
+    JointStates { effort: of_each(-value), position: of_each(value), velocity: of_each(1.0) }
 }
 
 fn inputs(draft: &mut InputDraft) -> SkillInput {
@@ -186,6 +207,7 @@ fn a_tick_has_the_size_that_is_stated() {
         battery: None,
         docked: false,
         emergency_stop: false,
+        joints: None,
         journal_ms: 0,
         limit_mps: 1.0,
         pose: None,
@@ -201,6 +223,14 @@ fn a_tick_has_the_size_that_is_stated() {
     assert!(draft.bytes() < TICK_BYTES, "{} of {TICK_BYTES}", draft.bytes());
     let block = draft.finish(1, 0, Digest::ZERO, false);
     assert_eq!(block.ticks().unwrap(), [tick]);
+    let arm = FlightTick { joints: Some(Timed { at: seen.at, value: joints(0.25) }), ..tick };
+    for tick in [arm, tick, arm] {
+        draft.push(&tick);
+    }
+    assert_eq!(MAX_TICK_BYTES, 663, "as docs/record-format.md has it");
+    assert!(draft.bytes() < 2 * MAX_TICK_BYTES, "{}", draft.bytes());
+    let mixed = draft.finish(1, 1, Digest::ZERO, false);
+    assert_eq!(mixed.ticks().unwrap(), [arm, tick, arm]);
     let too_many = FlightBlock { count: MAX_TICKS + 1, ..block };
     assert!(too_many.ticks().unwrap_err().to_string().contains("at most 4096"));
     let mut input = inputs(&mut InputDraft::default());

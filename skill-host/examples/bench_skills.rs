@@ -467,6 +467,8 @@ fn observation(beams: u16) -> Observation {
         battery: None,
         docked: false,
         emergency_stop: false,
+        gripper: false,
+        joints: None,
         pose: Timed { at, value: Pose::default() },
         scan: (beams > 0).then_some(Timed { at, value: scan }),
         twist: Timed { at, value: Twist::ZERO },

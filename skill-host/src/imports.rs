@@ -10,14 +10,14 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, WasmList, WasmStr};
 
 // The linker matches them with those of the world's earlier versions: 0.2.1 has all of 0.2.0.
-const ASSIST: &str = "nooterra:skill/assist@0.2.1";
-const CAMERA: &str = "nooterra:skill/camera@0.2.1";
-const CHECKPOINT: &str = "nooterra:skill/checkpoint@0.2.1";
-const EVIDENCE: &str = "nooterra:skill/evidence@0.2.1";
-const LOG: &str = "nooterra:skill/log@0.2.1";
+const ASSIST: &str = "nooterra:skill/assist@0.2.2";
+const CAMERA: &str = "nooterra:skill/camera@0.2.2";
+const CHECKPOINT: &str = "nooterra:skill/checkpoint@0.2.2";
+const EVIDENCE: &str = "nooterra:skill/evidence@0.2.2";
+const LOG: &str = "nooterra:skill/log@0.2.2";
 
 /// Versions of the world whose names a component may import by.
-const VERSIONS: [&str; 2] = ["0.2.0", "0.2.1"];
+const VERSIONS: [&str; 3] = ["0.2.0", "0.2.1", "0.2.2"];
 
 /// What an import of a component is for.
 pub(crate) enum Import {

@@ -77,6 +77,7 @@ pub const fn capability_name(capability: Capability) -> &'static str {
         Capability::Checkpoint => "checkpoint",
         Capability::Drive => "drive",
         Capability::Evidence => "evidence",
+        Capability::Joints => "joints",
         Capability::Log => "log",
         Capability::Scan => "scan",
     }
@@ -249,8 +250,10 @@ impl Instance {
         let (request, status) = stepped.map_err(|error| explain(&error, self.fuel))?;
         self.overran = self.store.data().budget.spent > ticks(self.period, self.tick);
         let (request, status) = (Request::from(request), Status::from(status));
-        if request.is_motion() && !self.capabilities.contains(&Capability::Drive) {
-            return Err(SkillError::Ungranted(Capability::Drive));
+        if let Some(capability) = request.needs()
+            && !self.capabilities.contains(&capability)
+        {
+            return Err(SkillError::Ungranted(capability));
         }
         self.over = !matches!(status, Status::Running { .. });
         Ok((request, status))

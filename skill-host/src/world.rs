@@ -1,9 +1,11 @@
 //! The WIT world on the host's side: generated bindings, and the types of our own that the
 //! rest of the robot sees instead of them.
 
+use nooterra_protocol::command::PerJoint;
 use nooterra_protocol::geometry::{Point, Twist};
 use nooterra_protocol::observation::Observation;
 use nooterra_protocol::plan::Param;
+use nooterra_protocol::skill::Capability;
 use nooterra_protocol::time::MonoNanos;
 use std::borrow::Cow;
 
@@ -39,17 +41,36 @@ pub enum Request {
         /// Which way to look once there, radians; `None` leaves it open.
         yaw: Option<f64>,
     },
+    /// Open or close an arm's gripper, while its joints hold.
+    Gripper {
+        /// Between the jaws, metres.
+        opening_m: f64,
+        /// Of the velocity that the policy allows, 0 to 1.
+        speed: f64,
+    },
     /// Nothing.
     Idle,
+    /// Move an arm's joints, while its gripper holds.
+    Joints {
+        /// Radians or metres, base first, without the gripper. Empty where the skill named more
+        /// than any arm has, which no arm takes.
+        positions: PerJoint<f64>,
+        /// Of the velocity that the policy allows to each, 0 to 1.
+        speed: f64,
+    },
     /// Come to rest in the way that the policy sets.
     Stop,
 }
 
 impl Request {
-    /// It asks the robot to move, which takes the capability `drive`.
+    /// The capability that it takes, where it asks the robot to move.
     #[must_use]
-    pub const fn is_motion(&self) -> bool {
-        matches!(self, Self::Drive(_) | Self::GoTo { .. })
+    pub const fn needs(&self) -> Option<Capability> {
+        match self {
+            Self::Drive(_) | Self::GoTo { .. } => Some(Capability::Drive),
+            Self::Gripper { .. } | Self::Joints { .. } => Some(Capability::Joints),
+            Self::Idle | Self::Stop => None,
+        }
     }
 }
 
@@ -200,6 +221,8 @@ mod tests {
             battery: None,
             docked: true,
             emergency_stop: false,
+            gripper: false,
+            joints: None,
             pose: Timed { at, value: Pose { x: 1.0, y: 2.0, yaw: 3.0 } },
             scan: Some(Timed { at, value: Scan { ranges: vec![1.0], ..Scan::default() } }),
             twist: Timed { at, value: Twist::new(4.0, 5.0) },

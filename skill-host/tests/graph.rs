@@ -45,6 +45,8 @@ fn charged(fraction: f64) -> Observation {
         battery: Some(Timed { at, value: battery }),
         docked: false,
         emergency_stop: false,
+        gripper: false,
+        joints: None,
         pose: Timed { at, value: Pose { x: 1.0, y: 2.0, yaw: 0.0 } },
         scan: None,
         twist: Timed { at, value: Twist::ZERO },

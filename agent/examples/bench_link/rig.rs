@@ -360,6 +360,8 @@ impl nooterra_hal::Robot for Standing {
             battery: None,
             docked: false,
             emergency_stop: false,
+            gripper: false,
+            joints: None,
             pose: Timed { at: now, value: Pose { x: 9.7, y: 4.0, yaw: 0.0 } },
             scan: None,
             twist: Timed { at: now, value: Twist::ZERO },

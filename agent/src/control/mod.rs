@@ -7,6 +7,7 @@
 
 mod desk;
 mod flight;
+mod reach;
 mod runs;
 mod shadow;
 mod steer;
@@ -17,7 +18,7 @@ mod view;
 pub(crate) use desk::STOP_KEY;
 pub use desk::{Desk, Intent, Lease};
 pub use shadow::{Real, ShadowJournal, ShadowThread, ShadowWatch, shadow};
-pub use steer::Goal;
+pub use steer::{Goal, joints_of};
 pub use stop_input::{MAX_READING_AGE, StopReader, StopReaderThread, StopSignal};
 pub use thread::{ControlThread, Exit, ThreadError};
 pub use view::View;
@@ -34,8 +35,8 @@ use nooterra_protocol::command::StopProfile;
 use nooterra_protocol::entry::Sample;
 use nooterra_protocol::flight::Trigger;
 use nooterra_protocol::geometry::Pose;
-use nooterra_protocol::observation::{Observation, Timed};
-use nooterra_protocol::policy::Sensor;
+use nooterra_protocol::observation::{JointStates, Observation, Timed};
+use nooterra_protocol::policy::{Joint, Sensor};
 use nooterra_protocol::time::{MonoNanos, Stamp};
 use runs::Runs;
 use std::sync::Arc;
@@ -65,6 +66,9 @@ const PERIOD: Duration = Duration::from_millis(20);
 /// Slower than this counts as standing, m/s and rad/s: above the odometry's noise.
 pub(crate) const STANDING: f64 = 0.02;
 
+/// Slower than this a joint stands, rad/s or m/s: a gripper moves by centimetres.
+const STANDING_JOINT: f64 = 0.003;
+
 /// Why a robot is stopped that gives no observation.
 const UNREADABLE: &str = "the robot cannot be read";
 
@@ -85,6 +89,8 @@ pub struct ControlLoop {
     /// The stop input holds the robot in this tick.
     input_stops: bool,
     intent: Intent,
+    /// Of an arm, as the policy limits them; none otherwise.
+    joints: Vec<Joint>,
     /// The robot was stopped past the gate, and the gate does not know it yet.
     interrupted: bool,
     /// The policy, or its shadow, has a rule about what stands around the robot.
@@ -136,6 +142,7 @@ impl ControlLoop {
             gate: Gate::new(policy),
             input_stops: false,
             intent,
+            joints: joints_of(&policy.document().vehicle).to_vec(),
             interrupted: false,
             keeps_distance: policy.document().proximity.is_some(),
             privacy: Privacy::OPEN,
@@ -281,6 +288,7 @@ impl ControlLoop {
             battery: battery.map(|battery| battery.value.fraction),
             clock: self.time(now),
             grants: self.intent.grants,
+            joints: seen.joints,
             journal_age: self.queue.oldest_uncommitted_age(now),
             mode: self.intent.limits,
             surroundings: scan.map(|scan| Surroundings::from_scan(scan.at, &scan.value)),
@@ -344,7 +352,7 @@ impl ControlLoop {
     fn wishes(&self, now: MonoNanos, seen: &Observation) -> Wishes {
         let wish = |lease: Lease| Wish {
             at: if lease.holds { now } else { lease.renewed },
-            command: lease.goal.twist(seen.pose.value).into(),
+            command: lease.goal.command(seen, &self.joints),
             until: lease.until,
         };
         Wishes {
@@ -434,7 +442,11 @@ impl ControlLoop {
     fn record_sample(&mut self, now: MonoNanos, seen: &Observation, outcome: &Outcome) {
         let moves = |speed: f64| speed.abs() > STANDING;
         let twists = [seen.twist.value, outcome.allowed_twist()];
-        let moving = twists.iter().any(|twist| moves(twist.linear) || moves(twist.angular));
+        let turns = |joints: &Timed<JointStates>| {
+            joints.value.velocity.as_slice().iter().any(|speed| speed.abs() > STANDING_JOINT)
+        };
+        let moving = twists.iter().any(|twist| moves(twist.linear) || moves(twist.angular))
+            || seen.joints.as_ref().is_some_and(turns);
         let every = if moving { SAMPLE_MOVING } else { SAMPLE_STANDING };
         let waited = |at: MonoNanos| now.since(at).is_none_or(|age| age >= every);
         if !self.sampled_at.is_none_or(waited) {
@@ -445,6 +457,7 @@ impl ControlLoop {
             allowed: outcome.allowed,
             asked: outcome.asked.into(),
             battery: seen.battery.map(|battery| battery.value.fraction),
+            joints: seen.joints.map(|joints| joints.value),
             limit_mps: outcome.limit_mps,
             pose: seen.pose.value,
             source: outcome.source,

@@ -1,9 +1,13 @@
-//! From a goal to a twist: what a wish to be somewhere means for a differential base now.
+//! From a goal to a setpoint: what a wish to be somewhere means for the robot now.
 //!
-//! Pure and without a plan: it turns towards the point and drives. What stands in the way is
-//! the gate's concern.
+//! Pure and without a plan: a base turns towards the point and drives. What stands in the way is
+//! the gate's concern. What it means for an arm is in `reach`.
 
+use super::reach;
+use nooterra_protocol::command::{Command, PerJoint};
 use nooterra_protocol::geometry::{Point, Pose, Twist, wrap_angle};
+use nooterra_protocol::observation::Observation;
+use nooterra_protocol::policy::{Joint, Vehicle};
 
 /// Closer than this the point counts as reached, metres. Half of what the shipped skills ask.
 const REACHED_M: f64 = 0.05;
@@ -20,7 +24,7 @@ const TURN_FIRST_RAD: f64 = 0.6;
 /// Deceleration of the approach, m/s²: gentle, well under what policies allow.
 const APPROACH_DECEL_MPS2: f64 = 0.4;
 
-/// What is wished of the base.
+/// What is wished of the robot.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Goal {
     /// A twist as it is.
@@ -34,25 +38,54 @@ pub enum Goal {
         /// Counter-clockwise from x, radians.
         yaw: Option<f64>,
     },
+    /// An arm's jaws that far open.
+    Gripper {
+        /// Metres.
+        opening_m: f64,
+        /// Of the velocity that the policy allows, 0 to 1.
+        speed: f64,
+    },
+    /// An arm's joints at positions.
+    Joints {
+        /// Radians or metres, base first, without the gripper.
+        positions: PerJoint<f64>,
+        /// Of the velocity that the policy allows to each, 0 to 1.
+        speed: f64,
+    },
     /// To stand still.
     Stand,
 }
 
+/// The joints of the arm that a policy is for, with their limits; none for any other robot.
+#[must_use]
+pub fn joints_of(vehicle: &Vehicle) -> &[Joint] {
+    match vehicle {
+        Vehicle::Joints { joints, .. } => joints,
+        _ => &[],
+    }
+}
+
 impl Goal {
-    /// The twist that serves the goal from `pose`. A goal with a number that is no number
-    /// gives a twist with one, for the gate to refuse.
+    /// The setpoint that serves the goal from what is seen, for a robot with these joints. A goal
+    /// with a number that is no number gives a setpoint with one, for the gate to refuse; so does
+    /// it refuse what is for another kind of robot.
     #[must_use]
-    pub fn twist(&self, pose: Pose) -> Twist {
+    pub fn command(&self, seen: &Observation, joints: &[Joint]) -> Command {
         match *self {
-            Self::Drive(twist) => twist,
-            Self::Stand => Twist::ZERO,
+            Self::Drive(twist) => twist.into(),
             Self::GoTo { speed_mps, to, yaw } => {
                 let finite = to.is_finite() && speed_mps.is_finite();
                 if !finite || yaw.is_some_and(|yaw| !yaw.is_finite()) {
-                    return Twist::new(f64::NAN, f64::NAN);
+                    return Twist::new(f64::NAN, f64::NAN).into();
                 }
-                go_to(pose, to, yaw, speed_mps)
+                go_to(seen.pose.value, to, yaw, speed_mps).into()
             }
+            Self::Gripper { opening_m, speed } => reach::gripper(seen, joints, opening_m, speed),
+            Self::Joints { positions, speed } => {
+                reach::joints(seen, joints, positions.as_slice(), speed)
+            }
+            Self::Stand if joints.is_empty() => Twist::ZERO.into(),
+            Self::Stand => reach::stand(joints),
         }
     }
 }
@@ -79,12 +112,28 @@ fn turn(error: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nooterra_protocol::observation::Timed;
+    use nooterra_protocol::time::MonoNanos;
+
+    fn seen(pose: Pose) -> Observation {
+        let at = MonoNanos(1);
+        Observation {
+            battery: None,
+            docked: false,
+            emergency_stop: false,
+            gripper: false,
+            joints: None,
+            pose: Timed { at, value: pose },
+            scan: None,
+            twist: Timed { at, value: Twist::ZERO },
+        }
+    }
 
     fn drive(mut pose: Pose, goal: Goal, seconds: f64) -> Pose {
         let step = 0.02;
         let mut left = seconds;
         while left > 0.0 {
-            let twist = goal.twist(pose);
+            let twist = goal.command(&seen(pose), &[]).twist().unwrap();
             pose.yaw = wrap_angle(pose.yaw + twist.angular * step);
             pose.x += twist.linear * pose.yaw.cos() * step;
             pose.y += twist.linear * pose.yaw.sin() * step;
@@ -108,6 +157,6 @@ mod tests {
     #[test]
     fn a_goal_that_is_no_number_becomes_a_twist_that_the_gate_refuses() {
         let goal = Goal::GoTo { speed_mps: f64::NAN, to: Point::new(0.0, 0.0), yaw: None };
-        assert!(!goal.twist(Pose::default()).is_finite());
+        assert!(!goal.command(&seen(Pose::default()), &[]).is_finite());
     }
 }

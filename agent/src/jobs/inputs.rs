@@ -189,6 +189,8 @@ mod tests {
             battery: None,
             docked: false,
             emergency_stop: false,
+            gripper: false,
+            joints: None,
             pose: Timed { at, value: Pose { x: f64::from(nth) * 0.1, y: 1.0, yaw: 0.1 } },
             scan: Some(Timed { at, value: scan }),
             twist: Timed { at, value: Twist::new(1.0, 0.0) },

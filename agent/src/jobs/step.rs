@@ -486,6 +486,8 @@ pub(crate) fn lease(renewed: MonoNanos, request: &Request) -> Option<Lease> {
         Request::Stop => Goal::Stand,
         Request::Drive(twist) => Goal::Drive(twist),
         Request::GoTo { speed_mps, to, yaw } => Goal::GoTo { speed_mps, to, yaw },
+        Request::Gripper { opening_m, speed } => Goal::Gripper { opening_m, speed },
+        Request::Joints { positions, speed } => Goal::Joints { positions, speed },
     };
     Some(Lease { goal, holds: false, renewed, until: renewed.plus(SKILL_LEASE) })
 }
@@ -496,6 +498,14 @@ pub(crate) fn in_words(request: &Request) -> String {
         Request::Stop => "stop".to_owned(),
         Request::Drive(twist) => {
             format!("drive {:.2} m/s, {:.2} rad/s", twist.linear, twist.angular)
+        }
+        Request::Gripper { opening_m, speed } => {
+            format!("gripper to {opening_m:.3} m at {speed:.2} of its speed")
+        }
+        Request::Joints { positions, speed } => {
+            let positions: Vec<String> =
+                positions.as_slice().iter().map(|position| format!("{position:.3}")).collect();
+            format!("joints to ({}) at {speed:.2} of their speed", positions.join(", "))
         }
         Request::GoTo { speed_mps, to, yaw: None } => {
             format!("go to ({:.2}, {:.2}) at {speed_mps:.2} m/s", to.x, to.y)

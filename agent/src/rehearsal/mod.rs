@@ -21,7 +21,7 @@ pub use stage::{Stage, StageError};
 pub use told::{Told, What};
 pub use verdict::ended_in_words;
 
-use crate::control::Lease;
+use crate::control::{Lease, joints_of};
 use crate::jobs::{Epochs, in_words, lease};
 use crate::review::ReviewError;
 use nooterra_hal::sim::{ConfigError, SimBase};
@@ -32,7 +32,7 @@ use nooterra_protocol::geometry::{Point, Pose, Twist};
 use nooterra_protocol::ids::ZoneId;
 use nooterra_protocol::observation::{Observation, Timed};
 use nooterra_protocol::plan::Param;
-use nooterra_protocol::policy::Sensor;
+use nooterra_protocol::policy::{Joint, Sensor};
 use nooterra_protocol::time::MonoNanos;
 #[cfg(feature = "tools")]
 use nooterra_skill_host::{Beside, TrustedKeys, keygen, pack_with, sign};
@@ -257,6 +257,7 @@ pub fn run(
         fuel: 0,
         gate: reviewed.gate(),
         host,
+        joints: joints_of(&reviewed.document().vehicle),
         keeps_distance: reviewed.document().proximity.is_some(),
         lease: None,
         listening: Listening::default(),
@@ -313,6 +314,8 @@ struct Run<'a> {
     fuel: u64,
     gate: nooterra_policy::Gate,
     host: &'a Host,
+    /// Of an arm, as the policy limits them; none otherwise.
+    joints: &'a [Joint],
     keeps_distance: bool,
     lease: Option<Lease>,
     listening: Listening,
@@ -436,13 +439,14 @@ impl Run<'_> {
         let scan = seen.scan.as_ref().filter(|_| self.keeps_distance);
         let wish = self.lease.map(|lease| Wish {
             at: lease.renewed,
-            command: lease.goal.twist(seen.pose.value).into(),
+            command: lease.goal.command(seen, self.joints),
             until: lease.until,
         });
         let twist = Timed { at: seen.twist.at, value: seen.twist.value.into() };
         self.gate.tick(&Inputs {
             battery: seen.battery.map(|battery| battery.value.fraction),
             grants: Grants::ALL,
+            joints: seen.joints,
             surroundings: scan.map(|scan| Surroundings::from_scan(scan.at, &scan.value)),
             wishes: Wishes {
                 acknowledged: self.acknowledged,

@@ -374,6 +374,8 @@ fn the_zones_are_looked_up_from_a_pose_and_unknown_where_it_is_old_or_none() {
         battery: None,
         docked: false,
         emergency_stop: false,
+        gripper: false,
+        joints: None,
         pose: Timed { at: MonoNanos(at), value: pose },
         scan: None,
         twist: Timed { at: MonoNanos(at), value: Twist::ZERO },

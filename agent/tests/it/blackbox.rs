@@ -148,6 +148,7 @@ fn sample(angle: f64) -> Sample {
         allowed: Twist::new(0.5, 0.25).into(),
         asked: Asked::from(Twist::new(0.8, f64::NAN)),
         battery: Some(0.75),
+        joints: None,
         limit_mps: 0.5,
         pose: Pose { x: 6.0 + 2.0 * sin, y: 4.0 - 2.0 * cos, yaw: angle },
         source: Source::Skill,

@@ -87,6 +87,7 @@ fn whoever_erases_keeps_the_journal_within_the_owners_bounds() {
         allowed: stand,
         asked: stand.into(),
         battery: None,
+        joints: None,
         limit_mps: 1.0,
         pose: Pose::default(),
         source: Source::Idle,

@@ -215,6 +215,7 @@ pub fn sample_at(x: f64) -> Sample {
         allowed: Twist::new(0.5, 0.1).into(),
         asked: Asked::from(Twist::new(f64::NAN, 0.1)),
         battery: Some(0.75),
+        joints: None,
         limit_mps: 0.8,
         pose: Pose { x, y: 0.25, yaw: 1.0 },
         source: Source::Skill,

@@ -20,6 +20,7 @@ fn sample(x: f64) -> Entry {
         allowed: Command::Drive(Twist::default()),
         asked: Twist::default().into(),
         battery: None,
+        joints: None,
         limit_mps: 1.0,
         pose: Pose { x, y: 0.0, yaw: 0.0 },
         source: Source::Idle,

@@ -195,6 +195,8 @@ impl Robot for SimBase {
             battery: Some(Timed { at, value: self.battery.read(docked) }),
             docked,
             emergency_stop: self.base.is_power_cut(),
+            gripper: false,
+            joints: None,
             pose: Timed { at, value: self.noise.pose(self.world.pose(), odometry) },
             scan: self.scan.clone(),
             twist: Timed { at, value: self.noise.twist(self.world.twist(), odometry) },

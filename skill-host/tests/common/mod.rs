@@ -135,6 +135,8 @@ impl Toy {
             }),
             docked,
             emergency_stop: false,
+            gripper: false,
+            joints: None,
             pose: Timed { at, value: self.pose },
             scan: Some(Timed {
                 at,
@@ -163,7 +165,10 @@ impl Toy {
         let wish = match *request {
             Request::Drive(twist) => twist,
             Request::GoTo { speed_mps, to, yaw } => self.towards(to, yaw, speed_mps),
-            Request::Idle | Request::Stop => Twist::ZERO,
+            // It has no arm.
+            Request::Gripper { .. } | Request::Joints { .. } | Request::Idle | Request::Stop => {
+                Twist::ZERO
+            }
         };
         self.twist = Twist::new(wish.linear.clamp(-1.0, 1.0), wish.angular.clamp(-1.0, 1.0));
         self.pose.yaw = wrap_angle(self.pose.yaw + self.twist.angular * PERIOD_S);

@@ -20,6 +20,8 @@ pub(crate) fn read(bytes: &[u8]) {
         battery: None,
         docked: bytes.len().is_multiple_of(2),
         emergency_stop: false,
+        gripper: false,
+        joints: None,
         pose: Timed { at, value: Pose::default() },
         scan: None,
         twist: Timed { at, value: Twist::ZERO },

@@ -212,6 +212,7 @@ fn leave_a_box(robot: &Path) {
             allowed: twist.into(),
             asked: Asked::from(twist),
             battery: None,
+            joints: None,
             limit_mps: 0.5,
             pose: Pose { x: f64::from(step) / 100.0, y: 1.0, yaw: 0.0 },
             source: Source::Skill,

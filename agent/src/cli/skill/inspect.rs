@@ -14,8 +14,9 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 /// In the order in which they are told.
-const ALL: [Capability; 7] = [
+const ALL: [Capability; 8] = [
     Capability::Drive,
+    Capability::Joints,
     Capability::Scan,
     Capability::Camera,
     Capability::Checkpoint,
@@ -128,6 +129,7 @@ const fn allowed(capability: Capability) -> &'static str {
         Capability::Checkpoint => "state that it reached a milestone (signed by the robot)",
         Capability::Drive => "ask the robot to move",
         Capability::Evidence => "attach files to the job's record (64 KiB a step, 16 KiB a second)",
+        Capability::Joints => "see an arm's joints, and ask it to move them and its gripper",
         Capability::Log => "write lines to the robot's log (ten a second)",
         Capability::Scan => "see what the range sensor sees, outside of privacy zones",
     }
@@ -140,6 +142,7 @@ const fn denied(capability: Capability) -> &'static str {
         Capability::Checkpoint => "state that a milestone was reached",
         Capability::Drive => "ask the robot to move: a request to would end it",
         Capability::Evidence => "attach anything to the job's record",
+        Capability::Joints => "ask an arm to move its joints or its gripper",
         Capability::Log => "write to the robot's log",
         Capability::Scan => "see what the range sensor sees",
     }
