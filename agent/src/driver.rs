@@ -57,32 +57,33 @@ fn sim(_config: &Config, _options: &SimOptions) -> Result<Box<dyn Robot>, Driver
 
 #[cfg(feature = "sim")]
 fn sim(config: &Config, options: &SimOptions) -> Result<Box<dyn Robot>, DriverError> {
-    use nooterra_hal::sim::{SimBase, SimConfig};
+    use nooterra_hal::sim::{SimConfig, Simulated};
 
     // Config::load refuses driver = "sim" without a world.
     let path = config.robot.world.clone().unwrap_or_default();
     let text = std::fs::read_to_string(&path)
         .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
     let world: SimConfig = crate::config::parse_toml(&text, &path)?;
-    let base = SimBase::new(config.robot.id.clone(), world, options.seed)
+    let robot = Simulated::new(config.robot.id.clone(), world, options.seed)
         .map_err(|error| DriverError::World { path, what: error.to_string() })?;
     match &options.truth {
-        None => Ok(Box::new(base)),
+        None => Ok(Box::new(robot)),
         Some(path) => {
-            let logged = truth::Logged::new(base, path)
+            let logged = truth::Logged::new(robot, path)
                 .map_err(|source| DriverError::Truth { path: path.clone(), source })?;
             Ok(Box::new(logged))
         }
     }
 }
 
-/// The simulated robot with a log of where it truly is.
+/// The simulated robot with a log of where it truly is, or the tool of an arm.
 #[cfg(feature = "sim")]
 mod truth {
-    use nooterra_hal::sim::SimBase;
+    use nooterra_hal::sim::{ArmTruth, Simulated};
     use nooterra_hal::{Camera, HalError, Robot};
     use nooterra_policy::Gated;
     use nooterra_protocol::command::{Command, StopProfile};
+    use nooterra_protocol::geometry::Pose;
     use nooterra_protocol::observation::{Capabilities, Observation};
     use nooterra_protocol::time::MonoNanos;
     use std::fs::File;
@@ -91,30 +92,41 @@ mod truth {
     use std::sync::Arc;
 
     pub(super) struct Logged {
-        base: SimBase,
         log: BufWriter<File>,
+        robot: Simulated,
     }
 
     impl Logged {
-        pub(super) fn new(base: SimBase, path: &Path) -> std::io::Result<Self> {
+        pub(super) fn new(robot: Simulated, path: &Path) -> std::io::Result<Self> {
             let mut log = BufWriter::new(File::create(path)?);
             writeln!(log, "mono_ns,x,y,yaw,linear,angular")?;
-            Ok(Self { base, log })
+            Ok(Self { log, robot })
+        }
+
+        /// Where that of the robot is which moves: of an arm the tool, with the fore arm's yaw.
+        fn moving(&self) -> Pose {
+            self.robot.arm().map_or_else(
+                || self.robot.truth(),
+                |ArmTruth { elbow, tool, .. }| {
+                    let yaw = (tool.y - elbow.y).atan2(tool.x - elbow.x);
+                    Pose { x: tool.x, y: tool.y, yaw }
+                },
+            )
         }
     }
 
     impl Robot for Logged {
         fn capabilities(&self) -> Capabilities {
-            self.base.capabilities()
+            self.robot.capabilities()
         }
 
         fn camera(&self) -> Option<Arc<dyn Camera>> {
-            self.base.camera()
+            self.robot.camera()
         }
 
         fn read(&mut self, now: MonoNanos) -> Result<Observation, HalError> {
-            let seen = self.base.read(now)?;
-            let (pose, twist) = (self.base.truth(), self.base.truth_twist());
+            let seen = self.robot.read(now)?;
+            let (pose, twist) = (self.moving(), self.robot.truth_twist());
             writeln!(
                 self.log,
                 "{},{:.5},{:.5},{:.5},{:.5},{:.5}",
@@ -130,11 +142,11 @@ mod truth {
             tick: u64,
             command: Gated<Command>,
         ) -> Result<(), HalError> {
-            self.base.write(now, tick, command)
+            self.robot.write(now, tick, command)
         }
 
         fn stop(&mut self, now: MonoNanos, profile: StopProfile) -> Result<(), HalError> {
-            self.base.stop(now, profile)
+            self.robot.stop(now, profile)
         }
     }
 }

@@ -1,146 +1,186 @@
-//! The drives: what a written twist becomes at the wheels, and when.
+//! The driver of the simulated base.
 
-use super::WRITE_WATCHDOG;
-use super::config::BaseConfig;
-use nooterra_protocol::command::StopProfile;
-use nooterra_protocol::geometry::Twist;
+use super::STEP;
+use super::calls::Calls;
+use super::camera::SimCamera;
+use super::config::{ConfigError, SimConfig};
+use super::drives::Drives;
+use super::orders::{Order, Orders};
+use super::sensors::{self, Cell, Noise};
+use super::world::World;
+use crate::camera::Camera;
+use crate::robot::{HalError, Robot};
+use nooterra_policy::Gated;
+use nooterra_protocol::command::{Command, StopProfile};
+use nooterra_protocol::geometry::{Pose, Twist};
+use nooterra_protocol::ids::RobotId;
+use nooterra_protocol::observation::{Capabilities, Observation, Scan, Timed};
 use nooterra_protocol::time::MonoNanos;
-use std::collections::VecDeque;
-use std::time::Duration;
+use std::sync::Arc;
 
-/// Orders on their way to the wheels. At a full queue the oldest takes effect early: a base
-/// that is written to more often than 64 times per reaction time is ahead of itself anyway.
-const MOST_PENDING: usize = 64;
-
-/// What the driver tells the drives.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Order {
-    Drive(Twist),
-    Stop(StopProfile),
-}
-
+/// The simulated base.
 #[derive(Debug)]
-pub(super) struct Base {
-    /// Nobody wrote in time.
-    abandoned: bool,
-    config: BaseConfig,
-    /// What the wheels do now, were the floor endless.
-    current: Twist,
-    last_order: Option<MonoNanos>,
-    order: Order,
-    pending: VecDeque<(MonoNanos, Order)>,
-    power_cut: bool,
+pub struct SimBase {
+    battery: Cell,
+    calls: Calls,
+    camera: Option<Arc<SimCamera>>,
+    config: SimConfig,
+    drives: Drives,
+    noise: Noise,
+    orders: Orders<Twist>,
+    robot: RobotId,
+    scan: Option<Timed<Scan>>,
+    /// The next scan.
+    scan_due: MonoNanos,
+    world: World,
 }
 
-impl Base {
-    pub(super) fn new(config: BaseConfig) -> Self {
-        Self {
-            abandoned: false,
+impl SimBase {
+    /// Puts a robot into its room, at `config.start` or on the dock. `seed` fixes the noise.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the room makes no sense, or an arm stands in it.
+    pub fn new(robot: RobotId, config: SimConfig, seed: u64) -> Result<Self, ConfigError> {
+        config.check()?;
+        if config.arm.is_some() {
+            return Err(ConfigError::Kind { asked: "a base", found: "an arm" });
+        }
+        Ok(Self {
+            battery: Cell::new(config.battery.clone()),
+            calls: Calls::default(),
+            camera: config.camera.as_ref().map(|_| Arc::new(SimCamera::new(&config))),
+            drives: Drives::new(config.base.clone()),
+            noise: Noise::new(seed),
+            orders: Orders::new(config.base.reaction_ms),
+            robot,
+            scan: None,
+            scan_due: MonoNanos(0),
+            world: World::new(&config),
             config,
-            current: Twist::ZERO,
-            last_order: None,
-            order: Order::Stop(StopProfile::ControlledHold),
-            pending: VecDeque::with_capacity(MOST_PENDING),
-            power_cut: false,
-        }
+        })
     }
 
-    /// Takes an order that reaches the wheels after the reaction time.
-    pub(super) fn order(&mut self, now: MonoNanos, order: Order) {
-        self.last_order = Some(now);
-        self.abandoned = false;
-        if matches!(order, Order::Stop(_)) {
-            // What was on its way is void: a stop is never overtaken by what it stops. One that
-            // is on its way or in force stays, or a stop in every tick would never arrive.
-            self.pending.retain(|(_, pending)| *pending == order);
-            let newest = self.pending.back().map_or(self.order, |(_, newest)| *newest);
-            if newest == order {
-                return;
+    /// Presses or releases the button on the robot. While it is pressed the drives have no
+    /// power.
+    pub fn press_emergency_stop(&mut self, pressed: bool) {
+        self.orders.cut_power(pressed);
+    }
+
+    /// Where the robot really is, for whoever checks the run. No part of the robot knows it.
+    #[must_use]
+    pub fn truth(&self) -> Pose {
+        self.world.pose()
+    }
+
+    /// How it really moves.
+    #[must_use]
+    pub fn truth_twist(&self) -> Twist {
+        self.world.twist()
+    }
+
+    /// The base is at rest, or coming to rest, because nobody wrote to it in time.
+    #[must_use]
+    pub const fn is_watchdog_tripped(&self) -> bool {
+        self.orders.is_abandoned()
+    }
+
+    /// Brings the world up to `now`, to within a step.
+    fn advance(&mut self, now: MonoNanos) -> Result<MonoNanos, HalError> {
+        if let Some(skipped) = self.calls.at(now)? {
+            self.battery.pass(skipped.as_secs_f64(), 0.0, self.is_docked());
+            self.scan_due = self.calls.world();
+        }
+        if self.scan.is_none() {
+            self.look(self.calls.world());
+            self.scan_due = self.calls.world().plus(self.config.lidar.period());
+        }
+        while let Some(at) = self.calls.step() {
+            let step_s = STEP.as_secs_f64();
+            let powerless = self.orders.is_power_cut() || self.battery.is_empty();
+            let twist = self.drives.advance(self.orders.in_force(at), step_s, powerless);
+            self.world.step(twist);
+            self.battery.pass(step_s, twist.linear.abs(), self.is_docked());
+            if self.scan_due <= at {
+                self.scan_due = self.scan_due.plus(self.config.lidar.period());
+                self.look(at);
             }
         }
-        if self.pending.len() == MOST_PENDING
-            && let Some((_, early)) = self.pending.pop_front()
-        {
-            self.order = early;
+        let at = self.calls.world();
+        if let Some(camera) = &self.camera {
+            camera.stand(at, self.world.pose());
         }
-        let reaction = Duration::from_millis(u64::from(self.config.reaction_ms));
-        self.pending.push_back((now.plus(reaction), order));
+        Ok(at)
     }
 
-    pub(super) fn cut_power(&mut self, cut: bool) {
-        self.power_cut = cut;
-        if cut {
-            // Releasing the button alone moves nothing.
-            self.pending.clear();
-            self.order = Order::Stop(StopProfile::ImmediatePowerRemoval);
+    fn is_docked(&self) -> bool {
+        let moving = self.world.twist().linear.abs() > 0.02;
+        self.config.dock.as_ref().is_some_and(|dock| {
+            !moving && self.world.pose().point().distance(dock.pose.point()) <= dock.reach_m
+        })
+    }
+
+    fn look(&mut self, at: MonoNanos) {
+        let value = sensors::scan(&self.config.lidar, &self.world, &mut self.noise);
+        self.scan = Some(Timed { at, value });
+    }
+}
+
+impl Robot for SimBase {
+    fn capabilities(&self) -> Capabilities {
+        let mut names = vec!["drive".to_owned(), "scan".to_owned()];
+        if self.camera.is_some() {
+            names.insert(0, "camera".to_owned());
+        }
+        if self.config.dock.is_some() {
+            names.insert(0, "dock".to_owned());
+        }
+        Capabilities {
+            names,
+            max_linear_mps: self.config.base.max_linear_mps,
+            max_angular_radps: self.config.base.max_angular_radps,
+            model: "Nooterra simulated base".to_owned(),
         }
     }
 
-    pub(super) const fn is_power_cut(&self) -> bool {
-        self.power_cut
+    fn camera(&self) -> Option<Arc<dyn Camera>> {
+        self.camera.clone().map(|camera| camera as Arc<dyn Camera>)
     }
 
-    pub(super) const fn is_abandoned(&self) -> bool {
-        self.abandoned
+    fn read(&mut self, now: MonoNanos) -> Result<Observation, HalError> {
+        let at = self.advance(now)?;
+        let docked = self.is_docked();
+        let odometry = &self.config.odometry;
+        Ok(Observation {
+            battery: Some(Timed { at, value: self.battery.read(docked) }),
+            docked,
+            emergency_stop: self.orders.is_power_cut(),
+            gripper: false,
+            joints: None,
+            pose: Timed { at, value: self.noise.pose(self.world.pose(), odometry) },
+            scan: self.scan.clone(),
+            twist: Timed { at, value: self.noise.twist(self.world.twist(), odometry) },
+        })
     }
 
-    /// What the wheels do in the step that ends at `now`.
-    pub(super) fn advance(&mut self, now: MonoNanos, step_s: f64, is_empty: bool) -> Twist {
-        while let Some((due, order)) = self.pending.front().copied()
-            && due <= now
-        {
-            self.order = order;
-            self.pending.pop_front();
-        }
-        let silence = self.last_order.and_then(|last| now.since(last)).unwrap_or_default();
-        if silence > WRITE_WATCHDOG && matches!(self.order, Order::Drive(_)) {
-            self.abandoned = true;
-            self.pending.clear();
-            self.order = Order::Stop(StopProfile::ControlledHold);
-        }
-        let powerless = self.power_cut || is_empty;
-        self.current = match self.order {
-            _ if powerless => self.slow(self.config.coast_decel_mps2, step_s),
-            Order::Drive(twist) => self.approach(self.reachable(twist), step_s),
-            Order::Stop(StopProfile::ImmediatePowerRemoval) => {
-                self.slow(self.config.coast_decel_mps2, step_s)
-            }
-            Order::Stop(_) => self.slow(self.config.max_decel_mps2, step_s),
-        };
-        self.current
+    fn stop(&mut self, now: MonoNanos, profile: StopProfile) -> Result<(), HalError> {
+        // The order counts even when the clock is wrong: a stop waits for nothing.
+        let advanced = self.advance(now);
+        self.orders.give(self.calls.latest(now), Order::Stop(profile));
+        advanced.map(drop)
     }
 
-    /// The twist scaled by one ratio to what body and wheels can do.
-    fn reachable(&self, twist: Twist) -> Twist {
-        let wheel = twist.linear.abs() + twist.angular.abs() * self.config.track_m / 2.0;
-        let ratio = |found: f64, most: f64| if found > most { most / found } else { 1.0 };
-        twist.scaled(
-            ratio(wheel, self.config.max_wheel_mps)
-                .min(ratio(twist.linear.abs(), self.config.max_linear_mps))
-                .min(ratio(twist.angular.abs(), self.config.max_angular_radps)),
-        )
-    }
-
-    /// Each axis towards the target as fast as its drive allows.
-    fn approach(&self, target: Twist, step_s: f64) -> Twist {
-        let braking = self.current.linear * (target.linear - self.current.linear) < 0.0;
-        let linear =
-            if braking { self.config.max_decel_mps2 } else { self.config.max_linear_accel_mps2 };
-        let towards = |from: f64, to: f64, most: f64| from + (to - from).clamp(-most, most);
-        Twist::new(
-            towards(self.current.linear, target.linear, linear * step_s),
-            towards(
-                self.current.angular,
-                target.angular,
-                self.config.max_angular_accel_radps2 * step_s,
-            ),
-        )
-    }
-
-    /// Both axes to zero together, the path keeping its curvature.
-    fn slow(&self, decel_mps2: f64, step_s: f64) -> Twist {
-        let seconds = (self.current.linear.abs() / decel_mps2)
-            .max(self.current.angular.abs() / self.config.max_angular_accel_radps2);
-        if seconds <= step_s { Twist::ZERO } else { self.current.scaled(1.0 - step_s / seconds) }
+    fn write(
+        &mut self,
+        now: MonoNanos,
+        tick: u64,
+        command: Gated<Command>,
+    ) -> Result<(), HalError> {
+        let command = command.open(&self.robot, tick)?;
+        self.calls.check_tick(tick)?;
+        self.advance(now)?;
+        self.calls.wrote(tick);
+        let twist = command.twist().ok_or(HalError::Command)?;
+        self.orders.give(now, Order::Set(twist));
+        Ok(())
     }
 }

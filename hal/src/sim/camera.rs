@@ -123,6 +123,7 @@ mod tests {
     fn camera() -> SimCamera {
         let corner = |x, y| Point { x, y };
         SimCamera::new(&SimConfig {
+            arm: None,
             base: Default::default(),
             battery: Default::default(),
             camera: Some(CameraConfig::default()),

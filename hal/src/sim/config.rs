@@ -1,4 +1,4 @@
-//! The simulated room and base, as written in a configuration file.
+//! The simulated room and robot, as written in a configuration file.
 
 use nooterra_policy::polygon::{Fault, Polygon};
 use nooterra_protocol::geometry::{Point, Pose};
@@ -11,10 +11,17 @@ pub const MAX_OBSTACLES: usize = 4096;
 /// The most corners of a room or an obstacle.
 pub const MAX_CORNERS: usize = 1024;
 
-/// A room, what stands in it, and the robot. All but the room has a default.
+/// The most things on an arm's table.
+pub const MAX_THINGS: usize = 64;
+
+/// A room, what stands in it, and the robot: a base, or an arm where `arm` is written. All but
+/// the room has a default.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SimConfig {
+    /// The arm, where the robot is one; nothing else but room and start is written then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arm: Option<ArmConfig>,
     /// Body and drives.
     #[serde(default)]
     pub base: BaseConfig,
@@ -36,11 +43,126 @@ pub struct SimConfig {
     /// Errors of pose and twist.
     #[serde(default)]
     pub odometry: OdometryConfig,
-    /// The walls: a polygon in the `map` frame.
+    /// The walls, or the edge of an arm's table: a polygon in the `map` frame.
     pub room: Vec<Point>,
-    /// Where the robot begins; on the dock when absent.
+    /// Where the robot begins; when absent a base on its dock, an arm at the origin.
     #[serde(default)]
     pub start: Option<Pose>,
+}
+
+/// An arm that stands on its table: shoulder and elbow turn in the plane (SCARA), a lift carries
+/// a gripper up and down. What is given per joint is in their order: shoulder, elbow, lift,
+/// gripper.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ArmConfig {
+    /// Between which angles the elbow turns, radians from the upper arm's direction.
+    pub elbow_rad: [f64; 2],
+    /// From the elbow to the tool, metres.
+    pub fore_m: f64,
+    /// Of jaws that something blocks, N.
+    pub grip_n: f64,
+    /// How high the lift goes, metres over the table.
+    pub lift_m: f64,
+    /// Speeding up and braking, rad/s² or m/s².
+    pub max_accel: [f64; 4],
+    /// rad/s or m/s.
+    pub max_velocity: [f64; 4],
+    /// How wide the jaws open, metres.
+    pub opening_m: f64,
+    /// The measured position of a joint is off by at most this, rad or m.
+    pub position_noise: f64,
+    /// From a write to its first effect on the joints, milliseconds.
+    pub reaction_ms: u32,
+    /// Between which angles the shoulder turns, radians from the yaw of the arm's place.
+    pub shoulder_rad: [f64; 2],
+    /// Where the joints begin, rad or m; when absent stretched out, lifted and open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<[f64; 4]>,
+    /// What lies on the table.
+    pub things: Vec<Thing>,
+    /// From the shoulder to the elbow, metres.
+    pub upper_m: f64,
+    /// The measured velocity of a joint is off by at most this, rad/s or m/s.
+    pub velocity_noise: f64,
+}
+
+impl Default for ArmConfig {
+    fn default() -> Self {
+        Self {
+            elbow_rad: [-2.6, 2.6],
+            fore_m: 0.3,
+            grip_n: 30.0,
+            lift_m: 0.3,
+            max_accel: [6.0, 8.0, 1.5, 1.0],
+            max_velocity: [1.5, 2.0, 0.3, 0.1],
+            opening_m: 0.1,
+            position_noise: 1e-4,
+            reaction_ms: 20,
+            shoulder_rad: [-2.6, 2.6],
+            start: None,
+            things: Vec::new(),
+            upper_m: 0.4,
+            velocity_noise: 1e-3,
+        }
+    }
+}
+
+impl ArmConfig {
+    /// The lowest and the highest position of each joint.
+    pub(crate) const fn ranges(&self) -> [[f64; 2]; 4] {
+        [self.shoulder_rad, self.elbow_rad, [0.0, self.lift_m], [0.0, self.opening_m]]
+    }
+
+    /// Where the joints begin.
+    pub(crate) fn begin(&self) -> [f64; 4] {
+        self.start.unwrap_or([0.0, 0.0, self.lift_m, self.opening_m])
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let [shoulder, elbow] = [self.shoulder_rad, self.elbow_rad];
+        for (key, found, least, most) in [
+            ("arm.elbow_rad[0]", elbow[0], -6.3, 6.3),
+            ("arm.elbow_rad[1]", elbow[1], elbow[0] + 0.01, 6.3),
+            ("arm.fore_m", self.fore_m, 0.05, 5.0),
+            ("arm.grip_n", self.grip_n, 0.0, 1e4),
+            ("arm.lift_m", self.lift_m, 0.01, 5.0),
+            ("arm.opening_m", self.opening_m, 0.01, 1.0),
+            ("arm.position_noise", self.position_noise, 0.0, 0.005),
+            ("arm.reaction_ms", f64::from(self.reaction_ms), 0.0, 1_000.0),
+            ("arm.shoulder_rad[0]", shoulder[0], -6.3, 6.3),
+            ("arm.shoulder_rad[1]", shoulder[1], shoulder[0] + 0.01, 6.3),
+            ("arm.upper_m", self.upper_m, 0.05, 5.0),
+            ("arm.velocity_noise", self.velocity_noise, 0.0, 0.02),
+        ] {
+            range(key, found, least, most)?;
+        }
+        for (joint, (accel, velocity)) in self.max_accel.iter().zip(self.max_velocity).enumerate() {
+            range(format!("arm.max_accel[{joint}]"), *accel, 0.01, 200.0)?;
+            range(format!("arm.max_velocity[{joint}]"), velocity, 0.001, 20.0)?;
+        }
+        for (joint, (at, [low, high])) in self.begin().into_iter().zip(self.ranges()).enumerate() {
+            range(format!("arm.start[{joint}]"), at, low, high)?;
+        }
+        if self.things.len() > MAX_THINGS {
+            let key = "arm.things".to_owned();
+            return Err(ConfigError::TooMany { key, found: self.things.len(), most: MAX_THINGS });
+        }
+        for (index, thing) in self.things.iter().enumerate() {
+            range(format!("arm.things[{index}].size_m"), thing.size_m, 0.005, 1.0)?;
+        }
+        Ok(())
+    }
+}
+
+/// A cube that lies on the table.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thing {
+    /// Its middle.
+    pub at: Point,
+    /// Its side, metres, 0.005 to 1.
+    pub size_m: f64,
 }
 
 /// Body and drives.
@@ -208,9 +330,27 @@ impl Default for OdometryConfig {
 /// What makes no sense in a simulation. `key` is the path to it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ConfigError {
+    /// The driver of one kind of robot was asked for, and the file has another.
+    #[error("the file describes {found}, and {asked} was asked for; `arm` tells them apart")]
+    Kind {
+        /// What was asked for.
+        asked: &'static str,
+        /// What the file has.
+        found: &'static str,
+    },
     /// Neither a start nor a dock.
     #[error("neither `start` nor `dock` says where the robot begins; write one of them")]
     NoStart,
+    /// A place on no table.
+    #[error("`{key}` ({x}, {y}) is outside of `room`, or reaches out of it; move it inside")]
+    Outside {
+        /// Where.
+        key: String,
+        /// East, metres.
+        x: f64,
+        /// North, metres.
+        y: f64,
+    },
     /// A place where the body does not fit.
     #[error("`{key}` ({x}, {y}) leaves the base no room of {radius_m} m; move it away from walls")]
     Place {
@@ -235,7 +375,7 @@ pub enum ConfigError {
     #[error("`{key}` is {found}; write {least} to {most}")]
     Range {
         /// Where.
-        key: &'static str,
+        key: String,
         /// What it says.
         found: f64,
         /// The least that is accepted.
@@ -253,6 +393,12 @@ pub enum ConfigError {
         /// How many are handled.
         most: usize,
     },
+    /// What an arm does not have.
+    #[error("`{key}` means nothing to an arm, which stands on its table; leave it out")]
+    Unused {
+        /// Where.
+        key: &'static str,
+    },
 }
 
 impl SimConfig {
@@ -260,6 +406,7 @@ impl SimConfig {
     #[must_use]
     pub fn room(room: Vec<Point>, start: Pose) -> Self {
         Self {
+            arm: None,
             base: BaseConfig::default(),
             battery: BatteryConfig::default(),
             camera: None,
@@ -279,6 +426,10 @@ impl SimConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_numbers()?;
         let room = check_polygon("room", &self.room)?;
+        if let Some(arm) = &self.arm {
+            arm.check()?;
+            return self.check_table(arm, &room);
+        }
         if self.obstacles.len() > MAX_OBSTACLES {
             return Err(ConfigError::TooMany {
                 key: "obstacles".to_owned(),
@@ -306,7 +457,38 @@ impl SimConfig {
 
     /// Where the robot begins.
     pub(crate) fn begin(&self) -> Option<Pose> {
-        self.start.or_else(|| self.dock.as_ref().map(|dock| dock.pose))
+        let origin = self.arm.as_ref().map(|_| Pose::default());
+        self.start.or_else(|| self.dock.as_ref().map(|dock| dock.pose)).or(origin)
+    }
+
+    /// What surrounds an arm, and that nothing is written that only a base has.
+    fn check_table(&self, arm: &ArmConfig, room: &Polygon) -> Result<(), ConfigError> {
+        let written = [
+            ("base", self.base != BaseConfig::default()),
+            ("battery", self.battery != BatteryConfig::default()),
+            ("camera", self.camera.is_some()),
+            ("dock", self.dock.is_some()),
+            ("lidar", self.lidar != LidarConfig::default()),
+            ("obstacles", !self.obstacles.is_empty()),
+            ("odometry", self.odometry != OdometryConfig::default()),
+        ];
+        if let Some((key, _)) = written.into_iter().find(|(_, written)| *written) {
+            return Err(ConfigError::Unused { key });
+        }
+        let inside = |key: String, at: Point, yaw: f64, beyond_m: f64| {
+            // The distance from what is not finite is none. An arm may stand on the edge.
+            if yaw.is_finite() && -room.signed_distance(at) >= beyond_m - 1e-9 {
+                Ok(())
+            } else {
+                Err(ConfigError::Outside { key, x: at.x, y: at.y })
+            }
+        };
+        let stands = self.begin().ok_or(ConfigError::NoStart)?;
+        inside("start".to_owned(), stands.point(), stands.yaw, 0.0)?;
+        for (index, Thing { at, size_m }) in arm.things.iter().enumerate() {
+            inside(format!("arm.things[{index}].at"), *at, 0.0, size_m / 2.0)?;
+        }
+        Ok(())
     }
 
     fn check_numbers(&self) -> Result<(), ConfigError> {
@@ -343,12 +525,18 @@ impl SimConfig {
             ("odometry.pose_noise_m", odometry.pose_noise_m, 0.0, 0.01),
             ("odometry.yaw_noise_rad", odometry.yaw_noise_rad, 0.0, 0.1),
         ] {
-            // `contains` is false for NaN.
-            if !(least..=most).contains(&found) {
-                return Err(ConfigError::Range { key, found, least, most });
-            }
+            range(key, found, least, most)?;
         }
         Ok(())
+    }
+}
+
+fn range(key: impl Into<String>, found: f64, least: f64, most: f64) -> Result<(), ConfigError> {
+    // `contains` is false for NaN.
+    if (least..=most).contains(&found) {
+        Ok(())
+    } else {
+        Err(ConfigError::Range { key: key.into(), found, least, most })
     }
 }
 
