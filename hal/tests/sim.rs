@@ -2,33 +2,24 @@
 #![allow(clippy::unwrap_used)]
 #![cfg(feature = "sim")]
 
+mod common;
+
+use common::{close, document, rectangle, robot, verified};
 use nooterra_hal::conformance;
 use nooterra_hal::sim::config::{BatteryConfig, DockConfig};
 use nooterra_hal::sim::{ConfigError, SimBase, SimConfig, WRITE_WATCHDOG};
 use nooterra_hal::{HalError, Robot};
 use nooterra_policy::{Action, Gate, Gated, Grants, Inputs, VerifiedPolicy, Wish, Wishes};
 use nooterra_protocol::command::{Command, StopProfile};
-use nooterra_protocol::envelope::Signed;
 use nooterra_protocol::geometry::{Point, Pose, Twist};
-use nooterra_protocol::ids::{PolicyId, RobotId, ZoneId};
-use nooterra_protocol::keys::{Ed25519Key, Signer};
+use nooterra_protocol::ids::{RobotId, ZoneId};
 use nooterra_protocol::observation::{Observation, Timed};
-use nooterra_protocol::policy::{
-    Footprint, Freshness, Latches, Limits, PolicyDocument, Vehicle, Zone, ZoneRule,
-};
+use nooterra_protocol::policy::{PolicyDocument, Zone, ZoneRule};
 use nooterra_protocol::time::MonoNanos;
 use proptest::prelude::{any, prop, prop_assert, proptest};
 use std::time::Duration;
 
 const STEP: Duration = Duration::from_millis(20);
-
-fn robot() -> RobotId {
-    RobotId::new("amr-1").unwrap()
-}
-
-fn rectangle(from: (f64, f64), to: (f64, f64)) -> Vec<Point> {
-    [from, (to.0, from.1), to, (from.0, to.1)].map(|(x, y)| Point::new(x, y)).to_vec()
-}
 
 /// The hall of 12 by 8 m, with the dock in a corner.
 fn hall() -> SimConfig {
@@ -44,38 +35,7 @@ fn hall_from(x: f64, y: f64, yaw: f64) -> SimConfig {
 }
 
 fn policy(zones: Vec<Zone>) -> VerifiedPolicy {
-    let owner = Ed25519Key::from_seed([7; 32]);
-    let document = PolicyDocument {
-        battery: None,
-        footprint: Footprint { margin_m: 0.05, outline: rectangle((-0.2, -0.2), (0.2, 0.2)) },
-        freshness: Freshness { command_ms: 300, journal_ms: 100, odometry_ms: 100 },
-        id: PolicyId::new("hall").unwrap(),
-        latches: Latches::default(),
-        limits: Limits {
-            max_angular_accel_radps2: 4.0,
-            max_angular_radps: 1.5,
-            max_decel_mps2: 0.8,
-            max_lateral_accel_mps2: None,
-            max_linear_accel_mps2: 0.6,
-            max_linear_jerk_mps3: None,
-            max_linear_mps: 0.8,
-            max_reverse_mps: 0.3,
-            reaction_ms: 100,
-        },
-        masks: Vec::new(),
-        merged_from: Vec::new(),
-        modes: Vec::new(),
-        motion: None,
-        privacy: Vec::new(),
-        proximity: None,
-        robot: robot(),
-        stop: StopProfile::ControlledHold,
-        vehicle: Vehicle::Differential,
-        version: 1,
-        zones,
-    };
-    let signed = Signed::sign(document, &owner).unwrap();
-    VerifiedPolicy::verify(signed.bytes(), &owner.verifying_key(), &robot()).unwrap()
+    verified(PolicyDocument { zones, ..document() })
 }
 
 /// A base with its gate and its clock.
@@ -127,10 +87,6 @@ impl Drive {
         self.now = self.now.plus(span);
         self.base.read(self.now).unwrap()
     }
-}
-
-fn close(found: f64, expected: f64, within: f64) {
-    assert!((found - expected).abs() <= within, "{found}, expected {expected} within {within}");
 }
 
 #[test]
@@ -241,7 +197,7 @@ fn a_command_for_another_robot_or_tick_is_refused_and_moves_nothing() {
     let gated = drive.gated(wish);
     let again = drive.base.write(drive.now, drive.tick, gated);
     assert!(matches!(again, Err(HalError::Tick { found: 2, last: 2 })), "{again:?}");
-    let other = RobotId::new("amr-2").unwrap();
+    let other = RobotId::new("sim-2").unwrap();
     let mut stranger = SimBase::new(other, hall(), 1).unwrap();
     let gated = drive.gated(wish);
     let refused = stranger.write(drive.now, drive.tick, gated);

@@ -45,6 +45,10 @@ impl<S: Copy + PartialEq> Orders<S> {
     pub(super) fn give(&mut self, now: MonoNanos, order: Order<S>) {
         self.last_order = Some(now);
         self.abandoned = false;
+        if self.power_cut {
+            // There is nobody to take it, and it is not kept for later.
+            return;
+        }
         if matches!(order, Order::Stop(_)) {
             // What was on its way is void: a stop is never overtaken by what it stops. One that
             // is on its way or in force stays, or a stop in every tick would never arrive.
