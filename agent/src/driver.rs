@@ -150,3 +150,55 @@ mod truth {
         }
     }
 }
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    use super::*;
+    use nooterra_policy::VerifiedPolicy;
+    use nooterra_protocol::envelope::Signed;
+    use nooterra_protocol::keys::{Ed25519Key, Signer as _};
+    use nooterra_protocol::time::MonoNanos;
+    use std::path::Path;
+
+    fn shipped() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/robots")
+    }
+
+    #[test]
+    fn every_shipped_world_has_a_robot_that_moves_under_its_own_policy() {
+        let mut models = Vec::new();
+        for folder in std::fs::read_dir(shipped()).unwrap() {
+            let folder = folder.unwrap().path();
+            if !folder.join("world.toml").exists() {
+                continue;
+            }
+            let config = Config::load(&folder.join("agent.toml")).unwrap();
+            let document = crate::policy_file::load(&folder.join("policy.json")).unwrap();
+            let owner = Ed25519Key::from_seed([9; 32]);
+            let signed = Signed::sign(document, &owner).unwrap();
+            let (key, robot) = (owner.verifying_key(), &config.robot.id);
+            let policy = VerifiedPolicy::verify(signed.bytes(), &key, robot).unwrap();
+            let mut robot = open(&config, &SimOptions::default()).unwrap();
+            models.push(robot.capabilities().model);
+            let begin = MonoNanos(1_000_000_000);
+            nooterra_hal::conformance::check(&mut *robot, &policy, begin, |_| ())
+                .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        }
+        models.sort();
+        assert_eq!(models, ["Nooterra simulated arm", "Nooterra simulated base"]);
+    }
+
+    #[test]
+    fn the_log_of_the_truth_has_the_tool_of_an_arm() {
+        let dir = tempfile::tempdir().unwrap();
+        let truth = dir.path().join("truth.csv");
+        let config = Config::load(&shipped().join("arm/agent.toml")).unwrap();
+        let options = SimOptions { truth: Some(truth.clone()), ..SimOptions::default() };
+        let mut robot = open(&config, &options).unwrap();
+        robot.read(MonoNanos(7)).unwrap();
+        drop(robot);
+        // From (0.8, 0), north: 0.4 m turned by 0.6 to the left, then 0.3 m by 0.6 to the right.
+        let lines = "mono_ns,x,y,yaw,linear,angular\n7,0.74354,0.57773,0.97080,0.00000,0.00000\n";
+        assert_eq!(std::fs::read_to_string(truth).unwrap(), lines);
+    }
+}
