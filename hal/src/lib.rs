@@ -12,7 +12,7 @@
 //!
 //! # Drivers
 //! With the feature `sim` (on by default; a robot's package leaves it out) [`sim`] holds a
-//! simulated differential base on injected time.
+//! simulated differential base and a simulated arm on injected time.
 //!
 //! # Pictures
 //! A driver that has a [`Camera`] hands it out by [`Robot::camera`].

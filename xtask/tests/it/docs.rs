@@ -223,6 +223,16 @@ fn leave_a_box(robot: &Path) {
 }
 
 #[test]
+fn the_page_on_simulated_robots_checks_the_arm_that_is_shipped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (said, success) = follow("docs/simulated-robots.md", dir.path(), &[]);
+    assert!(success, "{said}");
+    for part in ["policy table-arm version 1 for robot arm-1 is in order", "Nooterra simulated arm"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
 fn the_guide_to_the_black_box_works_command_by_command() {
     let dir = tempfile::tempdir().unwrap();
     leave_a_box(&dir.path().join("play/robot"));
