@@ -227,7 +227,8 @@ fn the_page_on_simulated_robots_checks_the_arm_that_is_shipped() {
     let dir = tempfile::tempdir().unwrap();
     let (said, success) = follow("docs/simulated-robots.md", dir.path(), &[]);
     assert!(success, "{said}");
-    for part in ["policy table-arm version 1 for robot arm-1 is in order", "Nooterra simulated arm"] {
+    for part in ["policy table-arm version 1 for robot arm-1 is in order", "Nooterra simulated arm"]
+    {
         assert!(said.contains(part), "{part}: {said}");
     }
 }
