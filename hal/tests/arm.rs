@@ -1,5 +1,6 @@
 //! The simulated arm against what it claims, driven through a gate as everything is.
-#![allow(clippy::unwrap_used)]
+// Rest and the ends of ranges are exact.
+#![allow(clippy::float_cmp, clippy::unwrap_used)]
 #![cfg(feature = "sim")]
 
 mod common;
