@@ -4,6 +4,7 @@
 //! at a time. What must survive a restart is in one file that is replaced as a whole at every
 //! step of a plan ([`memory`]); what happened is in the journal, as signed facts ([`Facts`]).
 
+mod asked;
 mod epochs;
 mod facts;
 mod frames;
@@ -18,18 +19,17 @@ mod shelf;
 mod step;
 mod suspended;
 
+pub(crate) use asked::{in_words, lease, misfit};
 pub(crate) use epochs::Epochs;
 pub use facts::{Facts, FactsError};
 pub use frames::Pictures;
-pub use pace::{Pace, SystemPace};
-pub use runner::{Runner, RunnerParts};
-pub use shelf::{Fetch, Shelf, ShelfError, trusted_keys};
 #[cfg(feature = "sim")]
-pub(crate) use step::{in_words, lease};
-
 use held::{Held, Hold};
 use nooterra_protocol::ids::{JobId, StepId};
 use nooterra_protocol::plan::Plan;
+pub use pace::{Pace, SystemPace};
+pub use runner::{Runner, RunnerParts};
+pub use shelf::{Fetch, Shelf, ShelfError, trusted_keys};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

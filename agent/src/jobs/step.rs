@@ -1,6 +1,7 @@
 //! One step of a plan while it is under way: a skill that runs, what it is shown, and what it asks.
 
 use super::Shared;
+use super::asked::{in_words, lease, misfit, moves};
 use super::frames::{Lens, Whose as WhosePicture};
 use super::held::Hold;
 use super::inputs::{InputLog, Whose};
@@ -9,7 +10,6 @@ use super::proving::{Proving, record_installed};
 use super::runner::{Halt, Runner, RunnerParts, Why};
 use super::suspended::{Slot, Suspended};
 use crate::authority::Skill;
-use crate::control::{Goal, Lease};
 use crate::own_cases::{self, NotPassed, Passed, Terms};
 use nooterra_protocol::codec::{Blob, Digest};
 use nooterra_protocol::entry::{Entry, IncidentCause, SkillLog, SkillSensor, SkillStep};
@@ -24,15 +24,11 @@ use nooterra_protocol::plan::PlanStep;
 use nooterra_protocol::skill::Capability;
 use nooterra_protocol::skill_graph::SkillGraph;
 use nooterra_protocol::time::MonoNanos;
-use nooterra_skill_host::{Bundle, End, GraphMove, Request, RunState, Running, Status, Stepped};
+use nooterra_skill_host::{Bundle, End, GraphMove, RunState, Running, Status, Stepped};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
-
-/// A skill's request that is older than this is no wish any more. Before that, the policy's
-/// own freshness has long brought the robot to rest.
-const SKILL_LEASE: Duration = Duration::from_secs(2);
 
 /// Evidence up to this many bytes is stored in its fact; of more, the hash.
 const INLINE_EVIDENCE_BYTES: usize = 16 * 1024;
@@ -164,10 +160,11 @@ impl<'r> StepRun<'r> {
             step: self.step.id.clone(),
             version: bundle.manifest().version.clone(),
         };
-        // Before it is used: a skill that may not drive is not.
+        // Before it is used: a skill that may not move the robot, or cannot, is not.
         let granted = self.granted(bundle)?;
+        self.fits(bundle)?;
         self.parts.facts.state(self.job, EventType::SkillUsed, &used)?;
-        let drives = granted.contains(&Capability::Drive);
+        let moves = moves(&granted);
         let scans = granted.contains(&Capability::Scan);
         let kept = Slot::default();
         let (ports, calls) = ports::queue(Some(self.inputs(bundle)), kept.clone());
@@ -205,7 +202,7 @@ impl<'r> StepRun<'r> {
                 proving.answered();
                 return Err(Halt::Over(Why::Cancelled, format!("cancelled: {reason}")));
             }
-            if drives {
+            if moves {
                 self.parts.authority.skill_drives().map_err(|why| self.failed(&why.to_string()))?;
             }
             // What is revoked while it runs ends: a stop needs no fresh list.
@@ -313,9 +310,17 @@ impl<'r> StepRun<'r> {
         let skill = Skill { id: manifest.id.clone(), tier: manifest.tier };
         let authority = &self.parts.authority;
         authority
-            .begin_step(self.job, skill, granted.contains(&Capability::Drive))
+            .begin_step(self.job, skill, moves(&granted))
             .map_err(|why| self.failed(&why.to_string()))?;
         Ok(granted)
+    }
+
+    /// A skill for an arm moves no base, and the other way round: said before it is started rather
+    /// than by the gate, tick by tick.
+    fn fits(&self, bundle: &Bundle) -> Result<(), Halt> {
+        let Some(seen) = self.parts.view.observation() else { return Ok(()) };
+        let misfit = misfit(bundle.manifest(), seen.joints.is_some());
+        misfit.map_or(Ok(()), |why| Err(self.failed(&why)))
     }
 
     /// What of an observation the skill may have now. Where it begins and ends to be less, that
@@ -475,43 +480,6 @@ impl<'r> StepRun<'r> {
         let kind = entry.kind();
         if let Err(error) = self.parts.journal.append(entry) {
             warn!(%error, kind, "an entry is not in the journal");
-        }
-    }
-}
-
-/// What a skill's request means for the control loop.
-pub(crate) fn lease(renewed: MonoNanos, request: &Request) -> Option<Lease> {
-    let goal = match *request {
-        Request::Idle => return None,
-        Request::Stop => Goal::Stand,
-        Request::Drive(twist) => Goal::Drive(twist),
-        Request::GoTo { speed_mps, to, yaw } => Goal::GoTo { speed_mps, to, yaw },
-        Request::Gripper { opening_m, speed } => Goal::Gripper { opening_m, speed },
-        Request::Joints { positions, speed } => Goal::Joints { positions, speed },
-    };
-    Some(Lease { goal, holds: false, renewed, until: renewed.plus(SKILL_LEASE) })
-}
-
-pub(crate) fn in_words(request: &Request) -> String {
-    match request {
-        Request::Idle => "nothing".to_owned(),
-        Request::Stop => "stop".to_owned(),
-        Request::Drive(twist) => {
-            format!("drive {:.2} m/s, {:.2} rad/s", twist.linear, twist.angular)
-        }
-        Request::Gripper { opening_m, speed } => {
-            format!("gripper to {opening_m:.3} m at {speed:.2} of its speed")
-        }
-        Request::Joints { positions, speed } => {
-            let positions: Vec<String> =
-                positions.as_slice().iter().map(|position| format!("{position:.3}")).collect();
-            format!("joints to ({}) at {speed:.2} of their speed", positions.join(", "))
-        }
-        Request::GoTo { speed_mps, to, yaw: None } => {
-            format!("go to ({:.2}, {:.2}) at {speed_mps:.2} m/s", to.x, to.y)
-        }
-        Request::GoTo { speed_mps, to, yaw: Some(yaw) } => {
-            format!("go to ({:.2}, {:.2}) at {speed_mps:.2} m/s, face {yaw:.2} rad", to.x, to.y)
         }
     }
 }

@@ -30,8 +30,14 @@ pub(crate) struct Site {
 impl Site {
     /// The example robot.
     pub(crate) fn new() -> Self {
+        Self::of("amr")
+    }
+
+    /// One of the example robots.
+    pub(crate) fn of(robot: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/robots/amr");
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/robots");
+        let example = examples.join(robot);
         for file in ["agent.toml", "policy.json", "world.toml"] {
             std::fs::copy(example.join(file), dir.path().join(file)).unwrap();
         }

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod activation;
+mod arm;
 mod authority;
 mod backtest;
 mod blackbox;

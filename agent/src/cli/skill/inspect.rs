@@ -79,9 +79,11 @@ impl Inspect {
         for capability in &may {
             let _ = write!(text, "\n  - {}", allowed(**capability));
         }
-        text.push_str(
-            "\n  - see where the robot is, how it moves, its battery, and whether it is docked",
-        );
+        text.push_str(if manifest.capabilities.contains(&Capability::Joints) {
+            "\n  - see where the arm stands"
+        } else {
+            "\n  - see where the robot is, how it moves, its battery, and whether it is docked"
+        });
         text.push_str("\n\nIt may not:");
         for capability in &may_not {
             let _ = write!(text, "\n  - {}", denied(**capability));
