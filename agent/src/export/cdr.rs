@@ -39,6 +39,12 @@ impl Cdr {
         numbers.iter().fold(self, |cdr, number| cdr.f64(*number))
     }
 
+    /// Any number of them, with how many there are before them.
+    pub(super) fn sequence(self, numbers: &[f64]) -> Self {
+        // No record is near 4 GiB.
+        self.u32(u32::try_from(numbers.len()).unwrap_or(u32::MAX)).f64s(numbers)
+    }
+
     /// A string with its length before it and a zero behind it, which counts.
     pub(super) fn text(self, text: &str) -> Self {
         // A zero inside would end it early for a reader in C.

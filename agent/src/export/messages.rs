@@ -6,10 +6,11 @@ use super::cdr::Cdr;
 use super::schema::Topic;
 use nooterra_blackbox::Record;
 use nooterra_evidence::cose::danger_unverified;
-use nooterra_protocol::command::{Asked, Command};
+use nooterra_protocol::command::{Asked, Command, PerJoint};
 use nooterra_protocol::entry::{Entry, Sample, Verdict};
 use nooterra_protocol::event::{EventType, Fact};
 use nooterra_protocol::geometry::Pose;
+use nooterra_protocol::observation::JointStates;
 use nooterra_protocol::time::ClockTrust;
 use serde::Serialize;
 use serde_json::Value;
@@ -100,8 +101,28 @@ impl About<'_> {
             let data = Cdr::new().header(at, frame(&sample.allowed)).f64s(&twist);
             self.put(Topic::Asked, data.end());
         }
+        if let Some(JointStates { effort, position, velocity }) = &sample.joints {
+            self.joints(Topic::JointStates, [position, velocity, effort].map(PerJoint::as_slice));
+        }
+        if let Command::Joints(allowed) = &sample.allowed {
+            self.joints(Topic::JointsAllowed, [&[], allowed.joints.as_slice(), &[]]);
+        }
+        if let Asked::Joints { joints } = &sample.asked {
+            let asked = joints.map(|velocity| velocity.unwrap_or(f64::NAN));
+            self.joints(Topic::JointsAsked, [&[], asked.as_slice(), &[]]);
+        }
         let data = own(self.record).text(&word(&sample.source)).f64(sample.limit_mps);
         self.put(Topic::Samples, data.f64(sample.battery.unwrap_or(f64::NAN)).end());
+    }
+
+    /// Of each joint, base first: positions, velocities and efforts, or none of these.
+    fn joints(&mut self, topic: Topic, of_each: [&[f64]; 3]) {
+        let count = of_each.iter().map(|numbers| numbers.len()).max().unwrap_or_default();
+        // The journal knows them by their place.
+        let data = Cdr::new().header(wall_ns(self.record), "base_link");
+        let data = data.u32(u32::try_from(count).unwrap_or(u32::MAX));
+        let data = (1..=count).fold(data, |data, nth| data.text(&format!("joint_{nth}")));
+        self.put(topic, of_each.iter().fold(data, |data, numbers| data.sequence(numbers)).end());
     }
 
     fn verdict(&mut self, verdict: &Verdict) {

@@ -20,6 +20,12 @@ pub(super) enum Topic {
     Asked,
     Facts,
     Incidents,
+    /// As [`Self::Allowed`], of an arm.
+    JointsAllowed,
+    /// As [`Self::Asked`], of an arm.
+    JointsAsked,
+    /// What an arm measured of its joints.
+    JointStates,
     Log,
     Odometry,
     Records,
@@ -30,11 +36,14 @@ pub(super) enum Topic {
 }
 
 impl Topic {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Allowed,
         Self::Asked,
         Self::Facts,
         Self::Incidents,
+        Self::JointsAllowed,
+        Self::JointsAsked,
+        Self::JointStates,
         Self::Log,
         Self::Odometry,
         Self::Records,
@@ -50,6 +59,9 @@ impl Topic {
             Self::Asked => "/cmd_vel_asked",
             Self::Facts => "/blackbox/facts",
             Self::Incidents => "/blackbox/incidents",
+            Self::JointsAllowed => "/joint_commands",
+            Self::JointsAsked => "/joint_commands_asked",
+            Self::JointStates => "/joint_states",
             Self::Log => "/rosout",
             Self::Odometry => "/odom",
             Self::Records => "/blackbox/records",
@@ -65,6 +77,9 @@ impl Topic {
         match self {
             Self::Allowed | Self::Asked => "geometry_msgs/msg/TwistStamped",
             Self::Facts | Self::Incidents => "nooterra_msgs/msg/Fact",
+            Self::JointsAllowed | Self::JointsAsked | Self::JointStates => {
+                "sensor_msgs/msg/JointState"
+            }
             Self::Log => "rcl_interfaces/msg/Log",
             Self::Odometry => "nav_msgs/msg/Odometry",
             Self::Records => "nooterra_msgs/msg/Record",
@@ -82,6 +97,9 @@ impl Topic {
                 ("std_msgs/Header header\nTwist twist\n", &[HEADER, TIME, TWIST, VECTOR])
             }
             Self::Facts | Self::Incidents => (FACT, &[HEADER, TIME]),
+            Self::JointsAllowed | Self::JointsAsked | Self::JointStates => {
+                (JOINTS, &[HEADER, TIME])
+            }
             Self::Log => (LOG, &[TIME]),
             Self::Odometry => (
                 ODOMETRY,
@@ -130,6 +148,15 @@ std_msgs/Header header
 string child_frame_id
 geometry_msgs/PoseWithCovariance pose
 geometry_msgs/TwistWithCovariance twist
+";
+
+/// Sequences that are empty say nothing, as ROS has it.
+const JOINTS: &str = "\
+std_msgs/Header header
+string[] name
+float64[] position
+float64[] velocity
+float64[] effort
 ";
 
 const LOG: &str = "\

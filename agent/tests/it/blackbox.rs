@@ -4,12 +4,15 @@
 use crate::common::skip;
 use nooterra_blackbox::{Clock, Journal, Options, TailFrom, locate, tail};
 use nooterra_protocol::codec::Digest;
-use nooterra_protocol::command::{Asked, Source, StopProfile};
+use nooterra_protocol::command::{
+    Asked, Command as Setpoint, JointVelocities, PerJoint, Source, StopProfile,
+};
 use nooterra_protocol::entry::{Entry, Link, Rule, Sample, SkillLog, Stop, Verdict, VerdictPhase};
 use nooterra_protocol::event::{Actor, ActorKind, EventType, Fact, Statement, UnderPolicy};
 use nooterra_protocol::geometry::{Pose, Twist};
 use nooterra_protocol::ids::{ActorId, JobId, SkillId};
 use nooterra_protocol::keys::{Es256Key, Signer as _};
+use nooterra_protocol::observation::JointStates;
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -42,12 +45,18 @@ struct Boxed {
 }
 
 impl Boxed {
-    /// A robot's box: it drives a circle for a job, the gate intervenes, something goes wrong.
-    fn new() -> Self {
+    /// The key of a box that is yet to be written.
+    fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = Arc::new(Es256Key::from_seed([7; 32]).unwrap());
         let boxed = Self { dir, key };
         std::fs::write(boxed.path("device.pub"), boxed.key.verifying_key().to_string()).unwrap();
+        boxed
+    }
+
+    /// A robot's box: it drives a circle for a job, the gate intervenes, something goes wrong.
+    fn new() -> Self {
+        let boxed = Self::empty();
         let opened = Journal::open(&boxed.journal(), boxed.options()).unwrap();
         let handle = opened.journal.handle();
         let put = |entry: Entry| handle.append_durable(entry).unwrap();
@@ -328,6 +337,83 @@ fn topics(path: &Path) -> BTreeMap<String, (String, usize)> {
         entry.1 += 1;
     }
     topics
+}
+
+/// Of a `sensor_msgs/JointState`: names, and how many numbers each sequence has with its first.
+fn joint_state(data: &[u8]) -> (Vec<String>, Vec<Vec<f64>>) {
+    // Alignment counts from behind the encapsulation.
+    let (body, mut at) = (&data[4..], 8);
+    let u32_at = |at: &mut usize| {
+        *at = at.next_multiple_of(4);
+        *at += 4;
+        u32::from_le_bytes(body[*at - 4..*at].try_into().unwrap()) as usize
+    };
+    let text_at = |at: &mut usize| {
+        let length = u32_at(at);
+        *at += length;
+        String::from_utf8(body[*at - length..*at - 1].to_vec()).unwrap()
+    };
+    assert_eq!(text_at(&mut at), "base_link");
+    let names = (0..u32_at(&mut at)).map(|_| text_at(&mut at)).collect();
+    let mut sequences = Vec::new();
+    for _ in 0..3 {
+        let count = u32_at(&mut at);
+        let numbers = (0..count).map(|_| {
+            at = at.next_multiple_of(8) + 8;
+            f64::from_le_bytes(body[at - 8..at].try_into().unwrap())
+        });
+        sequences.push(numbers.collect());
+    }
+    assert_eq!(at, body.len());
+    (names, sequences)
+}
+
+#[test]
+fn an_arms_box_tells_its_joints_in_words_and_in_an_export_that_verifies() {
+    let boxed = Boxed::empty();
+    let opened = Journal::open(&boxed.journal(), boxed.options()).unwrap();
+    let handle = opened.journal.handle();
+    let each = |values: [f64; 2]| PerJoint::new(&values).unwrap();
+    for _ in 0..60 {
+        let joints = JointStates {
+            effort: each([0.5, 0.0]),
+            position: each([1.25, -0.5]),
+            velocity: each([0.125, 0.0]),
+        };
+        let asked = PerJoint::new(&[Some(0.5), None]).unwrap();
+        handle
+            .append_durable(Entry::Sample(Sample {
+                allowed: Setpoint::Joints(JointVelocities { joints: each([0.25, 0.0]) }),
+                asked: Asked::Joints { joints: asked },
+                joints: Some(joints),
+                ..sample(0.0)
+            }))
+            .unwrap();
+    }
+    opened.journal.close().unwrap();
+    let said = boxed.says("show --dir JOURNAL --kind sample", 0);
+    let words = "joints at (1.250, -0.500), moving (0.125, 0.000), for skill";
+    assert!(said.contains(words), "{said}");
+    boxed.says("export JOURNAL --mcap OUT/arm.mcap KEY", 0);
+    boxed.says("verify OUT/arm.mcap KEY", 0);
+    let bytes = std::fs::read(boxed.path("arm.mcap")).unwrap();
+    let mut found = BTreeMap::new();
+    for message in mcap::MessageStream::new(&bytes).unwrap() {
+        let message = message.unwrap();
+        if message.channel.topic.starts_with("/joint") {
+            let schema = message.channel.schema.as_ref().unwrap();
+            assert_eq!(schema.name, "sensor_msgs/msg/JointState");
+            found.insert(message.channel.topic.clone(), joint_state(&message.data));
+        }
+        assert!(!message.channel.topic.starts_with("/cmd_vel"), "an arm has no twist");
+    }
+    let names = vec!["joint_1".to_owned(), "joint_2".to_owned()];
+    let states = vec![vec![1.25, -0.5], vec![0.125, 0.0], vec![0.5, 0.0]];
+    assert_eq!(found["/joint_states"], (names.clone(), states));
+    let commands = vec![vec![], vec![0.25, 0.0], vec![]];
+    assert_eq!(found["/joint_commands"], (names, commands));
+    let asked = &found["/joint_commands_asked"].1[1];
+    assert!(asked[0].to_bits() == 0.5_f64.to_bits() && asked[1].is_nan(), "{asked:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use nooterra_blackbox::{Record, TailRecord};
 use nooterra_evidence::Checkpoint;
 use nooterra_evidence::cose::danger_unverified;
+use nooterra_protocol::command::{Asked, Command};
 use nooterra_protocol::entry::{Entry, Verdict};
 use nooterra_protocol::event::Fact;
 use nooterra_protocol::private::Private;
@@ -136,6 +137,15 @@ fn in_words(record: &Record) -> String {
         ),
         Ok(Some(Entry::Stop(stop))) => format!("{}: {}", word(&stop.profile), stop.reason),
         Ok(Some(Entry::Verdict(verdict))) => verdict_in_words(&verdict),
+        Ok(Some(Entry::Sample(sample))) if sample.joints.is_some() => {
+            let joints = sample.joints.unwrap_or_default();
+            format!(
+                "joints at {}, moving {}, for {}",
+                each(joints.position.as_slice().iter().copied().map(Some)),
+                each(joints.velocity.as_slice().iter().copied().map(Some)),
+                word(&sample.source),
+            )
+        }
         Ok(Some(Entry::Sample(sample))) => format!(
             "at ({:.2}, {:.2}) facing {:.2} rad, {:.2} m/s {:.2} rad/s, limit {:.2} m/s, for {}",
             sample.pose.x,
@@ -153,6 +163,20 @@ fn in_words(record: &Record) -> String {
 fn verdict_in_words(verdict: &Verdict) -> String {
     let asked = |part: Option<f64>| part.map_or("?".to_owned(), |part| format!("{part:.2}"));
     let zone = verdict.zone.as_ref().map_or(String::new(), |zone| format!(" ({zone})"));
+    if let Command::Joints(allowed) = &verdict.allowed {
+        let wished = match &verdict.asked {
+            Asked::Joints { joints } => each(joints.as_slice().iter().copied()),
+            _ => "what is for no arm".to_owned(),
+        };
+        return format!(
+            "{} {}: {} asked joints to move {wished}, allowed {}, limit {:.2}",
+            verdict.rule,
+            word(&verdict.phase),
+            word(&verdict.source),
+            each(allowed.joints.as_slice().iter().copied().map(Some)),
+            verdict.limit,
+        );
+    }
     format!(
         "{} {}{zone}: {} asked {} m/s {} rad/s, allowed {:.2} m/s {:.2} rad/s, limit {:.2}",
         verdict.rule,
@@ -164,6 +188,14 @@ fn verdict_in_words(verdict: &Verdict) -> String {
         verdict.allowed.turning_radps(),
         verdict.limit,
     )
+}
+
+/// One number for each joint, base first; what was no number is a question mark.
+fn each(numbers: impl Iterator<Item = Option<f64>>) -> String {
+    let words: Vec<String> = numbers
+        .map(|number| number.map_or("?".to_owned(), |number| format!("{number:.3}")))
+        .collect();
+    format!("({})", words.join(", "))
 }
 
 /// An enum's name as on the wire.
