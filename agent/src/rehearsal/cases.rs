@@ -120,6 +120,8 @@ pub struct Expect {
     pub rules: Vec<Rule>,
     /// Rules that must not.
     pub rules_not: Vec<Rule>,
+    /// Places on the table where a thing must lie at the end, of an arm that moves things.
+    pub things: Vec<Place>,
     /// By when, seconds.
     pub within_s: Option<f64>,
 }
@@ -185,6 +187,10 @@ impl Case {
         let place = self.expect.at.map(|at| [at.x, at.y, at.within_m]);
         if place.into_iter().flatten().any(|number| !number.is_finite()) {
             return refuse("expect.at", "must hold numbers");
+        }
+        let places = self.expect.things.iter().flat_map(|at| [at.x, at.y, at.within_m]);
+        if places.into_iter().any(|number| !number.is_finite()) {
+            return refuse("expect.things", "must hold numbers");
         }
         let known = ["crashed", "done", "failed", "timed_out"];
         if !known.contains(&self.expect.outcome.as_str()) {

@@ -1,8 +1,8 @@
 //! A bundle's own cases as a gate: all of them come out as its developer says, on this build and
 //! this machine, or it does not become active.
 //!
-//! They run where the developer ran them, in the hall of the example robot under its policy
-//! ([`Stage::example`]): a case names places and walls, and what this robot's own policy makes of
+//! They run where the developer ran them, around the example robot under its policy
+//! ([`Stage::example_for`]): a case names places and walls, and what this robot's own policy makes of
 //! the skill is for its trial to show. What all of them may take together is bounded
 //! ([`Bounds`]); fuel and the robot's time are the same on every machine.
 
@@ -101,7 +101,10 @@ const fn is_of_this_machine(error: &RehearsalError) -> bool {
         | RehearsalError::Policy(_)
         | RehearsalError::Robot(_)
         | RehearsalError::Start(StartError::Machine { .. } | StartError::Thread(_)) => true,
-        RehearsalError::Bundle(_) | RehearsalError::Start(_) | RehearsalError::World(_) => false,
+        RehearsalError::Bundle(_)
+        | RehearsalError::Misfit(_)
+        | RehearsalError::Start(_)
+        | RehearsalError::World(_) => false,
     }
 }
 
@@ -117,7 +120,7 @@ pub fn pass(
     mut goes_on: impl FnMut() -> bool,
 ) -> Result<usize, GateError> {
     let text = std::str::from_utf8(cases).map_err(|error| CasesError::Json(error.to_string()))?;
-    let (cases, stage) = (cases::parse(text)?, Stage::example()?);
+    let (cases, stage) = (cases::parse(text)?, Stage::example_for(bundle.manifest())?);
     let (began, host) = (Instant::now(), host(true)?);
     let (mut fuel, mut simulated_s) = (0_u64, 0.0_f64);
     for case in &cases {

@@ -1,13 +1,16 @@
-//! A skill before anybody signs it: the same sandbox, gate and simulated base as on the robot,
+//! A skill before anybody signs it: the same sandbox, gate and simulated robot as in a daemon,
 //! in a time of their own, without journal, cloud or keys.
 //!
 //! A run is a function of the skill, the stage and the script: what comes out is the same on
 //! every machine and as fast as it is computed. What it costs ([`Cost`]) is measured, and is not.
 //!
 //! # What it never does
-//! It is no proof for a robot: the simulated base is the only one there is, the policy need not
+//! It is no proof for a robot: only simulated ones are driven here, the policy need not
 //! be signed, and every capability that the manifest asks for is granted.
 
+mod arm;
+#[cfg(feature = "tools")]
+mod arm_drawn;
 pub mod cases;
 pub mod gate;
 #[cfg(feature = "tools")]
@@ -16,15 +19,16 @@ mod stage;
 mod told;
 mod verdict;
 
+pub use arm::ArmFrame;
 pub use cases::{Fault, FaultKind};
 pub use stage::{Stage, StageError};
 pub use told::{Told, What};
 pub use verdict::ended_in_words;
 
 use crate::control::{Lease, joints_of};
-use crate::jobs::{Epochs, in_words, lease};
+use crate::jobs::{Epochs, in_words, lease, misfit};
 use crate::review::ReviewError;
-use nooterra_hal::sim::{ConfigError, SimBase};
+use nooterra_hal::sim::{ConfigError, Simulated};
 use nooterra_hal::{HalError, Robot as _};
 use nooterra_policy::{Action, Grants, Inputs, Outcome, Surroundings, Wish, Wishes};
 use nooterra_protocol::entry::Rule;
@@ -67,11 +71,14 @@ pub enum RehearsalError {
     /// No instance can be had here: a fault of this machine.
     #[error(transparent)]
     Instance(SkillError),
+    /// The skill is for another kind of robot; why.
+    #[error("{0}; name a robot that it is for with --sim")]
+    Misfit(String),
     /// The gate cannot be had.
     #[error(transparent)]
     Policy(#[from] ReviewError),
-    /// The simulated base refuses: a fault of the agent.
-    #[error("the simulated base: {0}")]
+    /// The simulated robot refuses: a fault of the agent.
+    #[error("the simulated robot: {0}")]
     Robot(#[from] HalError),
     /// Not started.
     #[error(transparent)]
@@ -107,6 +114,8 @@ pub struct Script {
 pub struct Frame {
     /// What came through the gate.
     pub allowed: Twist,
+    /// Where the robot is an arm.
+    pub arm: Option<ArmFrame>,
     /// What was wished.
     pub asked: Twist,
     /// Used by its steps so far, where it is counted.
@@ -245,12 +254,14 @@ pub fn run(
     world.obstacles.extend(script.obstacles.iter().cloned());
     world.start = script.start.or(world.start);
     let reviewed = stage.reviewed()?;
-    let base = SimBase::new(reviewed.document().robot.clone(), world, script.seed)?;
+    if let Some(why) = misfit(bundle.manifest(), world.arm.is_some()) {
+        return Err(RehearsalError::Misfit(why));
+    }
+    let robot = Simulated::new(reviewed.document().robot.clone(), world, script.seed)?;
     // A skill that does not return is ended here too.
     let _epochs = Epochs::count(host);
     let mut run = Run {
         acknowledged: None,
-        base,
         bundle,
         ended: None,
         frames: Vec::new(),
@@ -261,12 +272,13 @@ pub fn run(
         keeps_distance: reviewed.document().proximity.is_some(),
         lease: None,
         listening: Listening::default(),
+        robot,
         script,
         session: None,
         status: (0.0, String::new(), "nothing".to_owned()),
         costs: Vec::new(),
     };
-    run.listening.see_by(run.base.camera());
+    run.listening.see_by(run.robot.camera());
     run.open(&[])?;
     let ticks = ticks(script.limit_s);
     let mut last = ticks;
@@ -306,7 +318,6 @@ fn ticks(seconds: f64) -> u64 {
 
 struct Run<'a> {
     acknowledged: Option<MonoNanos>,
-    base: SimBase,
     bundle: &'a Bundle,
     costs: Vec<Cost>,
     ended: Option<(u64, Ending)>,
@@ -319,6 +330,7 @@ struct Run<'a> {
     keeps_distance: bool,
     lease: Option<Lease>,
     listening: Listening,
+    robot: Simulated,
     script: &'a Script,
     session: Option<Session>,
     /// Progress, note, request.
@@ -342,8 +354,8 @@ impl Run<'_> {
         let t_s = seconds(tick);
         self.listening.now(t_s);
         let pressed = self.is_on(FaultKind::EmergencyStop, t_s);
-        self.base.press_emergency_stop(pressed);
-        let mut seen = self.base.read(now)?;
+        self.robot.press_emergency_stop(pressed);
+        let mut seen = self.robot.read(now)?;
         if self.is_lifted(tick) {
             self.acknowledged = Some(now);
         }
@@ -366,21 +378,23 @@ impl Run<'_> {
             let zone = verdict.zone.and_then(|zone| self.gate.zone_id(zone)).cloned();
             (verdict.rule, zone, verdict.limit)
         });
+        let truth = self.robot.arm();
         let frame = Frame {
             allowed: outcome.allowed_twist(),
+            arm: truth.map(|truth| ArmFrame::new(truth, outcome.asked, outcome.allowed)),
             asked: outcome.asked.twist().unwrap_or(Twist::ZERO),
             fuel: self.fuel,
             note: self.status.1.clone(),
-            pose: self.base.truth(),
+            pose: self.robot.truth(),
             progress: self.status.0,
             request: self.status.2.clone(),
             rules: rules.collect(),
             t_s,
-            twist: self.base.truth_twist(),
+            twist: self.robot.truth_twist(),
         };
         match outcome.action {
-            Action::Stop(profile) => self.base.stop(now, profile)?,
-            Action::Write(command) => self.base.write(now, tick, command)?,
+            Action::Stop(profile) => self.robot.stop(now, profile)?,
+            Action::Write(command) => self.robot.write(now, tick, command)?,
         }
         Ok(frame)
     }

@@ -1,8 +1,8 @@
 //! A rehearsal as a page: one file, complete without scripts; it loads nothing. Drawn as a
 //! backtest is, with what the gate did in place of what it would have done.
 
-use super::ended_in_words;
 use super::{Ending, Frame, Rehearsed, What};
+use super::{arm_drawn, ended_in_words};
 use crate::backtest::judge::Worst;
 use crate::backtest::recording::{Quaternion, Sample, Velocity};
 use crate::backtest::report::{esc, page, track};
@@ -52,15 +52,15 @@ fn interval(rule: Rule, zone: Option<ZoneId>, t_s: f64, worst: Worst) -> Interva
 /// What was taken of the wish, whatever the rule is about.
 fn worst(frame: &Frame, limit: f64) -> Worst {
     let finite = |number: f64| if number.is_finite() { number } else { 0.0 };
-    let linear = finite(frame.asked.linear);
-    Worst {
-        excess: (linear - frame.allowed.linear).abs(),
-        limit: finite(limit),
-        t_s: frame.t_s,
-        value: linear,
-        x: Some(frame.pose.x),
-        y: Some(frame.pose.y),
-    }
+    let ((value, excess), at) = match &frame.arm {
+        Some(arm) => (arm.most_taken(), arm.truth.tool),
+        None => {
+            let linear = finite(frame.asked.linear);
+            ((linear, (linear - frame.allowed.linear).abs()), frame.pose.point())
+        }
+    };
+    let limit = finite(limit);
+    Worst { excess, limit, t_s: frame.t_s, value, x: Some(at.x), y: Some(at.y) }
 }
 
 /// The whole file.
@@ -114,13 +114,23 @@ pub fn render(
         style = page::STYLE,
         verdict = esc(&verdict),
         steps = ran.costs.len(),
-        path = backtest.timeline.path_m,
+        path = path_m(ran),
         count = backtest.intervals.len(),
-        map = track::svg(policy, &backtest).unwrap_or_default(),
-        charts = page::charts(policy, &backtest),
+        map = arm_drawn::map(ran).or_else(|| track::svg(policy, &backtest)).unwrap_or_default(),
+        charts = match ran.frames.first().and_then(|frame| frame.arm.as_ref()) {
+            Some(_) => arm_drawn::charts(policy, ran, &backtest.intervals),
+            None => page::charts(policy, &backtest),
+        },
         said = said(ran),
         interventions = page::intervals(&backtest.intervals),
     )
+}
+
+/// The way of the base, or of an arm's tool, metres.
+#[must_use]
+pub fn path_m(ran: &Rehearsed) -> f64 {
+    let at = |frame: &Frame| frame.arm.as_ref().map_or(frame.pose.point(), |arm| arm.truth.tool);
+    ran.frames.windows(2).map(|pair| at(&pair[0]).distance(at(&pair[1]))).sum()
 }
 
 fn timeline(ran: &Rehearsed) -> Timeline {

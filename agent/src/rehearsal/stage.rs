@@ -6,11 +6,20 @@ use crate::policy_file::{self, PolicyFileError};
 use crate::review::{ReviewError, Reviewed};
 use nooterra_hal::sim::SimConfig;
 use nooterra_protocol::policy::PolicyDocument;
+use nooterra_protocol::skill::{Capability, SkillManifest};
 use std::path::{Path, PathBuf};
 
-/// The example robot, which is there without any file.
-const WORLD: &str = include_str!("../../../examples/robots/amr/world.toml");
-const POLICY: &str = include_str!("../../../examples/robots/amr/policy.json");
+/// The example robots, which are there without any file: a folder, its world, its policy.
+const AMR: [&str; 3] = [
+    "examples/robots/amr",
+    include_str!("../../../examples/robots/amr/world.toml"),
+    include_str!("../../../examples/robots/amr/policy.json"),
+];
+const ARM: [&str; 3] = [
+    "examples/robots/arm",
+    include_str!("../../../examples/robots/arm/world.toml"),
+    include_str!("../../../examples/robots/arm/policy.json"),
+];
 
 /// Why a robot's folder is no stage.
 #[derive(Debug, thiserror::Error)]
@@ -39,21 +48,35 @@ pub struct Stage {
     pub policy: PolicyDocument,
     /// The masks that the policy names lie here.
     masks: PathBuf,
-    /// The room and the base.
+    /// The room and the robot.
     pub world: SimConfig,
 }
 
 impl Stage {
-    /// The example robot's hall.
+    /// The example robot that a skill is for: the arm at its table where it moves joints, and
+    /// otherwise the base in its hall.
     ///
     /// # Errors
     /// None that a build can have which passed its tests.
+    pub fn example_for(manifest: &SkillManifest) -> Result<Self, StageError> {
+        let is_arm = manifest.capabilities.contains(&Capability::Joints);
+        Self::of(if is_arm { ARM } else { AMR })
+    }
+
+    /// The example base in its hall.
+    ///
+    /// # Errors
+    /// As [`Self::example_for`].
     pub fn example() -> Result<Self, StageError> {
-        let path = Path::new("examples/robots/amr");
+        Self::of(AMR)
+    }
+
+    fn of([path, world, policy]: [&str; 3]) -> Result<Self, StageError> {
+        let path = Path::new(path);
         Ok(Self {
-            policy: policy_file::parse(POLICY, &path.join("policy.json"))?,
+            policy: policy_file::parse(policy, &path.join("policy.json"))?,
             masks: path.to_owned(),
-            world: config::parse_toml(WORLD, &path.join("world.toml"))?,
+            world: config::parse_toml(world, &path.join("world.toml"))?,
         })
     }
 

@@ -1,6 +1,7 @@
 //! A case as it is run, and what came otherwise than it must.
 
-use super::cases::{Case, Expect};
+use super::arm::nearest_thing;
+use super::cases::{Case, Expect, Place};
 use super::{Ending, Rehearsed, Script, What};
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::Point;
@@ -34,6 +35,7 @@ impl Case {
             reason,
             rules,
             rules_not,
+            things,
             within_s,
         } = &self.expect;
         let mut misses = Vec::new();
@@ -56,6 +58,17 @@ impl Case {
                     "it must stand within {} m of ({}, {}), and is {off:.2} m away",
                     place.within_m, place.x, place.y
                 ));
+            }
+        }
+        for place in things {
+            let Place { within_m, x, y } = *place;
+            match ran.frames.last().and_then(|frame| nearest_thing(frame, x, y)) {
+                Some(off) if off <= within_m => {}
+                Some(off) => misses.push(format!(
+                    "a thing must lie within {within_m} m of ({x}, {y}), and the nearest is \
+                     {off:.3} m away"
+                )),
+                None => misses.push(format!("a thing must lie at ({x}, {y}), and none lies")),
             }
         }
         let mut reached = Vec::new();

@@ -18,25 +18,25 @@ const COLUMNS: usize = 880;
 const MARK_LEAST: f64 = 3.0;
 
 /// What is drawn.
-pub(super) struct Chart<'a> {
+pub(crate) struct Chart<'a> {
     /// The last second.
-    pub(super) duration_s: f64,
+    pub(crate) duration_s: f64,
     /// Nothing was recorded in these.
-    pub(super) gaps: &'a [(f64, f64)],
+    pub(crate) gaps: &'a [(f64, f64)],
     /// Those of the rules that this quantity is about.
-    pub(super) intervals: Vec<&'a Interval>,
+    pub(crate) intervals: Vec<&'a Interval>,
     /// Of the policy, with their signs.
-    pub(super) limits: &'a [f64],
+    pub(crate) limits: &'a [f64],
     /// What it is, for those who cannot see it.
-    pub(super) title: &'static str,
+    pub(crate) title: &'static str,
     /// Of the quantity.
-    pub(super) unit: &'static str,
+    pub(crate) unit: &'static str,
     /// Time and value; `None` where there is none, and where a piece begins.
-    pub(super) values: Vec<(f64, Option<f64>)>,
+    pub(crate) values: Vec<(f64, Option<f64>)>,
 }
 
 impl Chart<'_> {
-    pub(super) fn svg(&self) -> String {
+    pub(crate) fn svg(&self) -> String {
         let measured = self.values.iter().filter_map(|(_, value)| *value);
         let (mut low, mut high) = (0.0_f64, 0.0_f64);
         for value in measured.chain(self.limits.iter().copied()) {

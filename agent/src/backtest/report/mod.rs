@@ -1,7 +1,7 @@
 //! A page to look at: speed against limit, where it went, every interval. One file, complete
 //! without scripts; it loads nothing.
 
-mod chart;
+pub(crate) mod chart;
 pub(crate) mod page;
 pub(crate) mod track;
 
@@ -50,7 +50,7 @@ pub(crate) fn esc(text: &str) -> String {
 }
 
 /// A tenth of a pixel is finer than a screen.
-fn px(pixels: f64) -> String {
+pub(crate) fn px(pixels: f64) -> String {
     let text = format!("{pixels:.1}");
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }

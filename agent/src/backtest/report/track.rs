@@ -15,7 +15,7 @@ const PAD: f64 = 24.0;
 const STEP: f64 = 1.5;
 
 /// From the map, y up, to the drawing, y down.
-struct Frame {
+pub(crate) struct Frame {
     height: f64,
     left_m: f64,
     scale: f64,
@@ -23,7 +23,8 @@ struct Frame {
 }
 
 impl Frame {
-    fn around(points: impl Iterator<Item = Point>) -> Option<Self> {
+    /// All of the points, on at least so many metres; `None` where there are none.
+    pub(crate) fn around(points: impl Iterator<Item = Point>, least_m: f64) -> Option<Self> {
         let (mut low, mut high) = (None::<Point>, None::<Point>);
         for point in points {
             let least = low.unwrap_or(point);
@@ -32,7 +33,7 @@ impl Frame {
             high = Some(Point::new(most.x.max(point.x), most.y.max(point.y)));
         }
         let (low, high) = (low?, high?);
-        let (wide, tall) = ((high.x - low.x).max(1.0), (high.y - low.y).max(1.0));
+        let (wide, tall) = ((high.x - low.x).max(least_m), (high.y - low.y).max(least_m));
         let scale = ((WIDTH - 2.0 * PAD) / wide).min((MOST_HEIGHT - 2.0 * PAD) / tall);
         Some(Self {
             height: tall * scale + 2.0 * PAD,
@@ -42,12 +43,37 @@ impl Frame {
         })
     }
 
-    fn x(&self, point: Point) -> f64 {
+    pub(crate) const fn width(&self) -> f64 {
+        WIDTH
+    }
+
+    pub(crate) const fn height(&self) -> f64 {
+        self.height
+    }
+
+    /// A length on the map.
+    pub(crate) fn pixels(&self, metres: f64) -> f64 {
+        metres * self.scale
+    }
+
+    pub(crate) fn x(&self, point: Point) -> f64 {
         (point.x - self.left_m) * self.scale
     }
 
-    fn y(&self, point: Point) -> f64 {
+    pub(crate) fn y(&self, point: Point) -> f64 {
         (self.top_m - point.y) * self.scale
+    }
+
+    /// How long a metre, or what is about an eighth of the drawing, is in it.
+    pub(crate) fn scale_bar(&self, svg: &mut String) {
+        let metres = round_step(WIDTH / self.scale, 8.0);
+        let _ = write!(
+            svg,
+            r#"<g class="scale"><path d="M12 {0}v5h{1}v-5"/><text x="18" y="{2}">{metres} m</text></g>"#,
+            px(self.height - 9.0),
+            px(metres * self.scale),
+            px(self.height - 7.0)
+        );
     }
 }
 
@@ -56,7 +82,7 @@ pub(crate) fn svg(policy: &PolicyDocument, backtest: &Backtest) -> Option<String
     let poses = || backtest.timeline.moments.iter().filter_map(|moment| moment.pose);
     poses().next()?;
     let corners = policy.zones.iter().flat_map(Zone::corners);
-    let frame = Frame::around(poses().map(|pose| pose.point()).chain(corners))?;
+    let frame = Frame::around(poses().map(|pose| pose.point()).chain(corners), 1.0)?;
     let mut svg = format!(
         concat!(
             r#"<svg class="map" viewBox="0 0 {} {}" role="img" aria-label="Track and zones">"#,
@@ -71,14 +97,8 @@ pub(crate) fn svg(policy: &PolicyDocument, backtest: &Backtest) -> Option<String
     for interval in &backtest.intervals {
         worst(&mut svg, &frame, interval);
     }
-    let metres = round_step(WIDTH / frame.scale, 8.0);
-    let _ = write!(
-        svg,
-        r#"<g class="scale"><path d="M12 {0}v5h{1}v-5"/><text x="18" y="{2}">{metres} m</text></g></svg>"#,
-        px(frame.height - 9.0),
-        px(metres * frame.scale),
-        px(frame.height - 7.0)
-    );
+    frame.scale_bar(&mut svg);
+    svg.push_str("</svg>");
     Some(svg)
 }
 

@@ -1,10 +1,11 @@
 //! A run as it goes on, in a terminal: the room from above, drawn over itself.
 
-use crate::rehearsal::{Frame, Stage};
+use crate::rehearsal::{ArmFrame, Frame, Stage};
+use nooterra_hal::sim::ArmTruth;
 use nooterra_policy::polygon::Polygon;
 use nooterra_protocol::geometry::Point;
 use nooterra_protocol::policy::{Zone, ZoneRule};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
@@ -63,7 +64,9 @@ impl Live {
 
     /// Draws the frame over the one before.
     pub(super) fn show(&mut self, frame: &Frame) {
-        let place = self.place(frame.pose.point());
+        // Of an arm it is the tool that goes anywhere.
+        let at = frame.arm.as_ref().map_or(frame.pose.point(), |arm| arm.truth.tool);
+        let place = self.place(at);
         self.track.extend(place);
         self.drawn += 1;
         if self.drawn % EVERY != 1 {
@@ -74,29 +77,60 @@ impl Live {
             // Up to where the last one began.
             let _ = write!(text, "\u{1b}[{}A", self.ground.len() + 3);
         }
+        let arm = self.arm(frame);
         for (row, cells) in self.ground.iter().enumerate() {
             let drawn = cells.iter().enumerate().map(|(column, ground)| match place {
+                Some(here) if here == (row, column) && frame.arm.is_some() => '@',
                 Some(here) if here == (row, column) => arrow(frame.pose.yaw),
-                _ if self.track.contains(&(row, column)) => '+',
-                _ => *ground,
+                _ => match arm.get(&(row, column)) {
+                    Some(mark) => *mark,
+                    None if self.track.contains(&(row, column)) => '+',
+                    None => *ground,
+                },
             });
             text.extend(drawn);
             text.push_str("\u{1b}[K\n");
         }
         let rules: Vec<&str> = frame.rules.iter().map(|(rule, ..)| rule.name()).collect();
         let held = if rules.is_empty() { "-".to_owned() } else { rules.join(", ") };
+        let does = match &frame.arm {
+            Some(arm) => {
+                let ArmTruth { lift_m, opening_m, .. } = arm.truth;
+                format!("is {lift_m:.3} m up, its jaws {opening_m:.3} m open")
+            }
+            None => {
+                format!("does {:.2} m/s, {:.2} rad/s", frame.twist.linear, frame.twist.angular)
+            }
+        };
         let _ = write!(
             text,
-            "{:6.1} s  {:3.0} %  {}\u{1b}[K\n  asks {}\u{1b}[K\n  does {:.2} m/s, {:.2} rad/s; held by {held}\u{1b}[K\n",
+            "{:6.1} s  {:3.0} %  {}\u{1b}[K\n  asks {}\u{1b}[K\n  {does}; held by {held}\u{1b}[K\n",
             frame.t_s,
             frame.progress * 100.0,
             frame.note,
             frame.request,
-            frame.twist.linear,
-            frame.twist.angular
         );
         // A terminal that is gone ends the program by itself.
         let _ = std::io::stdout().write_all(text.as_bytes());
+    }
+
+    /// Where an arm and the things around it are drawn; nothing of a base.
+    fn arm(&self, frame: &Frame) -> BTreeMap<(usize, usize), char> {
+        let Some(ArmFrame { truth, .. }) = &frame.arm else { return BTreeMap::new() };
+        let mut drawn = BTreeMap::new();
+        for (from, to) in [(truth.shoulder, truth.elbow), (truth.elbow, truth.tool)] {
+            for part in 0..=20 {
+                let part = f64::from(part) / 20.0;
+                let at =
+                    Point::new(from.x + (to.x - from.x) * part, from.y + (to.y - from.y) * part);
+                drawn.extend(self.place(at).map(|place| (place, '·')));
+            }
+        }
+        let joints = [(truth.shoulder, 'A'), (truth.elbow, 'o')];
+        let things = truth.things.iter().map(|thing| (thing.at, '■'));
+        let marks = joints.into_iter().chain(things);
+        drawn.extend(marks.filter_map(|(at, mark)| Some((self.place(at)?, mark))));
+        drawn
     }
 
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Checked to be on it.

@@ -7,7 +7,7 @@ use crate::rehearsal::{self, Script, Stage};
 use anyhow::Context as _;
 use clap::Args;
 use nooterra_protocol::plan::Param;
-use nooterra_protocol::skill::{GRAPH_FILE, MANIFEST_FILE};
+use nooterra_protocol::skill::{GRAPH_FILE, MANIFEST_FILE, SkillManifest};
 use nooterra_skill_host::{Beside, Bundle};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -87,8 +87,8 @@ pub(in crate::cli) fn graph(folder: &Path) -> anyhow::Result<Option<String>> {
 }
 
 /// Where it is rehearsed.
-pub(in crate::cli) fn stage(sim: Option<&Path>) -> anyhow::Result<Stage> {
-    let stage = sim.map_or_else(Stage::example, Stage::load);
+pub(in crate::cli) fn stage(sim: Option<&Path>, skill: &SkillManifest) -> anyhow::Result<Stage> {
+    let stage = sim.map_or_else(|| Stage::example_for(skill), Stage::load);
     stage.map_err(|error| coded(Code::Configuration, error))
 }
 

@@ -22,7 +22,7 @@ pub(in crate::cli) struct Run {
     project: Project,
     #[command(flatten)]
     wanted: Wanted,
-    /// A robot's folder or its agent.toml; the example robot unless named.
+    /// A robot's folder or its agent.toml; the example robot of its kind unless named.
     #[arg(long, value_name = "ROBOT")]
     sim: Option<PathBuf>,
     /// How fast the robot's time passes; 0 is as fast as it can be computed. In a terminal 1,
@@ -41,7 +41,7 @@ pub(in crate::cli) struct Test {
     /// The cases, unless they are in tests/cases.json.
     #[arg(long, value_name = "FILE")]
     cases: Option<PathBuf>,
-    /// A robot's folder or its agent.toml; the example robot unless named.
+    /// A robot's folder or its agent.toml; the example robot of its kind unless named.
     #[arg(long, value_name = "ROBOT")]
     sim: Option<PathBuf>,
     /// Only cases whose name holds this.
@@ -58,7 +58,7 @@ pub(in crate::cli) struct Bench {
     project: Project,
     #[command(flatten)]
     wanted: Wanted,
-    /// A robot's folder or its agent.toml; the example robot unless named.
+    /// A robot's folder or its agent.toml; the example robot of its kind unless named.
     #[arg(long, value_name = "ROBOT")]
     sim: Option<PathBuf>,
 }
@@ -66,7 +66,7 @@ pub(in crate::cli) struct Bench {
 impl Run {
     pub(in crate::cli) fn answer(self, as_json: bool) -> anyhow::Result<Answer> {
         let bundle = self.project.bundle()?;
-        let stage = stage(self.sim.as_deref())?;
+        let stage = stage(self.sim.as_deref(), bundle.manifest())?;
         let script = self.wanted.script(&self.project, &bundle)?;
         let host = rehearsal::host(false)?;
         let terminal = std::io::stdout().is_terminal() && !as_json;
@@ -134,25 +134,29 @@ fn summary(ran: &Rehearsed) -> String {
 }
 
 fn facts(ran: &Rehearsed) -> Value {
-    let path: f64 =
-        ran.frames.windows(2).map(|pair| pair[0].pose.point().distance(pair[1].pose.point())).sum();
-    json!({
+    let mut facts = json!({
         "outcome": ran.ending.name(),
         "reason": ran.ending.reason(),
         "ended_s": ran.ended_s,
         "steps": ran.costs.len(),
-        "path_m": path,
+        "path_m": report::path_m(ran),
         "pose": ran.frames.last().map(|frame| frame.pose),
         "told": ran.told,
         "interventions": report::interventions(ran),
-    })
+    });
+    if let Some(arm) = ran.frames.last().and_then(|frame| frame.arm.as_ref()) {
+        let things = arm.truth.things.iter();
+        facts["joints"] = json!(arm.truth.positions);
+        facts["things"] = things.map(|it| json!({ "at": it.at, "held": it.held })).collect();
+    }
+    facts
 }
 
 impl Test {
     pub(in crate::cli) fn answer(self) -> anyhow::Result<Answer> {
         let cases = self.project.cases(self.cases.as_deref())?;
         let bundle = self.project.bundle()?;
-        let stage = stage(self.sim.as_deref())?;
+        let stage = stage(self.sim.as_deref(), bundle.manifest())?;
         let host = rehearsal::host(false)?;
         if let Some(dir) = &self.reports {
             std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
@@ -195,7 +199,7 @@ impl Test {
 impl Bench {
     pub(in crate::cli) fn answer(self) -> anyhow::Result<Answer> {
         let bundle = self.project.bundle()?;
-        let stage = stage(self.sim.as_deref())?;
+        let stage = stage(self.sim.as_deref(), bundle.manifest())?;
         let script = self.wanted.script(&self.project, &bundle)?;
         let watch = |_: &_| ControlFlow::Continue(());
         // Twice: fuel is counted by slower code, which would spoil the time.

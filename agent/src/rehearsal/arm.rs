@@ -1,0 +1,49 @@
+//! An arm in a rehearsal: what a tick of it was, and whether it stands where a skill needs it.
+
+use super::Frame;
+use nooterra_hal::sim::ArmTruth;
+use nooterra_protocol::command::{Asked, Command, MAX_JOINTS, PerJoint};
+
+/// What is known of an arm in one tick.
+#[derive(Clone, Debug)]
+pub struct ArmFrame {
+    /// The velocities that came through the gate, base first: rad/s or m/s.
+    pub allowed: PerJoint<f64>,
+    /// Those that were wished; zero where that was no number.
+    pub asked: PerJoint<f64>,
+    /// Where it truly is, and the things around it.
+    pub truth: ArmTruth,
+}
+
+impl ArmFrame {
+    pub(super) fn new(truth: ArmTruth, asked: Command, allowed: Command) -> Self {
+        let velocities = |command: Command| match Asked::from(command) {
+            Asked::Joints { joints } => joints.map(Option::unwrap_or_default),
+            _ => PerJoint::default(),
+        };
+        Self { allowed: velocities(allowed), asked: velocities(asked), truth }
+    }
+
+    /// The velocity of the joint of which the gate took most: as wished, and how much.
+    pub(super) fn most_taken(&self) -> (f64, f64) {
+        let mut most = (0.0, 0.0);
+        for index in 0..MAX_JOINTS {
+            let of = |velocities: &PerJoint<f64>| {
+                velocities.as_slice().get(index).copied().unwrap_or_default()
+            };
+            let (asked, taken) = (of(&self.asked), (of(&self.asked) - of(&self.allowed)).abs());
+            if taken > most.1 {
+                most = (asked, taken);
+            }
+        }
+        most
+    }
+}
+
+/// How far the nearest thing that lies on the table is from a place, metres; `None` where none
+/// does.
+pub(super) fn nearest_thing(frame: &Frame, x: f64, y: f64) -> Option<f64> {
+    let things = frame.arm.iter().flat_map(|arm| &arm.truth.things);
+    let lying = things.filter(|thing| !thing.held && thing.bottom_m <= 1e-6);
+    lying.map(|thing| (thing.at.x - x).hypot(thing.at.y - y)).min_by(f64::total_cmp)
+}
