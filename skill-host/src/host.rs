@@ -5,12 +5,12 @@ use crate::bundle::Bundle;
 use crate::compiled::{CompiledCode, Unusable};
 use crate::course::Session;
 use crate::engine;
+use crate::guest::{self, Linked};
 use crate::imports::{self, Import};
 use crate::ports::{NoPorts, Ports};
 use crate::reference::{self, Start};
 use crate::run::Running;
-use crate::session::{self, Guest, Opening, SkillError, capability_name};
-use crate::world::SkillPre;
+use crate::session::{self, Opening, SkillError, capability_name};
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::ids::SkillId;
 use nooterra_protocol::plan::Param;
@@ -142,6 +142,24 @@ pub enum StartError {
         /// The skill.
         skill: String,
     },
+    /// The component is of the one world, and its manifest of the other.
+    #[error("skill {skill} {}", other_world(*is_arm))]
+    World {
+        /// The manifest is that of an arm's skill.
+        is_arm: bool,
+        /// The skill.
+        skill: String,
+    },
+}
+
+const fn other_world(is_arm: bool) -> &'static str {
+    if is_arm {
+        "has the capability `joints` in its manifest, and its component is of the world `skill`; \
+         build it for the world `arm-skill` (with `export_arm!`), or leave `joints` out"
+    } else {
+        "is built for the world `arm-skill`, and its manifest has no capability `joints`; add that, \
+         or build it for the world `skill` (with `export!`)"
+    }
 }
 
 /// The engine.
@@ -152,7 +170,7 @@ pub enum StartError {
 /// The engine answers SIGSEGV, SIGILL and SIGFPE in this process where they come from a
 /// skill's code, and passes all others on to whoever answered them before.
 pub struct Host {
-    compiled: Mutex<VecDeque<(Digest, Arc<SkillPre<Guest>>)>>,
+    compiled: Mutex<VecDeque<(Digest, Arc<Linked>)>>,
     /// What is kept of that on the disk.
     disk: Option<CompiledCode>,
     engine: Engine,
@@ -215,7 +233,8 @@ impl Host {
     /// there is a job.
     ///
     /// # Errors
-    /// [`StartError::Component`], [`StartError::Import`], [`StartError::Undeclared`]
+    /// [`StartError::Component`], [`StartError::Import`], [`StartError::Undeclared`],
+    /// [`StartError::World`]
     pub fn prepare(&self, bundle: &Bundle) -> Result<(), StartError> {
         self.compiled(bundle).map(drop)
     }
@@ -309,7 +328,7 @@ impl Host {
 
     /// The compiled and linked component. Which imports it is linked with follows from the
     /// manifest alone, which the bundle's digest covers: what is kept may serve any start.
-    fn compiled(&self, bundle: &Bundle) -> Result<Arc<SkillPre<Guest>>, StartError> {
+    fn compiled(&self, bundle: &Bundle) -> Result<Arc<Linked>, StartError> {
         if let Some(known) = self.cached(bundle.digest()) {
             return Ok(known);
         }
@@ -349,7 +368,12 @@ impl Host {
         }
         let mut linker = Linker::new(engine);
         imports::link(&mut linker, &asked).map_err(fault)?;
-        let pre = linker.instantiate_pre(&component).and_then(SkillPre::new).map_err(fault)?;
+        let is_arm = asked.contains(&Capability::Joints);
+        if guest::is_for_arm(&component, engine).is_some_and(|is_for_arm| is_for_arm != is_arm) {
+            return Err(StartError::World { is_arm, skill: skill() });
+        }
+        let pre = linker.instantiate_pre(&component);
+        let pre = pre.and_then(|pre| Linked::new(pre, is_arm)).map_err(fault)?;
         let pre = Arc::new(pre);
         let mut compiled = self.lock();
         while compiled.len() >= self.options.compiled.max(1) {
@@ -417,7 +441,7 @@ impl Host {
         }
     }
 
-    fn cached(&self, digest: Digest) -> Option<Arc<SkillPre<Guest>>> {
+    fn cached(&self, digest: Digest) -> Option<Arc<Linked>> {
         let mut compiled = self.lock();
         let at = compiled.iter().position(|(known, _)| *known == digest)?;
         let entry = compiled.remove(at)?;
@@ -426,7 +450,7 @@ impl Host {
         Some(pre)
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(Digest, Arc<SkillPre<Guest>>)>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Digest, Arc<Linked>)>> {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,14 +9,15 @@ use std::collections::BTreeSet;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, WasmList, WasmStr};
 
-// The linker matches them with those of the world's earlier versions: 0.2.1 has all of 0.2.0.
+// The linker matches them with those of the world's earlier versions: each has all that the one
+// before it has.
 const ASSIST: &str = "nooterra:skill/assist@0.2.2";
 const CAMERA: &str = "nooterra:skill/camera@0.2.2";
 const CHECKPOINT: &str = "nooterra:skill/checkpoint@0.2.2";
 const EVIDENCE: &str = "nooterra:skill/evidence@0.2.2";
 const LOG: &str = "nooterra:skill/log@0.2.2";
 
-/// Versions of the world whose names a component may import by.
+/// Versions of the world whose names a component may import by, oldest first.
 const VERSIONS: [&str; 3] = ["0.2.0", "0.2.1", "0.2.2"];
 
 /// What an import of a component is for.
@@ -31,16 +32,19 @@ pub(crate) enum Import {
 
 impl Import {
     pub(crate) fn of(name: &str) -> Self {
-        if name == CAMERA {
-            return Self::Needs(Capability::Camera);
-        }
         let known = name.strip_prefix("nooterra:skill/").and_then(|name| name.split_once('@'));
-        match known.filter(|(_, version)| VERSIONS.contains(version)) {
-            Some(("assist", _)) => Self::Needs(Capability::Assist),
-            Some(("checkpoint", _)) => Self::Needs(Capability::Checkpoint),
-            Some(("evidence", _)) => Self::Needs(Capability::Evidence),
-            Some(("log", _)) => Self::Needs(Capability::Log),
-            Some(("types", _)) => Self::Types,
+        let Some((name, version)) = known else { return Self::Unknown };
+        let since = |first: &str| {
+            VERSIONS.iter().skip_while(|known| **known != first).any(|known| *known == version)
+        };
+        match name {
+            "arm" if since("0.2.2") => Self::Types,
+            "assist" if since("0.2.0") => Self::Needs(Capability::Assist),
+            "camera" if since("0.2.1") => Self::Needs(Capability::Camera),
+            "checkpoint" if since("0.2.0") => Self::Needs(Capability::Checkpoint),
+            "evidence" if since("0.2.0") => Self::Needs(Capability::Evidence),
+            "log" if since("0.2.0") => Self::Needs(Capability::Log),
+            "types" if since("0.2.0") => Self::Types,
             _ => Self::Unknown,
         }
     }

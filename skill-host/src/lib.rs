@@ -49,6 +49,7 @@ mod compiled;
 mod course;
 mod engine;
 mod graph;
+mod guest;
 mod host;
 mod imports;
 mod limits;

@@ -5,11 +5,12 @@
 
 use crate::allowance::Allowance;
 use crate::graph::Tree;
+use crate::guest::{Linked, Live};
 use crate::limits::{Call, Halt, Limits};
 use crate::pictures::Pictures;
 use crate::ports::{MAX_CALLS_PER_STEP, MAX_EVIDENCE_BYTES, Ports};
 use crate::reference::{self, Start};
-use crate::world::{self, Request, Skill, Status};
+use crate::world::{self, Request, Status};
 use nooterra_protocol::observation::Observation;
 use nooterra_protocol::plan::Param;
 use nooterra_protocol::skill::Capability;
@@ -48,6 +49,9 @@ pub enum SkillError {
     /// memory, which the host has tried for itself: that says nothing about the skill.
     #[error("this machine has no room for an instance of the skill: {0}")]
     Machine(String),
+    /// A skill for an arm on a robot that has none.
+    #[error("the skill is for an arm, and this robot has no joints")]
+    NoJoints,
     /// A step did not return in time. A new instance may go on.
     #[error("the skill was ended: {0}")]
     Overran(String),
@@ -154,9 +158,7 @@ pub(crate) struct Instance {
     over: bool,
     overran: bool,
     period: Duration,
-    /// As it was handed over; its buffers serve the next step too.
-    seen: world::wit::Observation,
-    skill: Skill,
+    skill: Live,
     store: Store<Guest>,
     tick: Duration,
 }
@@ -182,7 +184,7 @@ pub(crate) struct Opening {
     pub(crate) memory_mib: u32,
     pub(crate) params: BTreeMap<String, Param>,
     pub(crate) period: Duration,
-    pub(crate) pre: Arc<world::SkillPre<Guest>>,
+    pub(crate) pre: Arc<Linked>,
     pub(crate) tick: Duration,
 }
 
@@ -198,13 +200,13 @@ impl Instance {
         let (mut store, skill) = instance(opening, ports, stop)?;
         let refused = |reason| SkillError::Refused(world::tidy(reason, world::MAX_REASON_BYTES));
         skill
-            .call_init(&mut store, action, &world::params(params))
+            .init(&mut store, action, &world::params(params))
             .map_err(|error| explain(&error, *fuel))?
             .map_err(refused)?;
         if !state.is_empty() {
             begin(&mut store, Budget::new(Call::Resume, INIT_LIMIT, *tick), *fuel)?;
             skill
-                .call_resume(&mut store, state)
+                .resume(&mut store, state)
                 .map_err(|error| explain(&error, *fuel))?
                 .map_err(refused)?;
         }
@@ -214,7 +216,6 @@ impl Instance {
             over: false,
             overran: false,
             period: *period,
-            seen: world::unseen(),
             skill,
             store,
             tick: *tick,
@@ -238,18 +239,20 @@ impl Instance {
         self.over = true;
         let scan = self.capabilities.contains(&Capability::Scan);
         let seen = world::visible(seen, scan);
+        if !self.skill.fits(&seen) {
+            return Err(SkillError::NoJoints);
+        }
         let guest = self.store.data_mut();
         guest.allowance.pass(at);
         guest.ports.input(at, &seen).map_err(SkillError::Unrecorded)?;
-        world::observe(&mut self.seen, at, &seen);
+        self.skill.observe(at, &seen);
         let budget = Budget::new(Call::Step, self.period + STEP_PATIENCE, self.tick);
         begin(&mut self.store, budget, self.fuel)?;
         self.store.data_mut().pictures.open();
-        let stepped = self.skill.call_step(&mut self.store, &self.seen);
+        let stepped = self.skill.step(&mut self.store);
         self.store.data_mut().pictures.close();
         let (request, status) = stepped.map_err(|error| explain(&error, self.fuel))?;
         self.overran = self.store.data().budget.spent > ticks(self.period, self.tick);
-        let (request, status) = (Request::from(request), Status::from(status));
         if let Some(capability) = request.needs()
             && !self.capabilities.contains(&capability)
         {
@@ -271,7 +274,7 @@ impl Instance {
         let budget = Budget::new(Call::Suspend, self.period + STEP_PATIENCE, self.tick);
         begin(&mut self.store, budget, self.fuel)?;
         let state =
-            self.skill.call_suspend(&mut self.store).map_err(|error| explain(&error, self.fuel))?;
+            self.skill.suspend(&mut self.store).map_err(|error| explain(&error, self.fuel))?;
         if state.len() > MAX_STATE_BYTES {
             return Err(SkillError::Exhausted(format!(
                 "its state has {} bytes, at most {MAX_STATE_BYTES} are kept",
@@ -320,7 +323,7 @@ pub(crate) fn instance(
     opening: &Opening,
     ports: Box<dyn Ports + Send>,
     stop: Arc<AtomicBool>,
-) -> Result<(Store<Guest>, Skill), SkillError> {
+) -> Result<(Store<Guest>, Live), SkillError> {
     let Opening { allowance, fuel, memory_mib, pre, tick, .. } = opening;
     let mut guest = Guest {
         allowance: *allowance,
@@ -350,7 +353,7 @@ pub(crate) fn instance(
         }
         // What it held is given back first: it is not to be what the machine lacks.
         guest = store.into_data();
-        let start = Start::of(pre.instance_pre().component(), *memory_mib);
+        let start = Start::of(pre.component(), *memory_mib);
         if let Some(why) = start.beyond() {
             return Err(SkillError::Exhausted(why));
         }

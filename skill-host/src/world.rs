@@ -3,7 +3,7 @@
 
 use nooterra_protocol::command::PerJoint;
 use nooterra_protocol::geometry::{Point, Twist};
-use nooterra_protocol::observation::Observation;
+use nooterra_protocol::observation::{JointStates, Observation, Timed};
 use nooterra_protocol::plan::Param;
 use nooterra_protocol::skill::Capability;
 use nooterra_protocol::time::MonoNanos;
@@ -14,8 +14,36 @@ mod bindings {
     wasmtime::component::bindgen!({ path: "wit", world: "skill" });
 }
 
+/// Of an arm's world what is its own: the rest is that of the other.
+#[allow(missing_docs, missing_debug_implementations, unreachable_pub, clippy::all)]
+mod arm_bindings {
+    wasmtime::component::bindgen!({
+        path: "wit",
+        world: "arm-skill",
+        with: {
+            "nooterra:skill/assist": super::bindings::nooterra::skill::assist,
+            "nooterra:skill/camera": super::bindings::nooterra::skill::camera,
+            "nooterra:skill/checkpoint": super::bindings::nooterra::skill::checkpoint,
+            "nooterra:skill/evidence": super::bindings::nooterra::skill::evidence,
+            "nooterra:skill/log": super::bindings::nooterra::skill::log,
+            "nooterra:skill/types": super::bindings::nooterra::skill::types,
+        },
+    });
+}
+
+/// The types that cross the boundary; those of an arm's world have that in their names.
+pub(crate) mod wit {
+    pub(crate) use super::arm_bindings::nooterra::skill::arm::{
+        GripperTarget, Joint, JointTargets, Observation as ArmObservation, Request as ArmRequest,
+    };
+    pub(crate) use super::bindings::nooterra::skill::types::{
+        Battery, Destination, Observation, Param, Point, Pose, Progress, Refusal, Request, Scan,
+        Status, Twist,
+    };
+}
+
+pub(crate) use arm_bindings::{ArmSkill, ArmSkillPre};
 pub(crate) use bindings::nooterra::skill::camera;
-pub(crate) use bindings::nooterra::skill::types as wit;
 pub(crate) use bindings::{Skill, SkillPre};
 
 /// The longest note of a [`Status::Running`], bytes.
@@ -153,6 +181,51 @@ pub(crate) fn observe(into: &mut wit::Observation, at: MonoNanos, seen: &Observa
         }),
         twist: wit::Twist { angular: seen.twist.value.angular, linear: seen.twist.value.linear },
     };
+}
+
+/// The same of an arm's skill.
+pub(crate) const fn unseen_by_arm() -> wit::ArmObservation {
+    wit::ArmObservation {
+        at_nanos: 0,
+        gripper: None,
+        joints: Vec::new(),
+        pose: wit::Pose { x: 0.0, y: 0.0, yaw: 0.0 },
+    }
+}
+
+/// Puts what an arm's skill sees into `into`, whose buffer is used again. What is not measured of a
+/// joint is zero, as the world has it of an effort.
+pub(crate) fn observe_arm(into: &mut wit::ArmObservation, at: MonoNanos, seen: &Observation) {
+    let wit::ArmObservation { at_nanos, gripper, joints, pose } = into;
+    *at_nanos = at.0;
+    *pose = wit::Pose { x: seen.pose.value.x, y: seen.pose.value.y, yaw: seen.pose.value.yaw };
+    joints.clear();
+    if let Some(Timed { value: JointStates { effort, position, velocity }, .. }) = &seen.joints {
+        let of = |values: &PerJoint<f64>, nth: usize| {
+            values.as_slice().get(nth).copied().unwrap_or_default()
+        };
+        joints.extend(position.as_slice().iter().enumerate().map(|(nth, position)| wit::Joint {
+            effort: of(effort, nth),
+            position: *position,
+            velocity: of(velocity, nth),
+        }));
+    }
+    *gripper = if seen.gripper { joints.pop() } else { None };
+}
+
+impl From<wit::ArmRequest> for Request {
+    fn from(request: wit::ArmRequest) -> Self {
+        match request {
+            wit::ArmRequest::Gripper(wit::GripperTarget { opening, speed }) => {
+                Self::Gripper { opening_m: opening, speed }
+            }
+            wit::ArmRequest::Idle => Self::Idle,
+            wit::ArmRequest::Joints(wit::JointTargets { positions, speed }) => {
+                Self::Joints { positions: PerJoint::new(&positions).unwrap_or_default(), speed }
+            }
+            wit::ArmRequest::Stop => Self::Stop,
+        }
+    }
 }
 
 impl From<wit::Request> for Request {

@@ -23,11 +23,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The camera's functions; `$c` takes a picture and leaves its answer at an address.
 const CAMERA: &str = r#"
-    (import "nooterra:skill/camera@0.2.1" "capture" (func $c (param i32)))
-    (import "nooterra:skill/camera@0.2.1" "[method]frame.read"
+    (import "nooterra:skill/camera@0.2.2" "capture" (func $c (param i32)))
+    (import "nooterra:skill/camera@0.2.2" "[method]frame.read"
         (func $r (param i32 i32 i32 i32)))
-    (import "nooterra:skill/camera@0.2.1" "[method]frame.describe" (func $d (param i32 i32)))
-    (import "nooterra:skill/camera@0.2.1" "[resource-drop]frame" (func $x (param i32)))"#;
+    (import "nooterra:skill/camera@0.2.2" "[method]frame.describe" (func $d (param i32 i32)))
+    (import "nooterra:skill/camera@0.2.2" "[resource-drop]frame" (func $x (param i32)))"#;
 
 /// `$want address code`: crashes unless an answer is this error, or a good one for -1.
 /// `$take`: a picture's handle, or a crash.
@@ -77,7 +77,7 @@ impl Ports for Lens {
 fn bundle(component: &[u8], wit: &str) -> Bundle {
     let mut manifest: serde_json::Value = serde_json::from_str(&template("misbehave")).unwrap();
     manifest["wit"] = wit.into();
-    if wit.ends_with("0.2.1") {
+    if !wit.ends_with("0.2.0") {
         manifest["capabilities"].as_array_mut().unwrap().push("camera".into());
     }
     verify_signed(&pack(&manifest.to_string(), component).unwrap()).unwrap()
@@ -85,7 +85,7 @@ fn bundle(component: &[u8], wit: &str) -> Bundle {
 
 fn guest(init: &'static str, step: &'static str) -> Bundle {
     let forged = Forged { imports: CAMERA, init, more: HELP, step, ..Forged::default() };
-    bundle(&forged.component().unwrap(), "nooterra:skill@0.2.1")
+    bundle(&forged.component().unwrap(), "nooterra:skill@0.2.2")
 }
 
 /// What became of a guest after some steps, and how many pictures it was given.
@@ -271,7 +271,28 @@ fn what_was_built_for_the_world_before_runs_as_it_is_and_has_no_camera() {
     let refused = pack(&manifest.to_string(), &component).unwrap_err().to_string();
     assert!(refused.contains("came with `nooterra:skill@0.2.1`"), "{refused}");
     // The camera came with 0.2.1; by the name of an earlier version there is none.
-    let early = CAMERA.replace("0.2.1", "0.2.0");
+    let early = CAMERA.replace("0.2.2", "0.2.0");
     let early = Forged { imports: early.leak(), ..Forged::default() };
     assert!(early.component_of(&wit).is_err(), "the world of 0.2.0 has no camera");
+}
+
+#[test]
+fn what_was_built_for_0_2_1_runs_as_it_is_with_its_pictures() {
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/skill-0.2.1.wit");
+    let forged = Forged {
+        imports: CAMERA.replace("0.2.2", "0.2.1").leak(),
+        more: HELP,
+        step: "(call $x (call $take)) i32.const 1024",
+        ..Forged::default()
+    };
+    let component = forged.component_of(&wit).unwrap();
+    let imports = |name: &[u8]| component.windows(name.len()).any(|part| part == name);
+    assert!(imports(b"nooterra:skill/camera@0.2.1") && !imports(b"@0.2.2"));
+    let old = bundle(&component, "nooterra:skill@0.2.1");
+    assert_eq!(fate(&old, 5, None), ("goes on".to_owned(), 5));
+    // Whose manifest is silent about the camera is told so, by the earlier name too.
+    let silent = verify_signed(&pack(&template("misbehave"), &component).unwrap()).unwrap();
+    let refused = Host::new(HostOptions::default()).unwrap().prepare(&silent).unwrap_err();
+    let StartError::Undeclared { capability, .. } = refused else { panic!("{refused}") };
+    assert_eq!(capability, Capability::Camera);
 }

@@ -305,7 +305,7 @@ fn every_hostile_guest_is_contained_and_its_neighbour_goes_on() {
         (
             "an allocation that calls the robot",
             Forged {
-                imports: r#"(import "nooterra:skill/log@0.2.1" "line" (func $l (param i32 i32)))"#,
+                imports: r#"(import "nooterra:skill/log@0.2.2" "line" (func $l (param i32 i32)))"#,
                 realloc: "(call $l (i32.const 0) (i32.const 4)) i32.const 4096",
                 ..Forged::default()
             },
@@ -314,7 +314,7 @@ fn every_hostile_guest_is_contained_and_its_neighbour_goes_on() {
         (
             "a line at no address",
             Forged {
-                imports: r#"(import "nooterra:skill/log@0.2.1" "line" (func $l (param i32 i32)))"#,
+                imports: r#"(import "nooterra:skill/log@0.2.2" "line" (func $l (param i32 i32)))"#,
                 step: "(call $l (i32.const -8) (i32.const 64)) i32.const 1024",
                 ..Forged::default()
             },
@@ -323,7 +323,7 @@ fn every_hostile_guest_is_contained_and_its_neighbour_goes_on() {
         (
             "a storm of calls",
             Forged {
-                imports: r#"(import "nooterra:skill/log@0.2.1" "line" (func $l (param i32 i32)))"#,
+                imports: r#"(import "nooterra:skill/log@0.2.2" "line" (func $l (param i32 i32)))"#,
                 step: "(loop (call $l (i32.const 0) (i32.const 0)) (br 0)) unreachable",
                 ..Forged::default()
             },

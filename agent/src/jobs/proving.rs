@@ -38,7 +38,8 @@ impl<'a> Proving<'a> {
         match why {
             StartError::Component { .. }
             | StartError::Import { .. }
-            | StartError::Undeclared { .. } => self.failed(&why.to_string()),
+            | StartError::Undeclared { .. }
+            | StartError::World { .. } => self.failed(&why.to_string()),
             StartError::Action { .. }
             | StartError::Capability { .. }
             | StartError::Machine { .. }

@@ -21,6 +21,10 @@ pub(crate) struct Forged {
     pub(crate) step: &'static str,
     pub(crate) suspend: &'static str,
     pub(crate) realloc: &'static str,
+    /// What `step` takes, flattened as the canonical ABI does.
+    pub(crate) seen: &'static str,
+    /// Of which of the worlds it is.
+    pub(crate) world: &'static str,
 }
 
 impl Default for Forged {
@@ -33,23 +37,33 @@ impl Default for Forged {
             step: "i32.const 1024",
             suspend: "i32.const 0",
             realloc: "i32.const 4096",
+            seen: SEEN,
+            world: "skill",
         }
     }
 }
 
-/// What `step` takes: the observation, flattened as the canonical ABI does.
+/// What a base sees.
 const SEEN: &str = "i64 i32 i32 f64 i32 f64 f64 f64 i32 f64 f64 f64 i32 i32 f64 f64";
 
+/// What an arm sees.
+const SEEN_BY_ARM: &str = "i64 i32 f64 f64 f64 i32 i32 f64 f64 f64";
+
 impl Forged {
+    /// A module with everything that the world of an arm's skill asks for.
+    pub(crate) fn arm() -> Self {
+        Self { seen: SEEN_BY_ARM, world: "arm-skill", ..Self::default() }
+    }
+
     pub(crate) fn text(&self) -> String {
-        let Self { imports, more, memory, init, step, suspend, realloc } = self;
+        let Self { imports, more, memory, init, step, suspend, realloc, seen, .. } = self;
         format!(
             r#"(module
                 {imports}
                 (memory (export "memory") {memory})
                 (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
                 (func (export "init") (param i32 i32 i32 i32) (result i32) {init})
-                (func (export "step") (param {SEEN}) (result i32) {step})
+                (func (export "step") (param {seen}) (result i32) {step})
                 (func (export "suspend") (result i32) {suspend})
                 (func (export "resume") (param i32 i32) (result i32) i32.const 0)
                 {more})"#
@@ -66,7 +80,9 @@ impl Forged {
         let mut module = wat::parse_str(self.text()).map_err(|error| error.to_string())?;
         let mut resolve = Resolve::default();
         let (package, _) = resolve.push_path(wit).map_err(|error| format!("{error:#}"))?;
-        let world = resolve.select_world(&[package], None).map_err(|error| format!("{error:#}"))?;
+        let world = resolve
+            .select_world(&[package], Some(self.world))
+            .map_err(|error| format!("{error:#}"))?;
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
             .map_err(|error| format!("{error:#}"))?;
         let mut encoder = ComponentEncoder::default()

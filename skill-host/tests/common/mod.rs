@@ -45,8 +45,8 @@ pub(crate) fn bundle(name: &str) -> Bundle {
 }
 
 pub(crate) fn everything() -> BTreeSet<Capability> {
-    use Capability::{Assist, Camera, Checkpoint, Drive, Evidence, Log, Scan};
-    BTreeSet::from([Assist, Camera, Checkpoint, Drive, Evidence, Log, Scan])
+    use Capability::{Assist, Camera, Checkpoint, Drive, Evidence, Joints, Log, Scan};
+    BTreeSet::from([Assist, Camera, Checkpoint, Drive, Evidence, Joints, Log, Scan])
 }
 
 /// What came through the ports.
