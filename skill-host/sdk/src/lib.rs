@@ -52,6 +52,8 @@
 //!   is barred, and knows when it leads nowhere.
 //! - [`docking`]: the way onto a charging dock.
 //! - [`state`]: `suspend` and `resume` in a line each.
+//! - [`arm`]: the same for an arm that stands where it stands, with the capability `joints`;
+//!   [`export_arm!`] instead of [`export!`].
 //! - `testing`: a robot of pure kinematics for unit tests, on your own machine only. The real
 //!   thing is `nooterra-agent skill test`, which runs the component in the simulator under an
 //!   owner's policy.
@@ -63,6 +65,7 @@
 mod params;
 mod ports;
 
+pub mod arm;
 pub mod camera;
 pub mod docking;
 pub mod geometry;
