@@ -23,7 +23,8 @@
 //! - An *epoch tick* is how time passes for deadlines: the agent calls [`Host::epoch_tick`]
 //!   every 10 ms.
 //!
-//! The WIT world in `wit/skill.wit` is the manual for authors of skills. `examples/skills`
+//! The WIT worlds in `wit/skill.wit`, one for bases and one for arms, are the manual for authors of
+//! skills; the capability `joints` says of which a component is. `examples/skills`
 //! has skills to begin from.
 //!
 //! # Who runs where
