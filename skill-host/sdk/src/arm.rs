@@ -110,15 +110,16 @@ pub const fn grip(opening: f64, speed: f64) -> Request {
 /// another number of joints.
 #[must_use]
 pub fn has_arrived(seen: &Observation, positions: &[f64], tolerance: f64) -> bool {
-    let mut errors = seen.joints.iter().zip(positions).map(|(joint, to)| joint.position - to);
-    seen.joints.len() == positions.len() && errors.all(|error| error.abs() <= tolerance)
+    furthest(seen, positions) <= tolerance
 }
 
-/// How far the furthest joint is from its position, radians or metres.
+/// How far the furthest joint is from its position, radians or metres; without end where the arm
+/// has another number of joints, and no number where one of them is none.
 #[must_use]
 pub fn furthest(seen: &Observation, positions: &[f64]) -> f64 {
     let errors = seen.joints.iter().zip(positions).map(|(joint, to)| (joint.position - to).abs());
-    errors.fold(0.0, f64::max)
+    let none = if seen.joints.len() == positions.len() { 0.0 } else { f64::INFINITY };
+    errors.fold(none, |most, error| if error > most || error.is_nan() { error } else { most })
 }
 
 /// Something is between the jaws: they push, and are not closed. `closed_m` is how far apart they
