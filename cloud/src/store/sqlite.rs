@@ -4,6 +4,7 @@
 use super::StoreError;
 use super::news::News;
 use super::sql::{Columns, Connection, Database, Intent, Row, Value};
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{OpenFlags, TransactionBehavior};
 use std::path::Path;
@@ -48,11 +49,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
 
 /// A connection that cannot write.
 pub(super) fn read_only(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = rusqlite::Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    Ok(Connection::new(Sqlite(connection)))
+    Ok(Connection::new(Sqlite(reading(path)?)))
 }
 
 /// Brings the file to the version after `migrations`.
@@ -64,7 +61,7 @@ pub(super) fn migrate(path: &Path, migrations: &[&str]) -> Result<(), StoreError
 #[cfg(test)]
 pub(crate) fn in_memory() -> Result<Connection, StoreError> {
     let mut connection = rusqlite::Connection::open_in_memory()?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    keep_statements(&connection)?;
     bring(&mut connection, MIGRATIONS)?;
     Ok(Connection::new(Sqlite(connection)))
 }
@@ -87,14 +84,30 @@ fn bring(connection: &mut rusqlite::Connection, migrations: &[&str]) -> Result<(
     Ok(())
 }
 
+fn reading(path: &Path) -> Result<rusqlite::Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = rusqlite::Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    keep_statements(&connection)?;
+    Ok(connection)
+}
+
 fn writing(path: &Path) -> Result<rusqlite::Connection, StoreError> {
     let connection = rusqlite::Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    keep_statements(&connection)?;
     Ok(connection)
+}
+
+/// Statements are prepared once. Without the second line SQLite prepares nearly each of them anew
+/// for each use, in case the values at hand ask for another plan: longer than it takes to run it.
+fn keep_statements(connection: &rusqlite::Connection) -> Result<(), StoreError> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 #[derive(Debug)]
@@ -223,6 +236,28 @@ impl ToSql for Value<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rusqlite::StatementStatus;
+
+    #[test]
+    fn a_statement_is_prepared_once_for_all_its_values() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cloud.sqlite");
+        migrate(&path, MIGRATIONS).unwrap();
+        for connection in [writing(&path).unwrap(), reading(&path).unwrap()] {
+            // A column that is compared and one that orders; a limit.
+            for sql in [
+                "SELECT hash FROM facts WHERE stream = ?1 ORDER BY seq DESC LIMIT 1",
+                "SELECT hash FROM facts WHERE stream > 'a' ORDER BY seq LIMIT ?1",
+            ] {
+                for value in [1, 2, 3] {
+                    connection.prepare_cached(sql).unwrap().exists([value]).unwrap();
+                }
+                let statement = connection.prepare_cached(sql).unwrap();
+                assert!(statement.get_status(StatementStatus::Run) >= 3, "{sql}");
+                assert_eq!(statement.get_status(StatementStatus::RePrepare), 0, "{sql}");
+            }
+        }
+    }
 
     #[test]
     fn what_was_set_before_there_were_tenants_of_it_is_the_default_ones() {
