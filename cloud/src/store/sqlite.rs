@@ -33,6 +33,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0057_held_journals.sql"),
     include_str!("migrations/0058_webhook_prompt.sql"),
     include_str!("migrations/0059_robot_skills.sql"),
+    include_str!("migrations/0060_jobs_under_way.sql"),
 ];
 
 /// How long to wait for another process to write, such as a rebuild, on a disk that others keep
