@@ -12,7 +12,7 @@ use crate::ids::{ActorId, EnvelopeId, RobotId};
 use crate::keys::{Algorithm, KeyError, KeyId, Signer, VerifyingKey};
 use crate::time::WallMillis;
 use coset::iana::{self, EnumI64 as _};
-use coset::{AsCborValue as _, CborSerializable as _, CoseSign1, CoseSign1Builder, HeaderBuilder};
+use coset::{AsCborValue as _, CborSerializable as _, CoseSign1, HeaderBuilder};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -89,18 +89,28 @@ impl<T: Signable> Signed<T> {
         let payload = codec::to_vec(&body)?;
         let key = signer.verifying_key();
         let key_id = key.key_id();
-        let header = HeaderBuilder::new()
+        let protected = HeaderBuilder::new()
             .algorithm(cose_algorithm(key.algorithm()))
             .key_id(key_id.as_bytes().to_vec())
             .content_type(T::CONTENT_TYPE.to_owned())
-            .build();
-        let bytes = CoseSign1Builder::new()
-            .protected(header)
-            .payload(payload)
-            .try_create_signature(&[], |message| signer.sign(message))?
             .build()
             .to_vec()
             .map_err(|_| SignedError::Form("cannot encode"))?;
+        // Two arrays of four, as coset would write them by way of two trees: what is signed
+        // (RFC 9052 §4.4), and the object.
+        let room = protected.len() + payload.len() + 128;
+        let mut message = Vec::with_capacity(room);
+        message.extend_from_slice(b"\x84\x6aSignature1");
+        put_bytes(&mut message, &protected);
+        put_bytes(&mut message, &[]);
+        put_bytes(&mut message, &payload);
+        let signature = signer.sign(&message)?;
+        let mut bytes = Vec::with_capacity(room);
+        bytes.push(0x84);
+        put_bytes(&mut bytes, &protected);
+        bytes.push(0xa0);
+        put_bytes(&mut bytes, &payload);
+        put_bytes(&mut bytes, &signature);
         if bytes.len() > T::MAX_BYTES {
             return Err(SignedError::TooLarge(bytes.len(), T::MAX_BYTES));
         }
@@ -200,6 +210,24 @@ impl<T: Signable> Signed<T> {
     pub fn into_body(self) -> T {
         self.body
     }
+}
+
+/// Adds a byte string in canonical form.
+fn put_bytes(to: &mut Vec<u8>, bytes: &[u8]) {
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let all = length.to_be_bytes();
+    let [.., c, d, e, f] = all;
+    match length {
+        0..24 => to.push(0x40 | f),
+        24..0x100 => to.extend_from_slice(&[0x58, f]),
+        0x100..0x1_0000 => to.extend_from_slice(&[0x59, e, f]),
+        0x1_0000..=0xffff_ffff => to.extend_from_slice(&[0x5a, c, d, e, f]),
+        _ => {
+            to.push(0x5b);
+            to.extend_from_slice(&all);
+        }
+    }
+    to.extend_from_slice(bytes);
 }
 
 const fn cose_algorithm(algorithm: Algorithm) -> iana::Algorithm {

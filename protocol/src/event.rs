@@ -175,7 +175,7 @@ impl Fact {
         signer: &dyn Signer,
     ) -> Result<Signed<Self>, SignedError> {
         let payload = codec::to_value(payload)?;
-        let payload_hash = Digest::of(&codec::to_vec(&payload)?);
+        let payload_hash = Digest::of(&codec::value_to_vec(&payload)?);
         let fact = Self {
             actor: statement.actor.clone(),
             actor_seq: statement.actor_seq,

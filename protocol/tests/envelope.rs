@@ -1,9 +1,10 @@
 //! What a signature covers, and what a robot refuses although it is genuine.
 #![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
+use coset::{CborSerializable as _, CoseSign1};
 use nooterra_protocol::codec;
 use nooterra_protocol::command::{Ask, RemoteCommand};
-use nooterra_protocol::envelope::{Refusal, Signed, SignedError};
+use nooterra_protocol::envelope::{Refusal, Signable, Signed, SignedError};
 use nooterra_protocol::event::{
     Actor, ActorKind, EventType, Fact, FactError, Heartbeat, Statement,
 };
@@ -11,6 +12,7 @@ use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, JournalId, RobotId};
 use nooterra_protocol::keys::{Ed25519Key, Es256Key, Signer, VerifyingKey};
 use nooterra_protocol::time::{ClockTrust, MonoNanos, Stamp, WallMillis};
 use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
 
 const NOW: WallMillis = WallMillis(1_795_000_000_000);
 
@@ -57,6 +59,34 @@ fn a_signed_object_comes_back_as_it_was() {
     let again = verify(signed.bytes(), &cloud().verifying_key()).unwrap();
     assert_eq!(again.body(), &command());
     assert_eq!(again.digest(), signed.digest());
+}
+
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+struct OfAnySize(String);
+
+impl Signable for OfAnySize {
+    const CONTENT_TYPE: &'static str = "nooterra/of-any-size+cbor;v=1";
+}
+
+/// Lengths are written in one to five bytes; [`CoseSign1`] knows nothing of how we write them.
+#[test]
+fn an_object_of_any_size_is_cose_to_the_byte() {
+    let key = cloud();
+    for around in [0, 24, 256, 65_536] {
+        for size in usize::saturating_sub(around, 8)..around + 8 {
+            let signed = Signed::sign(OfAnySize("x".repeat(size)), &key).unwrap();
+            let bytes = signed.bytes();
+            let cose = CoseSign1::from_slice(bytes).unwrap();
+            assert_eq!(cose.clone().to_vec().unwrap(), bytes, "{size}");
+            let public = key.verifying_key();
+            cose.verify_signature(&[], |signature, message| {
+                if public.verifies(message, signature) { Ok(()) } else { Err(size) }
+            })
+            .unwrap();
+            let again = Signed::<OfAnySize>::verify(bytes, |_| Some(&public)).unwrap();
+            assert_eq!(again.body(), signed.body());
+        }
+    }
 }
 
 #[test]
