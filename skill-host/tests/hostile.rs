@@ -8,6 +8,7 @@
 
 mod common;
 #[path = "common/forge.rs"]
+#[allow(dead_code)] // Each test crate uses its part.
 mod forge;
 
 use common::{Heard, Listening, Toy, bundle, bundle_with, everything};
