@@ -4,7 +4,7 @@
 //! the tool meets on its way is the gate's concern, as far as the owner's policy says it, and
 //! otherwise the skill's.
 
-use nooterra_protocol::command::{Command, JointVelocities, PerJoint};
+use nooterra_protocol::command::{Command, JointVelocities, MAX_JOINTS, PerJoint};
 use nooterra_protocol::observation::Observation;
 use nooterra_protocol::policy::Joint;
 
@@ -19,7 +19,7 @@ const REACHED: f64 = 2e-4;
 
 /// To rest, for an arm of so many joints.
 pub(super) fn stand(limits: &[Joint]) -> Command {
-    command(&vec![0.0; limits.len()])
+    command(&[0.0; MAX_JOINTS], limits)
 }
 
 /// Moves all joints but a gripper to `positions`, base first. Another number of them becomes a
@@ -52,10 +52,11 @@ fn towards(
     targets: impl IntoIterator<Item = (usize, f64)>,
     speed: f64,
 ) -> Command {
-    let mut velocities = vec![0.0; limits.len()];
+    // Of a fixed size: this runs in every tick.
+    let mut velocities = [0.0; MAX_JOINTS];
     let Some(states) = &seen.joints else {
         // The gate holds an arm that nothing is known of.
-        return command(&velocities);
+        return stand(limits);
     };
     // `clamp` keeps what is no number.
     let speed = speed.clamp(0.0, 1.0);
@@ -81,12 +82,13 @@ fn towards(
         // A speed of zero takes for ever, which is zero velocity.
         *velocity = if longest_s > 0.0 { *velocity / longest_s } else { *velocity };
     }
-    command(&velocities)
+    command(&velocities, limits)
 }
 
-fn command(velocities: &[f64]) -> Command {
+fn command(velocities: &[f64; MAX_JOINTS], limits: &[Joint]) -> Command {
     // No policy has more joints than there is room for.
-    Command::Joints(JointVelocities { joints: PerJoint::new(velocities).unwrap_or_default() })
+    let joints = velocities.get(..limits.len()).and_then(|all| PerJoint::new(all).ok());
+    Command::Joints(JointVelocities { joints: joints.unwrap_or_default() })
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ fn try_out(command: &str, name: &str, dir: &Path, more: &[&str]) -> Output {
 #[test]
 fn every_example_does_in_the_simulator_what_its_cases_say() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["charge", "follow-me", "lookout", "patrol", "rounds", "survey"] {
+    for name in ["charge", "follow-me", "lookout", "patrol", "pick-and-place", "rounds", "survey"] {
         let output = try_out("test", name, dir.path(), &[]);
         let answer = json(&output);
         assert!(output.status.success(), "{name}: {answer:#}");
@@ -89,6 +89,42 @@ fn a_run_is_drawn_with_its_track_and_what_the_policy_did() {
     }
     for outside in ["http:", "https:", " src=", "<script", "NaN"] {
         assert!(!page.contains(outside), "{outside}");
+    }
+}
+
+#[test]
+fn an_arms_run_is_drawn_from_above_with_its_joints_and_says_where_the_things_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = dir.path().join("report.html");
+    let more = [
+        "--param",
+        "from=[[0.8,0.55]]",
+        "--param",
+        "to=[[0.65,0.4]]",
+        "--report",
+        report.to_str().unwrap(),
+    ];
+    let answer = json(&try_out("run", "pick-and-place", dir.path(), &more));
+    assert_eq!(answer["outcome"], "done", "{answer:#}");
+    let things = answer["things"].as_array().unwrap();
+    let put = things.iter().find(|it| (it["at"]["x"].as_f64().unwrap() - 0.65).abs() < 0.02);
+    assert_eq!(put.unwrap()["held"], false, "{answer:#}");
+    assert!(answer["path_m"].as_f64().unwrap() > 0.2, "of the tool: {answer:#}");
+    let page = std::fs::read_to_string(report).unwrap();
+    for part in ["The way of the tool, from above", "<rect class=\"slow\"", "Joint 4", "placed-1"] {
+        assert!(page.contains(part), "no {part}");
+    }
+    for outside in ["http:", "https:", " src=", "<script", "NaN"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    // Each is told that it is for the other, before anything is run.
+    let robots = skills().join("../robots");
+    for (skill, robot, why) in
+        [("pick-and-place", "amr", "moves an arm"), ("patrol", "arm", "moves a base")]
+    {
+        let robot = robots.join(robot);
+        let refused = try_out("test", skill, dir.path(), &["--sim", robot.to_str().unwrap()]);
+        assert!(!refused.status.success() && said(&refused).contains(why), "{}", said(&refused));
     }
 }
 
