@@ -102,7 +102,7 @@ pub struct Robot {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum Driver {
-    /// The simulated differential base.
+    /// A simulated robot: a base, or an arm.
     Sim,
 }
 

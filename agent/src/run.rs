@@ -49,7 +49,6 @@ use nooterra_hal::stop_input::{GpioInput, StopInputError};
 use nooterra_policy::VerifiedPolicy;
 use nooterra_protocol::codec::{self, Digest};
 use nooterra_protocol::entry::{Boot, Entry};
-use nooterra_protocol::geometry::Twist;
 use nooterra_protocol::ids::{IdError, RobotId};
 use nooterra_protocol::observation::Capabilities;
 use nooterra_protocol::skill::MAX_BUNDLE_BYTES;
@@ -547,10 +546,7 @@ impl Daemon {
     /// A policy was activated that takes effect at a start, the robot stands, and nothing is
     /// under way: at two looks in a row, so that what has just ended has come to rest.
     fn starts_anew(&mut self) -> bool {
-        let stands = self.view.observation().is_some_and(|seen| {
-            let Twist { linear, angular } = seen.twist.value;
-            linear.abs() < control::STANDING && angular.abs() < control::STANDING
-        });
+        let stands = self.view.observation().is_some_and(|seen| control::stands(&seen));
         let idle = self.trial.is_none() && stands && self.desk.is_idle(mono());
         let asked = idle && activation::Folder::of(&self.config).wants_anew(&self.config);
         self.idle_looks = if asked { self.idle_looks + 1 } else { 0 };

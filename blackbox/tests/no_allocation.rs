@@ -9,6 +9,7 @@ use nooterra_blackbox::{ControlRecord, SampleRecord};
 use nooterra_protocol::command::{Asked, Source};
 use nooterra_protocol::flight::{FlightTick, FlightVerdicts, Trigger};
 use nooterra_protocol::geometry::Twist;
+use nooterra_protocol::observation::{JointStates, Timed};
 use nooterra_protocol::time::MonoNanos;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -50,7 +51,7 @@ fn tick(nth: u64) -> FlightTick {
         battery: Some(0.5),
         docked: false,
         emergency_stop: false,
-        joints: None,
+        joints: Some(Timed { at: MonoNanos(nth), value: JointStates::default() }),
         journal_ms: 0,
         limit_mps: 0.8,
         pose: None,

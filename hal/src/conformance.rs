@@ -86,9 +86,17 @@ pub fn check(
     let gate = Gate::new(policy);
     let mut run = Run { gate, now: from, pass: &mut pass, policy, robot, tick: 0 };
     run.drive(50)?;
-    let found = fastest(&run.read()?);
+    let seen = run.read()?;
+    let joints = seen.joints.map(|joints| joints.value.velocity).unwrap_or_default();
+    let (first, others) = joints.as_slice().split_first().unzip();
+    let found = first.copied().unwrap_or(seen.twist.value.linear);
     if found < CRAWL - STILL {
         return Err(Nonconformance::Motion { found, when: "when told to crawl" });
+    }
+    // Joints in another order are the worst that a driver can get wrong.
+    if let Some(found) = others.unwrap_or_default().iter().find(|v| v.abs() > STILL) {
+        let when = "in a joint that was told to hold";
+        return Err(Nonconformance::Motion { found: *found, when });
     }
     run.refuses_other_ticks()?;
     run.drive(10)?;
@@ -138,6 +146,10 @@ impl Run<'_> {
             Vehicle::Joints { joints, .. } => joints.len(),
             _ => 0,
         };
+        if seen.joints.is_some() != (expected > 0) || seen.gripper && expected == 0 {
+            let found = seen.joints.map_or(0, |joints| joints.value.position.as_slice().len());
+            return Err(Nonconformance::Joints { expected, found });
+        }
         let JointStates { effort, position, velocity } =
             seen.joints.map(|joints| joints.value).unwrap_or_default();
         for found in [effort, position, velocity] {

@@ -3,8 +3,8 @@
 //!
 //! A [`FlightTick`] is fixed in size, so that the control thread hands it over without an
 //! allocation. A [`FlightBlock`] holds some hundred of them, in a row of [`TICK_BYTES`] each
-//! (an arm's are longer), told by what changed ([`crate::delta`]). A [`FlightNote`] says when a dump began and why, how
-//! it ended, and what was suppressed.
+//! (an arm's are longer), told by what changed ([`crate::delta`]). A [`FlightNote`] says when a dump
+//! began and why, how it ended, and what was suppressed.
 
 use crate::codec::{Blob, Digest};
 use crate::command::{

@@ -19,6 +19,13 @@ pub const MAX_STEPS: u32 = 4096;
 /// An observation as a row, at the most: some 16,000 beams.
 pub const MAX_ROW_BYTES: usize = 64 * 1024;
 
+/// What a row has beside the beams of its scan, at the most: flags, times, numbers, joints, and
+/// how the beams lie.
+const BESIDE_BEAMS: usize = 1 + 4 * 8 + 7 * 8 + (8 + 3 * (8 + 8 * MAX_JOINTS)) + (8 + 3 * 8);
+
+/// The most beams that a row has room for, whatever else is in it.
+pub const MAX_BEAMS: usize = (MAX_ROW_BYTES - BESIDE_BEAMS) / size_of::<f32>();
+
 /// What entered a skill, some steps of one run. Class normal.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -11,7 +11,7 @@ use nooterra_protocol::flight::{
 };
 use nooterra_protocol::geometry::{Pose, Twist};
 use nooterra_protocol::ids::{JobId, SkillId, StepId};
-use nooterra_protocol::input::{InputDraft, MAX_STEPS, SkillInput};
+use nooterra_protocol::input::{InputDraft, MAX_BEAMS, MAX_STEPS, SkillInput};
 use nooterra_protocol::observation::{Battery, JointStates, Observation, Scan, Timed};
 use nooterra_protocol::time::MonoNanos;
 use proptest::collection::vec;
@@ -233,6 +233,21 @@ fn a_tick_has_the_size_that_is_stated() {
     assert_eq!(mixed.ticks().unwrap(), [arm, tick, arm]);
     let too_many = FlightBlock { count: MAX_TICKS + 1, ..block };
     assert!(too_many.ticks().unwrap_err().to_string().contains("at most 4096"));
+    let mut draft = InputDraft::default();
+    let scan = Scan { ranges: vec![1.5; MAX_BEAMS], ..Scan::default() };
+    let at = seen.at;
+    let full = Observation {
+        battery: Some(Timed { at, value: Battery { charging: true, fraction: 0.5, volts: 24.0 } }),
+        docked: true,
+        emergency_stop: true,
+        gripper: true,
+        joints: Some(Timed { at, value: joints(0.25) }),
+        pose: Timed { at, value: Pose::default() },
+        scan: Some(Timed { at, value: scan }),
+        twist: seen,
+    };
+    draft.push(at, &full);
+    assert_eq!(inputs(&mut draft).inputs().unwrap(), [(at, full)], "the longest row there is");
     let mut input = inputs(&mut InputDraft::default());
     input.count = MAX_STEPS + 1;
     assert!(input.inputs().unwrap_err().to_string().contains("at most 4096"));

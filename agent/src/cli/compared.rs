@@ -119,7 +119,7 @@ pub(super) fn motion(command: &Command) -> String {
         Command::Joints(velocities) => {
             let joints = velocities.joints.as_slice();
             let parts: Vec<String> = joints.iter().map(|v| format!("{v:.2}")).collect();
-            format!("joints at {} rad/s", parts.join(", "))
+            format!("joints at {} rad/s or m/s", parts.join(", "))
         }
         Command::Omni(planar) => {
             format!("({:.2}, {:.2}) m/s {:.2} rad/s", planar.x, planar.y, planar.angular)

@@ -287,8 +287,8 @@ mod tools {
             crate::own_cases::pass(&bundle, terms, || true).map_err(|why| {
                 let why = why.in_words();
                 anyhow::anyhow!(
-                    "{why}; its cases must come out in the example robot's hall, where robots run \
-                     them; or pack with --no-cases"
+                    "{why}; its cases must come out around the example robot that it is for, where \
+                     robots run them; or pack with --no-cases"
                 )
             })?;
         }

@@ -31,11 +31,11 @@ use nooterra_hal::{HalError, Robot};
 use nooterra_policy::{
     Action, Gate, Inputs, Outcome, Privacy, Sensors, Surroundings, VerifiedPolicy, Wish, Wishes,
 };
-use nooterra_protocol::command::StopProfile;
+use nooterra_protocol::command::{Command, StopProfile};
 use nooterra_protocol::entry::Sample;
 use nooterra_protocol::flight::Trigger;
-use nooterra_protocol::geometry::Pose;
-use nooterra_protocol::observation::{JointStates, Observation, Timed};
+use nooterra_protocol::geometry::{Pose, Twist};
+use nooterra_protocol::observation::{Observation, Timed};
 use nooterra_protocol::policy::{Joint, Sensor};
 use nooterra_protocol::time::{MonoNanos, Stamp};
 use runs::Runs;
@@ -64,10 +64,21 @@ const SAID_HOLDS: Duration = Duration::from_millis(100);
 const PERIOD: Duration = Duration::from_millis(20);
 
 /// Slower than this counts as standing, m/s and rad/s: above the odometry's noise.
-pub(crate) const STANDING: f64 = 0.02;
+const STANDING: f64 = 0.02;
 
-/// Slower than this a joint stands, rad/s or m/s: a gripper moves by centimetres.
-const STANDING_JOINT: f64 = 0.003;
+/// Slower than this a joint stands, rad/s or m/s: a gripper moves by centimetres, and encoders
+/// are off by little.
+const STANDING_JOINT: f64 = 0.005;
+
+/// The robot stands, as far as its measurements say; of an arm every joint does.
+pub(crate) fn stands(seen: &Observation) -> bool {
+    let Twist { angular, linear } = seen.twist.value;
+    let velocities = seen.joints.as_ref().map(|joints| joints.value.velocity);
+    // What is no number is no rest.
+    linear.abs() <= STANDING
+        && angular.abs() <= STANDING
+        && velocities.is_none_or(|all| all.as_slice().iter().all(|v| v.abs() <= STANDING_JOINT))
+}
 
 /// Why a robot is stopped that gives no observation.
 const UNREADABLE: &str = "the robot cannot be read";
@@ -89,10 +100,10 @@ pub struct ControlLoop {
     /// The stop input holds the robot in this tick.
     input_stops: bool,
     intent: Intent,
-    /// Of an arm, as the policy limits them; none otherwise.
-    joints: Vec<Joint>,
     /// The robot was stopped past the gate, and the gate does not know it yet.
     interrupted: bool,
+    /// Of an arm, as the policy limits them; none otherwise.
+    joints: Vec<Joint>,
     /// The policy, or its shadow, has a rule about what stands around the robot.
     keeps_distance: bool,
     /// What was last recorded of the sensors.
@@ -441,12 +452,14 @@ impl ControlLoop {
 
     fn record_sample(&mut self, now: MonoNanos, seen: &Observation, outcome: &Outcome) {
         let moves = |speed: f64| speed.abs() > STANDING;
-        let twists = [seen.twist.value, outcome.allowed_twist()];
-        let turns = |joints: &Timed<JointStates>| {
-            joints.value.velocity.as_slice().iter().any(|speed| speed.abs() > STANDING_JOINT)
+        let told = outcome.allowed_twist();
+        // A joint that is told to move and does not is of as much interest as one that does.
+        let moving = match &outcome.allowed {
+            Command::Joints(told) => {
+                told.joints.as_slice().iter().any(|speed| speed.abs() > 0.0) || !stands(seen)
+            }
+            _ => !stands(seen) || moves(told.linear) || moves(told.angular),
         };
-        let moving = twists.iter().any(|twist| moves(twist.linear) || moves(twist.angular))
-            || seen.joints.as_ref().is_some_and(turns);
         let every = if moving { SAMPLE_MOVING } else { SAMPLE_STANDING };
         let waited = |at: MonoNanos| now.since(at).is_none_or(|age| age >= every);
         if !self.sampled_at.is_none_or(waited) {

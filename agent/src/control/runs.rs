@@ -20,6 +20,9 @@ const HOLD_EVERY: Duration = Duration::from_millis(500);
 /// A change of what is allowed that is worth a record, m/s and rad/s.
 const MUCH: f64 = 0.1;
 
+/// The same of a joint, rad/s or m/s: a lift's are centimetres.
+const MUCH_JOINT: f64 = 0.02;
+
 #[derive(Clone, Copy, Debug)]
 struct Run {
     recorded: Command,
@@ -80,6 +83,10 @@ impl Runs {
 }
 
 fn differs(a: Command, b: Command) -> bool {
+    if let (Command::Joints(a), Command::Joints(b)) = (&a, &b) {
+        let (a, b) = (a.joints.as_slice(), b.joints.as_slice());
+        return a.len() != b.len() || a.iter().zip(b).any(|(a, b)| (a - b).abs() > MUCH_JOINT);
+    }
     (a.forward_mps() - b.forward_mps()).abs() > MUCH
         || (a.turning_radps() - b.turning_radps()).abs() > MUCH
 }
@@ -87,6 +94,7 @@ fn differs(a: Command, b: Command) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nooterra_protocol::command::{JointVelocities, PerJoint};
     use nooterra_protocol::entry::Rule;
     use nooterra_protocol::geometry::Twist;
 
@@ -123,6 +131,21 @@ mod tests {
         assert_eq!(phases(&mut runs, 100, 0.6, &[VERDICT]), []);
         assert_eq!(phases(&mut runs, 600, 0.6, &[VERDICT]), [VerdictPhase::Holds]);
         assert_eq!(phases(&mut runs, 700, 0.0, &[VERDICT]), []);
+    }
+
+    #[test]
+    fn any_joint_whose_velocity_changes_much_is_written_too() {
+        let mut runs = Runs::default();
+        let mut holds = |at_ms: u64, lift: f64| {
+            let joints = PerJoint::new(&[0.5, lift]).unwrap();
+            let (mut seen, now) = (Vec::new(), MonoNanos(at_ms * 1_000_000));
+            let allowed = Command::Joints(JointVelocities { joints });
+            runs.observe(now, [VERDICT].into_iter(), allowed, |phase, _| seen.push(phase));
+            seen
+        };
+        assert_eq!(holds(0, 0.2), [VerdictPhase::Began]);
+        assert_eq!(holds(600, 0.19), []);
+        assert_eq!(holds(1200, 0.1), [VerdictPhase::Holds]);
     }
 
     #[test]

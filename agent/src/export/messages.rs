@@ -104,15 +104,20 @@ impl About<'_> {
         if let Some(JointStates { effort, position, velocity }) = &sample.joints {
             self.joints(Topic::JointStates, [position, velocity, effort].map(PerJoint::as_slice));
         }
-        if let Command::Joints(allowed) = &sample.allowed {
+        self.joint_commands(&sample.allowed, &sample.asked);
+        let data = own(self.record).text(&word(&sample.source)).f64(sample.limit_mps);
+        self.put(Topic::Samples, data.f64(sample.battery.unwrap_or(f64::NAN)).end());
+    }
+
+    /// What was let through and what was asked, where that is of an arm.
+    fn joint_commands(&mut self, allowed: &Command, asked: &Asked) {
+        if let Command::Joints(allowed) = allowed {
             self.joints(Topic::JointsAllowed, [&[], allowed.joints.as_slice(), &[]]);
         }
-        if let Asked::Joints { joints } = &sample.asked {
+        if let Asked::Joints { joints } = asked {
             let asked = joints.map(|velocity| velocity.unwrap_or(f64::NAN));
             self.joints(Topic::JointsAsked, [&[], asked.as_slice(), &[]]);
         }
-        let data = own(self.record).text(&word(&sample.source)).f64(sample.limit_mps);
-        self.put(Topic::Samples, data.f64(sample.battery.unwrap_or(f64::NAN)).end());
     }
 
     /// Of each joint, base first: positions, velocities and efforts, or none of these.
@@ -145,6 +150,7 @@ impl About<'_> {
             .f64(verdict.allowed.turning_radps())
             .f64s(&[verdict.pose.x, verdict.pose.y, verdict.pose.yaw]);
         self.put(Topic::Verdicts, data.end());
+        self.joint_commands(&verdict.allowed, &verdict.asked);
         let zone = if zone.is_empty() { zone } else { format!(" ({zone})") };
         let said = format!("{}{zone} {phase}, asked by {source}", verdict.rule);
         self.line(WARN, "gate", &said);

@@ -9,7 +9,7 @@ use nooterra_blackbox::JournalHandle;
 use nooterra_protocol::codec::Digest;
 use nooterra_protocol::entry::Entry;
 use nooterra_protocol::ids::{JobId, SkillId, StepId};
-use nooterra_protocol::input::{InputDraft, MAX_ROW_BYTES, MAX_STEPS, SkillInput};
+use nooterra_protocol::input::{InputDraft, MAX_BEAMS, MAX_STEPS, SkillInput};
 use nooterra_protocol::observation::Observation;
 use nooterra_protocol::time::MonoNanos;
 use std::time::Duration;
@@ -93,7 +93,7 @@ impl InputLog {
             self.flush()?;
         }
         self.withheld = withholds;
-        if kept && beams > (MAX_ROW_BYTES - 256) / size_of::<f32>() {
+        if kept && beams > MAX_BEAMS {
             return Err(format!("a scan of {beams} beams is more than can be recorded"));
         }
         if self.draft.count() == 0 {

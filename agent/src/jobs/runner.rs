@@ -11,7 +11,7 @@ use super::step::StepRun;
 use super::suspended::Suspended;
 use super::{Inbox, JOB_KEY, Jobs, Order};
 use crate::authority::Authority;
-use crate::control::{Desk, View};
+use crate::control::{Desk, View, stands};
 use crate::incident::Incidents;
 use nooterra_blackbox::JournalHandle;
 use nooterra_protocol::codec::Digest;
@@ -34,9 +34,6 @@ const REST_WITHIN: Duration = Duration::from_secs(10);
 
 /// While nothing is under way, steps of installs are looked for after so many waits of 100 ms.
 const RECORD_EVERY: u32 = 50;
-
-/// Slower than this counts as rest, m/s and rad/s: above the odometry's noise.
-const REST_SPEED: f64 = 0.02;
 
 /// What the runner works with.
 pub struct RunnerParts {
@@ -354,9 +351,7 @@ impl Runner {
         let pace = self.parts.pace.as_ref();
         let give_up = pace.now().plus(REST_WITHIN);
         while pace.now() < give_up && !self.inbox.shared.leaving() {
-            let twist = self.parts.view.observation().map(|seen| seen.twist.value);
-            let still = |speed: f64| speed.abs() < REST_SPEED;
-            if twist.is_none_or(|twist| still(twist.linear) && still(twist.angular)) {
+            if self.parts.view.observation().is_none_or(|seen| stands(&seen)) {
                 return;
             }
             pace.sleep(Duration::from_millis(50));

@@ -40,10 +40,17 @@ impl ArmFrame {
     }
 }
 
-/// How far the nearest thing that lies on the table is from a place, metres; `None` where none
-/// does.
-pub(super) fn nearest_thing(frame: &Frame, x: f64, y: f64) -> Option<f64> {
-    let things = frame.arm.iter().flat_map(|arm| &arm.truth.things);
-    let lying = things.filter(|thing| !thing.held && thing.bottom_m <= 1e-6);
-    lying.map(|thing| (thing.at.x - x).hypot(thing.at.y - y)).min_by(f64::total_cmp)
+/// Of the things that lie on the table and are not `taken`, the nearest to a place: which, and how
+/// far from it, metres.
+pub(super) fn nearest_thing(
+    frame: &Frame,
+    x: f64,
+    y: f64,
+    taken: &[usize],
+) -> Option<(usize, f64)> {
+    let things = frame.arm.iter().flat_map(|arm| arm.truth.things.iter().enumerate());
+    let lying =
+        things.filter(|(nth, thing)| !taken.contains(nth) && !thing.held && thing.bottom_m <= 1e-6);
+    let off = lying.map(|(nth, thing)| (nth, (thing.at.x - x).hypot(thing.at.y - y)));
+    off.min_by(|(_, a), (_, b)| a.total_cmp(b))
 }

@@ -192,6 +192,9 @@ impl Case {
         if places.into_iter().any(|number| !number.is_finite()) {
             return refuse("expect.things", "must hold numbers");
         }
+        if self.expect.things.iter().any(|at| at.within_m < 0.0) {
+            return refuse("expect.things", "must have distances of 0 m or more");
+        }
         let known = ["crashed", "done", "failed", "timed_out"];
         if !known.contains(&self.expect.outcome.as_str()) {
             return refuse("expect.outcome", "must be done, failed, crashed or timed_out");

@@ -5,7 +5,7 @@ use crate::envelope::{self, EnvelopeError};
 use crate::policy_file::{self, PolicyFileError};
 use crate::review::{ReviewError, Reviewed};
 use nooterra_hal::sim::SimConfig;
-use nooterra_protocol::policy::PolicyDocument;
+use nooterra_protocol::policy::{PolicyDocument, Vehicle};
 use nooterra_protocol::skill::{Capability, SkillManifest};
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,13 @@ pub enum StageError {
     /// The signed policy.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
+    /// The policy is for a base and the world has an arm, or the other way round.
+    #[error(
+        "{}: the policy is for another kind of robot than the world has; vehicle.type = \"joints\" \
+         goes with [arm]",
+        .0.display()
+    )]
+    Kinds(PathBuf),
     /// There is a configuration and no policy, signed or not.
     #[error(
         "{}: no policy; write one beside it as policy.toml or policy.json (docs/first-policy.md)",
@@ -92,7 +99,7 @@ impl Stage {
         let path = config.robot.world.clone().unwrap_or_default();
         let text = std::fs::read_to_string(&path)
             .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
-        let world = config::parse_toml(&text, &path)?;
+        let world: SimConfig = config::parse_toml(&text, &path)?;
         let signed = &config.policy.file;
         let masks = signed.parent().unwrap_or(Path::new(".")).to_owned();
         let policy = if signed.exists() {
@@ -103,6 +110,9 @@ impl Stage {
             let draft = drafts.find(|draft| draft.exists());
             policy_file::load(&draft.ok_or_else(|| StageError::NoPolicy(file))?)?
         };
+        if matches!(policy.vehicle, Vehicle::Joints { .. }) != world.arm.is_some() {
+            return Err(StageError::Kinds(robot.to_owned()));
+        }
         Ok(Self { policy, masks, world })
     }
 

@@ -60,11 +60,13 @@ impl Case {
                 ));
             }
         }
+        // No thing lies in two places.
+        let mut taken = Vec::new();
         for place in things {
             let Place { within_m, x, y } = *place;
-            match ran.frames.last().and_then(|frame| nearest_thing(frame, x, y)) {
-                Some(off) if off <= within_m => {}
-                Some(off) => misses.push(format!(
+            match ran.frames.last().and_then(|frame| nearest_thing(frame, x, y, &taken)) {
+                Some((nth, off)) if off <= within_m => taken.push(nth),
+                Some((_, off)) => misses.push(format!(
                     "a thing must lie within {within_m} m of ({x}, {y}), and the nearest is \
                      {off:.3} m away"
                 )),

@@ -10,7 +10,7 @@ use nooterra_protocol::command::{Command, PerJoint, StopProfile};
 use nooterra_protocol::entry::{Class, Entry, Rule, Sample, Verdict};
 use nooterra_protocol::geometry::{Point, Twist};
 use nooterra_protocol::grant::Grants;
-use nooterra_protocol::observation::{Capabilities, Observation};
+use nooterra_protocol::observation::{Capabilities, JointStates, Observation, Timed};
 use nooterra_protocol::policy::Joint;
 use nooterra_protocol::time::MonoNanos;
 use std::sync::{Arc, Mutex};
@@ -25,6 +25,7 @@ const NOISE: f64 = 1e-4;
 struct Rig {
     control: ControlLoop,
     desk: Arc<Desk>,
+    encoders: Arc<Mutex<Encoders>>,
     handle: JournalHandle,
     _journal: Journal,
     limits: Vec<Joint>,
@@ -33,8 +34,19 @@ struct Rig {
     truth: Arc<Mutex<ArmTruth>>,
 }
 
+/// What becomes of the measured joints.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Encoders {
+    Absent,
+    Frozen,
+    NoNumber,
+    Well,
+}
+
 /// The simulated arm, and where it truly is.
 struct Watched {
+    encoders: Arc<Mutex<Encoders>>,
+    last: Option<Timed<JointStates>>,
     robot: Simulated,
     truth: Arc<Mutex<ArmTruth>>,
 }
@@ -44,9 +56,18 @@ impl Robot for Watched {
         self.robot.capabilities()
     }
     fn read(&mut self, now: MonoNanos) -> Result<Observation, HalError> {
-        let seen = self.robot.read(now);
+        let mut seen = self.robot.read(now)?;
         *self.truth.lock().unwrap() = self.robot.arm().unwrap();
-        seen
+        match *self.encoders.lock().unwrap() {
+            Encoders::Absent => seen.joints = None,
+            Encoders::Frozen => seen.joints = self.last,
+            Encoders::NoNumber => {
+                let joints = &mut seen.joints.as_mut().unwrap().value;
+                joints.velocity = joints.velocity.map(|_| f64::NAN);
+            }
+            Encoders::Well => self.last = seen.joints,
+        }
+        Ok(seen)
     }
     fn write(&mut self, now: MonoNanos, tick: u64, c: Gated<Command>) -> Result<(), HalError> {
         self.robot.write(now, tick, c)
@@ -70,13 +91,15 @@ impl Rig {
         // Everything, to everybody, without an end.
         let all = Grants { bits: u64::MAX, expires: MonoNanos(u64::MAX), ..Grants::NONE };
         desk.set_authority(&all, false);
-        let robot = Box::new(Watched { robot, truth: Arc::clone(&truth) });
+        let encoders = Arc::new(Mutex::new(Encoders::Well));
+        let (watched, ours) = (Arc::clone(&truth), Arc::clone(&encoders));
+        let robot = Box::new(Watched { encoders: ours, last: None, robot, truth: watched });
         let view = Arc::new(View::default());
         let control =
             ControlLoop::new(robot, &policy, Arc::clone(&desk), handle.control_queue(), view);
         let limits = joints_of(&document.vehicle).to_vec();
         let now = 1_000_000_000;
-        Self { control, desk, handle, _journal: journal, limits, now, _site: site, truth }
+        Self { control, desk, encoders, handle, _journal: journal, limits, now, _site: site, truth }
     }
 
     /// A skill wishes this for so long.
@@ -216,4 +239,26 @@ fn an_arm_that_is_stopped_stays_where_it_came_to_rest_until_somebody_says_that_i
     rig.desk.release_emergency_stop(MonoNanos(rig.now));
     rig.wish(joints([1.0, 0.5, 0.15]), 4_000);
     assert!((rig.truth().positions[0] - 1.0).abs() < 0.01, "{:?}", rig.truth());
+}
+
+#[test]
+fn an_arm_whose_joints_are_not_known_comes_to_rest() {
+    for (encoders, rule) in [
+        (Encoders::Absent, Rule::InputStale),
+        (Encoders::Frozen, Rule::InputStale),
+        (Encoders::NoNumber, Rule::InputNan),
+    ] {
+        let mut rig = Rig::new();
+        let goal = joints([-1.5, 0.5, 0.15]);
+        rig.wish(goal, 500);
+        *rig.encoders.lock().unwrap() = encoders;
+        // What is 200 ms old is still believed, and then it brakes.
+        rig.wish(goal, 1_000);
+        let rest = rig.truth();
+        rig.wish(goal, 1_000);
+        let bits = |truth: ArmTruth| truth.positions.map(f64::to_bits);
+        assert_eq!(bits(rig.truth()), bits(rest), "{encoders:?}");
+        assert!(rig.truth().positions[0] > -1.4, "{encoders:?}: {:?}", rig.truth());
+        assert!(rig.verdicts().iter().any(|verdict| verdict.rule == rule), "{encoders:?}");
+    }
 }

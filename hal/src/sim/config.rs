@@ -133,7 +133,7 @@ impl ArmConfig {
             ("arm.shoulder_rad[0]", shoulder[0], -6.3, 6.3),
             ("arm.shoulder_rad[1]", shoulder[1], shoulder[0] + 0.01, 6.3),
             ("arm.upper_m", self.upper_m, 0.05, 5.0),
-            ("arm.velocity_noise", self.velocity_noise, 0.0, 0.02),
+            ("arm.velocity_noise", self.velocity_noise, 0.0, 0.004),
         ] {
             range(key, found, least, most)?;
         }

@@ -169,7 +169,7 @@ fn verdict_in_words(verdict: &Verdict) -> String {
             _ => "what is for no arm".to_owned(),
         };
         return format!(
-            "{} {}: {} asked joints to move {wished}, allowed {}, limit {:.2}",
+            "{} {}{zone}: {} asked joints to move {wished}, allowed {}, limit {:.2}",
             verdict.rule,
             word(&verdict.phase),
             word(&verdict.source),
