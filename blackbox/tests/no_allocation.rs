@@ -7,7 +7,7 @@ use common::{Bench, sample_at};
 use nooterra_blackbox::flight::{FlightOptions, recorder};
 use nooterra_blackbox::{ControlRecord, SampleRecord};
 use nooterra_protocol::command::{Asked, Source};
-use nooterra_protocol::flight::{FlightTick, FlightVerdicts, Trigger};
+use nooterra_protocol::flight::{FlightJoints, FlightTick, FlightVerdicts, Trigger};
 use nooterra_protocol::geometry::Twist;
 use nooterra_protocol::observation::{JointStates, Timed};
 use nooterra_protocol::time::MonoNanos;
@@ -51,7 +51,10 @@ fn tick(nth: u64) -> FlightTick {
         battery: Some(0.5),
         docked: false,
         emergency_stop: false,
-        joints: Some(Timed { at: MonoNanos(nth), value: JointStates::default() }),
+        joints: Some(FlightJoints::of(&Timed {
+            at: MonoNanos(nth),
+            value: JointStates::default(),
+        })),
         journal_ms: 0,
         limit_mps: 0.8,
         pose: None,

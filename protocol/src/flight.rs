@@ -28,7 +28,7 @@ pub const TICK_BYTES: usize =
     8 + 8 + 2 + 32 + 16 + 8 + 8 + 2 * 66 + 2 + VERDICTS * 11 + 4 + 8 + 2 * SECTORS;
 
 /// The longest row: what an arm with the most joints adds to that.
-pub const MAX_TICK_BYTES: usize = TICK_BYTES + 8 + 3 * (1 + 8 * MAX_JOINTS);
+pub const MAX_TICK_BYTES: usize = TICK_BYTES + 8 + 3 * (1 + 4 * MAX_JOINTS);
 
 /// Ticks in one block, at the most; bounds what its reader allocates.
 pub const MAX_TICKS: u32 = 4096;
@@ -49,7 +49,7 @@ pub struct FlightTick {
     /// An emergency stop is in force, wherever it was pressed.
     pub emergency_stop: bool,
     /// What its joints measured, where it is an arm.
-    pub joints: Option<Timed<JointStates>>,
+    pub joints: Option<FlightJoints>,
     /// How long the journal's oldest record waited, milliseconds.
     pub journal_ms: u32,
     /// The tightest speed limit, m/s.
@@ -90,6 +90,20 @@ pub struct FlightVerdict {
     pub zone: Option<u16>,
 }
 
+/// What an arm measured of its joints, in single precision: finer than encoders are, and half of
+/// the memory in which every tick has room for it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FlightJoints {
+    /// When it was measured.
+    pub at: MonoNanos,
+    /// N·m or N.
+    pub effort: PerJoint<f32>,
+    /// rad or m.
+    pub position: PerJoint<f32>,
+    /// rad/s or m/s.
+    pub velocity: PerJoint<f32>,
+}
+
 /// What the range sensor saw, at a fixed size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FlightScan {
@@ -112,6 +126,22 @@ impl FlightVerdicts {
     /// Those that are kept.
     pub fn iter(&self) -> impl Iterator<Item = &FlightVerdict> {
         self.kept.iter().flatten()
+    }
+}
+
+impl FlightJoints {
+    /// Rounded.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // What is beyond single precision is infinite.
+    pub fn of(joints: &Timed<JointStates>) -> Self {
+        let JointStates { effort, position, velocity } = joints.value;
+        let single = |each: PerJoint<f64>| each.map(|number| number as f32);
+        Self {
+            at: joints.at,
+            effort: single(effort),
+            position: single(position),
+            velocity: single(velocity),
+        }
     }
 }
 
@@ -379,14 +409,15 @@ impl Writer<'_> {
         for nearest in tick.scan.map_or([0; SECTORS], |scan| scan.nearest_mm) {
             self.row.extend(nearest.to_le_bytes());
         }
-        if let Some(Timed { at, value: JointStates { effort, position, velocity } }) = &tick.joints
-        {
+        if let Some(FlightJoints { at, effort, position, velocity }) = &tick.joints {
             self.u64(at.0);
             for of_each in [effort, position, velocity] {
                 let of_each = of_each.as_slice();
                 // At most eight.
                 self.row.push(u8::try_from(of_each.len()).unwrap_or(u8::MAX));
-                self.floats(of_each);
+                for number in of_each {
+                    self.row.extend(number.to_bits().to_le_bytes());
+                }
             }
         }
     }
@@ -486,18 +517,18 @@ impl Reader<'_> {
         })
     }
 
-    fn joints(&mut self) -> Option<Timed<JointStates>> {
+    fn joints(&mut self) -> Option<FlightJoints> {
         let at = MonoNanos(self.u64()?);
         let (effort, position, velocity) = (self.each()?, self.each()?, self.each()?);
-        Some(Timed { at, value: JointStates { effort, position, velocity } })
+        Some(FlightJoints { at, effort, position, velocity })
     }
 
-    fn each(&mut self) -> Option<PerJoint<f64>> {
+    fn each(&mut self) -> Option<PerJoint<f32>> {
         let [count] = self.take()?;
         let mut values = [0.0; MAX_JOINTS];
         let values = values.get_mut(..usize::from(count))?;
         for value in &mut *values {
-            *value = self.f64()?;
+            *value = f32::from_bits(u32::from_le_bytes(self.take()?));
         }
         PerJoint::new(values).ok()
     }

@@ -2,7 +2,9 @@
 
 use nooterra_policy::Outcome;
 use nooterra_protocol::command::{Asked, Command, Source};
-use nooterra_protocol::flight::{FlightScan, FlightTick, FlightVerdict, FlightVerdicts};
+use nooterra_protocol::flight::{
+    FlightJoints, FlightScan, FlightTick, FlightVerdict, FlightVerdicts,
+};
 use nooterra_protocol::geometry::Twist;
 use nooterra_protocol::observation::Observation;
 use nooterra_protocol::time::MonoNanos;
@@ -34,7 +36,7 @@ pub(super) fn tick(around: &Around, seen: &Observation, outcome: &Outcome) -> Fl
         battery: seen.battery.map(|battery| battery.value.fraction),
         docked: seen.docked,
         emergency_stop: around.software_stop || seen.emergency_stop,
-        joints: seen.joints,
+        joints: seen.joints.as_ref().map(FlightJoints::of),
         limit_mps: outcome.limit_mps,
         pose: Some((seen.pose.at, seen.pose.value)),
         scan: scan.map(|scan| FlightScan::of(scan.at, &scan.value)),

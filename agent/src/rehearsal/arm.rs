@@ -2,7 +2,7 @@
 
 use super::Frame;
 use nooterra_hal::sim::ArmTruth;
-use nooterra_protocol::command::{Asked, Command, MAX_JOINTS, PerJoint};
+use nooterra_protocol::command::{Asked, Command, PerJoint};
 
 /// What is known of an arm in one tick.
 #[derive(Clone, Debug)]
@@ -22,21 +22,6 @@ impl ArmFrame {
             _ => PerJoint::default(),
         };
         Self { allowed: velocities(allowed), asked: velocities(asked), truth }
-    }
-
-    /// The velocity of the joint of which the gate took most: as wished, and how much.
-    pub(super) fn most_taken(&self) -> (f64, f64) {
-        let mut most = (0.0, 0.0);
-        for index in 0..MAX_JOINTS {
-            let of = |velocities: &PerJoint<f64>| {
-                velocities.as_slice().get(index).copied().unwrap_or_default()
-            };
-            let (asked, taken) = (of(&self.asked), (of(&self.asked) - of(&self.allowed)).abs());
-            if taken > most.1 {
-                most = (asked, taken);
-            }
-        }
-        most
     }
 }
 

@@ -1,7 +1,7 @@
 //! An arm's rehearsal as pictures: the table from above, and each joint's velocity against its
 //! limits.
 
-use super::{Frame, Rehearsed};
+use super::{ArmFrame, Frame, Rehearsed};
 use crate::backtest::Interval;
 use crate::backtest::report::chart::Chart;
 use crate::backtest::report::px;
@@ -15,6 +15,13 @@ use std::fmt::Write as _;
 
 /// The arm is drawn faintly in so many places of its way.
 const GHOSTS: usize = 8;
+
+/// The velocity of the joint of which the gate took most: as wished, and how much was taken.
+pub(super) fn most_taken(arm: &ArmFrame) -> (f64, f64) {
+    let joints = arm.asked.as_slice().iter().zip(arm.allowed.as_slice());
+    let taken = joints.map(|(asked, allowed)| (*asked, (asked - allowed).abs()));
+    taken.max_by(|(_, a), (_, b)| a.total_cmp(b)).unwrap_or_default()
+}
 
 /// The table from above: where the tool went, the arm on its way and at the end, the things where
 /// they were (dashed) and where they are. `None` of a run without an arm.

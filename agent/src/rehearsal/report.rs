@@ -53,7 +53,7 @@ fn interval(rule: Rule, zone: Option<ZoneId>, t_s: f64, worst: Worst) -> Interva
 fn worst(frame: &Frame, limit: f64) -> Worst {
     let finite = |number: f64| if number.is_finite() { number } else { 0.0 };
     let ((value, excess), at) = match &frame.arm {
-        Some(arm) => (arm.most_taken(), arm.truth.tool),
+        Some(arm) => (arm_drawn::most_taken(arm), arm.truth.tool),
         None => {
             let linear = finite(frame.asked.linear);
             ((linear, (linear - frame.allowed.linear).abs()), frame.pose.point())
