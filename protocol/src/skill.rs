@@ -157,11 +157,11 @@ impl SkillManifest {
             return refuse("wit", why);
         }
         let has = |capability| self.capabilities.contains(&capability);
+        let since = |wit: &str| WITS.iter().position(|known| *known == wit);
         for (capability, name, came_with) in
             [(Capability::Camera, "camera", WITS[1]), (Capability::Joints, "joints", WITS[2])]
         {
-            // The names are in their order.
-            if has(capability) && WITS.iter().any(|wit| wit == &self.wit && *wit < came_with) {
+            if has(capability) && since(&self.wit) < since(came_with) {
                 let why = format!("has `{name}`, which came with `{came_with}`; set `wit` to that");
                 return refuse("capabilities", why);
             }

@@ -219,6 +219,9 @@ impl Course {
         // Taken back only when everything went well.
         (self.over, self.overran) = (true, false);
         let seen = world::visible(seen, self.opening.capabilities.contains(&Capability::Scan));
+        if self.opening.capabilities.contains(&Capability::Joints) && seen.joints.is_none() {
+            return Err(SkillError::NoJoints);
+        }
         // What the graph decides by is recorded before it decides.
         self.ports.lock().input(at, &seen).map_err(SkillError::Unrecorded)?;
         let span = self.span(at);

@@ -440,9 +440,10 @@ impl Run<'_> {
     fn fail(&mut self, tick: u64, error: SkillError) -> Result<(), RehearsalError> {
         let ending = match &error {
             SkillError::Machine(_) => return Err(RehearsalError::Instance(error)),
-            SkillError::Refused(_) | SkillError::Unrecorded(_) | SkillError::Ungranted(_) => {
-                Ending::Failed(error.to_string())
-            }
+            SkillError::NoJoints
+            | SkillError::Refused(_)
+            | SkillError::Unrecorded(_)
+            | SkillError::Ungranted(_) => Ending::Failed(error.to_string()),
             _ => Ending::Crashed(error.to_string()),
         };
         self.end(tick, ending);

@@ -122,11 +122,17 @@ pub fn furthest(seen: &Observation, positions: &[f64]) -> f64 {
     errors.fold(none, |most, error| if error > most || error.is_nan() { error } else { most })
 }
 
-/// Something is between the jaws: they push, and are not closed. `closed_m` is how far apart they
-/// may be and still count as closed.
+/// Slower than this jaws stand, m/s: above what encoders flicker by.
+const STILL_MPS: f64 = 0.005;
+
+/// Something is between the jaws: they push and stand, and are not closed. `closed_m` is how far
+/// apart they may be and still count as closed.
 #[must_use]
 pub fn is_holding(seen: &Observation, closed_m: f64) -> bool {
-    seen.gripper.is_some_and(|jaws| jaws.position > closed_m && jaws.effort != 0.0)
+    // What is no number is greater than nothing.
+    seen.gripper.is_some_and(|jaws| {
+        jaws.position > closed_m && jaws.effort.abs() > 0.0 && jaws.velocity.abs() <= STILL_MPS
+    })
 }
 
 /// It cannot be achieved, and why: a stop and the end.
@@ -135,8 +141,8 @@ pub fn failed(why: impl Into<String>) -> (Request, Status) {
     (Request::Stop, Status::Failed(why.into()))
 }
 
-/// An arm of two links in the plane: joint 0 is the shoulder, joint 1 the elbow, both in radians and
-/// counter-clockwise, from the yaw of the base and from the upper arm.
+/// An arm of two links in the plane: joint 0 is the shoulder, joint 1 the elbow, both in radians
+/// and counter-clockwise, from the yaw of the base and from the upper arm.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scara {
     /// From elbow to tool, metres.
@@ -262,7 +268,8 @@ macro_rules! export_arm {
     };
 }
 
-/// Makes the skill and refuses what it left of the parameters; for [`export_arm!`](crate::export_arm!).
+/// Makes the skill and refuses what it left of the parameters; for
+/// [`export_arm!`](crate::export_arm!).
 ///
 /// # Errors
 /// The skill's own, or that there is no such parameter.
@@ -340,5 +347,10 @@ mod tests {
         assert!(!has_arrived(&seen, &[1.0], 0.005));
         assert!(!has_arrived(&seen, &[1.0, f64::NAN], 0.005));
         assert!(is_holding(&seen, 0.005) && !is_holding(&seen, 0.05));
+        let jaws = |effort, velocity| Joint { effort, position: 0.04, velocity };
+        for jaws in [jaws(f64::NAN, 0.0), jaws(0.0, 0.0), jaws(-3.0, -0.05), jaws(-3.0, f64::NAN)] {
+            let seen = Observation { gripper: Some(jaws), ..seen.clone() };
+            assert!(!is_holding(&seen, 0.005), "{jaws:?}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! A robot of pure kinematics for a skill's unit tests: it does at once what it is asked, in an
-//! empty square room, and knows no policy. [`Arm`] is the same for an arm's skill. How a skill does under an owner's policy, with
-//! noise, acceleration and faults, is what `nooterra-agent skill test` shows.
+//! empty square room, and knows no policy. [`Arm`] is the same for an arm's skill. How a skill does
+//! under an owner's policy, with noise, acceleration and faults, is what `nooterra-agent skill
+//! test` shows.
 
 mod arm;
 

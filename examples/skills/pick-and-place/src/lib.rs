@@ -6,6 +6,7 @@
 //! open (default 0.08). The checkpoint `placed-N` tells that the Nth thing is where it belongs.
 
 use nooterra_skill::arm::{self, ArmSkill, Observation, Request, Scara};
+use nooterra_skill::geometry::distance;
 use nooterra_skill::types::{Point, Status};
 use nooterra_skill::{Params, checkpoint, log, running, state};
 
@@ -58,13 +59,22 @@ struct PickAndPlace {
 impl ArmSkill for PickAndPlace {
     fn init(_action: &str, params: &mut Params) -> Result<Self, String> {
         let from = params.points("from", 1..=16)?;
+        let to = params.points("to", from.len()..=from.len())?;
+        let open_m = params.number("open_m", 0.08, 0.01..=0.5)?;
+        for (nth, place) in to.iter().enumerate() {
+            // What is not taken yet, and what was put down before.
+            let mut lies = from[nth + 1..].iter().chain(&to[..nth]);
+            if lies.any(|at| distance(*at, *place) < open_m) {
+                return Err(format!("at ({:.2}, {:.2}) something lies then", place.x, place.y));
+            }
+        }
         Ok(Self {
-            to: params.points("to", from.len()..=from.len())?,
+            to,
             from,
             grasp_m: params.number("grasp_m", 0.01, 0.0..=1.0)?,
             lift_m: params.number("lift_m", 0.15, 0.0..=1.0)?,
             nearest: None,
-            open_m: params.number("open_m", 0.08, 0.01..=0.5)?,
+            open_m,
             phase: 0,
             scara: Scara {
                 fore_m: params.number("fore_m", 0.3, 0.01..=5.0)?,
@@ -107,7 +117,8 @@ impl PickAndPlace {
             self.scara.joints_for(seen.pose, point, here)?;
         }
         let (phase, nth) = (PHASES[self.phase], self.thing + 1);
-        if matches!(phase, Lift | Carry | Lower) && jaws.position <= CLOSED_M {
+        // While they hold still, jaws that lost it stay as wide as it was.
+        if matches!(phase, Lift | Carry | Lower) && !arm::is_holding(seen, CLOSED_M) {
             return Err(format!("thing {nth} was lost on the way"));
         }
         let place = |point, height| -> Result<_, String> {

@@ -112,7 +112,7 @@ fn what_is_lost_on_the_way_ends_it() {
         let (request, _) = skill.step(&arm.sees());
         arm.obey(&request);
     }
-    (arm.held, arm.opening) = (None, 0.0);
+    arm.held = None;
     assert_eq!(why(&arm.go_on(&mut skill)), "thing 1 was lost on the way");
 }
 
@@ -120,5 +120,8 @@ fn what_is_lost_on_the_way_ends_it() {
 fn what_is_wrong_with_the_parameters_is_said() {
     let said = |params: &[(&str, Param)]| Arm::refusal::<PickAndPlace>("pick_and_place", params);
     assert_eq!(said(&params(&[A, B], &[C])), "`to` must hold 2 to 2 points, holds 1");
+    for (from, to) in [([A, B], [B, C]), ([A, B], [C, C])] {
+        assert!(said(&params(&from, &to)).ends_with("something lies then"));
+    }
     assert!(said(&params(&[], &[])).contains("`from` must hold 1 to 16 points"));
 }
