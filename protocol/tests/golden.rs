@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)] // What is unexpected fails the test.
 
 use nooterra_protocol::codec::{self, Blob, Digest, Value};
-use nooterra_protocol::command::{Ask, RemoteCommand, Source};
+use nooterra_protocol::command::{
+    Ask, Asked, Command, JointVelocities, PerJoint, RemoteCommand, Source,
+};
 use nooterra_protocol::entry::{
     Class, Entry, Incident, IncidentCause, Rule, Sample, SkillSensor, Verdict, VerdictPhase,
 };
@@ -14,6 +16,7 @@ use nooterra_protocol::grant::Sensor;
 use nooterra_protocol::ids::{ActorId, EnvelopeId, JobId, JournalId, RobotId, StepId, ZoneId};
 use nooterra_protocol::job::{TRANSITIONS, signers};
 use nooterra_protocol::keys::{Ed25519Key, Es256Key};
+use nooterra_protocol::observation::JointStates;
 use nooterra_protocol::plan::{Param, Plan, PlanStep, SkillRef};
 use nooterra_protocol::policy::PolicyDocument;
 use nooterra_protocol::skill_graph::{GraphPosition, GraphSpot, SkillGraph};
@@ -153,7 +156,24 @@ fn a_verdict_and_a_sample() {
         source: Source::Skill,
         twist: Twist::ZERO,
     };
-    compare("sample.hex", &dump(&codec::to_vec(&sample).unwrap()));
+    let base = codec::to_vec(&sample).unwrap();
+    compare("sample.hex", &dump(&base));
+    // Of a robot without joints the field is not there at all: as it was before there was one.
+    assert_eq!(codec::from_slice::<Sample>(&base).unwrap(), sample);
+    let each = |values: [f64; 2]| PerJoint::new(&values).unwrap();
+    let arm = Sample {
+        allowed: Command::Joints(JointVelocities { joints: each([0.5, 0.0]) }),
+        asked: Asked::Joints { joints: PerJoint::new(&[Some(0.75), None]).unwrap() },
+        joints: Some(JointStates {
+            effort: each([0.0, 30.0]),
+            position: each([1.5, 0.04]),
+            velocity: each([0.5, -0.25]),
+        }),
+        ..sample
+    };
+    let bytes = codec::to_vec(&arm).unwrap();
+    compare("sample-arm.hex", &dump(&bytes));
+    assert_eq!(codec::from_slice::<Sample>(&bytes).unwrap(), arm);
 }
 
 #[test]
