@@ -10,10 +10,12 @@ use std::process::{Command, Stdio};
 /// The target that skills are compiled for.
 pub(crate) const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
-/// The root of the repository.
+/// The root of the repository: of the one that cargo runs us in. Two checkouts that share a folder
+/// for what is built may share this program too, and it would otherwise know the other one only.
 pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_path_buf()
+    let built_in = || PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(built_in, PathBuf::from);
+    here.parent().unwrap_or(&here).to_path_buf()
 }
 
 /// Cargo, as it started us, in the root of the repository. It does not hear which package we are:
