@@ -24,6 +24,7 @@ mod cases;
 mod common;
 #[path = "../../../agent/src/config.rs"]
 mod config;
+mod export;
 #[path = "../../../skill-host/src/graph/mod.rs"]
 mod graph;
 mod graphs;

@@ -407,6 +407,61 @@ pub(crate) fn mcaps() -> Vec<Vec<u8>> {
     vec![write(true), write(false)]
 }
 
+/// As [`mcaps`], one with an excerpt attached and one with its messages in a packed chunk.
+pub(crate) fn exports() -> Vec<Vec<u8>> {
+    let mut files = mcaps();
+    let mut out = Cursor::new(Vec::new());
+    let options = mcap::WriteOptions::new().compression(None).calculate_summary_section_crc(false);
+    let mut writer = options.create(&mut out).expect("it goes into memory");
+    let attachment = mcap::Attachment {
+        log_time: 1,
+        create_time: 1,
+        name: "nooterra.excerpt".to_owned(),
+        media_type: "a/b".to_owned(),
+        data: b"signed".as_slice().into(),
+    };
+    writer.attach(&attachment).expect("it goes into memory");
+    writer.finish().expect("it goes into memory");
+    drop(writer);
+    files.push(out.into_inner());
+
+    let record =
+        |kind: u8, body: &[u8]| [&[kind][..], &(body.len() as u64).to_le_bytes(), body].concat();
+    let part = |part: &[u8]| {
+        let length = u32::try_from(part.len()).expect("short");
+        [&length.to_le_bytes()[..], part].concat()
+    };
+    // Number 1, of no schema, on the topic `/odom`; then what it says at the time 7.
+    let channel = [&[1, 0, 0, 0][..], &part(b"/odom"), &part(b"cdr"), &part(b"")].concat();
+    let time = 7_u64.to_le_bytes();
+    let message = [&[1, 0, 9, 0, 0, 0][..], &time, &time, b"data"].concat();
+    let records = [record(4, &channel), record(5, &message)].concat();
+    let level = ruzstd::encoding::CompressionLevel::Fastest;
+    let packed = ruzstd::encoding::compress_to_vec(records.as_slice(), level);
+    let length = |bytes: &[u8]| (bytes.len() as u64).to_le_bytes();
+    let chunk = [
+        &time[..],
+        &time,
+        &length(&records),
+        &0_u32.to_le_bytes(),
+        &part(b"zstd"),
+        &length(&packed),
+        &packed,
+    ];
+    files.push(
+        [
+            mcap::MAGIC,
+            &record(1, &[part(b""), part(b"a program")].concat()),
+            &record(6, &chunk.concat()),
+            &record(15, &[0; 4]),
+            &record(2, &[0; 20]),
+            mcap::MAGIC,
+        ]
+        .concat(),
+    );
+    files
+}
+
 /// A heartbeat and two positions, as a ground station writes them.
 pub(crate) fn tlogs() -> Vec<Vec<u8>> {
     use mavlink::MessageData as _;

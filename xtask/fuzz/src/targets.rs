@@ -9,7 +9,7 @@ use crate::materials::{Licences, bill_of_materials};
 use crate::minisig::TrustedKeys;
 use crate::openings::{Cipher, Frames, Header};
 use crate::trust::{Back, Now, Origin, Trust};
-use crate::{cases, common, config, graphs, log, openings, policy_file, scan, seeds, wire};
+use crate::{cases, common, config, export, graphs, log, openings, policy_file, scan, seeds, wire};
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::Event;
 use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait as _, Packet, Qos, v5_0};
@@ -89,6 +89,12 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "config", reads: "agent.toml", run: configuration, seeds: seeds::configs },
     Target { name: "map", reads: "Nav2 maps", run: map, seeds: seeds::maps },
     Target { name: "grid", reads: "masks of a policy", run: grid, seeds: seeds::grids },
+    Target {
+        name: "export",
+        reads: "exports of a black box",
+        run: export::exported,
+        seeds: seeds::exports,
+    },
     Target { name: "mcap", reads: "MCAP recordings", run: mcap, seeds: seeds::mcaps },
     Target { name: "tlog", reads: "MAVLink logs", run: tlog, seeds: seeds::tlogs },
     Target { name: "trajectory", reads: "CSV", run: trajectory, seeds: seeds::trajectories },

@@ -7,16 +7,19 @@
 //! before it is seen to lie within its record. A file of which readers would show different
 //! things, each after its manner of reading, is refused.
 
+mod body;
+mod index;
+mod known;
+
+pub(super) use known::{Digest, Found, digest};
+
 use super::EXCERPT;
-use super::schema::{self, Topic};
+use body::Body;
+use index::{Index, Indexes};
+use known::Known;
 use mcap::records::op;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
-use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
-use std::sync::Arc;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 /// The largest message that is read; ours are some times as large as a record, which is 48 KiB or
 /// little more.
@@ -34,9 +37,6 @@ const MOST_INDEX: usize = 1 << 20;
 /// What the name of a compression may take.
 const MOST_PACKING: u64 = 32;
 
-/// So much of a topic's name is kept to be shown.
-const MOST_SHOWN: usize = 100;
-
 /// The fields of a chunk, but for the name of its compression and its records.
 const CHUNK_HEAD_BYTES: u64 = 40;
 
@@ -50,7 +50,7 @@ const HEAD_BYTES: usize = 9;
 const MOST_NAME: u32 = 256;
 
 /// The file is an MCAP, and not an excerpt that stands by itself.
-pub(super) fn is_mcap(file: &mut BufReader<File>) -> io::Result<bool> {
+pub(super) fn is_mcap(file: &mut BufReader<impl Read + Seek>) -> io::Result<bool> {
     let mut magic = [0; mcap::MAGIC.len()];
     let begins = file.read_exact(&mut magic);
     file.rewind()?;
@@ -61,7 +61,7 @@ pub(super) fn is_mcap(file: &mut BufReader<File>) -> io::Result<bool> {
 }
 
 /// What wrote the file, as it says.
-pub(super) fn library(file: &mut BufReader<File>) -> io::Result<String> {
+pub(super) fn library(file: &mut BufReader<impl Read + Seek>) -> io::Result<String> {
     file.seek(SeekFrom::Start(mcap::MAGIC.len() as u64))?;
     let (kind, _) = head(file)?;
     if kind != op::HEADER {
@@ -79,7 +79,7 @@ pub(super) struct Attached {
 }
 
 /// The attachments that are named [`EXCERPT`]; of more than two the first two.
-pub(super) fn excerpts(file: &mut BufReader<File>) -> io::Result<Vec<Attached>> {
+pub(super) fn excerpts(file: &mut BufReader<impl Read + Seek>) -> io::Result<Vec<Attached>> {
     let mut found = Vec::new();
     let mut at = mcap::MAGIC.len() as u64;
     file.seek(SeekFrom::Start(at))?;
@@ -111,85 +111,39 @@ pub(super) fn excerpts(file: &mut BufReader<File>) -> io::Result<Vec<Attached>> 
 }
 
 /// All messages, in the order of the file; an error is the last that comes.
-pub(super) fn messages(file: BufReader<File>) -> Messages {
+pub(super) fn messages<R: Read + Seek>(file: BufReader<R>) -> Messages<R> {
     Messages {
         at: 0,
         chunk: Chunk::default(),
-        chunks: 0,
         data_end: None,
         file,
         first_offset: None,
-        has_index: false,
-        indexes: 0,
+        indexes: Indexes::new(),
         is_loose: false,
         is_over: false,
-        keys: [RandomState::new(), RandomState::new()],
         known: Known::default(),
     }
 }
 
-/// Of data only what is needed to know it again.
-pub(super) type Digest = [u8; 32];
-
-pub(super) fn digest(data: &[u8]) -> Digest {
-    Sha256::digest(data).into()
-}
-
-/// A message.
-#[derive(Clone, Debug)]
-pub(super) struct Found {
-    pub(super) channel: Arc<Channel>,
-    pub(super) data: Digest,
-    pub(super) sequence: u32,
-    /// When it was logged, and published.
-    pub(super) times_ns: [u64; 2],
-}
-
-/// What is kept of a channel.
-#[derive(Debug)]
-pub(super) struct Channel {
-    defined: Digest,
-    /// What its topic is called, in so far as it is shown.
-    pub(super) name: String,
-    /// Our topic of that name.
-    pub(super) named: Option<Topic>,
-    /// The topic that it is, where all of it is as it is exported.
-    pub(super) topic: Option<Topic>,
-}
-
-/// What is kept of a schema.
-#[derive(Debug)]
-struct Schema {
-    defined: Digest,
-    /// The topics that are exported with it.
-    topics: Vec<Topic>,
-}
-
 /// The messages of a file, while it is walked through.
 #[derive(Debug)]
-pub(super) struct Messages {
+pub(super) struct Messages<R> {
     /// Where the next record begins.
     at: u64,
     chunk: Chunk,
-    /// The sum of what the indexes of all chunks must be.
-    chunks: u128,
     /// Where the data ends, and the summary begins.
     data_end: Option<u64>,
-    file: BufReader<File>,
+    file: BufReader<R>,
     /// Where the offsets of the summary begin.
     first_offset: Option<u64>,
-    has_index: bool,
-    /// The sum of what they are. Whoever made the file does not know the keys, and so cannot make
-    /// others of the same sum.
-    indexes: u128,
+    indexes: Indexes,
     /// There are messages outside of chunks.
     is_loose: bool,
     is_over: bool,
-    keys: [RandomState; 2],
     known: Known,
 }
 
-impl Iterator for Messages {
+impl<R: Read + Seek> Iterator for Messages<R> {
     type Item = io::Result<Found>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -202,7 +156,7 @@ impl Iterator for Messages {
     }
 }
 
-impl Messages {
+impl<R: Read + Seek> Messages<R> {
     fn advance(&mut self) -> io::Result<Option<Found>> {
         loop {
             if let Some((kind, body)) = self.chunk.next()? {
@@ -249,7 +203,7 @@ impl Messages {
                 op::CHUNK => self.open(begins, length)?,
                 op::CHUNK_INDEX => {
                     let body = self.body(kind, length)?;
-                    self.index(Body(&body))?;
+                    self.indexes.index(Body(&body))?;
                 }
                 op::FOOTER => {
                     let body = self.body(kind, length)?;
@@ -343,20 +297,8 @@ impl Messages {
             packed,
             size,
         };
-        self.chunks = self.chunks.wrapping_add(index.keyed(&self.keys));
+        self.indexes.chunk(&index);
         self.chunk = Chunk { at: 0, first, last, records };
-        Ok(())
-    }
-
-    /// Notes which chunk an index is of.
-    fn index(&mut self, mut body: Body<'_>) -> io::Result<()> {
-        let [first, last, begins, length] = [body.u64()?, body.u64()?, body.u64()?, body.u64()?];
-        let (_of_messages, _length) = (body.part()?, body.u64()?);
-        let (name, packed, size) = (body.part()?, body.u64()?, body.u64()?);
-        body.end()?;
-        let index = Index { begins, first, last, length, name, packed, size };
-        self.has_index = true;
-        self.indexes = self.indexes.wrapping_add(index.keyed(&self.keys));
         Ok(())
     }
 
@@ -369,9 +311,7 @@ impl Messages {
         {
             return Err(damaged("its footer leads elsewhere than to its summary"));
         }
-        if self.has_index && (self.is_loose || self.chunks != self.indexes) {
-            return Err(damaged("the indexes of its chunks are not those of its chunks"));
-        }
+        self.indexes.end(self.is_loose)?;
         let mut rest = Vec::new();
         (&mut self.file).take(mcap::MAGIC.len() as u64 + 1).read_to_end(&mut rest)?;
         match rest.strip_prefix(mcap::MAGIC) {
@@ -379,24 +319,6 @@ impl Messages {
             Some(_) => Err(damaged("something stands behind its end")),
             None => Err(damaged("it ends behind its footer")),
         }
-    }
-}
-
-/// What the index of a chunk says of it, but for where its messages are.
-#[derive(Hash)]
-struct Index<'a> {
-    begins: u64,
-    first: u64,
-    last: u64,
-    length: u64,
-    name: &'a [u8],
-    packed: u64,
-    size: u64,
-}
-
-impl Index<'_> {
-    fn keyed(&self, [high, low]: &[RandomState; 2]) -> u128 {
-        u128::from(high.hash_one(self)) << 64 | u128::from(low.hash_one(self))
     }
 }
 
@@ -426,130 +348,13 @@ impl Chunk {
     }
 }
 
-/// The schemas and channels so far.
-#[derive(Debug, Default)]
-struct Known {
-    channels: BTreeMap<u16, Arc<Channel>>,
-    schemas: BTreeMap<u16, Schema>,
-}
-
-impl Known {
-    /// Reads a schema, a channel or a message.
-    fn record(&mut self, kind: u8, record: &[u8]) -> io::Result<Option<Found>> {
-        let most = if kind == op::MESSAGE { MOST_RECORD } else { MOST_DEFINITION };
-        if record.len() > most {
-            return Err(too_long(kind, record.len() as u64, most));
-        }
-        let mut body = Body(record);
-        let id = u16::from_le_bytes(body.bytes()?);
-        match kind {
-            op::SCHEMA => self.schema(id, record, body)?,
-            op::CHANNEL => self.channel(id, record, body)?,
-            _ => {
-                let channel = self.channels.get(&id);
-                let channel = channel.ok_or_else(|| {
-                    damaged(&format!("a message is of channel {id}, which is not there yet"))
-                })?;
-                let sequence = u32::from_le_bytes(body.bytes()?);
-                let times_ns = [body.u64()?, body.u64()?];
-                let (channel, data) = (Arc::clone(channel), digest(body.0));
-                return Ok(Some(Found { channel, data, sequence, times_ns }));
-            }
-        }
-        Ok(None)
-    }
-
-    fn schema(&mut self, id: u16, record: &[u8], mut body: Body<'_>) -> io::Result<()> {
-        let (name, encoding, data) = (body.part()?, body.part()?, body.part()?);
-        body.end()?;
-        let defined = digest(record);
-        if let Some(known) = self.schemas.get(&id) {
-            return once("schema", id, known.defined == defined);
-        }
-        let is_ours = |topic: &Topic| {
-            name == topic.schema().as_bytes()
-                && encoding == schema::ENCODING.as_bytes()
-                && data == topic.definition().as_bytes()
-        };
-        let topics = Topic::ALL.into_iter().filter(is_ours).collect();
-        self.schemas.insert(id, Schema { defined, topics });
-        Ok(())
-    }
-
-    fn channel(&mut self, id: u16, record: &[u8], mut body: Body<'_>) -> io::Result<()> {
-        let schema = u16::from_le_bytes(body.bytes()?);
-        let (name, encoding, metadata) = (body.part()?, body.part()?, body.part()?);
-        body.end()?;
-        let defined = digest(record);
-        if let Some(known) = self.channels.get(&id) {
-            return once("channel", id, known.defined == defined);
-        }
-        let named = Topic::ALL.into_iter().find(|topic| topic.name().as_bytes() == name);
-        let topics = match schema {
-            // None.
-            0 => &[],
-            _ => self.schemas.get(&schema).map(|schema| schema.topics.as_slice()).ok_or_else(
-                || damaged(&format!("channel {id} is of schema {schema}, which is not there yet")),
-            )?,
-        };
-        let topic = named.filter(|topic| {
-            topics.contains(topic)
-                && encoding == schema::MESSAGE_ENCODING.as_bytes()
-                && metadata.is_empty()
-        });
-        let name = String::from_utf8_lossy(name).chars().take(MOST_SHOWN).collect();
-        self.channels.insert(id, Arc::new(Channel { defined, name, named, topic }));
-        Ok(())
-    }
-}
-
-/// Nothing is defined in two ways: each reader would take another one.
-fn once(what: &str, id: u16, is_same: bool) -> io::Result<()> {
-    match is_same {
-        true => Ok(()),
-        false => Err(damaged(&format!("{what} {id} is defined twice, and not in the same way"))),
-    }
-}
-
-/// What was not read yet of a record.
-struct Body<'a>(&'a [u8]);
-
-impl<'a> Body<'a> {
-    fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
-        let parts = self.0.split_first_chunk();
-        let (bytes, rest) = parts.ok_or_else(|| damaged("a record ends before its last field"))?;
-        self.0 = rest;
-        Ok(*bytes)
-    }
-
-    fn u64(&mut self) -> io::Result<u64> {
-        self.bytes().map(u64::from_le_bytes)
-    }
-
-    /// A part that is preceded by its length.
-    fn part(&mut self) -> io::Result<&'a [u8]> {
-        let length = usize::try_from(u32::from_le_bytes(self.bytes()?));
-        let parts = length.ok().and_then(|length| self.0.split_at_checked(length));
-        let (part, rest) = parts.ok_or_else(|| damaged("a field is longer than its record"))?;
-        self.0 = rest;
-        Ok(part)
-    }
-
-    fn end(&self) -> io::Result<()> {
-        match self.0 {
-            [] => Ok(()),
-            _ => Err(damaged("a record goes on behind its last field")),
-        }
-    }
-}
-
 /// Where a record ends.
 fn end(begins: u64, length: u64) -> io::Result<u64> {
     let end = begins.checked_add(HEAD_BYTES as u64).and_then(|begins| begins.checked_add(length));
     end.ok_or_else(|| damaged("a record is too long"))
 }
 
-fn skip(file: &mut BufReader<File>, length: u64) -> io::Result<()> {
+fn skip(file: &mut BufReader<impl Read + Seek>, length: u64) -> io::Result<()> {
     let length = i64::try_from(length).map_err(|_| damaged("a record is too long"))?;
     file.seek_relative(length)
 }
@@ -564,7 +369,7 @@ fn head(file: &mut impl Read) -> io::Result<(u8, u64)> {
 }
 
 /// A string, or nothing where it is longer than a name.
-fn text(file: &mut BufReader<File>) -> io::Result<String> {
+fn text(file: &mut BufReader<impl Read + Seek>) -> io::Result<String> {
     let length = u32::from_le_bytes(bytes(file)?);
     if length > MOST_NAME {
         file.seek_relative(i64::from(length))?;
@@ -588,8 +393,10 @@ fn damaged(what: &str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::schema::Topic;
     use mcap::records::{MessageHeader, Metadata};
     use std::collections::BTreeMap;
+    use std::fs::File;
     use std::io::{BufWriter, Write as _};
 
     #[test]
