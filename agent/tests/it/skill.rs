@@ -218,18 +218,22 @@ fn what_is_not_there_or_makes_no_sense_is_said() {
     }
 }
 
-#[test]
-fn a_new_skill_builds_and_passes_its_tests() {
+/// Begins a skill, and has it built and tested as its author would.
+fn a_new_skill_is_whole(name: &str, more: &[&str], motion: &str) {
     let dir = tempfile::tempdir().unwrap();
     let into = dir.path().to_str().unwrap();
-    let output = agent(&["skill", "new", "night-watch", "--into", into, "--developer", "A \"B\""]);
+    let begin = [&["skill", "new", name, "--into", into, "--developer", "A \"B\""], more].concat();
+    let output = agent(&begin);
     assert!(output.status.success(), "{}", said(&output));
-    let folder = dir.path().join("night-watch");
+    let folder = dir.path().join(name);
+    let manifest = std::fs::read_to_string(folder.join("manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["capabilities"], serde_json::json!(["checkpoint", motion, "log"]));
     // Compiled once, and kept from run to run.
-    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-skill");
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("new-skill-{motion}"));
     std::fs::create_dir_all(&kept).unwrap();
     std::os::unix::fs::symlink(kept, folder.join("target")).unwrap();
-    let again = agent(&["skill", "new", "night-watch", "--into", into]);
+    let again = agent(&begin);
     assert!(said(&again).contains("nothing was written"), "{}", said(&again));
     let mut tests = Command::new(env!("CARGO"));
     tests.current_dir(&folder).args(["test", "--quiet"]).env_remove("CARGO_TARGET_DIR");
@@ -242,6 +246,16 @@ fn a_new_skill_builds_and_passes_its_tests() {
     let skill = lines.split("#[cfg(test)]").next().unwrap();
     let code = skill.lines().filter(|line| !line.is_empty() && !line.trim().starts_with("//"));
     assert!(code.count() < 60);
+}
+
+#[test]
+fn a_new_skill_builds_and_passes_its_tests() {
+    a_new_skill_is_whole("night-watch", &[], "drive");
+}
+
+#[test]
+fn a_new_skill_for_an_arm_builds_and_passes_its_tests() {
+    a_new_skill_is_whole("table-watch", &["--arm"], "joints");
 }
 
 #[test]

@@ -12,21 +12,61 @@ use std::path::{Path, PathBuf};
 /// Where the SDK lies in a checkout.
 const SDK: &str = "skill-host/sdk";
 
-/// What is written, and from which text. None of them has a name that is not in this list.
-const FILES: [(&str, &str); 7] = [
+/// What is written whatever it moves, and from which text.
+const FILES: [(&str, &str); 5] = [
     (".cargo/config.toml", include_str!("template/cargo-config.toml.txt")),
     (".gitignore", include_str!("template/gitignore.txt")),
     ("Cargo.toml", include_str!("template/Cargo.toml.txt")),
     ("README.md", include_str!("template/README.md.txt")),
     ("manifest.json", include_str!("template/manifest.json.txt")),
-    ("src/lib.rs", include_str!("template/src/lib.rs.txt")),
-    ("tests/cases.json", include_str!("template/tests/cases.json.txt")),
 ];
+
+/// What a skill is for, and what makes the difference.
+struct Kind {
+    /// What it does as it is written, for people.
+    does: &'static str,
+    /// The capability that moves the robot.
+    motion: &'static str,
+    /// Between two steps, milliseconds.
+    period_ms: &'static str,
+    /// The files that it has of its own.
+    own: [(&'static str, &'static str); 2],
+}
+
+impl Kind {
+    /// The files of [`FILES`] and its own; none of them has a name that is not here.
+    fn files(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        FILES.into_iter().chain(self.own)
+    }
+}
+
+const ARM: Kind = Kind {
+    does: "waves an arm",
+    motion: "joints",
+    period_ms: "50",
+    own: [
+        ("src/lib.rs", include_str!("template/arm/lib.rs.txt")),
+        ("tests/cases.json", include_str!("template/arm/cases.json.txt")),
+    ],
+};
+
+const BASE: Kind = Kind {
+    does: "nods",
+    motion: "drive",
+    period_ms: "100",
+    own: [
+        ("src/lib.rs", include_str!("template/src/lib.rs.txt")),
+        ("tests/cases.json", include_str!("template/tests/cases.json.txt")),
+    ],
+};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct New {
     /// Its id: a to z, 0 to 9 and hyphens. Also the name of the folder.
     name: String,
+    /// For an arm that stands where it stands (the world `arm-skill`), instead of what moves about.
+    #[arg(long)]
+    arm: bool,
     /// Where the folder goes.
     #[arg(long, value_name = "DIR", default_value = ".")]
     into: PathBuf,
@@ -52,16 +92,19 @@ impl New {
              and hyphens"
         );
         let folder = self.into.join(name);
-        let there = FILES.iter().map(|(file, _)| folder.join(file)).find(|file| file.exists());
+        let kind = if self.arm { ARM } else { BASE };
+        let there = kind.files().map(|(file, _)| folder.join(file)).find(|file| file.exists());
         if let Some(there) = there {
             anyhow::bail!("{} exists; nothing was written", there.display());
         }
         let (sdk, lock) = self.sdk()?;
-        for (file, text) in FILES {
+        for (file, text) in kind.files() {
             let text = text
                 .replace("@ACTION@", name)
                 .replace("@DEVELOPER@", &json_text(&self.developer))
+                .replace("@MOTION@", kind.motion)
                 .replace("@NAME@", name)
+                .replace("@PERIOD@", kind.period_ms)
                 .replace("@SDK@", &sdk)
                 .replace("@TITLE@", &title(name))
                 .replace("@TYPE@", &type_name(name))
@@ -74,10 +117,11 @@ impl New {
         }
         let shown = folder.display().to_string();
         let text = format!(
-            "{shown}: a skill that nods. Begin in {shown}/src/lib.rs; then\n  (cd {shown} && cargo \
-             test)\n  nooterra-agent skill test {shown}"
+            "{shown}: a skill that {}. Begin in {shown}/src/lib.rs; then\n  (cd {shown} && cargo \
+             test)\n  nooterra-agent skill test {shown}",
+            kind.does
         );
-        let files: Vec<&str> = FILES.iter().map(|(file, _)| *file).collect();
+        let files: Vec<&str> = kind.files().map(|(file, _)| file).collect();
         Ok(Answer::done(text, json!({ "folder": folder, "files": files })))
     }
 
