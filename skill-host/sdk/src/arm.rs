@@ -41,6 +41,7 @@
 use crate::Params;
 use crate::geometry::wrap;
 use crate::types::{Param, Point, Pose, Status};
+use std::f64::consts::TAU;
 
 /// The world `arm-skill` as `wit-bindgen` makes it; what it shares with the other is of the other.
 #[allow(missing_docs, clippy::all)]
@@ -147,6 +148,11 @@ pub fn failed(why: impl Into<String>) -> (Request, Status) {
 pub struct Scara {
     /// From elbow to tool, metres.
     pub fore_m: f64,
+    /// How far shoulder and elbow turn counter-clockwise, radians. A skill is not told what the
+    /// owner's policy allows: whoever writes the plan says it, or the arm stops at the edge.
+    pub max_position: [f64; 2],
+    /// And clockwise.
+    pub min_position: [f64; 2],
     /// From shoulder to elbow, metres.
     pub upper_m: f64,
 }
@@ -155,9 +161,6 @@ pub struct Scara {
 const ROUNDING: f64 = 1e-9;
 
 impl Scara {
-    /// Neither joint is turned further than this to either side, radians.
-    pub const TURN_RAD: f64 = 2.6;
-
     /// Where the tool is, in the `map` frame.
     #[must_use]
     pub fn point_of(&self, base: Pose, [shoulder, elbow]: [f64; 2]) -> Point {
@@ -175,39 +178,37 @@ impl Scara {
     /// # Errors
     /// For people: the point is out of reach, and of which.
     pub fn joints_for(&self, base: Pose, to: Point, now: [f64; 2]) -> Result<[f64; 2], String> {
-        let Self { fore_m, upper_m } = *self;
+        let Self { fore_m, upper_m, max_position, min_position } = *self;
         let (x, y) = (to.x - base.x, to.y - base.y);
         let reach = x.hypot(y);
         let cos = (reach * reach - upper_m * upper_m - fore_m * fore_m) / (2.0 * upper_m * fore_m);
         // Stretched out, the last bit of a rounding may be too much.
         let cos = if (1.0..1.0 + ROUNDING).contains(&cos) { 1.0 } else { cos };
+        let far = format!("({:.2}, {:.2}) is {reach:.2} m from the arm", to.x, to.y);
         if !(-1.0..=1.0).contains(&cos) {
-            return Err(format!(
-                "({:.2}, {:.2}) is {reach:.2} m from the arm, which reaches {:.2} to {:.2} m",
-                to.x,
-                to.y,
-                (upper_m - fore_m).abs(),
-                upper_m + fore_m
-            ));
+            let (least, most) = ((upper_m - fore_m).abs(), upper_m + fore_m);
+            return Err(format!("{far}, which reaches {least:.2} to {most:.2} m"));
         }
-        let ways = [cos.acos(), -cos.acos()].map(|elbow| {
+        let ways = [cos.acos(), -cos.acos()].into_iter().filter_map(|elbow| {
             let bent = (fore_m * elbow.sin()).atan2(upper_m + fore_m * elbow.cos());
-            [wrap(y.atan2(x) - base.yaw - bent), elbow]
+            let shoulder = wrap(y.atan2(x) - base.yaw - bent);
+            Some([self.turned(0, shoulder, now[0])?, self.turned(1, elbow, now[1])?])
         });
         let turn = |way: &[f64; 2]| (way[0] - now[0]).abs().max((way[1] - now[1]).abs());
-        let can = ways
-            .into_iter()
-            .filter(|way| way.iter().all(|at| at.abs() <= Self::TURN_RAD + ROUNDING));
-        can.min_by(|a, b| turn(a).total_cmp(&turn(b))).ok_or_else(|| {
+        ways.min_by(|a, b| turn(a).total_cmp(&turn(b))).ok_or_else(|| {
             format!(
-                "({:.2}, {:.2}) is within {:.2} m of the arm, and its joints turn no further than \
-                 {} rad",
-                to.x,
-                to.y,
-                upper_m + fore_m,
-                Self::TURN_RAD
+                "{far}, whose shoulder turns from {} to {} and its elbow from {} to {} rad, and \
+                 not so that it comes there",
+                min_position[0], max_position[0], min_position[1], max_position[1]
             )
         })
+    }
+
+    /// The `angle` or a full turn more or less, as the joint can turn to it; nearest to `now`.
+    fn turned(&self, joint: usize, angle: f64, now: f64) -> Option<f64> {
+        let range = self.min_position[joint] - ROUNDING..=self.max_position[joint] + ROUNDING;
+        let turns = [angle, angle - TAU, angle + TAU].into_iter().filter(|at| range.contains(at));
+        turns.min_by(|a, b| (a - now).abs().total_cmp(&(b - now).abs()))
     }
 }
 
@@ -286,7 +287,8 @@ mod tests {
     use super::*;
     use crate::geometry::distance;
 
-    const SCARA: Scara = Scara { fore_m: 0.3, upper_m: 0.4 };
+    const SCARA: Scara =
+        Scara { fore_m: 0.3, max_position: [2.6; 2], min_position: [-2.6; 2], upper_m: 0.4 };
     const BASE: Pose = Pose { x: 0.8, y: 0.1, yaw: 1.2 };
 
     /// Angles from -2.6 to 2.6.
@@ -302,7 +304,7 @@ mod tests {
             for now in [joints, [0.0, 0.0], [-2.0, 1.0]] {
                 let found = SCARA.joints_for(BASE, point, now).unwrap();
                 assert!(distance(SCARA.point_of(BASE, found), point) < 1e-6, "{joints:?}");
-                assert!(found.iter().all(|at| at.abs() <= Scara::TURN_RAD + ROUNDING));
+                assert!(found.iter().all(|at| at.abs() <= 2.6 + ROUNDING));
                 if now == joints {
                     // From where the arm is it stays, but for the last bits near a straight elbow.
                     let turned = [0, 1].map(|at| (found[at] - joints[at]).abs());
@@ -327,10 +329,33 @@ mod tests {
         let said = |x: f64| SCARA.joints_for(BASE, at(x), [0.0; 2]).unwrap_err();
         assert_eq!(said(0.75), "(1.55, 0.10) is 0.75 m from the arm, which reaches 0.10 to 0.70 m");
         assert!(said(0.05).contains("reaches 0.10 to 0.70 m"), "{}", said(0.05));
-        assert!(said(0.11).contains("turn no further than 2.6 rad"), "{}", said(0.11));
+        assert!(said(0.11).contains("its elbow from -2.6 to 2.6 rad"), "{}", said(0.11));
         assert!(said(f64::NAN).contains("NaN"));
         let behind = Pose { yaw: std::f64::consts::PI, ..BASE };
         assert!(SCARA.joints_for(behind, at(0.7), [0.0; 2]).unwrap_err().contains("2.6 rad"));
+    }
+
+    #[test]
+    fn the_elbow_bends_as_its_range_lets_it_and_not_at_all_where_neither_way_is_within() {
+        let to = Point { x: BASE.x + 0.3, y: BASE.y + 0.4 };
+        for (min, max, side) in [(0.0, 2.6, 1.0), (-2.6, 0.0, -1.0)] {
+            let one_way = Scara { min_position: [-2.6, min], max_position: [2.6, max], ..SCARA };
+            for now in [1.5, -1.5] {
+                let found = one_way.joints_for(BASE, to, [0.0, now]).unwrap();
+                assert_eq!(found[1].signum(), side);
+                assert!(distance(SCARA.point_of(BASE, found), to) < 1e-6);
+            }
+        }
+        let stiff = Scara { min_position: [-2.6, -0.5], max_position: [2.6, 0.5], ..SCARA };
+        let said = stiff.joints_for(BASE, to, [0.0; 2]).unwrap_err();
+        assert!(said.contains("its elbow from -0.5 to 0.5 rad"), "{said}");
+        // The shoulder's range decides as well, and that of one that turns past half a turn.
+        let right = Scara { min_position: [-2.6; 2], max_position: [-1.0, 2.6], ..SCARA };
+        assert!(right.joints_for(BASE, to, [0.0; 2]).is_err());
+        let far = Scara { min_position: [4.0, -2.6], max_position: [8.0, 2.6], ..SCARA };
+        let found = far.joints_for(BASE, to, [6.0, 0.0]).unwrap();
+        assert!((4.0..=8.0).contains(&found[0]), "{found:?}");
+        assert!(distance(SCARA.point_of(BASE, found), to) < 1e-6);
     }
 
     #[test]

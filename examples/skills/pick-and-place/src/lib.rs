@@ -1,14 +1,16 @@
 //! `pick_and_place`: takes things from the table one by one and puts them down elsewhere, with an
 //! arm of two links, a lift and a gripper. `from` are the points of the things (1 to 16, `map`
 //! frame), `to` as many points to put them; `speed` is of what the owner allows (0.05 to 1, default
-//! 0.5). Of the arm: `upper_m` and `fore_m` (default 0.4 and 0.3); heights over the table: `lift_m`
-//! to travel at (default 0.15) and `grasp_m` to grasp at (default 0.01); `open_m` how far the jaws
-//! open (default 0.08). The checkpoint `placed-N` tells that the Nth thing is where it belongs.
+//! 0.5). Of the arm: `upper_m` and `fore_m` (default 0.4 and 0.3), and `shoulder_rad` and
+//! `elbow_rad`, how far the owner lets these turn to either side (default 2.6); heights over the
+//! table: `lift_m` to travel at (default 0.15) and `grasp_m` to grasp at (default 0.01); `open_m`
+//! how far the jaws open (default 0.08). The checkpoint `placed-N` tells that the Nth thing is where it belongs.
 
 use nooterra_skill::arm::{self, ArmSkill, Observation, Request, Scara};
 use nooterra_skill::geometry::distance;
 use nooterra_skill::types::{Point, Status};
 use nooterra_skill::{Params, checkpoint, log, running, state};
+use std::f64::consts::TAU;
 
 /// Nearer than this a joint has arrived, radians or metres, and by this much it comes nearer.
 const NEAR: f64 = 0.004;
@@ -68,6 +70,8 @@ impl ArmSkill for PickAndPlace {
                 return Err(format!("at ({:.2}, {:.2}) something lies then", place.x, place.y));
             }
         }
+        let mut turn = |name| params.number(name, 2.6, 0.1..=TAU);
+        let turn = [turn("shoulder_rad")?, turn("elbow_rad")?];
         Ok(Self {
             to,
             from,
@@ -78,6 +82,8 @@ impl ArmSkill for PickAndPlace {
             phase: 0,
             scara: Scara {
                 fore_m: params.number("fore_m", 0.3, 0.01..=5.0)?,
+                max_position: turn,
+                min_position: turn.map(|turn| -turn),
                 upper_m: params.number("upper_m", 0.4, 0.01..=5.0)?,
             },
             speed: params.number("speed", 0.5, 0.05..=1.0)?,

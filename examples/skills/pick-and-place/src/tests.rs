@@ -57,6 +57,23 @@ fn a_point_out_of_reach_is_told_before_anything_is_touched() {
 }
 
 #[test]
+fn a_bend_that_the_owner_forbids_is_told_before_anything_is_touched() {
+    let near = Point { x: 0.8, y: 0.25 };
+    let run = |more: &[(&'static str, Param)]| {
+        let mut arm = table(&[A]);
+        arm.scara.max_position[1] = 2.4;
+        arm.scara.min_position[1] = -2.4;
+        let params = [&params(&[A], &[near])[..], more].concat();
+        arm.run::<PickAndPlace>("pick_and_place", &params)
+    };
+    // Not told of it, it goes there and waits.
+    assert_eq!(why(&run(&[])), "thing 1: the arm comes no nearer to where it shall be");
+    let ran = run(&[("elbow_rad", 2.4.into())]);
+    assert!(why(&ran).contains("its elbow from -2.4 to 2.4 rad"), "{}", why(&ran));
+    assert_eq!(ran.requests, [Request::Stop]);
+}
+
+#[test]
 fn an_arm_that_is_held_is_given_up_after_10_s() {
     let mut arm = table(&[A]);
     arm.is_held = true;

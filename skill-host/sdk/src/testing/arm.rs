@@ -43,7 +43,7 @@ pub struct Arm {
     pub patience: usize,
     /// Between two steps, seconds.
     pub period_s: f64,
-    /// How long it is.
+    /// How long it is, and how far it turns.
     pub scara: Scara,
     /// Where the things are.
     pub things: Vec<Point>,
@@ -63,7 +63,12 @@ impl Arm {
             opening: 0.08,
             patience: 6000,
             period_s: 0.05,
-            scara: Scara { fore_m: 0.3, upper_m: 0.4 },
+            scara: Scara {
+                fore_m: 0.3,
+                max_position: [2.6; 2],
+                min_position: [-2.6; 2],
+                upper_m: 0.4,
+            },
             things: Vec::new(),
             at_nanos: 1_000_000_000,
             velocities: [0.0; 4],
@@ -160,6 +165,11 @@ impl Arm {
         for nth in 0..3 {
             let most = FASTEST[nth] * speed.clamp(0.0, 1.0) * self.period_s;
             self.joints[nth] += (to[nth] - self.joints[nth]).clamp(-most, most);
+        }
+        // As the owner's gate: what is beyond is not gone to.
+        let (min, max) = (self.scara.min_position, self.scara.max_position);
+        for nth in 0..2 {
+            self.joints[nth] = self.joints[nth].max(min[nth]).min(max[nth]);
         }
     }
 
