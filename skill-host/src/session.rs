@@ -49,8 +49,9 @@ pub enum SkillError {
     /// memory, which the host has tried for itself: that says nothing about the skill.
     #[error("this machine has no room for an instance of the skill: {0}")]
     Machine(String),
-    /// A skill for an arm on a robot that has none.
-    #[error("the skill is for an arm, and this robot has no joints")]
+    /// A skill for an arm, and nothing says where any joints are: its encoders give nothing, or it
+    /// is no arm.
+    #[error("the skill is for an arm, and this robot gives no position of joints at this moment")]
     NoJoints,
     /// A step did not return in time. A new instance may go on.
     #[error("the skill was ended: {0}")]

@@ -171,15 +171,21 @@ fn an_arms_run_is_repeated_from_its_record_bit_for_bit() {
 }
 
 #[test]
-fn a_skill_for_an_arm_ends_on_a_robot_without_joints_and_says_why() {
-    let (host, toy) = (host(), Toy::docked_at(0.0, 0.0, 0.0));
-    let ports = Recording::default();
-    let mut session = picking(&host, Box::new(ports.clone()));
-    let refused = session.step(toy.at(), &toy.seen()).unwrap_err();
-    assert!(matches!(refused, SkillError::NoJoints), "{refused}");
-    assert!(refused.to_string().contains("this robot has no joints"), "{refused}");
-    assert_eq!(ports.draft.lock().unwrap().count(), 0, "it saw nothing");
-    assert!(matches!(session.step(toy.at(), &toy.seen()), Err(SkillError::Stopped)));
+fn a_skill_for_an_arm_ends_where_no_joints_are_seen_and_says_what_is_true() {
+    // What is no arm, and an arm whose encoders give nothing.
+    let silent = Observation { joints: None, ..Bench::new().sees() };
+    for (nth, seen) in [Toy::docked_at(0.0, 0.0, 0.0).seen(), silent].iter().enumerate() {
+        let (host, at) = (host(), MonoNanos(1));
+        let ports = Recording::default();
+        let mut session = picking(&host, Box::new(ports.clone()));
+        let refused = session.step(at, seen).unwrap_err();
+        assert!(matches!(refused, SkillError::NoJoints), "{nth}: {refused}");
+        let said = refused.to_string();
+        assert!(said.contains("gives no position of joints at this moment"), "{nth}: {said}");
+        assert!(!said.contains("has no joints"), "{nth}: {said}");
+        assert_eq!(ports.draft.lock().unwrap().count(), 0, "it saw nothing");
+        assert!(matches!(session.step(at, seen), Err(SkillError::Stopped)));
+    }
 }
 
 /// A component of the world `arm-skill`, with a manifest that says so.
@@ -230,20 +236,50 @@ fn what_is_no_number_is_passed_on_for_the_gate_to_refuse() {
     assert!(opening_m.is_nan() && speed == 0.0);
 }
 
+/// What a guest with so much memory that names so many positions asks for.
+fn asks_for(pages: &'static str, count: i32) -> Result<(Request, Status), SkillError> {
+    let step = format!("{JOINTS} (i32.store (i32.const 1036) (i32.const {count})) i32.const 1024");
+    let forged = Forged { memory: pages, step: step.leak(), ..Forged::arm() };
+    let (host, bench, none) = (host(), Bench::new(), BTreeMap::new());
+    let bundle = self::forged(&forged);
+    let ports = Box::new(NoPorts);
+    let opened = host.open(&bundle, &everything(), "pick_and_place", &none, ports, &[]);
+    opened.unwrap().unwrap().step(bench.now, &bench.sees())
+}
+
+/// 65536 bytes each.
+const ONE_PAGE: &str = "1";
+const MANY_PAGES: &str = "64";
+
 #[test]
-fn more_positions_than_any_arm_has_are_none_and_a_list_beyond_its_memory_ends_the_skill() {
+fn more_positions_than_any_arm_has_are_none() {
     for (count, kept) in [(8, 8), (9, 0), (1000, 0)] {
-        let step =
-            format!("{JOINTS} (i32.store (i32.const 1036) (i32.const {count})) i32.const 1024");
-        let (request, _) = asks(step.leak()).unwrap();
+        let (request, _) = asks_for(ONE_PAGE, count).unwrap();
         let Request::Joints { positions, .. } = request else { panic!("{request:?}") };
         assert_eq!(positions.as_slice().len(), kept, "of {count}");
     }
-    for count in [100_000, -1] {
-        let step =
-            format!("{JOINTS} (i32.store (i32.const 1036) (i32.const {count})) i32.const 1024");
-        let ended = asks(step.leak()).unwrap_err();
+}
+
+#[test]
+fn a_list_that_goes_beyond_the_guests_memory_ends_the_skill() {
+    // From 2048 on; 8192 positions have 64 KiB, which may be handed over.
+    let (fits, most) = ((65_536 - 2_048) / 8, 65_536 / 8);
+    assert!(asks_for(ONE_PAGE, fits).is_ok());
+    assert!(asks_for(MANY_PAGES, most).is_ok(), "it is its memory that ends the next one");
+    for count in [fits + 1, most, -1] {
+        let ended = asks_for(ONE_PAGE, count).unwrap_err();
         assert!(matches!(ended, SkillError::Trapped(_)), "{count}: {ended}");
+    }
+}
+
+#[test]
+fn a_list_of_more_than_may_be_handed_over_ends_the_skill_that_has_the_memory_for_it() {
+    // 4 MiB of memory, and at most 128 KiB are handed over. 100000 positions have 800 kB.
+    assert!(asks_for(MANY_PAGES, 8_192).is_ok());
+    for count in [16_385, 100_000] {
+        let ended = asks_for(MANY_PAGES, count).unwrap_err();
+        assert!(matches!(ended, SkillError::Trapped(_) | SkillError::Exhausted(_)), "{ended}");
+        println!("{count}: {ended}");
     }
 }
 
