@@ -10,13 +10,13 @@ use crate::conditions::{Conditions, Moment, WaysIn};
 use crate::endurance::Endurance;
 use crate::gated::Gated;
 use crate::law::{Axes, Breach, Law, Step};
-use crate::look_ahead::{Ahead, CLIMB_DOUBT_MPS, DOUBT, Judge, Memory, Place};
+use crate::look_ahead::{Ahead, CLIMB_DOUBT_MPS, DOUBT, Judge, Memory, Place, drift_m, larger};
 use crate::planar::Planar;
 use crate::privacy::{Curtain, Privacy, Sensors};
 use crate::proximity::{Keeper, Reactions};
 use crate::verdict::Verdicts;
 use crate::verified::VerifiedPolicy;
-use crate::zones::{Uncertainty, ZoneMap};
+use crate::zones::{ROUNDING_M, Uncertainty, ZoneMap};
 use believed::{
     MAX_UNCERTAINTY_M, SIGMAS, in_frame_of, is_believable, is_known, is_still, measured, seed,
     turned,
@@ -361,10 +361,10 @@ impl Gate {
         let mut target = law.limit_speed(&wish, verdicts);
         let (here, unsure) = (inputs.pose.value, self.unsure(inputs));
         let last = self.last.unwrap_or_else(|| seed(law, inputs, moving));
-        let brake = law.brake(&last, step_s);
         // The next tick may take twice as long as the slowest of the last ones.
         let hold_s = 2.0 * self.period_s.max(step_s);
         if let Some(moment) = &tick.moment {
+            let brake = law.brake(&last, step_s);
             // Where braking leads out of all that is open, nothing is.
             let least = swept(moment, law, [&brake, &brake], hold_s);
             self.zones.select(self.conditions.in_force(&least));
@@ -384,6 +384,16 @@ impl Gate {
             target = slowed(law, target, limit, by, verdicts);
         }
         target = self.spare(tick, target, verdicts);
+        let step =
+            Step { accel_mps2: accel_mps2(self.last_accel_mps2, law, step_s), seconds: step_s };
+        let noted = verdicts.len();
+        let mut ramped = law.ramp(&last, &target, step, verdicts);
+        if self.leads_over_open_ground(tick, [&last, &ramped], hold_s, &unsure)
+            && law.breach(&ramped).is_none()
+        {
+            return ramped;
+        }
+        let brake = law.brake(&last, step_s);
         let measured = measured(inputs, law, moving);
         let ahead = Ahead::new(&measured, &self.memory, law);
         if let Some(moment) = &tick.moment {
@@ -399,6 +409,8 @@ impl Gate {
             worst = self.zones.standing(here, &unsure).worst();
         }
         if let Some(edge) = worst {
+            // It is ramped again, to what is slower.
+            verdicts.keep_first(noted);
             let limit = self.zones.clearance_m(edge.rule, edge.zone, here, &unsure);
             let by = Breach { limit, rule: edge.rule, zone: Some(edge.zone) };
             target = slowed(law, target, CRAWL_MPS, by, verdicts);
@@ -406,10 +418,8 @@ impl Gate {
                 verdicts.note(by.rule, by.limit, by.zone);
                 target.0[2] = 0.0;
             }
+            ramped = law.ramp(&last, &target, step, verdicts);
         }
-        let step =
-            Step { accel_mps2: accel_mps2(self.last_accel_mps2, law, step_s), seconds: step_s };
-        let mut ramped = law.ramp(&last, &target, step, verdicts);
         let mut standing = standing;
         if let Some(moment) = &tick.moment {
             let climb = Climb { ahead: &ahead, brake: &brake, hold_s, law, moment, unsure };
@@ -450,6 +460,37 @@ impl Gate {
         let body = self.zones.body();
         let radius_m = way_m + body.circle_m() + unsure.at(way_m + body.arm_m());
         self.zones.look_around(inputs.pose.value.point(), radius_m);
+    }
+
+    /// Wherever the robot is when a new setpoint takes effect, neither the last one nor this one,
+    /// held and then braked, leads out of what is known to be open: what the rules about zones
+    /// would find is known without them. Never known of what flies or has joints, nor where
+    /// the robot does not do as it was told.
+    fn leads_over_open_ground(
+        &self,
+        tick: &Tick<'_>,
+        candidates: [&Axes; 2],
+        hold_s: f64,
+        unsure: &Uncertainty,
+    ) -> bool {
+        let Tick { inputs, law, moving, .. } = *tick;
+        if tick.moment.is_some() || law.arm().is_some() || law.band().is_some() {
+            return false;
+        }
+        let times = [inputs.pose.at, inputs.now];
+        let Some(drift_m) = drift_m(moving, times, &self.memory, law) else {
+            return false;
+        };
+        // As `Ahead::reach_m`: what is braked goes no faster and brakes no longer.
+        let twists = candidates.map(|axes| law.planar(axes));
+        let [speeds, brakes_s] =
+            [twists.map(Planar::speed), twists.map(|twist| law.brake_seconds(twist))];
+        let (speed, brake_s) = (larger(speeds[0], speeds[1]), larger(brakes_s[0], brakes_s[1]));
+        let reach_m = speed * (hold_s + brake_s / 2.0);
+        let (body, unsure) = (self.zones.body(), unsure.unsure());
+        let circle_m = body.circle_m() + unsure.at(reach_m + body.arm_m());
+        let way_m = drift_m + reach_m + ROUNDING_M;
+        self.zones.is_open(inputs.pose.value.point(), way_m + circle_m)
     }
 
     /// What is not known of the pose, beyond the margin that the document gives for it.

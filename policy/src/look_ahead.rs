@@ -127,12 +127,8 @@ impl Ahead {
             (at, twist) = (*next, law.planar(axes));
         }
         (start, _) = advance_heading(start, heading, twist, seconds(at, now));
-        let odd = (moving.x - expected.x).abs() > DOUBT.x
-            || (moving.y - expected.y).abs() > DOUBT.y
-            || (moving.angular - expected.angular).abs() > DOUBT.angular;
-        // How what flies turns leads nowhere.
-        let odd = odd && (law.is_body_frame() || moving.speed() > DOUBT.x);
-        let doubt = odd.then(|| (advance(pose.value, moving, seconds(from, now)), moving));
+        let doubt = is_odd(moving, expected, law)
+            .then(|| (advance(pose.value, moving, seconds(from, now)), moving));
         Self {
             doubt,
             height: measured.height(memory, law),
@@ -158,11 +154,51 @@ impl Ahead {
     }
 }
 
+/// The measured motion does not fit what was written.
+fn is_odd(moving: Planar, expected: Planar, law: &Law) -> bool {
+    let odd = (moving.x - expected.x).abs() > DOUBT.x
+        || (moving.y - expected.y).abs() > DOUBT.y
+        || (moving.angular - expected.angular).abs() > DOUBT.angular;
+    // How what flies turns leads nowhere.
+    odd && (law.is_body_frame() || moving.speed() > DOUBT.x)
+}
+
+/// No further than this from where it was measured at `at` is the robot foreseen ([`Ahead`]),
+/// metres: for a fraction of the price. `None` where the measured motion does not fit what was
+/// written.
+pub(crate) fn drift_m(
+    moving: Planar,
+    [at, now]: [MonoNanos; 2],
+    memory: &Memory,
+    law: &Law,
+) -> Option<f64> {
+    let from = effect_from(at, now, law.reaction());
+    let (in_force, later) = memory.since(from);
+    let expected = in_force.map_or(moving, |axes| law.planar(axes));
+    if is_odd(moving, expected, law) {
+        return None;
+    }
+    // An arc is no longer than its fastest part, all the time; its chord is shorter.
+    let fastest =
+        later.fold(expected.speed(), |most, (_, axes)| larger(most, law.planar(axes).speed()));
+    Some(fastest * seconds(from, now))
+}
+
+/// As `f64::max`, which drops what is no number.
+pub(crate) fn larger(one: f64, other: f64) -> f64 {
+    if one.is_nan() || other <= one { one } else { other }
+}
+
+/// The moment from which on setpoints have an effect that a measurement does not show.
+fn effect_from(at: MonoNanos, now: MonoNanos, reaction: Duration) -> MonoNanos {
+    let nanos = u64::try_from(reaction.as_nanos()).unwrap_or(u64::MAX);
+    MonoNanos(at.min(now).0.saturating_sub(nanos))
+}
+
 impl Measured {
     /// The moment from which on setpoints have an effect that a measurement does not show.
     fn from(&self, at: MonoNanos) -> MonoNanos {
-        let nanos = u64::try_from(self.reaction.as_nanos()).unwrap_or(u64::MAX);
-        MonoNanos(at.min(self.now).0.saturating_sub(nanos))
+        effect_from(at, self.now, self.reaction)
     }
 
     fn height(&self, memory: &Memory, law: &Law) -> Option<Height> {

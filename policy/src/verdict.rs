@@ -56,6 +56,11 @@ impl Verdicts {
         Self { items: [EMPTY; Self::CAPACITY], len: 0 }
     }
 
+    /// Only the first so many count.
+    pub(crate) fn keep_first(&mut self, count: usize) {
+        self.len = self.len.min(count);
+    }
+
     /// Notes that a rule acted; a rule that already acted in this tick keeps its first note.
     pub(crate) fn note(&mut self, rule: Rule, limit: f64, zone: Option<u16>) {
         if self.len < Self::CAPACITY && self.iter().all(|verdict| verdict.rule != rule) {

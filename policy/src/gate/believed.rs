@@ -6,7 +6,6 @@ use crate::law::{Axes, Law};
 use crate::look_ahead::{DOUBT, Measured};
 use crate::planar::Planar;
 use nooterra_protocol::geometry::Pose;
-use std::time::Duration;
 
 /// A pose further from the map's origin is no measurement, metres: ten times what a zone may
 /// reach.
@@ -44,7 +43,7 @@ pub(super) fn measured(inputs: &Inputs, law: &Law, moving: Planar) -> Measured {
         moving,
         now: inputs.now,
         pose,
-        reaction: Duration::from_millis(u64::from(law.limits().reaction_ms)),
+        reaction: law.reaction(),
     }
 }
 

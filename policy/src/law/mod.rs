@@ -25,6 +25,7 @@ use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::Planar;
 use nooterra_protocol::policy::{Limits, Mode, PolicyDocument, Vehicle};
 use omnidirectional::Omnidirectional;
+use std::time::Duration;
 
 /// Rounding that the last check forgives, in any unit.
 const ROUNDING: f64 = 1e-9;
@@ -151,6 +152,11 @@ impl Law {
     /// The limits that hold in this mode.
     pub(crate) const fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// What is written takes effect within so long.
+    pub(crate) fn reaction(&self) -> Duration {
+        Duration::from_millis(u64::from(self.limits.reaction_ms))
     }
 
     pub(crate) fn arm(&self) -> Option<&Arm> {
