@@ -118,21 +118,24 @@ pub fn arbitrate(
     if stopped {
         return Charge::EmergencyStop;
     }
-    for (source, wish) in [(Source::Operator, wishes.operator), (Source::Skill, wishes.skill)] {
-        match wish {
-            Some(wish) if now < wish.until => {
-                if now >= grants.until(source) {
-                    return Charge::Denied(source, wish);
-                }
-                return match age(wish.at, now) {
-                    Some(age) if age <= oldest => Charge::Fresh(source, wish),
-                    _ => Charge::Stale(source, wish),
-                };
-            }
-            _ => {}
-        }
+    let wished = |wish: &Option<Wish>| wish.as_ref().is_some_and(|wish| now < wish.until);
+    let (source, wish) = if wished(&wishes.operator) {
+        (Source::Operator, &wishes.operator)
+    } else if wished(&wishes.skill) {
+        (Source::Skill, &wishes.skill)
+    } else {
+        return Charge::Idle;
+    };
+    let Some(wish) = *wish else {
+        return Charge::Idle;
+    };
+    if now >= grants.until(source) {
+        return Charge::Denied(source, wish);
     }
-    Charge::Idle
+    match age(wish.at, now) {
+        Some(age) if age <= oldest => Charge::Fresh(source, wish),
+        _ => Charge::Stale(source, wish),
+    }
 }
 
 /// A stop that holds until its condition for clearing is met.

@@ -2,7 +2,9 @@
 //!
 //! Most ticks find the robot far from all edges, near where the last tick found it. Edges do not
 //! move: what lies within a circle that was once found clear still is, and is told by a distance
-//! alone. So open ground costs a tick next to nothing, and the answer is the same as without.
+//! alone. So open ground costs a tick next to nothing, and the answer is the same as without:
+//! where all that the last setpoint and the next one can lead to lies within the circle, nothing
+//! is foreseen and nothing is looked for (`Gate::leads_over_open_ground`).
 #![allow(clippy::neg_cmp_op_on_partial_ord)] // What is no number must not pass for clear.
 
 use crate::zones::ZoneMap;

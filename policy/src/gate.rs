@@ -402,7 +402,7 @@ impl Gate {
         }
         let reach_m = way_m(law, law.planar(&last), hold_s, step_s);
         let near = self.zones.near(ahead.start, reach_m, &unsure);
-        let standing = self.zones.standing_in(&near, &unsure);
+        let mut standing = self.zones.standing_in(&near, &unsure);
         let mut worst = standing.worst();
         // What stands still is there already.
         if worst.is_none() && here != ahead.start {
@@ -420,7 +420,6 @@ impl Gate {
             }
             ramped = law.ramp(&last, &target, step, verdicts);
         }
-        let mut standing = standing;
         if let Some(moment) = &tick.moment {
             let climb = Climb { ahead: &ahead, brake: &brake, hold_s, law, moment, unsure };
             (ramped, standing) = self.hold_height(&climb, ramped, verdicts);

@@ -120,13 +120,21 @@ impl Ahead {
         let from = measured.from(pose.at);
         let (in_force, later) = memory.since(from);
         let expected = in_force.map_or(moving, |axes| law.planar(axes));
-        let (mut start, mut heading) = (pose.value, Heading::of(pose.value));
+        let (mut start, mut heading) = (pose.value, None);
+        // What stands goes nowhere.
+        let mut go = |twist: Planar, seconds: f64| {
+            if twist != Planar::ZERO {
+                let from = heading.unwrap_or_else(|| Heading::of(start));
+                let (there, then) = advance_heading(start, from, twist, seconds);
+                (start, heading) = (there, Some(then));
+            }
+        };
         let (mut at, mut twist) = (from, expected);
         for (next, axes) in later {
-            (start, heading) = advance_heading(start, heading, twist, seconds(at, *next));
+            go(twist, seconds(at, *next));
             (at, twist) = (*next, law.planar(axes));
         }
-        (start, _) = advance_heading(start, heading, twist, seconds(at, now));
+        go(twist, seconds(at, now));
         let doubt = is_odd(moving, expected, law)
             .then(|| (advance(pose.value, moving, seconds(from, now)), moving));
         Self {
