@@ -5,12 +5,14 @@ mod common;
 
 use common::{STEP, document, inputs, owner, rectangle, robot, signed, skill, verified, zone};
 use nooterra_policy::{Action, Gate, Inputs, Outcome, PolicyError, VerifiedPolicy, Wish, Wishes};
+use nooterra_protocol::codec::Digest;
 use nooterra_protocol::command::{Command, Source, StopProfile};
 use nooterra_protocol::entry::Rule;
 use nooterra_protocol::geometry::{Pose, Twist};
-use nooterra_protocol::ids::RobotId;
+use nooterra_protocol::grid::{Frame, Grid};
+use nooterra_protocol::ids::{RobotId, ZoneId};
 use nooterra_protocol::keys::{Ed25519Key, Signer};
-use nooterra_protocol::policy::ZoneRule;
+use nooterra_protocol::policy::{Mask, MaskRule, PolicyDocument, ZoneRule};
 use nooterra_protocol::time::MonoNanos;
 use std::time::Duration;
 
@@ -339,4 +341,58 @@ fn only_the_owners_policy_for_this_robot_makes_a_gate() {
         altered[at] ^= 1;
         assert!(VerifiedPolicy::verify(&altered, &key, &robot()).is_err(), "byte {at}");
     }
+}
+
+/// Free ground, far around.
+fn free_mask() -> (Mask, Vec<u8>) {
+    let frame = Frame {
+        cell_m: 0.5,
+        height: 120,
+        origin: Pose { x: -24.0, y: -26.0, yaw: 0.0 },
+        width: 120,
+    };
+    let cells = (0..frame.cells()).map(|_| 0).collect();
+    let file = Grid::new(frame, cells).unwrap().encode();
+    let id = ZoneId::new("free").unwrap();
+    (Mask { id, rule: MaskRule::KeepOut, sha256: Digest::of(&file) }, file)
+}
+
+#[test]
+fn where_ground_is_known_to_be_open_a_tick_comes_to_what_it_comes_to_where_all_is_looked_at() {
+    // Near a mask no ground is ever known to be open: there every tick looks.
+    let (mask, file) = free_mask();
+    let masked = PolicyDocument { masks: vec![mask], ..document() };
+    let read = |_: &Mask| Ok(file.clone());
+    let looking = VerifiedPolicy::verify_with_masks(
+        &signed(masked),
+        &owner().verifying_key(),
+        &robot(),
+        read,
+    );
+    let (mut knows, mut looks) = (Gate::new(&verified(document())), Gate::new(&looking.unwrap()));
+    let (mut pose, mut moving, mut now) = (OPEN, Twist::ZERO, START);
+    let (mut free, mut held) = (0, 0);
+    for tick in 1_u32..=6_000 {
+        now = now.plus(STEP);
+        let turn = f64::from(tick);
+        let wish = Twist::new(0.4 + 0.7 * (turn / 113.0).sin(), 1.4 * (turn / 171.0).cos());
+        // Now and then it is not where, or not as fast as, it was told.
+        let odd = if tick % 97 == 0 { 0.2 } else { 0.0 };
+        let seen = Twist::new(moving.linear + odd, moving.angular);
+        let inputs = inputs(u64::from(tick), now, pose, seen, skill(now, wish));
+        let (ours, theirs) = (knows.tick(&inputs), looks.tick(&inputs));
+        let bits = |outcome: &Outcome| {
+            let twist = outcome.allowed_twist();
+            [twist.linear, twist.angular, outcome.limit_mps].map(f64::to_bits)
+        };
+        assert_eq!(bits(&ours), bits(&theirs), "tick {tick} at {pose:?}");
+        assert_eq!(ours.verdicts.as_slice(), theirs.verdicts.as_slice(), "tick {tick} at {pose:?}");
+        let by_zone = ours.verdicts.iter().any(|verdict| verdict.zone.is_some());
+        (free, held) = (free + u32::from(!by_zone), held + u32::from(by_zone));
+        moving = ours.allowed_twist();
+        pose.yaw += moving.angular * 0.02;
+        pose.x += moving.linear * 0.02 * pose.yaw.cos();
+        pose.y += moving.linear * 0.02 * pose.yaw.sin();
+    }
+    assert!(free > 1_000 && held > 200, "{free} free, {held} held");
 }
