@@ -106,12 +106,9 @@ pub enum StartError {
         /// What the engine says.
         source: wasmtime::Error,
     },
-    /// The component imports something that no skill can be given, such as a `wasi:`
-    /// interface; often it was built for `wasm32-wasip2`.
-    #[error(
-        "skill {skill} imports `{import}`, which no skill is given; build it for \
-         wasm32-unknown-unknown"
-    )]
+    /// The component imports something that no skill can be given here: a `wasi:` interface, where
+    /// it was built for `wasm32-wasip2`; or what a later version of the world has.
+    #[error("skill {skill} imports `{import}`, {}", imports::advice(.import))]
     Import {
         /// The import.
         import: String,

@@ -50,6 +50,18 @@ impl Import {
     }
 }
 
+/// Why an import is [unknown](Import::Unknown), and what to do.
+pub(crate) fn advice(name: &str) -> String {
+    if !name.starts_with("nooterra:skill/") {
+        return "which no skill is given; build it for wasm32-unknown-unknown".to_owned();
+    }
+    format!(
+        "which this agent does not know: it has {} at the latest; update the agent, or build the \
+         skill against a world that it has",
+        nooterra_protocol::skill::WIT
+    )
+}
+
 /// Offers the imports of the capabilities that are in effect, and nothing else.
 pub(crate) fn link(
     linker: &mut Linker<Guest>,

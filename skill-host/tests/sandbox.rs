@@ -348,16 +348,23 @@ fn handmade(sections: &[u8]) -> Bundle {
 }
 
 #[test]
-fn a_component_that_wants_wasi_is_refused_by_name() {
-    let import = b"wasi:cli/environment@0.2.0";
-    let length = u8::try_from(import.len()).unwrap();
-    // An instance type without members, and an import of that type.
-    let mut sections = vec![7, 3, 1, 0x42, 0, 10, length + 5, 1, 0, length];
-    sections.extend_from_slice(import);
-    sections.extend_from_slice(&[5, 0]);
-    let refused = host().prepare(&handmade(&sections)).unwrap_err();
-    let StartError::Import { import, .. } = refused else { panic!("{refused}") };
-    assert_eq!(import, "wasi:cli/environment@0.2.0");
+fn a_component_that_wants_what_is_not_there_is_refused_by_name_with_what_to_do() {
+    for (import, advice) in [
+        ("wasi:cli/environment@0.2.0", "build it for wasm32-unknown-unknown"),
+        ("nooterra:skill/gps@0.2.9", "update the agent"),
+        // Nor did this version have it yet.
+        ("nooterra:skill/arm@0.2.1", "update the agent"),
+    ] {
+        let length = u8::try_from(import.len()).unwrap();
+        // An instance type without members, and an import of that type.
+        let mut sections = vec![7, 3, 1, 0x42, 0, 10, length + 5, 1, 0, length];
+        sections.extend_from_slice(import.as_bytes());
+        sections.extend_from_slice(&[5, 0]);
+        let refused = host().prepare(&handmade(&sections)).unwrap_err();
+        assert!(refused.to_string().contains(advice), "{refused}");
+        let StartError::Import { import: named, .. } = refused else { panic!("{refused}") };
+        assert_eq!(named, import);
+    }
 }
 
 #[test]

@@ -15,7 +15,9 @@ mod forge;
 use arbitrary::Unstructured;
 use common::{Toy, bundle, everything, template, verify_signed};
 use forge::Forged;
+use nooterra_protocol::command::PerJoint;
 use nooterra_protocol::frame::{Frame, FrameRefusal, PixelFormat};
+use nooterra_protocol::observation::{JointStates, Timed};
 use nooterra_protocol::skill::Capability;
 use nooterra_protocol::time::MonoNanos;
 use nooterra_skill_host::{Bundle, Host, HostOptions, NoPorts, Ports, Status, pack};
@@ -77,12 +79,17 @@ fn plain() -> Config {
     }
 }
 
-/// A module with all that the world asks for and arbitrary code in it, as a component.
+/// One seed of two makes a skill for an arm.
+const fn is_for_arm(seed: u64) -> bool {
+    seed % 2 == 1
+}
+
+/// A module with all that its world asks for and arbitrary code in it, as a component.
 fn skill(seed: u64) -> Option<Vec<u8>> {
-    let shape = Forged::default().text();
+    let shape = if is_for_arm(seed) { Forged::arm() } else { Forged::default() };
     let config = Config {
         available_imports: Some(wat::parse_str(IMPORTS).unwrap()),
-        exports: Some(wat::parse_str(shape).unwrap()),
+        exports: Some(wat::parse_str(shape.text()).unwrap()),
         ..plain()
     };
     let bytes = bytes(seed);
@@ -91,19 +98,21 @@ fn skill(seed: u64) -> Option<Vec<u8>> {
     let mut resolve = Resolve::default();
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("wit");
     let (package, _) = resolve.push_path(wit).unwrap();
-    let world = resolve.select_world(&[package], Some("skill")).unwrap();
+    let world = resolve.select_world(&[package], Some(shape.world)).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).ok()?;
     ComponentEncoder::default().module(&module).ok()?.validate(false).encode().ok()
 }
 
-/// All that one skill can have: one for a base has no joints.
-fn of_a_base() -> BTreeSet<Capability> {
-    everything().into_iter().filter(|capability| *capability != Capability::Joints).collect()
+/// All that one skill can have: what moves a base is not what moves an arm.
+fn all_of(is_for_arm: bool) -> BTreeSet<Capability> {
+    use Capability::{Drive, Joints, Scan};
+    let other: &[Capability] = if is_for_arm { &[Drive, Scan] } else { &[Joints] };
+    everything().into_iter().filter(|capability| !other.contains(capability)).collect()
 }
 
-fn signed(component: &[u8]) -> Bundle {
+fn signed(component: &[u8], is_for_arm: bool) -> Bundle {
     let mut manifest: serde_json::Value = serde_json::from_str(&template("misbehave")).unwrap();
-    manifest["capabilities"] = serde_json::to_value(of_a_base()).unwrap();
+    manifest["capabilities"] = serde_json::to_value(all_of(is_for_arm)).unwrap();
     // So that what never returns ends at the same instruction on every machine.
     manifest["fuel_per_step"] = 50_000.into();
     verify_signed(&pack(&manifest.to_string(), component).unwrap()).unwrap()
@@ -131,8 +140,8 @@ impl Ports for Sink {
 }
 
 /// What becomes of a component: refused, ended, or going on after a few steps.
-fn fate(host: &Host, component: &[u8]) -> &'static str {
-    let bundle = signed(component);
+fn fate(host: &Host, component: &[u8], is_for_arm: bool) -> &'static str {
+    let bundle = signed(component, is_for_arm);
     let action = bundle.manifest().actions[0].clone();
     let opened = host.open(&bundle, &everything(), &action, &BTreeMap::new(), Box::new(Sink), &[]);
     let mut session = match opened {
@@ -153,7 +162,13 @@ fn fate(host: &Host, component: &[u8]) -> &'static str {
     let mut toy = Toy::docked_at(0.0, 0.0, 0.0);
     for _ in 0..4 {
         toy.now_ns += 100_000_000;
-        match session.step(toy.at(), &toy.seen()) {
+        let mut seen = toy.seen();
+        if is_for_arm {
+            let three = || PerJoint::new(&[0.1; 3]).unwrap();
+            let value = JointStates { effort: three(), position: three(), velocity: three() };
+            seen.joints = Some(Timed { at: toy.at(), value });
+        }
+        match session.step(toy.at(), &seen) {
             Ok((_, Status::Running { .. })) => {}
             Ok(_) | Err(_) => return "ended",
         }
@@ -178,20 +193,21 @@ fn neighbour_goes_on(host: &Host) {
 #[test]
 fn arbitrary_code_in_the_form_of_a_skill_is_contained() {
     let host = Host::new(HostOptions { compiled: 1, ..HostOptions::default() }).unwrap();
-    let (mut made, mut fates) = (0, BTreeMap::<_, u32>::new());
+    let (mut made, mut fates) = (0, [BTreeMap::<_, u64>::new(), BTreeMap::new()]);
     for seed in seeds() {
         let Some(component) = skill(seed) else { continue };
         made += 1;
-        *fates.entry(fate(&host, &component)).or_default() += 1;
+        let is_for_arm = is_for_arm(seed);
+        let fate = fate(&host, &component, is_for_arm);
+        *fates[usize::from(is_for_arm)].entry(fate).or_default() += 1;
     }
     neighbour_goes_on(&host);
     eprintln!("{made} skills: {fates:?}");
-    let begun = fates.values().sum::<u32>() - fates.get("refused").copied().unwrap_or_default();
     let all = seeds().end - seeds().start;
-    assert!(
-        u64::from(begun) * 100 > all,
-        "some of them must run, or this shows nothing: {fates:?}"
-    );
+    for fates in fates {
+        let begun = fates.values().sum::<u64>() - fates.get("refused").copied().unwrap_or_default();
+        assert!(begun * 200 > all, "some of each world must run, or this shows nothing: {fates:?}");
+    }
 }
 
 #[test]
@@ -214,12 +230,12 @@ fn arbitrary_modules_with_everything_switched_on_are_refused() {
         }
         component.push(u8::try_from(left).unwrap());
         component.extend(&module);
-        assert_eq!(fate(&host, &component), "refused", "seed {seed}: it exports no `step`");
+        assert_eq!(fate(&host, &component, false), "refused", "seed {seed}: it exports no `step`");
         compiled += 1;
         // Damaged somewhere: whatever it says then, it says it.
         let at = 9 + usize::from(bytes[0]) * module.len() / 256;
         component[at] ^= 1 << (bytes[1] % 8);
-        let _ = fate(&host, &component);
+        let _ = fate(&host, &component, false);
     }
     neighbour_goes_on(&host);
     assert!(compiled > 100, "{compiled}");

@@ -218,3 +218,39 @@ proptest! {
         })?;
     }
 }
+
+proptest! {
+    #[test]
+    fn a_robot_that_does_as_it_was_told_is_foreseen_no_further_than_it_drifts(
+        told in prop::collection::vec((1_u64..60, -0.3..0.8, -1.5..1.5), 0..12),
+        measured in (-0.3..0.8, -1.5..1.5),
+        as_told in proptest::bool::weighted(0.8),
+        age_ms in 0_u64..100,
+        yaw in -3.2..3.2,
+    ) {
+        let (law, mut memory) = (Law::new(&document(), None), Memory::new());
+        let mut now = MonoNanos(10_000_000_000);
+        for (wait_ms, linear, angular) in told {
+            memory.note(now, drive(linear, angular));
+            now = now.plus(Duration::from_millis(wait_ms));
+        }
+        let at = MonoNanos(now.0 - age_ms * 1_000_000);
+        let (in_force, _) = memory.since(effect_from(at, now, law.reaction()));
+        let told = in_force.filter(|_| as_told).map(|axes| law.planar(axes));
+        let moving = told.unwrap_or(Planar::new(measured.0, 0.0, measured.1));
+        let pose = Timed { at, value: Pose { x: 1.0, y: -2.0, yaw } };
+        let reaction = law.reaction();
+        let measured = Measured { flying: None, joints: None, moving, now, pose, reaction };
+        let ahead = Ahead::new(&measured, &memory, &law);
+        let drift_m = drift_m(moving, [at, now], &memory, &law);
+        prop_assert_eq!(drift_m.is_none(), ahead.doubt.is_some());
+        let way_m = ahead.start.point().distance(pose.value.point());
+        prop_assert!(drift_m.is_none_or(|drift_m| way_m <= drift_m + 1e-9), "{way_m}, {drift_m:?}");
+    }
+}
+
+#[test]
+fn what_is_no_number_is_never_dropped_for_a_smaller_one() {
+    assert_eq!((larger(1.0, 2.0), larger(2.0, 1.0)), (2.0, 2.0));
+    assert!(larger(f64::NAN, 1.0).is_nan() && larger(1.0, f64::NAN).is_nan());
+}

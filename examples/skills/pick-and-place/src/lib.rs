@@ -4,7 +4,8 @@
 //! 0.5). Of the arm: `upper_m` and `fore_m` (default 0.4 and 0.3), and `shoulder_rad` and
 //! `elbow_rad`, how far the owner lets these turn to either side (default 2.6); heights over the
 //! table: `lift_m` to travel at (default 0.15) and `grasp_m` to grasp at (default 0.01); `open_m`
-//! how far the jaws open (default 0.08). The checkpoint `placed-N` tells that the Nth thing is where it belongs.
+//! how far the jaws open (default 0.08). The checkpoint `placed-N` tells that the Nth thing is where
+//! it belongs.
 
 use nooterra_skill::arm::{self, ArmSkill, Observation, Request, Scara};
 use nooterra_skill::geometry::distance;
