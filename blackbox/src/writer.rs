@@ -284,6 +284,10 @@ impl Writer {
             }
         }
         if self.checkpoint_due(now.mono) {
+            if self.holes.untold {
+                // What it says is a block of its own, behind all that has its number already.
+                self.commit(std::mem::take(&mut draft), States::default(), now.mono)?;
+            }
             self.tell_holes(now)?;
             self.add_checkpoint(now, &mut draft)?;
         }
